@@ -1,0 +1,2 @@
+//! revolve-conf
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! revolve-http
+#![forbid(unsafe_code)]

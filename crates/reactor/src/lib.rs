@@ -1,0 +1,2 @@
+//! One event loop per thread.
+#![deny(unsafe_code)]

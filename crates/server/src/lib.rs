@@ -1,0 +1,2 @@
+//! revolve-server
+#![forbid(unsafe_code)]

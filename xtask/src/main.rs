@@ -1,0 +1,3 @@
+//! revolve
+#![forbid(unsafe_code)]
+fn main() {}
