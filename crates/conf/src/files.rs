@@ -27,55 +27,8 @@ impl Files for DiskFiles {
     }
 
     fn glob(&mut self, pattern: &str) -> io::Result<Vec<PathBuf>> {
-        let options = glob::MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-        };
-        let paths = glob::glob_with(&as_crate_pattern(pattern), options)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        // As glob(3) without GLOB_ERR, pass over what cannot be listed.
-        let mut paths: Vec<PathBuf> = paths.filter_map(Result::ok).collect();
-        paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
-        Ok(paths)
+        Ok(crate::glob::expand(pattern))
     }
-}
-
-/// A pattern of glob(3), in the `glob` crate's terms: `**` is no more than `*`, `[^…]` is
-/// `[!…]`, a backslash quotes, and a bracket that is never closed is an ordinary character.
-fn as_crate_pattern(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut rest = pattern.chars();
-    while let Some(character) = rest.next() {
-        match character {
-            '*' if out.ends_with('*') => {}
-            '\\' => match rest.next() {
-                Some(quoted @ ('*' | '?' | '[')) => out.extend(['[', quoted, ']']),
-                Some(quoted) => out.push(quoted),
-                None => out.push('\\'),
-            },
-            '[' => match set_length(rest.as_str()) {
-                Some(length) => {
-                    let set = &rest.as_str()[..length];
-                    out.push('[');
-                    out.push_str(&set.replacen('^', "!", usize::from(set.starts_with('^'))));
-                    rest = rest.as_str()[length..].chars();
-                }
-                None => out.push_str("[[]"),
-            },
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// The length of a bracket expression after its `[`, the `]` included.
-fn set_length(after_bracket: &str) -> Option<usize> {
-    let negated = after_bracket.starts_with(['!', '^']);
-    // A bracket that closes at once stands for itself.
-    let skipped = usize::from(negated) + 1;
-    let tail = after_bracket.get(skipped..)?;
-    tail.find(']').map(|at| skipped + at + 1)
 }
 
 /// Passes everything on to other [`Files`], and keeps a record of what they gave.
@@ -300,48 +253,6 @@ impl Files for SnapshotFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_matches_as_the_shell_would() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "b.conf",
-            "a.conf",
-            ".hidden.conf",
-            "c.txt",
-            "x[1].conf",
-            "d1",
-            "d2",
-            "d3",
-        ] {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        std::fs::create_dir_all(folder.path().join("sub/deep")).unwrap();
-        std::fs::write(folder.path().join("sub/deep/e.conf"), "").unwrap();
-        let names = |pattern: &str| {
-            let pattern = format!("{}/{pattern}", folder.path().display());
-            let paths = DiskFiles.glob(&pattern).unwrap();
-            let names = paths
-                .iter()
-                .map(|path| path.strip_prefix(folder.path()).unwrap());
-            names
-                .map(|name| name.to_str().unwrap().to_owned())
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        assert_eq!(names("*.conf"), "a.conf b.conf x[1].conf");
-        assert_eq!(names("**.conf"), "a.conf b.conf x[1].conf");
-        assert_eq!(names("**/*.conf"), "");
-        assert_eq!(names("*/*/*.conf"), "sub/deep/e.conf");
-        assert_eq!(names(".*.conf"), ".hidden.conf");
-        assert_eq!(names("d[!12]"), "d3");
-        assert_eq!(names("d[^12]"), "d3");
-        assert_eq!(names("d[1-2]"), "d1 d2");
-        assert_eq!(names(r"x\[1].*"), "x[1].conf");
-        assert_eq!(names("?.txt"), "c.txt");
-        assert_eq!(names("nothing*"), "");
-        assert_eq!(names("[*"), "");
-    }
 
     #[test]
     fn a_record_replays_what_was_read() {

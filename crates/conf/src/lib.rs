@@ -29,6 +29,7 @@
 mod diagnostic;
 pub mod directive;
 mod files;
+mod glob;
 mod lexer;
 mod parser;
 mod span;

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, os_error_text};
 use crate::directive::{Directive, Word, wrong_count};
 use crate::files::Files;
+use crate::glob::is_pattern;
 use crate::lexer::{Lexer, Token};
 use crate::span::{FileId, Sources, Span};
 
@@ -156,12 +158,7 @@ impl Parser<'_> {
         };
         // As in nginx the name is joined to the folder, and then looked at for wildcards.
         let path = self.folder.join(&argument.text);
-        if !path
-            .as_os_str()
-            .as_encoded_bytes()
-            .iter()
-            .any(|byte| b"*?[".contains(byte))
-        {
+        if !is_pattern(path.as_os_str().as_bytes()) {
             return self.file(&path, Some(argument.span), out);
         }
         let pattern = OsString::from(path.clone()).into_string();
@@ -277,6 +274,7 @@ impl TextParser<'_, '_, '_> {
             self.parser.error(Diagnostic::new(span, message));
             return self.skip_block();
         }
+        self.parser.depth += 1;
         self.stack.push(Frame {
             head,
             block: Vec::new(),
