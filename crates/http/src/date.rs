@@ -66,7 +66,8 @@ struct Fields {
 
 impl Fields {
     fn unix_s(&self) -> Option<i64> {
-        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let divides = |years| self.year.is_multiple_of(years);
+        let leap = divides(4) && (!divides(100) || divides(400));
         let days = MONTH_DAYS[self.month as usize - 1] + u32::from(leap && self.month == 2);
         if self.year < 1970 || self.day == 0 || self.day > days {
             return None;

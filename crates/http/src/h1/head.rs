@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use super::Span;
 use super::headers::{self, Framing, HeaderId, HeaderSpan, KeepAlive, Known};
-use super::request_line;
 use super::target::{Target, TargetForm};
+use super::{Span, request_line, scan};
 
 /// A request method, as nginx knows them; the exact name is at [`Head::method_span`].
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Hash)]
@@ -138,7 +137,7 @@ pub enum Progress {
 }
 
 /// Why a request is refused. The connection is closed after the answer, whichever it is.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug)]
 pub enum HeadError {
     /// A byte of the method is none of `A`-`Z`, `_`, `-`.
     InvalidMethod,
@@ -300,7 +299,7 @@ impl Head {
 
 /// Where the parser stands. Within a state, `at` is the next byte to read and `mark` the first
 /// byte of the element being read.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug, Default)]
 pub(super) enum State {
     /// Line ends before the request line.
     #[default]
@@ -422,39 +421,40 @@ impl HeadParser {
     }
 
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
-        let head_bytes_max = limits.head_bytes_max.min(u32::MAX as usize);
+        let mut end = self.window_end(bytes, limits);
         loop {
-            let end = window_end(
-                bytes.len(),
-                self.line_start,
-                limits.line_bytes_max,
-                head_bytes_max,
-            );
             let window = &bytes[..end];
             let more = match self.state {
-                State::HeaderStart
-                | State::HeaderName
-                | State::BeforeValue
-                | State::HeaderValue => self.header_line(window, limits)?,
                 State::Complete => {
                     return Ok(Progress::Complete {
                         head_bytes: self.at,
                     });
                 }
                 State::Failed(error) => return Err(error),
+                state if state >= State::HeaderStart => self.header_line(window, limits)?,
                 _ => request_line::read(self, window)?,
             };
-            if more {
-                continue;
+            // Where a line ended, the window of the next one reaches further.
+            let seen = end;
+            end = self.window_end(bytes, limits);
+            if !more && end == seen {
+                break;
             }
-            if end >= self.line_start.saturating_add(limits.line_bytes_max) {
-                return Err(self.line_too_long());
-            }
-            if end >= head_bytes_max {
-                return Err(self.head_too_large());
-            }
-            return Ok(Progress::Partial);
         }
+        if end >= self.line_start.saturating_add(limits.line_bytes_max) {
+            return Err(self.line_too_long());
+        }
+        if end >= head_bytes_max(limits) {
+            return Err(self.head_too_large());
+        }
+        Ok(Progress::Partial)
+    }
+
+    /// No byte past this offset is looked at, so that a limit is hit at the same byte in whatever
+    /// pieces it arrives.
+    fn window_end(&self, bytes: &[u8], limits: &HeadLimits) -> usize {
+        let line_end_max = self.line_start.saturating_add(limits.line_bytes_max);
+        bytes.len().min(line_end_max).min(head_bytes_max(limits))
     }
 
     fn line_too_long(&self) -> HeadError {
@@ -472,16 +472,9 @@ impl HeadParser {
     }
 }
 
-/// No byte past this offset is looked at, so that a limit is hit at the same byte in whatever
-/// pieces it arrives.
-fn window_end(
-    len: usize,
-    line_start: usize,
-    line_bytes_max: usize,
-    head_bytes_max: usize,
-) -> usize {
-    len.min(head_bytes_max)
-        .min(line_start.saturating_add(line_bytes_max))
+/// Spans are of 32 bits.
+fn head_bytes_max(limits: &HeadLimits) -> usize {
+    limits.head_bytes_max.min(u32::MAX as usize)
 }
 
 /// What a byte means in a header's name.
@@ -510,6 +503,9 @@ static NAME_CLASS: [u8; 256] = {
 /// The header lines. Each method reads on in the window and returns false at its end.
 impl HeadParser {
     fn header_line(&mut self, window: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
+        if self.state == State::HeaderStart {
+            self.whole_lines(window, limits)?;
+        }
         if self.state == State::HeaderStart && !self.header_start(window)? {
             return Ok(false);
         }
@@ -596,14 +592,39 @@ impl HeadParser {
         while value_end > self.mark && matches!(window[value_end - 1], b' ' | b'\t') {
             value_end -= 1;
         }
-        self.header(window, limits, Span::new(self.mark, value_end))?;
+        let id = HeaderId::of_name(self.name.of(window));
+        self.header(window, limits, id, Span::new(self.mark, value_end))?;
         self.at = next;
         self.line_start = next;
         self.state = State::HeaderStart;
         Ok(true)
     }
 
-    fn header(&mut self, window: &[u8], limits: &HeadLimits, value: Span) -> Result<(), HeadError> {
+    /// Takes ordinary lines, one after the other, up to one that is not.
+    fn whole_lines(&mut self, window: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+        let mut at = self.at;
+        while let Some(line) = whole_line(&window[at..]) {
+            self.line_start = at;
+            self.at = at + line.line_end;
+            self.name = Span::new(at, at + line.name_end);
+            self.name_invalid = false;
+            let value = Span::new(at + line.value_start, at + line.value_end);
+            self.header(window, limits, line.id, value)?;
+            at += line.line_end + 2;
+        }
+        self.at = at;
+        self.line_start = at;
+        Ok(())
+    }
+
+    /// Takes note of a line whose name has been read, and which ends where the parser stands.
+    fn header(
+        &mut self,
+        window: &[u8],
+        limits: &HeadLimits,
+        id: HeaderId,
+        value: Span,
+    ) -> Result<(), HeadError> {
         let head = &mut self.head;
         if head.headers.len() + head.ignored.len() >= limits.headers_max {
             return Err(HeadError::TooManyHeaders);
@@ -612,17 +633,16 @@ impl HeadParser {
             head.ignored.push(Span::new(self.line_start, self.at));
             return Ok(());
         }
-        let id = HeaderId::of_name(self.name.of(window));
         let line = HeaderSpan {
             name: self.name,
             value,
             id,
         };
         head.headers.push(line);
-        if id == HeaderId::Host {
-            head.note_host(window, value)
-        } else {
-            head.known.note(window, line)
+        match id {
+            HeaderId::Other => Ok(()),
+            HeaderId::Host => head.note_host(window, value),
+            _ => head.known.note(window, line),
         }
     }
 
@@ -641,15 +661,69 @@ impl HeadParser {
     }
 }
 
+/// A header line, as offsets from its first byte.
+struct WholeLine {
+    id: HeaderId,
+    name_end: usize,
+    value_start: usize,
+    value_end: usize,
+    /// Where its CRLF stands.
+    line_end: usize,
+}
+
+/// Reads a header line that is all there and has nothing unusual about it: a valid name, a value
+/// without control characters, CRLF. Any other line is `None`, and is read element by element with
+/// the same result or the error that it deserves.
+fn whole_line(rest: &[u8]) -> Option<WholeLine> {
+    let mut padded = [0; 32];
+    let start = match rest.first_chunk::<32>() {
+        Some(start) => start,
+        None => {
+            padded[..rest.len()].copy_from_slice(rest);
+            &padded
+        }
+    };
+    let name_end = scan::find_colon(start)?;
+    let id = HeaderId::of_padded_name(start, name_end);
+    // The name of a known header is valid as it stands.
+    if id == HeaderId::Other
+        && (name_end == 0
+            || start[..name_end]
+                .iter()
+                .any(|&byte| NAME_CLASS[byte as usize] != NAME_VALID))
+    {
+        return None;
+    }
+    let line_end = name_end + scan::find_below::<0x20>(&rest[name_end..])?;
+    if rest.get(line_end..line_end + 2) != Some(b"\r\n") {
+        return None;
+    }
+    let mut value_start = name_end + 1;
+    while rest[value_start] == b' ' {
+        value_start += 1;
+    }
+    let mut value_end = line_end;
+    while value_end > value_start && rest[value_end - 1] == b' ' {
+        value_end -= 1;
+    }
+    Some(WholeLine {
+        id,
+        name_end,
+        value_start,
+        value_end,
+        line_end,
+    })
+}
+
 impl Head {
     fn note_host(&mut self, bytes: &[u8], value: Span) -> Result<(), HeadError> {
         if self.known.host.replace(value).is_some() {
             return Err(HeadError::DuplicateHost);
         }
-        let (start, end) = headers::validate_host(value.of(bytes)).ok_or(HeadError::InvalidHost)?;
+        let len = headers::validate_host(value.of(bytes)).ok_or(HeadError::InvalidHost)?;
         if self.target.form != TargetForm::Absolute {
-            let base = value.start as usize;
-            self.host = Some(Span::new(base + start, base + end));
+            let start = value.start as usize;
+            self.host = Some(Span::new(start, start + len));
         }
         Ok(())
     }

@@ -103,76 +103,102 @@ header_ids! {
 
 const SLOTS: usize = 128;
 
+/// A known name, as it is compared: in lower case, and padded.
+struct KnownName {
+    id: HeaderId,
+    len: usize,
+    words: [u64; 4],
+    /// The bits that count: of a letter all but the case, of a `-` all, past the name none.
+    masks: [u64; 4],
+}
+
+impl KnownName {
+    const NONE: Self = Self {
+        id: HeaderId::Other,
+        len: 0,
+        words: [0; 4],
+        masks: [0; 4],
+    };
+
+    const fn new(name: &[u8], id: HeaderId) -> Self {
+        let mut known = Self {
+            id,
+            len: name.len(),
+            ..Self::NONE
+        };
+        let mut at = 0;
+        while at < name.len() {
+            let shift = at % 8 * 8;
+            let mask = if name[at].is_ascii_lowercase() {
+                0xdf
+            } else {
+                0xff
+            };
+            known.words[at / 8] |= (name[at] as u64) << shift;
+            known.masks[at / 8] |= mask << shift;
+            at += 1;
+        }
+        known
+    }
+
+    fn is(&self, name: &[u8; 32], len: usize) -> bool {
+        let mut difference = 0;
+        for (index, word) in name.as_chunks::<8>().0.iter().enumerate() {
+            difference |= (u64::from_le_bytes(*word) ^ self.words[index]) & self.masks[index];
+        }
+        self.len == len && difference == 0
+    }
+}
+
 /// One slot for each value of [`slot`], holding the only known name that hashes to it.
-static KNOWN_BY_SLOT: [(&str, HeaderId); SLOTS] = {
-    let mut slots = [("", HeaderId::Other); SLOTS];
+static KNOWN_BY_SLOT: [KnownName; SLOTS] = {
+    let mut slots = [const { KnownName::NONE }; SLOTS];
     let mut index = 0;
     while index < KNOWN_HEADERS.len() {
         let (name, id) = KNOWN_HEADERS[index];
-        let slot = slot(name.as_bytes());
+        let name = name.as_bytes();
+        let slot = slot(name[0], name[name.len() - 1], name.len());
         assert!(
-            slots[slot].0.is_empty(),
+            slots[slot].len == 0,
             "two known headers share a slot: change the hash"
         );
-        slots[slot] = (name, id);
+        slots[slot] = KnownName::new(name, id);
         index += 1;
     }
     slots
 };
 
-/// A hash of a name that is not empty, the same in either case and different for each known name
-/// (the table's construction fails to compile where it is not).
-const fn slot(name: &[u8]) -> usize {
-    let first = (name[0] | 0x20) as usize;
-    let last = (name[name.len() - 1] | 0x20) as usize;
-    (name.len() * 1 + first * 3 + last * 5) % SLOTS
+/// A hash of a name by its first byte, its last and its length: the same in either case, and
+/// different for each known name (else the table's construction does not compile).
+const fn slot(first: u8, last: u8, len: usize) -> usize {
+    (len + (first | 0x20) as usize * 3 + (last | 0x20) as usize * 5) % SLOTS
 }
 
 impl HeaderId {
     /// The header of this name, in letters of either case.
     #[must_use]
     pub fn of_name(name: &[u8]) -> Self {
-        if name.is_empty() {
+        let mut padded = [0; 32];
+        match padded.get_mut(..name.len()) {
+            Some(start) => start.copy_from_slice(name),
+            None => return Self::Other,
+        }
+        Self::of_padded_name(&padded, name.len())
+    }
+
+    /// The same for a name of `len` bytes, of which at most 32, with anything after it.
+    #[inline]
+    pub(super) fn of_padded_name(name: &[u8; 32], len: usize) -> Self {
+        if len == 0 || len > name.len() {
             return Self::Other;
         }
-        let (known, id) = KNOWN_BY_SLOT[slot(name)];
-        if known.len() == name.len() && eq_lowercase(name, known.as_bytes()) {
-            id
+        let known = &KNOWN_BY_SLOT[slot(name[0], name[len - 1], len)];
+        if known.is(name, len) {
+            known.id
         } else {
             Self::Other
         }
     }
-}
-
-/// Whether `name` in lower case is `lower`, which is of the same length and made of lower-case
-/// letters and `-` only.
-fn eq_lowercase(name: &[u8], lower: &[u8]) -> bool {
-    let len = name.len();
-    if len < 8 {
-        return name.eq_ignore_ascii_case(lower);
-    }
-    let mut at = 0;
-    while at + 8 < len {
-        if !word_eq_lowercase(name, lower, at) {
-            return false;
-        }
-        at += 8;
-    }
-    word_eq_lowercase(name, lower, len - 8)
-}
-
-/// Compares the eight bytes at `at`: letters (which have bit 6 set, `-` has not) may differ in
-/// bit 5, the case, and in nothing else.
-fn word_eq_lowercase(name: &[u8], lower: &[u8], at: usize) -> bool {
-    let (Some(name), Some(lower)) = (
-        name[at..].first_chunk::<8>(),
-        lower[at..].first_chunk::<8>(),
-    ) else {
-        return false;
-    };
-    let lower = u64::from_le_bytes(*lower);
-    let case_bits = (lower & 0x4040_4040_4040_4040) >> 1;
-    (u64::from_le_bytes(*name) ^ lower) & !case_bits == 0
 }
 
 /// Where the values of the headers that matter stand, for access without a search.
@@ -308,7 +334,9 @@ impl Known {
     }
 
     fn note_connection(&mut self, value: &[u8]) {
-        if contains_ignore_case(value, b"close") {
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.persist = true;
+        } else if contains_ignore_case(value, b"close") {
             self.close = true;
         } else if contains_ignore_case(value, b"keep-alive") {
             self.persist = true;
@@ -376,65 +404,69 @@ fn contains_ignore_case(value: &[u8], word: &[u8]) -> bool {
         .any(|window| window.eq_ignore_ascii_case(word))
 }
 
-/// Checks the value of a `Host` line and returns its host without port and without the dot that
-/// may end it, as offsets into `value`; `None` where it is no host.
+/// Checks the value of a `Host` line and returns the length of its host, without port and without
+/// the dot that may end it; `None` where it is no host.
 ///
 /// This is nginx's `ngx_http_validate_host`: not empty, no empty label but the last, no `/`, no
 /// space or control character. Stricter than nginx on purpose, because redirects and proxied
 /// requests are built out of this value: a port is of digits, brackets stand around an IPv6
 /// literal and nowhere else, and the delimiters of a URL (`?`, `#`, `@`, `\`) are refused.
-pub(super) fn validate_host(value: &[u8]) -> Option<(usize, usize)> {
-    let host_end = if value.first() == Some(&b'[') {
-        let close = memchr::memchr(b']', value)?;
-        let literal = &value[1..close];
-        let valid = literal
-            .iter()
-            .all(|&byte| byte.is_ascii_alphanumeric() || b":.-_~!$&'()*+,;=".contains(&byte));
-        if literal.is_empty() || !valid {
-            return None;
-        }
-        close + 1
-    } else {
-        memchr::memchr(b':', value).unwrap_or(value.len())
+pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
+    let (mut host_end, dot_ends) = match value.first()? {
+        b'[' => (literal_len(value)?, false),
+        _ => name_len(value)?,
     };
-    let mut port = &value[host_end..];
-    if let Some((&colon, digits)) = port.split_first() {
-        if colon != b':' {
-            return None;
-        }
-        port = digits;
+    match value[host_end..].split_first() {
+        None => {}
+        Some((b':', port)) if port.iter().all(u8::is_ascii_digit) => {}
+        Some(_) => return None,
     }
-    if !port.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let host = &value[..host_end];
-    if host.first() != Some(&b'[') && host.iter().any(|&byte| !HOST_BYTES[byte as usize]) {
-        return None;
-    }
-    if host.windows(2).any(|pair| pair == b"..") {
-        return None;
-    }
-    let host_end = if host.last() == Some(&b'.') {
-        host_end - 1
-    } else {
-        host_end
-    };
-    (host_end > 0).then_some((0, host_end))
+    host_end -= usize::from(dot_ends);
+    (host_end > 0).then_some(host_end)
 }
 
-/// The bytes that may stand in a host name.
-static HOST_BYTES: [bool; 256] = {
-    let mut table = [true; 256];
-    let mut byte = 0;
-    while byte <= 0x20 {
-        table[byte] = false;
-        byte += 1;
+/// The length of a host name, and whether a dot ends it.
+fn name_len(value: &[u8]) -> Option<(usize, bool)> {
+    let mut after_dot = false;
+    for (at, &byte) in value.iter().enumerate() {
+        match HOST_CLASS[byte as usize] {
+            HOST_PLAIN => after_dot = false,
+            HOST_DOT if !after_dot => after_dot = true,
+            HOST_COLON => return Some((at, after_dot)),
+            _ => return None,
+        }
     }
-    let mut index = 0;
-    let refused = b"/?#@\\[]\x7f";
-    while index < refused.len() {
-        table[refused[index] as usize] = false;
-        index += 1;
+    Some((value.len(), after_dot))
+}
+
+/// The length of an IPv6 (or later) literal, with its brackets.
+fn literal_len(value: &[u8]) -> Option<usize> {
+    let close = memchr::memchr(b']', value)?;
+    let literal = &value[1..close];
+    let valid = literal
+        .iter()
+        .all(|&byte| byte.is_ascii_alphanumeric() || b":.-_~!$&'()*+,;=".contains(&byte));
+    let empty_label = literal.windows(2).any(|pair| pair == b"..");
+    (valid && !empty_label && !literal.is_empty()).then_some(close + 1)
+}
+
+/// What a byte means in a host name.
+const HOST_PLAIN: u8 = 0;
+const HOST_DOT: u8 = 1;
+const HOST_COLON: u8 = 2;
+const HOST_FATAL: u8 = 3;
+
+static HOST_CLASS: [u8; 256] = {
+    let mut table = [HOST_PLAIN; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'.' => HOST_DOT,
+            b':' => HOST_COLON,
+            0..=b' ' | 0x7f | b'/' | b'?' | b'#' | b'@' | b'\\' | b'[' | b']' => HOST_FATAL,
+            _ => HOST_PLAIN,
+        };
+        byte += 1;
     }
     table
 };

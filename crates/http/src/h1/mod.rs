@@ -15,6 +15,7 @@ mod body;
 mod head;
 mod headers;
 mod request_line;
+mod scan;
 mod target;
 pub mod writer;
 

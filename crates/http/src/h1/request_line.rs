@@ -3,10 +3,78 @@
 //! Each function here reads one element on from where the parser stands, and returns false when
 //! the window ends before the element does.
 
-use super::Span;
 use super::head::{HeadError, HeadParser, Method, State, Version, line_end};
 use super::headers::validate_host;
 use super::target::TargetForm;
+use super::{Span, scan};
+
+/// A request line that is all there and has nothing unusual about it, as offsets from its first
+/// byte.
+struct WholeLine {
+    method: Method,
+    method_end: usize,
+    path_end: usize,
+    target_end: usize,
+    version: Version,
+}
+
+/// The length of ` HTTP/1.1\r\n`.
+const VERSION_BYTES: usize = 11;
+
+/// Reads a line such as `GET /path?args HTTP/1.1` with its CRLF. Any other line is `None`, and is
+/// read element by element with the same result or the error that it deserves.
+fn whole_line(rest: &[u8]) -> Option<WholeLine> {
+    let (method, method_end) = match rest.first_chunk::<5>()? {
+        [b'G', b'E', b'T', b' ', _] => (Method::Get, 3),
+        b"HEAD " => (Method::Head, 4),
+        b"POST " => (Method::Post, 4),
+        _ => return None,
+    };
+    let target = &rest[method_end + 1..];
+    let len = scan::find_below::<0x21>(target)?;
+    let version = match target[len..].first_chunk::<VERSION_BYTES>()? {
+        b" HTTP/1.1\r\n" => Version::HTTP_11,
+        b" HTTP/1.0\r\n" => Version::HTTP_10,
+        _ => return None,
+    };
+    let target = &target[..len];
+    if target.first() != Some(&b'/') || !scan::is_plain_target(target) {
+        return None;
+    }
+    let path_len = memchr::memchr(b'?', target).unwrap_or(len);
+    let start = method_end + 1;
+    let (path_end, target_end) = (start + path_len, start + len);
+    Some(WholeLine {
+        method,
+        method_end,
+        path_end,
+        target_end,
+        version,
+    })
+}
+
+impl WholeLine {
+    fn note(&self, parser: &mut HeadParser) {
+        let start = parser.at;
+        let span = |from: usize, to: usize| Span::new(start + from, start + to);
+        let target_start = self.method_end + 1;
+        let end = self.target_end + VERSION_BYTES;
+        let head = &mut parser.head;
+        head.method = self.method;
+        head.method_span = span(0, self.method_end);
+        head.target.path = span(target_start, self.path_end);
+        head.target.raw = span(target_start, self.target_end);
+        if self.path_end < self.target_end {
+            head.target.args = Some(span(self.path_end + 1, self.target_end));
+        }
+        head.version = self.version;
+        head.protocol = span(self.target_end + 1, end - 2);
+        head.request_line = span(0, end - 2);
+        parser.at = start + end;
+        parser.line_start = parser.at;
+        parser.state = State::HeaderStart;
+    }
+}
 
 /// Reads on by one element.
 pub(super) fn read(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
@@ -41,6 +109,10 @@ fn lead(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
     }
     parser.line_start = parser.at;
     parser.state = State::Method;
+    // The window was measured from where the line was thought to begin.
+    if let Some(line) = whole_line(&window[parser.at..]) {
+        line.note(parser);
+    }
     Ok(true)
 }
 
@@ -168,9 +240,9 @@ fn host_end(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
         authority_end(parser, byte)?;
     }
     match validate_host(span.of(window)) {
-        Some((start, end)) => {
-            let base = span.start as usize;
-            parser.head.host = Some(Span::new(base + start, base + end));
+        Some(len) => {
+            let start = span.start as usize;
+            parser.head.host = Some(Span::new(start, start + len));
             Ok(true)
         }
         None => Err(HeadError::InvalidHostInRequestLine),
