@@ -1,0 +1,741 @@
+//! Request heads: the request line and the header lines.
+
+use std::fmt;
+
+use super::headers::{self, Framing, HeaderId, HeaderSpan, KeepAlive, Known};
+use super::target::{Target, TargetForm};
+use super::{Span, request_line, scan};
+
+/// A request method, as nginx knows them; the exact name is at [`Head::method_span`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// DELETE
+    Delete,
+    /// MKCOL
+    Mkcol,
+    /// COPY
+    Copy,
+    /// MOVE
+    Move,
+    /// OPTIONS
+    Options,
+    /// PROPFIND
+    Propfind,
+    /// PROPPATCH
+    Proppatch,
+    /// LOCK
+    Lock,
+    /// UNLOCK
+    Unlock,
+    /// PATCH
+    Patch,
+    /// TRACE, which is answered by [`HeadError::TraceMethod`].
+    Trace,
+    /// CONNECT, which is answered by [`HeadError::ConnectMethod`].
+    Connect,
+    /// Any other name of `A`-`Z`, `_` and `-`.
+    #[default]
+    Other,
+}
+
+impl Method {
+    pub(super) fn of_name(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"MKCOL" => Self::Mkcol,
+            b"COPY" => Self::Copy,
+            b"MOVE" => Self::Move,
+            b"OPTIONS" => Self::Options,
+            b"PROPFIND" => Self::Propfind,
+            b"PROPPATCH" => Self::Proppatch,
+            b"LOCK" => Self::Lock,
+            b"UNLOCK" => Self::Unlock,
+            b"PATCH" => Self::Patch,
+            b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The version of a request. Minor versions above 1 are kept and otherwise treated as HTTP/1.1.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Version {
+    /// 1, or 0 for HTTP/0.9.
+    pub major: u16,
+    /// 9 for HTTP/0.9, otherwise at most 999.
+    pub minor: u16,
+}
+
+impl Version {
+    /// A request line without a version: no head, and a response that is a body and nothing else.
+    pub const HTTP_09: Self = Self { major: 0, minor: 9 };
+    /// HTTP/1.0.
+    pub const HTTP_10: Self = Self { major: 1, minor: 0 };
+    /// HTTP/1.1.
+    pub const HTTP_11: Self = Self { major: 1, minor: 1 };
+}
+
+/// What a head may cost. A parser may be given other limits with each call, as long as they are
+/// the same for one head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeadLimits {
+    /// The longest line, with its CRLF: the size of one buffer of `large_client_header_buffers`.
+    /// A request line that is longer is [`HeadError::UriTooLong`], a header line
+    /// [`HeadError::HeaderTooLarge`].
+    pub line_bytes_max: usize,
+    /// The longest head: number times size of `large_client_header_buffers`; beyond it
+    /// [`HeadError::RequestTooLarge`]. nginx adds what its first buffer holds and loses what does
+    /// not fill a buffer, so its limit is near, not at, this one.
+    pub head_bytes_max: usize,
+    /// The most header lines: `max_headers` of nginx 1.29.
+    pub headers_max: usize,
+    /// Whether `_` is valid in a header's name: `underscores_in_headers`.
+    pub underscores: bool,
+    /// Whether a header with an invalid name is left out (and put into [`Head::ignored`]) or taken
+    /// as it is: `ignore_invalid_headers`. Spaces and control characters in a name are an error in
+    /// either case.
+    pub ignore_invalid: bool,
+}
+
+impl Default for HeadLimits {
+    /// nginx's defaults: lines of 8 KiB, heads of 32 KiB, 1000 headers, no underscores, invalid
+    /// names ignored.
+    fn default() -> Self {
+        Self {
+            line_bytes_max: 8 * 1024,
+            head_bytes_max: 32 * 1024,
+            headers_max: 1000,
+            underscores: false,
+            ignore_invalid: true,
+        }
+    }
+}
+
+/// How far a head has been read.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// All bytes have been read and the head has not ended.
+    Partial,
+    /// The head has ended; [`HeadParser::head`] holds it.
+    Complete {
+        /// How many bytes it took, with line ends skipped before it and the empty line after it.
+        head_bytes: usize,
+    },
+}
+
+/// Why a request is refused. The connection is closed after the answer, whichever it is.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug)]
+pub enum HeadError {
+    /// A byte of the method is none of `A`-`Z`, `_`, `-`.
+    InvalidMethod,
+    /// The request line is malformed.
+    InvalidRequest,
+    /// HTTP/2.0 or above in a request line.
+    InvalidVersion,
+    /// A request without a version that is not a GET.
+    InvalidMethodHttp09,
+    /// The request line is longer than a line may be.
+    UriTooLong,
+    /// The host of an absolute form is invalid.
+    InvalidHostInRequestLine,
+    /// A header line is malformed.
+    InvalidHeaderLine,
+    /// A header line is longer than a line may be.
+    HeaderTooLarge,
+    /// The head is longer than it may be.
+    RequestTooLarge,
+    /// More header lines than there may be.
+    TooManyHeaders,
+    /// The `Host` line is empty or holds what no host holds.
+    InvalidHost,
+    /// A second `Host` line.
+    DuplicateHost,
+    /// A second line of a header that stands once.
+    DuplicateHeader,
+    /// No `Host` line in HTTP/1.1.
+    MissingHost,
+    /// `Content-Length` is not a number of at most `i64::MAX`.
+    InvalidContentLength,
+    /// The method is CONNECT. nginx 1.22 does not know the form `host:port` and answers 400; since
+    /// 1.29 it answers 405 as here.
+    ConnectMethod,
+    /// The method is TRACE.
+    TraceMethod,
+    /// `Transfer-Encoding` in HTTP/1.0.
+    TransferEncodingInHttp10,
+    /// `Transfer-Encoding` is not exactly `chunked`.
+    UnknownTransferEncoding,
+    /// `Content-Length` and `Transfer-Encoding` together.
+    ContentLengthAndTransferEncoding,
+}
+
+impl HeadError {
+    /// The status that nginx uses. 494 is its own, for heads that are too large: error pages may
+    /// be set for it, and what the client sees is a 400.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::UriTooLong => 414,
+            Self::InvalidVersion => 505,
+            Self::HeaderTooLarge | Self::RequestTooLarge | Self::TooManyHeaders => 494,
+            Self::ConnectMethod | Self::TraceMethod => 405,
+            Self::UnknownTransferEncoding => 501,
+            _ => 400,
+        }
+    }
+
+    /// The text that nginx logs, at level info. Where nginx goes on with the offending line, that
+    /// is at [`HeadParser::error_line`].
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::InvalidMethod => "client sent invalid method",
+            Self::InvalidRequest => "client sent invalid request",
+            Self::InvalidVersion => "client sent invalid version",
+            Self::InvalidMethodHttp09 => "client sent invalid method in HTTP/0.9 request",
+            Self::UriTooLong => "client sent too long URI",
+            Self::InvalidHostInRequestLine => "client sent invalid host in request line",
+            Self::InvalidHeaderLine => "client sent invalid header line",
+            Self::HeaderTooLarge => "client sent too long header line",
+            Self::RequestTooLarge => "client sent too large request",
+            Self::TooManyHeaders => "client sent too many header lines",
+            Self::InvalidHost => "client sent invalid host header",
+            Self::DuplicateHost => "client sent duplicate host header",
+            Self::DuplicateHeader => "client sent duplicate header line",
+            Self::MissingHost => "client sent HTTP/1.1 request without \"Host\" header",
+            Self::InvalidContentLength => "client sent invalid \"Content-Length\" header",
+            Self::ConnectMethod => "client sent CONNECT method",
+            Self::TraceMethod => "client sent TRACE method",
+            Self::TransferEncodingInHttp10 => {
+                "client sent HTTP/1.0 request with \"Transfer-Encoding\" header"
+            }
+            Self::UnknownTransferEncoding => "client sent unknown \"Transfer-Encoding\"",
+            Self::ContentLengthAndTransferEncoding => {
+                "client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time"
+            }
+        }
+    }
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for HeadError {}
+
+/// A request head. Spans are offsets into the bytes that were shown to the parser.
+///
+/// After an error it holds what had been read until then.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The method's name.
+    pub method_span: Span,
+    /// The request target.
+    pub target: Target,
+    /// The version.
+    pub version: Version,
+    /// The version as sent, with spaces that follow it: `$server_protocol`; empty for HTTP/0.9.
+    pub protocol: Span,
+    /// The request line without its line end: `$request`. Empty until the line is complete.
+    pub request_line: Span,
+    /// The header lines in order.
+    pub headers: Vec<HeaderSpan>,
+    /// The header lines left out for their names, without line ends; nginx logs each at level info
+    /// as `client sent invalid header line: "..."`.
+    pub ignored: Vec<Span>,
+    /// The headers that matter, by name.
+    pub known: Known,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Whether the connection stays open.
+    pub keep_alive: KeepAlive,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+    /// The host that the request is for, validated, without port and without the dot that may end
+    /// it, in the client's letters. That of an absolute form goes before the `Host` line.
+    pub host: Option<Span>,
+}
+
+impl Head {
+    fn reset(&mut self) {
+        let Self {
+            headers,
+            ignored,
+            known,
+            ..
+        } = self;
+        headers.clear();
+        ignored.clear();
+        known.reset();
+        self.method = Method::Other;
+        self.method_span = Span::default();
+        self.target = Target::default();
+        self.version = Version::default();
+        self.protocol = Span::default();
+        self.request_line = Span::default();
+        self.framing = Framing::None;
+        self.keep_alive = KeepAlive::Off;
+        self.expect_continue = false;
+        self.host = None;
+    }
+}
+
+/// Where the parser stands. Within a state, `at` is the next byte to read and `mark` the first
+/// byte of the element being read.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug, Default)]
+pub(super) enum State {
+    /// Line ends before the request line.
+    #[default]
+    Lead,
+    Method,
+    BeforeTarget,
+    Scheme,
+    Host,
+    HostEnd,
+    Port,
+    Path,
+    Query,
+    Fragment,
+    /// Spaces after the target, then the version.
+    Protocol,
+    AfterVersion,
+    HeaderStart,
+    HeaderName,
+    BeforeValue,
+    HeaderValue,
+    Complete,
+    Failed(HeadError),
+}
+
+/// Reads request heads, one after the other, from bytes in any fragmentation.
+///
+/// It is shown *all* bytes of the head received so far with each call, the same ones as before and
+/// then more, and goes on where it stopped: every byte is read once. What it says does not depend
+/// on how the bytes were cut, and what is wrong is said at the first byte that is wrong, as in
+/// nginx. After a head is complete, [`reset`](Self::reset) makes it ready for the next, which
+/// begins at offset 0 again. It allocates only while the number of header lines exceeds any before.
+///
+/// Stricter than nginx 1.22 on purpose: the line ends skipped before a request are CRLF or LF, not
+/// CR alone; one CR ends a header line, not two; a header line has a colon; tabs around a value are
+/// trimmed (RFC 9110, section 5.5), so `Transfer-Encoding:<tab>chunked` is what it says; a host
+/// that is no host is refused (see `Host` in [`Known`]). A bare LF ends a line, as in nginx.
+///
+/// A parser is a plain value: it may be used from any thread, one at a time.
+#[derive(Clone, Debug, Default)]
+pub struct HeadParser {
+    pub(super) state: State,
+    pub(super) at: usize,
+    pub(super) mark: usize,
+    pub(super) line_start: usize,
+    /// The name of the header line being read.
+    name: Span,
+    /// Whether that name holds a byte that makes it invalid, not an error.
+    name_invalid: bool,
+    pub(super) head: Head,
+}
+
+impl HeadParser {
+    /// A parser before the first byte of a head. It owns no memory until it reads a header line.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the head, and keeps the memory for the next one.
+    pub fn reset(&mut self) {
+        self.state = State::Lead;
+        self.at = 0;
+        self.mark = 0;
+        self.line_start = 0;
+        self.name = Span::default();
+        self.name_invalid = false;
+        self.head.reset();
+    }
+
+    /// The head that was read: whole after [`Progress::Complete`], else what there is of it.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Whether the request line has been read to its end.
+    #[must_use]
+    pub fn request_line_done(&self) -> bool {
+        !self.head.request_line.is_empty()
+    }
+
+    /// Whether a byte of the request line has been seen, besides line ends before it: a connection
+    /// on which none has been is idle.
+    #[must_use]
+    pub fn line_started(&self) -> bool {
+        self.state != State::Lead
+    }
+
+    /// After an error, the line that it is about, up to the byte at which it was found.
+    #[must_use]
+    pub fn error_line(&self) -> Span {
+        Span::new(self.line_start.min(self.at), self.at)
+    }
+
+    /// What nginx shows as `$request`: the request line, or while it is incomplete or wrong,
+    /// what has arrived of it. `bytes` are those shown to [`parse`](Self::parse).
+    #[must_use]
+    pub fn request_line_or_start(&self, bytes: &[u8]) -> Span {
+        if self.request_line_done() {
+            return self.head.request_line;
+        }
+        let start = self.line_start.min(bytes.len());
+        let rest = &bytes[start..];
+        let end = memchr::memchr2(b'\r', b'\n', rest).map_or(bytes.len(), |len| start + len);
+        Span::new(start, end)
+    }
+
+    /// Reads on in `bytes`: all bytes of the head received so far, and possibly more.
+    ///
+    /// # Errors
+    ///
+    /// See [`HeadError`]. Later calls return the same error, until [`reset`](Self::reset).
+    pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+        let parsed = self.advance(bytes, limits);
+        if let Err(error) = parsed {
+            self.state = State::Failed(error);
+        }
+        parsed
+    }
+
+    fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+        let mut end = self.window_end(bytes, limits);
+        loop {
+            let window = &bytes[..end];
+            let more = match self.state {
+                State::Complete => {
+                    return Ok(Progress::Complete {
+                        head_bytes: self.at,
+                    });
+                }
+                State::Failed(error) => return Err(error),
+                state if state >= State::HeaderStart => self.header_line(window, limits)?,
+                _ => request_line::read(self, window)?,
+            };
+            // Where a line ended, the window of the next one reaches further.
+            let seen = end;
+            end = self.window_end(bytes, limits);
+            if !more && end == seen {
+                break;
+            }
+        }
+        if end >= self.line_start.saturating_add(limits.line_bytes_max) {
+            return Err(self.line_too_long());
+        }
+        if end >= head_bytes_max(limits) {
+            return Err(self.head_too_large());
+        }
+        Ok(Progress::Partial)
+    }
+
+    /// No byte past this offset is looked at, so that a limit is hit at the same byte in whatever
+    /// pieces it arrives.
+    fn window_end(&self, bytes: &[u8], limits: &HeadLimits) -> usize {
+        let line_end_max = self.line_start.saturating_add(limits.line_bytes_max);
+        bytes.len().min(line_end_max).min(head_bytes_max(limits))
+    }
+
+    fn line_too_long(&self) -> HeadError {
+        match self.request_line_done() {
+            true => HeadError::HeaderTooLarge,
+            false => HeadError::UriTooLong,
+        }
+    }
+
+    fn head_too_large(&self) -> HeadError {
+        match self.line_started() && !self.request_line_done() {
+            true => HeadError::UriTooLong,
+            false => HeadError::RequestTooLarge,
+        }
+    }
+}
+
+/// Spans are of 32 bits.
+fn head_bytes_max(limits: &HeadLimits) -> usize {
+    limits.head_bytes_max.min(u32::MAX as usize)
+}
+
+/// What a byte means in a header's name.
+const NAME_VALID: u8 = 0;
+const NAME_UNDERSCORE: u8 = 1;
+const NAME_INVALID: u8 = 2;
+const NAME_COLON: u8 = 3;
+const NAME_FATAL: u8 = 4;
+
+static NAME_CLASS: [u8; 256] = {
+    let mut table = [NAME_INVALID; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' => NAME_VALID,
+            b'_' => NAME_UNDERSCORE,
+            b':' => NAME_COLON,
+            0..=b' ' | 0x7f => NAME_FATAL,
+            _ => NAME_INVALID,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// The header lines. Each method reads on in the window and returns false at its end.
+impl HeadParser {
+    fn header_line(&mut self, window: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
+        if self.state == State::HeaderStart {
+            self.whole_lines(window, limits)?;
+        }
+        if self.state == State::HeaderStart && !self.header_start(window)? {
+            return Ok(false);
+        }
+        if self.state == State::HeaderName && !self.header_name(window, limits)? {
+            return Ok(false);
+        }
+        if self.state == State::BeforeValue && !self.before_value(window) {
+            return Ok(false);
+        }
+        if self.state == State::HeaderValue {
+            return self.header_value(window, limits);
+        }
+        Ok(true)
+    }
+
+    fn header_start(&mut self, window: &[u8]) -> Result<bool, HeadError> {
+        self.line_start = self.at;
+        match window.get(self.at) {
+            None => return Ok(false),
+            Some(b'\r' | b'\n') => {
+                let Some(next) = line_end(window, self.at) else {
+                    return Ok(false);
+                };
+                self.at = next.map_err(|()| HeadError::InvalidHeaderLine)?;
+                self.finish(window)?;
+            }
+            Some(_) => {
+                self.name_invalid = false;
+                self.state = State::HeaderName;
+            }
+        }
+        Ok(true)
+    }
+
+    fn header_name(&mut self, window: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
+        let mut at = self.at;
+        loop {
+            let Some(&byte) = window.get(at) else {
+                self.at = at;
+                return Ok(false);
+            };
+            match NAME_CLASS[byte as usize] {
+                NAME_VALID => {}
+                NAME_UNDERSCORE => self.name_invalid |= !limits.underscores,
+                NAME_INVALID => self.name_invalid = true,
+                NAME_COLON if at > self.line_start => break,
+                _ => {
+                    self.at = at;
+                    return Err(HeadError::InvalidHeaderLine);
+                }
+            }
+            at += 1;
+        }
+        self.name = Span::new(self.line_start, at);
+        self.at = at + 1;
+        self.state = State::BeforeValue;
+        Ok(true)
+    }
+
+    fn before_value(&mut self, window: &[u8]) -> bool {
+        while let Some(&byte) = window.get(self.at) {
+            if !matches!(byte, b' ' | b'\t') {
+                self.mark = self.at;
+                self.state = State::HeaderValue;
+                return true;
+            }
+            self.at += 1;
+        }
+        false
+    }
+
+    fn header_value(&mut self, window: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
+        let rest = window.get(self.at..).unwrap_or_default();
+        let Some(len) = memchr::memchr3(b'\n', b'\r', 0, rest) else {
+            self.at = window.len();
+            return Ok(false);
+        };
+        self.at += len;
+        let Some(next) = line_end(window, self.at) else {
+            return Ok(false);
+        };
+        let next = next.map_err(|()| HeadError::InvalidHeaderLine)?;
+        let mut value_end = self.at;
+        while value_end > self.mark && matches!(window[value_end - 1], b' ' | b'\t') {
+            value_end -= 1;
+        }
+        let id = HeaderId::of_name(self.name.of(window));
+        self.header(window, limits, id, Span::new(self.mark, value_end))?;
+        self.at = next;
+        self.line_start = next;
+        self.state = State::HeaderStart;
+        Ok(true)
+    }
+
+    /// Takes ordinary lines, one after the other, up to one that is not.
+    fn whole_lines(&mut self, window: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+        let mut at = self.at;
+        while let Some(line) = whole_line(&window[at..]) {
+            self.line_start = at;
+            self.at = at + line.line_end;
+            self.name = Span::new(at, at + line.name_end);
+            self.name_invalid = false;
+            let value = Span::new(at + line.value_start, at + line.value_end);
+            self.header(window, limits, line.id, value)?;
+            at += line.line_end + 2;
+        }
+        self.at = at;
+        self.line_start = at;
+        Ok(())
+    }
+
+    /// Takes note of a line whose name has been read, and which ends where the parser stands.
+    fn header(
+        &mut self,
+        window: &[u8],
+        limits: &HeadLimits,
+        id: HeaderId,
+        value: Span,
+    ) -> Result<(), HeadError> {
+        let head = &mut self.head;
+        if head.headers.len() + head.ignored.len() >= limits.headers_max {
+            return Err(HeadError::TooManyHeaders);
+        }
+        if self.name_invalid && limits.ignore_invalid {
+            head.ignored.push(Span::new(self.line_start, self.at));
+            return Ok(());
+        }
+        let line = HeaderSpan {
+            name: self.name,
+            value,
+            id,
+        };
+        head.headers.push(line);
+        match id {
+            HeaderId::Other => Ok(()),
+            HeaderId::Host => head.note_host(window, value),
+            _ => head.known.note(window, line),
+        }
+    }
+
+    pub(super) fn finish(&mut self, window: &[u8]) -> Result<(), HeadError> {
+        let head = &mut self.head;
+        if head.version > Version::HTTP_09 {
+            head.framing = head.known.framing(window, head.method, head.version)?;
+            head.keep_alive = head.known.keep_alive_of(head.version);
+        }
+        if let Some(expect) = head.known.expect {
+            head.expect_continue = head.version > Version::HTTP_10
+                && expect.of(window).eq_ignore_ascii_case(b"100-continue");
+        }
+        self.state = State::Complete;
+        Ok(())
+    }
+}
+
+/// A header line, as offsets from its first byte.
+struct WholeLine {
+    id: HeaderId,
+    name_end: usize,
+    value_start: usize,
+    value_end: usize,
+    /// Where its CRLF stands.
+    line_end: usize,
+}
+
+/// Reads a header line that is all there and has nothing unusual about it: a valid name, a value
+/// without control characters, CRLF. Any other line is `None`, and is read element by element with
+/// the same result or the error that it deserves.
+fn whole_line(rest: &[u8]) -> Option<WholeLine> {
+    let mut padded = [0; 32];
+    let start = match rest.first_chunk::<32>() {
+        Some(start) => start,
+        None => {
+            padded[..rest.len()].copy_from_slice(rest);
+            &padded
+        }
+    };
+    let name_end = scan::find_colon(start)?;
+    let id = HeaderId::of_padded_name(start, name_end);
+    // The name of a known header is valid as it stands.
+    if id == HeaderId::Other
+        && (name_end == 0
+            || start[..name_end]
+                .iter()
+                .any(|&byte| NAME_CLASS[byte as usize] != NAME_VALID))
+    {
+        return None;
+    }
+    let line_end = name_end + scan::find_below::<0x20>(&rest[name_end..])?;
+    if rest.get(line_end..line_end + 2) != Some(b"\r\n") {
+        return None;
+    }
+    let mut value_start = name_end + 1;
+    while rest[value_start] == b' ' {
+        value_start += 1;
+    }
+    let mut value_end = line_end;
+    while value_end > value_start && rest[value_end - 1] == b' ' {
+        value_end -= 1;
+    }
+    Some(WholeLine {
+        id,
+        name_end,
+        value_start,
+        value_end,
+        line_end,
+    })
+}
+
+impl Head {
+    fn note_host(&mut self, bytes: &[u8], value: Span) -> Result<(), HeadError> {
+        if self.known.host.replace(value).is_some() {
+            return Err(HeadError::DuplicateHost);
+        }
+        let len = headers::validate_host(value.of(bytes)).ok_or(HeadError::InvalidHost)?;
+        if self.target.form != TargetForm::Absolute {
+            let start = value.start as usize;
+            self.host = Some(Span::new(start, start + len));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the line end that begins at `at`: where the next line begins, `Some(Err)` where a CR is
+/// not followed by LF or the byte is neither, `None` where more bytes are needed to tell.
+pub(super) fn line_end(window: &[u8], at: usize) -> Option<Result<usize, ()>> {
+    match (window.get(at)?, window.get(at + 1)) {
+        (b'\n', _) => Some(Ok(at + 1)),
+        (b'\r', Some(b'\n')) => Some(Ok(at + 2)),
+        (b'\r', None) => None,
+        _ => Some(Err(())),
+    }
+}

@@ -1,0 +1,155 @@
+//! Searches that look at many bytes at a time, for lines that are whole and ordinary.
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = LOW << 7;
+
+/// The offset of the first byte below `LIMIT`, which is at most 0x80.
+///
+/// Sixteen bytes at a time are compared as a whole, which compilers turn into a few vector
+/// instructions, and the byte itself is looked for in the sixteen that hold it. The last sixteen
+/// may overlap those before.
+#[inline]
+pub(super) fn find_below<const LIMIT: u8>(bytes: &[u8]) -> Option<usize> {
+    let Some(last) = bytes.last_chunk::<16>() else {
+        return find_below_in_few::<LIMIT>(bytes);
+    };
+    let mut offset = 0;
+    for chunk in bytes.as_chunks::<16>().0 {
+        if any_below::<LIMIT>(chunk) {
+            return Some(offset + first_below::<LIMIT>(chunk));
+        }
+        offset += 16;
+    }
+    any_below::<LIMIT>(last).then(|| bytes.len() - 16 + first_below::<LIMIT>(last))
+}
+
+#[inline]
+fn any_below<const LIMIT: u8>(chunk: &[u8; 16]) -> bool {
+    chunk
+        .iter()
+        .fold(false, |found, &byte| found | (byte < LIMIT))
+}
+
+/// The same among fewer than sixteen bytes.
+#[inline]
+fn find_below_in_few<const LIMIT: u8>(bytes: &[u8]) -> Option<usize> {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        let found = below::<LIMIT>(u64::from_le_bytes(*first));
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize / 8);
+        }
+        let found = below::<LIMIT>(u64::from_le_bytes(*last));
+        return (found != 0).then(|| bytes.len() - 8 + found.trailing_zeros() as usize / 8);
+    }
+    bytes.iter().position(|&byte| byte < LIMIT)
+}
+
+/// The offset of the first byte below `LIMIT` among sixteen, of which one is.
+#[inline]
+fn first_below<const LIMIT: u8>(chunk: &[u8; 16]) -> usize {
+    let (words, _) = chunk.as_chunks::<8>();
+    let low = below::<LIMIT>(u64::from_le_bytes(words[0]));
+    if low != 0 {
+        return low.trailing_zeros() as usize / 8;
+    }
+    let high = below::<LIMIT>(u64::from_le_bytes(words[1]));
+    8 + high.trailing_zeros() as usize / 8
+}
+
+/// Sets bit 7 of the first byte that is below `LIMIT`; those after it mean nothing, because the
+/// subtraction borrows from them.
+#[inline]
+const fn below<const LIMIT: u8>(word: u64) -> u64 {
+    word.wrapping_sub(LOW * LIMIT as u64) & !word & HIGH
+}
+
+/// The offset of the first colon among 32 bytes.
+#[inline]
+pub(super) fn find_colon(bytes: &[u8; 32]) -> Option<usize> {
+    for (index, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let found = below::<1>(u64::from_le_bytes(*word) ^ (LOW * b':' as u64));
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    None
+}
+
+/// Whether a path or its arguments are plain: no `%`, no `#`, no DEL, and nothing that begins with
+/// a dot or slash after a slash. May say no where the answer is yes, but not the reverse.
+#[inline]
+pub(super) fn is_plain_target(target: &[u8]) -> bool {
+    let mut rest = target;
+    while let Some((chunk, _)) = rest.split_first_chunk::<17>() {
+        if !is_plain_chunk(chunk) {
+            return false;
+        }
+        rest = &rest[16..];
+    }
+    let mut before = 0;
+    rest.iter().all(|&byte| {
+        let plain = !matches!(byte, b'%' | b'#' | 0x7f);
+        let pair = before == b'/' && matches!(byte, b'/' | b'.');
+        before = byte;
+        plain && !pair
+    })
+}
+
+/// The same for sixteen bytes and the one after them.
+#[inline]
+fn is_plain_chunk(chunk: &[u8; 17]) -> bool {
+    let mut special = false;
+    for index in 0..16 {
+        let (byte, next) = (chunk[index], chunk[index + 1]);
+        special |= (byte == b'%') | (byte == b'#') | (byte == 0x7f);
+        special |= (byte == b'/') & ((next == b'/') | (next == b'.'));
+    }
+    !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_is_found_wherever_it_is() {
+        for filler in [0x20u8, b'a', 0x7f, 0x80, 0xff] {
+            for len in 0..50 {
+                let bytes = vec![filler; len];
+                assert_eq!(find_below::<0x20>(&bytes), None);
+                for at in 0..len {
+                    let mut bytes = bytes.clone();
+                    bytes[at] = 0x1f;
+                    bytes[at + 1..].fill(0);
+                    assert_eq!(find_below::<0x20>(&bytes), Some(at), "{at} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_colon_is_found_wherever_it_is() {
+        for filler in [0, b'9', b';', 0x7f, 0xba, 0xff] {
+            let mut bytes = [filler; 32];
+            assert_eq!(find_colon(&bytes), None);
+            for at in (0..32).rev() {
+                bytes[at] = b':';
+                assert_eq!(find_colon(&bytes), Some(at));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_special_in_a_target_is_seen_wherever_it_is() {
+        for special in ["%", "#", "\x7f", "//", "/."] {
+            for before in 0..40 {
+                for after in 0..20 {
+                    let plain = "a".repeat(before) + "/" + &"b".repeat(after);
+                    assert!(is_plain_target(plain.as_bytes()));
+                    let target = "a".repeat(before) + special + &"b".repeat(after);
+                    assert!(!is_plain_target(target.as_bytes()), "{target}");
+                }
+            }
+        }
+    }
+}
