@@ -1,2 +1,59 @@
-//! One event loop per thread.
+//! A reactor: one event loop per thread, edge-triggered, with loop-local tasks.
+//!
+//! [`EventLoop`] turns; tasks ([`spawn`]) are `async` functions that it runs on its own thread;
+//! [`Listener`] and [`Stream`] are their sockets. There is no work stealing and no lock on the hot
+//! path: another thread reaches a loop through its [`LoopHandle`] alone. [`TcpServer`] puts loops
+//! together: a main reactor that accepts for its sub-reactors, or every reactor accepting
+//! for itself.
+//!
+//! ```
+//! use revolve_reactor::{Address, EventLoop, ListenOptions, Listener, SendQueue, Stream, spawn};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut event_loop = EventLoop::new()?;
+//! event_loop.block_on(async {
+//!     let any = Address::Inet(([127, 0, 0, 1], 0).into());
+//!     let listener = Listener::from_fd(Listener::bind(&any, &ListenOptions::default())?)?;
+//!     let address = listener.local_address()?;
+//!     spawn(async move {
+//!         let (fd, _peer) = listener.accept().await?;
+//!         let stream = Stream::from_fd(fd)?;
+//!         let received = stream.recv().await?;
+//!         stream.send(SendQueue::from(received)).await.0
+//!     });
+//!     let client = Stream::connect(&address).await?;
+//!     client.send(SendQueue::from(&b"hello"[..])).await.0?;
+//!     assert_eq!(client.recv().await?.as_slice(), b"hello");
+//!     Ok(())
+//! })
+//! # }
+//! ```
 #![deny(unsafe_code)]
+
+mod buffer;
+mod channel;
+mod event_loop;
+mod hook;
+pub mod net;
+mod op;
+mod send_queue;
+pub mod server;
+pub mod signal;
+mod sys;
+mod task;
+mod time;
+mod timer_queue;
+
+pub use buffer::Buffer;
+pub use event_loop::{Builder, EventLoop, LoopHandle, current, now, spawn, spawn_urgent, turn};
+pub use hook::{TurnEnd, on_task_panic, on_turn_end};
+pub use net::{
+    Accept, Address, Keepalive, ListenOptions, Listener, Readable, Ready, Recv, Send, Stream,
+};
+pub use send_queue::{Chunk, SendQueue};
+pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
+pub use sys::DriverKind;
+pub use sys::socket_option::TcpInfo;
+pub use task::{JoinError, JoinHandle, yield_now};
+pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};

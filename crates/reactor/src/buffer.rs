@@ -1,0 +1,228 @@
+//! Pooled receive buffers.
+//!
+//! The loop takes a buffer when it is about to receive and not before, so that an idle
+//! connection owns none. A buffer goes back to the pool of its thread's loop when dropped.
+
+use std::cell::RefCell;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use crate::event_loop;
+
+/// Bytes received, or room for bytes to be sent, out of the current loop's pool.
+///
+/// The bytes in use lie between a front that [`advance`](Buffer::advance) moves and an end
+/// that [`fill`](Buffer::fill) moves. Loop-local: it cannot leave its thread.
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    start: u32,
+    end: u32,
+    local: PhantomData<*const ()>,
+}
+
+impl Buffer {
+    /// An empty buffer out of the current loop's pool.
+    ///
+    /// # Panics
+    ///
+    /// If no event loop was built on this thread.
+    pub fn take() -> Buffer {
+        event_loop::with_core(|core| core.buffers.take())
+    }
+
+    /// Bytes in use.
+    #[inline]
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// True if no bytes are in use. What a receive gives at the end of the stream.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The bytes in use.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start as usize..self.end as usize]
+    }
+
+    /// The bytes in use, to be changed in place.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start as usize..self.end as usize]
+    }
+
+    /// Bytes that the buffer can hold in all (`buffer_bytes` of the loop).
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes that can still be added at the end.
+    pub fn spare_len(&self) -> usize {
+        self.bytes.len() - self.end as usize
+    }
+
+    /// The room after the bytes in use; [`extend`](Buffer::extend) says how much was written.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.end as usize..]
+    }
+
+    /// Counts `n` bytes written to [`spare_mut`](Buffer::spare_mut) as in use (at most
+    /// [`spare_len`](Buffer::spare_len)).
+    pub fn extend(&mut self, n: usize) {
+        self.end += n.min(self.spare_len()) as u32;
+    }
+
+    /// Drops `n` bytes from the front (all, if there are fewer).
+    pub fn advance(&mut self, n: usize) {
+        self.start += n.min(self.len()) as u32;
+    }
+
+    /// Keeps the first `n` bytes (all, if there are fewer).
+    pub fn truncate(&mut self, n: usize) {
+        self.end = self.start + n.min(self.len()) as u32;
+    }
+
+    /// Adds bytes at the end, and says how many there was room for.
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.spare_len());
+        let end = self.end as usize;
+        self.bytes[end..end + n].copy_from_slice(&bytes[..n]);
+        self.end += n as u32;
+        n
+    }
+
+    /// Forgets all bytes.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} of {} bytes)", self.len(), self.capacity())
+    }
+}
+
+impl io::Write for Buffer {
+    /// Takes what there is room for; 0 when the buffer is full.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.fill(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        event_loop::try_with_core(|core| core.buffers.put(bytes));
+    }
+}
+
+/// The buffers of one loop that are not in use.
+pub(crate) struct BufferPool {
+    free: RefCell<Vec<Box<[u8]>>>,
+    buffer_bytes: usize,
+    kept_max: usize,
+}
+
+impl BufferPool {
+    pub(crate) fn new(buffer_bytes: usize, kept_max: usize) -> BufferPool {
+        BufferPool {
+            free: RefCell::new(Vec::new()),
+            buffer_bytes,
+            kept_max,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take(&self) -> Buffer {
+        let bytes = self.free.borrow_mut().pop();
+        let bytes = bytes.unwrap_or_else(|| vec![0; self.buffer_bytes].into_boxed_slice());
+        Buffer {
+            bytes,
+            start: 0,
+            end: 0,
+            local: PhantomData,
+        }
+    }
+
+    /// Buffers of a loop that this thread had before may differ in size: they are freed.
+    #[inline]
+    fn put(&self, bytes: Box<[u8]>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < self.kept_max && bytes.len() == self.buffer_bytes {
+            free.push(bytes);
+        }
+    }
+
+    #[cfg(test)]
+    fn free_count(&self) -> usize {
+        self.free.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use crate::EventLoop;
+
+    use super::*;
+
+    #[test]
+    fn a_buffer_fills_to_its_capacity_and_says_so() {
+        let _loop = EventLoop::builder().buffer_bytes(8).build().unwrap();
+        let mut buffer = Buffer::take();
+        assert_eq!(buffer.fill(b"abcde"), 5);
+        buffer.advance(2);
+        assert_eq!((buffer.as_slice(), buffer.spare_len()), (&b"cde"[..], 3));
+        assert_eq!(buffer.fill(b"fghij"), 3);
+        assert_eq!(buffer.write(b"x").unwrap(), 0);
+        assert_eq!(&buffer[..], b"cdefgh");
+        buffer.truncate(4);
+        buffer.advance(100);
+        assert!(buffer.is_empty());
+        buffer.clear();
+        assert_eq!(buffer.spare_len(), 8);
+    }
+
+    #[test]
+    fn the_pool_keeps_no_more_than_it_was_told_to() {
+        let _loop = EventLoop::builder().buffers_kept_max(2).build().unwrap();
+        let taken: Vec<Buffer> = (0..5).map(|_| Buffer::take()).collect();
+        drop(taken);
+        assert_eq!(event_loop::with_core(|core| core.buffers.free_count()), 2);
+    }
+
+    #[test]
+    fn a_buffer_of_a_former_loop_is_freed() {
+        let first = EventLoop::builder().buffer_bytes(8).build().unwrap();
+        let old = Buffer::take();
+        drop(first);
+        let _second = EventLoop::builder().buffer_bytes(16).build().unwrap();
+        drop(old);
+        assert_eq!(Buffer::take().capacity(), 16);
+    }
+}

@@ -1,0 +1,363 @@
+//! Channels: what a loop knows about one descriptor.
+//!
+//! A channel belongs to its driver for as long as it is registered. It holds the descriptor,
+//! what is known about its readiness, the operation pending on each side with the waker of the
+//! task that waits for it, and the deadlines of both.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::net::Address;
+use crate::op::{ReadOp, ReadOutcome, Request, WriteOp, WriteOutcome};
+use crate::send_queue::Chunk;
+use crate::timer_queue::{NEVER_MS, TimerKey};
+
+/// Names a channel. The generation makes a late event for a descriptor that is gone harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    index: u32,
+    generation: u32,
+}
+
+impl Token {
+    #[inline]
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    #[inline]
+    pub(crate) fn from_u64(bits: u64) -> Token {
+        Token {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+}
+
+/// What is registered, and so how its poller watches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A connected (or connecting) socket: both sides, edge-triggered.
+    Stream,
+    /// A listening socket, perhaps shared with other loops: read side, level-triggered, one
+    /// loop woken for a connection.
+    Listener,
+    /// Any descriptor that can be polled: read side, edge-triggered.
+    Source,
+}
+
+/// A side of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Accept, Recv and Ready.
+    Read,
+    /// Connect and Send.
+    Write,
+}
+
+/// A set of facts about a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    pub(crate) const NONE: Flags = Flags(0);
+    /// There may be something to read.
+    pub(crate) const READABLE: Flags = Flags(1);
+    /// There may be room to write.
+    pub(crate) const WRITABLE: Flags = Flags(2);
+    /// The peer has closed its side, or the connection is broken (`EPOLLRDHUP`, `EPOLLHUP`,
+    /// `EPOLLERR`): a short read does not mean drained any more.
+    pub(crate) const PEER_CLOSED: Flags = Flags(4);
+    /// It is on its driver's ready list.
+    pub(crate) const LISTED: Flags = Flags(8);
+    /// Its poller does not watch it at present.
+    pub(crate) const PAUSED: Flags = Flags(16);
+
+    #[inline]
+    pub(crate) const fn has(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    #[inline]
+    pub(crate) const fn with(self, flags: Flags) -> Flags {
+        Flags(self.0 | flags.0)
+    }
+
+    #[inline]
+    pub(crate) const fn without(self, flags: Flags) -> Flags {
+        Flags(self.0 & !flags.0)
+    }
+
+    #[inline]
+    pub(crate) fn insert(&mut self, flags: Flags) {
+        *self = self.with(flags);
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, flags: Flags) {
+        *self = self.without(flags);
+    }
+}
+
+/// One side of a channel: an operation `O`, or the outcome `R` that it ended in and that its
+/// task has not taken yet.
+#[derive(Debug)]
+pub(crate) enum Slot<O, R> {
+    Idle,
+    Pending(O, Waker),
+    Done(R),
+}
+
+impl<O, R> Slot<O, R> {
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self, Slot::Pending(..))
+    }
+
+    /// Ends the pending operation, and gives the waker of its task.
+    #[inline]
+    pub(crate) fn complete(&mut self, outcome: R) -> Option<Waker> {
+        match std::mem::replace(self, Slot::Done(outcome)) {
+            Slot::Pending(_, waker) => Some(waker),
+            Slot::Idle | Slot::Done(_) => None,
+        }
+    }
+
+    /// The outcome, if there is one.
+    #[inline]
+    pub(crate) fn take_done(&mut self) -> Option<R> {
+        match self {
+            Slot::Done(_) => match std::mem::replace(self, Slot::Idle) {
+                Slot::Done(outcome) => Some(outcome),
+                Slot::Idle | Slot::Pending(..) => None,
+            },
+            Slot::Idle | Slot::Pending(..) => None,
+        }
+    }
+}
+
+/// Connections accepted and not taken yet, and how many to accept at once.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) queue: VecDeque<io::Result<(OwnedFd, Address)>>,
+    /// Accepted in one turn at most.
+    pub(crate) budget: u32,
+    /// Accepted in the next turn: grows while turn after turn finds a connection waiting, so
+    /// that few calls find none.
+    pub(crate) batch: u32,
+    pub(crate) last_turn: u64,
+    /// After so many connections the listener steps behind the other loops that share it;
+    /// 0 for never.
+    pub(crate) rotate_after: u32,
+    pub(crate) since_rotation: u32,
+}
+
+/// What a loop knows about one descriptor.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    fd: Rc<OwnedFd>,
+    generation: u32,
+    pub(crate) kind: Kind,
+    pub(crate) flags: Flags,
+    pub(crate) read: Slot<ReadOp, ReadOutcome>,
+    pub(crate) write: Slot<WriteOp, WriteOutcome>,
+    pub(crate) read_deadline_ms: u64,
+    pub(crate) write_deadline_ms: u64,
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) accepted: Option<Box<Accepted>>,
+}
+
+impl Channel {
+    /// True if performing the pending operations would bring something.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        (self.flags.has(Flags::READABLE) && self.read.is_pending())
+            || (self.flags.has(Flags::WRITABLE) && self.write.is_pending())
+    }
+
+    /// The earlier deadline of the two sides.
+    #[inline]
+    pub(crate) fn deadline_ms(&self) -> u64 {
+        self.read_deadline_ms.min(self.write_deadline_ms)
+    }
+
+    /// Refuses a second operation on a side.
+    pub(crate) fn check_free<O, R>(
+        slot: &Slot<O, R>,
+        describe: impl Fn(&O) -> Request<'_>,
+    ) -> io::Result<()> {
+        match slot {
+            Slot::Pending(op, _) => Err(io::Error::other(format!(
+                "another {} is pending on this side of the channel",
+                describe(op)
+            ))),
+            Slot::Idle | Slot::Done(_) => Ok(()),
+        }
+    }
+
+    /// Cancels the pending operation of a side. What the read side has brought in already
+    /// stays for the next operation; the outcome of a send nobody asks for any more is void.
+    pub(crate) fn cancel(&mut self, side: Side) -> Remains {
+        let mut remains = Remains {
+            _read: Slot::Idle,
+            _write: Slot::Idle,
+        };
+        match side {
+            Side::Read if self.read.is_pending() => {
+                self.read_deadline_ms = NEVER_MS;
+                std::mem::swap(&mut self.read, &mut remains._read);
+            }
+            Side::Read => {}
+            Side::Write => {
+                self.write_deadline_ms = NEVER_MS;
+                std::mem::swap(&mut self.write, &mut remains._write);
+            }
+        }
+        remains
+    }
+
+    /// Fails the operations whose deadline has passed.
+    fn expire(&mut self, now_ms: u64, woken: &mut Vec<Waker>) {
+        let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
+        if self.read_deadline_ms <= now_ms {
+            self.read_deadline_ms = NEVER_MS;
+            if self.read.is_pending() {
+                woken.extend(self.read.complete(ReadOutcome::Failed(timed_out())));
+            }
+        }
+        if self.write_deadline_ms <= now_ms {
+            self.write_deadline_ms = NEVER_MS;
+            if let Slot::Pending(op, waker) = std::mem::replace(&mut self.write, Slot::Idle) {
+                self.write = Slot::Done(op.fail(timed_out()));
+                woken.push(waker);
+            }
+        }
+    }
+}
+
+impl AsFd for Channel {
+    #[inline]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// All channels of a driver.
+#[derive(Default)]
+pub(crate) struct Channels {
+    slab: Slab<Channel>,
+    next_generation: u32,
+}
+
+impl Channels {
+    /// The token that [`insert`](Channels::insert) will give next.
+    pub(crate) fn next_token(&self) -> io::Result<Token> {
+        match u32::try_from(self.slab.vacant_key()) {
+            Ok(index) => Ok(Token {
+                index,
+                generation: self.next_generation,
+            }),
+            Err(_) => Err(io::Error::other("too many channels in one loop")),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> usize {
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let flags = if kind == Kind::Stream {
+            Flags::WRITABLE
+        } else {
+            Flags::NONE
+        };
+        self.slab.insert(Channel {
+            fd,
+            generation,
+            kind,
+            flags,
+            read: Slot::Idle,
+            write: Slot::Idle,
+            read_deadline_ms: NEVER_MS,
+            write_deadline_ms: NEVER_MS,
+            timer: None,
+            accepted: None,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn find(&mut self, token: Token) -> Option<&mut Channel> {
+        self.slab
+            .get_mut(token.index as usize)
+            .filter(|channel| channel.generation == token.generation)
+    }
+
+    /// The channel of a handle that is alive.
+    #[inline]
+    pub(crate) fn get(&self, token: Token) -> &Channel {
+        let channel = &self.slab[token.index as usize];
+        debug_assert_eq!(
+            channel.generation, token.generation,
+            "a handle outlived its channel"
+        );
+        channel
+    }
+
+    /// The channel of a handle that is alive.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, token: Token) -> &mut Channel {
+        let channel = &mut self.slab[token.index as usize];
+        debug_assert_eq!(
+            channel.generation, token.generation,
+            "a handle outlived its channel"
+        );
+        channel
+    }
+
+    pub(crate) fn remove(&mut self, token: Token) -> Channel {
+        self.slab.remove(token.index as usize)
+    }
+
+    /// Fails what is overdue on a channel, and gives its next deadline.
+    pub(crate) fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+        self.find(token).map_or(NEVER_MS, |channel| {
+            channel.expire(now_ms, woken);
+            channel.deadline_ms()
+        })
+    }
+
+    /// Takes every pending operation away, for a loop that ends.
+    pub(crate) fn abandon(&mut self) -> Vec<Remains> {
+        let mut remains = Vec::new();
+        for (_, channel) in &mut self.slab {
+            for side in [Side::Read, Side::Write] {
+                remains.push(channel.cancel(side));
+            }
+        }
+        remains
+    }
+}
+
+/// What a cancelled operation owned, to be dropped where code of the user may run.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    _read: Slot<ReadOp, ReadOutcome>,
+    _write: Slot<WriteOp, WriteOutcome>,
+}
+
+/// What the perform step of a turn works with.
+pub(crate) struct Work<'a> {
+    /// Where received bytes go.
+    pub(crate) buffers: &'a crate::buffer::BufferPool,
+    /// The turn's time, in ticks of the loop.
+    pub(crate) now_ms: u64,
+    /// The turn's number.
+    pub(crate) turn: u64,
+    /// Wakers of the tasks whose operation is complete: woken after the step.
+    pub(crate) woken: &'a mut Vec<Waker>,
+    /// Chunks that were sent: dropped after the step.
+    pub(crate) sent: &'a mut Vec<Chunk>,
+}

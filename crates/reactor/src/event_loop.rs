@@ -1,0 +1,610 @@
+//! The event loop: one a thread, and everything it owns stays on that thread.
+//!
+//! A turn polls; performs what is ready, within each channel's budget; fires due timers; runs
+//! posted functions; runs woken tasks; and calls the turn's-end hooks. Time is read once.
+//!
+//! No borrow of the loop's insides is held while code of the user runs: wakers, tasks, hooks and
+//! the destructors of what was sent run between the steps.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use async_task::Runnable;
+
+use crate::buffer::BufferPool;
+use crate::channel::{Token, Work};
+use crate::hook::Hooks;
+use crate::send_queue::{Chunk, SendQueuePool};
+use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Wake};
+use crate::task::{self, JoinHandle, TaskQueues, Urgency};
+use crate::timer_queue::{NEVER_MS, TimerQueue};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// Everything that one loop owns.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) driver: RefCell<AnyDriver>,
+    pub(crate) timers: RefCell<TimerQueue<TimerOwner>>,
+    pub(crate) buffers: BufferPool,
+    pub(crate) send_queues: SendQueuePool,
+    pub(crate) tasks: TaskQueues,
+    pub(crate) hooks: Hooks,
+    /// Tick 0.
+    epoch: Instant,
+    now: Cell<Instant>,
+    now_ms: Cell<u64>,
+    turn: Cell<u64>,
+    woken: Cell<Vec<Waker>>,
+    sent: Cell<Vec<Chunk>>,
+}
+
+/// Whom a timer is for.
+pub(crate) enum TimerOwner {
+    Channel(Token),
+    Task(Option<Waker>),
+}
+
+impl Core {
+    /// The turn's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// The turn's time in ticks.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// The tick at which `at` has passed.
+    pub(crate) fn tick_ms(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch);
+        since.as_secs() * 1000 + u64::from(since.subsec_nanos().div_ceil(1_000_000))
+    }
+
+    fn read_clock(&self) {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.epoch);
+        self.now.set(now);
+        self.now_ms
+            .set(since.as_secs() * 1000 + u64::from(since.subsec_millis()));
+    }
+
+    /// Makes sure that the loop looks at a channel no later than its next deadline.
+    pub(crate) fn arm_channel(&self, driver: &mut AnyDriver, token: Token) {
+        let channel = driver.channels_mut().get_mut(token);
+        let deadline_ms = channel.deadline_ms();
+        if deadline_ms != NEVER_MS {
+            let mut timers = self.timers.borrow_mut();
+            match channel.timer {
+                Some(key) => timers.set(key, deadline_ms),
+                None => {
+                    channel.timer = Some(timers.insert(TimerOwner::Channel(token), deadline_ms));
+                }
+            }
+        }
+    }
+
+    /// Polls and performs, fires timers, and runs posted functions.
+    fn begin_turn(&self, idle: bool) {
+        let timeout = self.timeout(idle);
+        let slept = timeout != Some(Duration::ZERO);
+        let result = self.driver.borrow_mut().wait(timeout);
+        if let Err(error) = result {
+            let name = self.driver.borrow().name();
+            panic!("{name} refused to wait on descriptors of its own: {error}");
+        }
+        let notified = self.shared.awake(slept);
+        self.read_clock();
+        self.turn.set(self.turn.get() + 1);
+        self.perform();
+        self.fire_timers();
+        if notified {
+            self.run_posted();
+        }
+        self.tasks.wake_yielded();
+    }
+
+    fn timeout(&self, idle: bool) -> Option<Duration> {
+        if !idle || !self.shared.may_sleep() {
+            return Some(Duration::ZERO);
+        }
+        let next_ms = self.timers.borrow().next_ms()?;
+        Some(Duration::from_millis(
+            next_ms.saturating_sub(self.now_ms.get()),
+        ))
+    }
+
+    fn perform(&self) {
+        let (mut woken, mut sent) = (self.woken.take(), self.sent.take());
+        self.driver.borrow_mut().perform(&mut Work {
+            buffers: &self.buffers,
+            now_ms: self.now_ms.get(),
+            turn: self.turn.get(),
+            woken: &mut woken,
+            sent: &mut sent,
+        });
+        woken.drain(..).for_each(Waker::wake);
+        sent.clear();
+        self.woken.set(woken);
+        self.sent.set(sent);
+    }
+
+    fn fire_timers(&self) {
+        let now_ms = self.now_ms.get();
+        if self
+            .timers
+            .borrow()
+            .next_ms()
+            .is_none_or(|next_ms| next_ms > now_ms)
+        {
+            return;
+        }
+        let mut woken = self.woken.take();
+        {
+            let mut driver = self.driver.borrow_mut();
+            let mut timers = self.timers.borrow_mut();
+            while let Some(key) = timers.expire(now_ms) {
+                match timers.owner_mut(key) {
+                    Some(TimerOwner::Task(waker)) => woken.extend(waker.take()),
+                    Some(&mut TimerOwner::Channel(token)) => {
+                        let next_ms = driver.expire(token, now_ms, &mut woken);
+                        timers.set(key, next_ms);
+                    }
+                    None => {}
+                }
+            }
+        }
+        woken.drain(..).for_each(Waker::wake);
+        self.woken.set(woken);
+    }
+
+    fn run_posted(&self) {
+        let posted = self.shared.take_posted();
+        for (runnable, urgency) in posted.runnables {
+            self.tasks.push(runnable, urgency);
+        }
+        for function in posted.functions {
+            function();
+        }
+    }
+
+    fn on_panic(&self, message: &str) {
+        self.hooks.report_panic(message);
+    }
+
+    /// Drops all tasks and what waits for them. Destructors may wake and spawn others, so that
+    /// this is repeated until nothing is left.
+    fn shut_down(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        loop {
+            let remains = self.driver.borrow_mut().channels_mut().abandon();
+            drop(remains);
+            let owners: Vec<TimerOwner> = self.timers.borrow_mut().drain().collect();
+            drop(owners);
+            self.tasks.wake_yielded();
+            self.hooks.clear();
+            let posted = self.shared.take_posted();
+            let mut any = !posted.runnables.is_empty();
+            drop(posted);
+            while let Some(runnable) = self.tasks.pop() {
+                any = true;
+                drop(runnable);
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+}
+
+/// What other threads may touch of a loop.
+pub(crate) struct Shared {
+    state: AtomicU8,
+    stopped: AtomicBool,
+    closed: AtomicBool,
+    posted: Mutex<Posted>,
+    wake: Arc<dyn Wake>,
+}
+
+const AWAKE: u8 = 0;
+const SLEEPING: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+#[derive(Default)]
+struct Posted {
+    runnables: Vec<(Runnable, Urgency)>,
+    functions: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Shared {
+    /// Announces that the loop goes to sleep; false if something was posted before.
+    fn may_sleep(&self) -> bool {
+        let seen = Ordering::SeqCst;
+        self.state
+            .compare_exchange(AWAKE, SLEEPING, seen, seen)
+            .is_ok()
+    }
+
+    /// The loop is awake again; true if something was posted.
+    fn awake(&self, slept: bool) -> bool {
+        (slept || self.state.load(Ordering::Acquire) == NOTIFIED)
+            && self.state.swap(AWAKE, Ordering::SeqCst) == NOTIFIED
+    }
+
+    /// Tells the loop to look at what was posted: one write for each time that it sleeps.
+    pub(crate) fn notify(&self) {
+        if self.state.swap(NOTIFIED, Ordering::SeqCst) == SLEEPING {
+            self.wake.wake();
+        }
+    }
+
+    fn posted(&self) -> std::sync::MutexGuard<'_, Posted> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_posted(&self) -> Posted {
+        std::mem::take(&mut *self.posted())
+    }
+
+    /// Takes a task that was woken on another thread. When the loop is gone nobody may drop
+    /// the future of a local task any more, and it is leaked.
+    pub(crate) fn post_runnable(&self, runnable: Runnable, urgency: Urgency) {
+        if self.closed.load(Ordering::Acquire) {
+            std::mem::forget(runnable);
+            return;
+        }
+        self.posted().runnables.push((runnable, urgency));
+        self.notify();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for (runnable, _) in self.take_posted().runnables {
+            std::mem::forget(runnable);
+        }
+    }
+}
+
+/// A way to reach a loop, from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct LoopHandle {
+    shared: Arc<Shared>,
+}
+
+impl LoopHandle {
+    /// Runs a function on the loop's thread, in its next turn (this one, if the loop's own thread
+    /// calls before posted functions are run). From any thread. Costs the caller a lock, and one
+    /// `eventfd` write if the loop sleeps. The function is dropped if the loop has ended.
+    pub fn run_in_loop(&self, f: impl FnOnce() + Send + 'static) {
+        if !self.shared.closed.load(Ordering::Acquire) {
+            self.shared.posted().functions.push(Box::new(f));
+            self.shared.notify();
+        }
+    }
+
+    /// Makes [`EventLoop::run`] return at the end of the turn. From any thread.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.shared.notify();
+    }
+
+    /// True on the thread that the loop was built on, while it lives.
+    pub fn is_in_loop_thread(&self) -> bool {
+        try_with_core(|core| Arc::ptr_eq(&core.shared, &self.shared)).unwrap_or(false)
+    }
+}
+
+impl std::fmt::Debug for LoopHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoopHandle").finish_non_exhaustive()
+    }
+}
+
+/// How a loop is to be built. Every setter states its default and what it costs.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    driver: DriverKind,
+    limits: Limits,
+    buffer_bytes: usize,
+    buffers_kept_max: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            driver: DriverKind::default(),
+            limits: Limits {
+                events_per_poll: 512,
+                recv_bytes: usize::MAX,
+                send_bytes: 2 << 20,
+            },
+            buffer_bytes: 16 * 1024,
+            buffers_kept_max: 64,
+        }
+    }
+}
+
+impl Builder {
+    /// The kernel mechanism. Default: epoll.
+    pub fn driver(mut self, kind: DriverKind) -> Builder {
+        self.driver = kind;
+        self
+    }
+
+    /// Events taken from the kernel in one call. Default 512 (nginx `epoll_events`), at least 1;
+    /// 28 bytes of memory each.
+    pub fn events_per_poll(mut self, events: usize) -> Builder {
+        self.limits.events_per_poll = events.max(1);
+        self
+    }
+
+    /// Bytes of one pooled buffer, and so what one receive takes at most. Default 16 KiB,
+    /// from 1 byte to 1 GiB.
+    pub fn buffer_bytes(mut self, bytes: usize) -> Builder {
+        self.buffer_bytes = bytes.clamp(1, 1 << 30);
+        self
+    }
+
+    /// Buffers that the loop keeps for use again. Default 64: 1 MiB with buffers of the default
+    /// size.
+    pub fn buffers_kept_max(mut self, buffers: usize) -> Builder {
+        self.buffers_kept_max = buffers;
+        self
+    }
+
+    /// Bytes that one connection may receive in one turn, if that is to be less than a buffer.
+    /// Default: a buffer.
+    pub fn recv_budget_bytes(mut self, bytes: usize) -> Builder {
+        self.limits.recv_bytes = bytes.max(1);
+        self
+    }
+
+    /// Bytes of memory that one connection may send in one turn before the others have theirs (one
+    /// system call may exceed it). Default 2 MiB. Files have a budget of their own, see
+    /// [`SendQueue::file_bytes_per_turn_max`](crate::SendQueue::file_bytes_per_turn_max).
+    pub fn send_budget_bytes(mut self, bytes: u64) -> Builder {
+        self.limits.send_bytes = bytes.max(1);
+        self
+    }
+
+    /// Builds the loop of this thread.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if this thread has one; otherwise what the kernel says.
+    pub fn build(self) -> io::Result<EventLoop> {
+        if try_with_core(|_| ()).is_some() {
+            let message = "this thread has an event loop already";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        let driver = AnyDriver::new(self.driver, self.limits)?;
+        let now = Instant::now();
+        let shared = Shared {
+            state: AtomicU8::new(AWAKE),
+            stopped: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            posted: Mutex::default(),
+            wake: driver.wake_handle(),
+        };
+        let core = Rc::new(Core {
+            shared: Arc::new(shared),
+            driver: RefCell::new(driver),
+            timers: RefCell::new(TimerQueue::new()),
+            buffers: BufferPool::new(self.buffer_bytes, self.buffers_kept_max),
+            send_queues: SendQueuePool::default(),
+            tasks: TaskQueues::default(),
+            hooks: Hooks::default(),
+            epoch: now,
+            now: Cell::new(now),
+            now_ms: Cell::new(0),
+            turn: Cell::new(0),
+            woken: Cell::default(),
+            sent: Cell::default(),
+        });
+        CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&core)));
+        Ok(EventLoop {
+            core,
+            local: PhantomData,
+        })
+    }
+}
+
+/// The event loop of one thread.
+///
+/// The loop and all that it owns stay on their thread:
+///
+/// ```compile_fail
+/// fn is_send<T: Send>() {}
+/// is_send::<revolve_reactor::EventLoop>();
+/// ```
+///
+/// Dropping it drops all its tasks.
+pub struct EventLoop {
+    core: Rc<Core>,
+    local: PhantomData<*const ()>,
+}
+
+impl EventLoop {
+    /// A loop with the defaults of [`Builder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn new() -> io::Result<EventLoop> {
+        Builder::default().build()
+    }
+
+    /// A loop with settings of one's own.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// How other threads reach this loop.
+    pub fn handle(&self) -> LoopHandle {
+        LoopHandle {
+            shared: Arc::clone(&self.core.shared),
+        }
+    }
+
+    /// Starts a task, which runs while the loop does.
+    pub fn spawn<T: 'static>(&self, f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        task::spawn(&self.core.shared, f, Urgency::Normal)
+    }
+
+    /// Turns until the future is ready. Other tasks run meanwhile, and stay when it returns.
+    pub fn block_on<T>(&mut self, f: impl Future<Output = T>) -> T {
+        let mut f = pin!(f);
+        let main = Arc::new(MainWaker {
+            shared: Arc::clone(&self.core.shared),
+            woken: AtomicBool::new(true),
+        });
+        let waker = Waker::from(Arc::clone(&main));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            self.core
+                .begin_turn(self.core.tasks.is_idle() && !main.woken.load(Ordering::Acquire));
+            self.core
+                .tasks
+                .run_urgent(|message| self.core.on_panic(message));
+            let output = if main.woken.swap(false, Ordering::AcqRel) {
+                f.as_mut().poll(&mut cx)
+            } else {
+                Poll::Pending
+            };
+            self.end_turn();
+            if let Poll::Ready(output) = output {
+                return output;
+            }
+        }
+    }
+
+    /// Turns until [`LoopHandle::stop`], which counts even if it came before.
+    pub fn run(&mut self) {
+        while !self.core.shared.stopped.swap(false, Ordering::SeqCst) {
+            self.core.begin_turn(self.core.tasks.is_idle());
+            self.end_turn();
+        }
+    }
+
+    fn end_turn(&self) {
+        self.core.tasks.run(|message| self.core.on_panic(message));
+        self.core.hooks.end_turn();
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.core.shut_down();
+        let _ = CURRENT.try_with(|current| current.take());
+    }
+}
+
+impl std::fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let driver = self.core.driver.borrow().name();
+        f.debug_struct("EventLoop")
+            .field("driver", &driver)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The waker of the future that `block_on` runs.
+struct MainWaker {
+    shared: Arc<Shared>,
+    woken: AtomicBool,
+}
+
+impl std::task::Wake for MainWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        let in_loop = try_with_core(|core| Arc::ptr_eq(&core.shared, &self.shared));
+        if in_loop != Some(true) {
+            self.shared.notify();
+        }
+    }
+}
+
+/// Runs `f` on this thread's loop, if there is one.
+#[inline]
+pub(crate) fn try_with_core<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
+    CURRENT
+        .try_with(|current| current.borrow().as_ref().map(f))
+        .ok()
+        .flatten()
+}
+
+/// Runs `f` on this thread's loop.
+#[inline]
+pub(crate) fn with_core<R>(f: impl FnOnce(&Rc<Core>) -> R) -> R {
+    try_with_core(f).expect("no event loop on this thread: build an EventLoop first")
+}
+
+/// This thread's loop, for an operation that can fail.
+pub(crate) fn core() -> io::Result<Rc<Core>> {
+    try_with_core(Rc::clone)
+        .ok_or_else(|| io::Error::other("no event loop on this thread: build an EventLoop first"))
+}
+
+/// The handle of this thread's loop.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn current() -> LoopHandle {
+    LoopHandle {
+        shared: with_core(|core| Arc::clone(&core.shared)),
+    }
+}
+
+/// Starts a task on this thread's loop. It first runs in this turn, or in the next.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn spawn<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    task::spawn(&current().shared, f, Urgency::Normal)
+}
+
+/// Starts a task that, when woken, runs before all others of the turn: for what must be known
+/// before any request of the turn is answered.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn spawn_urgent<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    task::spawn(&current().shared, f, Urgency::Urgent)
+}
+
+/// The time of this thread's loop: read once a turn.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn now() -> Instant {
+    with_core(|core| core.now())
+}
+
+/// The number of the turn of this thread's loop.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn turn() -> u64 {
+    with_core(|core| core.turn.get())
+}

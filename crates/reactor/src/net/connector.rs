@@ -1,0 +1,78 @@
+//! Connecting to an address.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Poll;
+
+use rustix::net::{SocketAddrAny, SocketFlags, SocketType, socket_with};
+
+use crate::channel::{Channel, Kind, Side};
+use crate::net::address::Address;
+use crate::net::handle::{Handle, replace_waker};
+use crate::net::stream::Stream;
+use crate::op::{self, Progress, WriteOp};
+use crate::sys::Driver;
+
+/// A non-blocking, close-on-exec socket of the family of `address`.
+pub(crate) fn stream_socket(address: &SocketAddrAny) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(
+        address.address_family(),
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+/// Connects. The first attempt is made before the socket is registered: a socket that is not even
+/// connecting would be reported as hung up.
+pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
+    let raw = address.to_raw()?;
+    let socket = stream_socket(&raw)?;
+    let connected = match op::connect(socket.as_fd(), &raw) {
+        Progress::Done(Ok(())) => true,
+        Progress::Done(Err(error)) => return Err(error),
+        Progress::Blocked | Progress::Spent => false,
+    };
+    let handle = Handle::register(socket, Kind::Stream)?;
+    if !connected {
+        finish(&handle, raw).await?;
+    }
+    Ok(Stream::from_handle(handle))
+}
+
+async fn finish(handle: &Handle, address: SocketAddrAny) -> io::Result<()> {
+    let _cancel = Cancel(handle);
+    let mut op = Some(WriteOp::Connect {
+        address: Box::new(address),
+    });
+    poll_fn(|cx| {
+        let waker = cx.waker().clone();
+        if let Some(op) = op.take() {
+            let mut driver = handle.core.driver.borrow_mut();
+            let channel = driver.channels_mut().get_mut(handle.token);
+            if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
+                return Poll::Ready(Err(error));
+            }
+            driver.submit_write(handle.token, op, waker);
+            return Poll::Pending;
+        }
+        let (done, former) = handle.with_mut(|channel| {
+            let done = channel.write.take_done();
+            (done, replace_waker(&mut channel.write, waker))
+        });
+        drop(former);
+        done.map_or(Poll::Pending, |outcome| Poll::Ready(outcome.result))
+    })
+    .await
+}
+
+/// Cancels the operation if the future that waits for it is dropped.
+struct Cancel<'a>(&'a Handle);
+
+impl Drop for Cancel<'_> {
+    fn drop(&mut self) {
+        self.0.cancel(Side::Write);
+    }
+}

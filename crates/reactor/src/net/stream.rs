@@ -1,0 +1,425 @@
+//! Connected byte streams, TCP or Unix.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use rustix::net::{Shutdown, sockopt};
+
+use crate::buffer::Buffer;
+use crate::channel::{Channel, Flags, Kind, Side, Slot};
+use crate::net::address::Address;
+use crate::net::connector;
+use crate::net::handle::{Handle, replace_waker};
+use crate::net::option::{self, Keepalive};
+use crate::net::readable::Ready;
+use crate::op::{Progress, ReadOp, ReadOutcome, WriteOp};
+use crate::send_queue::SendQueue;
+use crate::sys::Driver;
+use crate::sys::socket_option::{self, TcpInfo};
+use crate::timer_queue::NEVER_MS;
+
+/// A connected stream of this thread's loop, TCP or Unix.
+///
+/// One receive and one send may be pending at a time. Dropping the stream cancels both and
+/// closes the connection.
+pub struct Stream {
+    handle: Handle,
+}
+
+impl Stream {
+    /// Registers a connected, non-blocking socket with this thread's loop.
+    ///
+    /// # Errors
+    ///
+    /// No loop on this thread; a descriptor that cannot be polled.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
+        Ok(Stream {
+            handle: Handle::register(fd, Kind::Stream)?,
+        })
+    }
+
+    pub(crate) fn from_handle(handle: Handle) -> Stream {
+        Stream { handle }
+    }
+
+    /// Connects to an address.
+    ///
+    /// # Errors
+    ///
+    /// As connect(2): `ConnectionRefused`, `TimedOut` (after minutes: see
+    /// [`timeout`](crate::timeout)), `NotFound` for a Unix path, `WouldBlock` for a Unix
+    /// listener whose backlog is full.
+    pub async fn connect(address: &Address) -> io::Result<Stream> {
+        connector::connect(address).await
+    }
+
+    /// Receives what is there, in one `recv(2)`, once something is. An empty buffer is the end of
+    /// the stream.
+    ///
+    /// The bytes are read in the perform step of a turn, into a buffer that is taken then.
+    /// Dropping the future loses nothing: bytes that had come in are what the next one gives.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionReset` and the like; `TimedOut` when a deadline passes.
+    pub fn recv(&self) -> Recv<'_> {
+        Recv {
+            stream: self,
+            bytes_max: u32::MAX,
+            deadline_ms: NEVER_MS,
+            submitted: false,
+        }
+    }
+
+    /// Sends what the queue holds: at once as far as the socket takes it, the rest when it is
+    /// writable. Gives the queue back; on success it is empty.
+    ///
+    /// Memory goes out in gathered `sendmsg(2)` calls, files by `sendfile(2)`; never with a
+    /// `SIGPIPE`. Dropping the future leaves it unknown how much was sent.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe`, `ConnectionReset`; `TimedOut` when it stalls; `UnexpectedEof` when a file
+    /// has become shorter than the range to be sent.
+    pub fn send(&self, queue: SendQueue) -> Send<'_> {
+        Send {
+            stream: self,
+            queue: Some(queue),
+            stall_ms: 0,
+            submitted: false,
+        }
+    }
+
+    /// Ready once there is something to receive, the end of the stream included; receives
+    /// nothing. May be ready at once, and costs no system call.
+    pub fn readable(&self) -> Ready<'_> {
+        Ready {
+            handle: &self.handle,
+            edge: false,
+            submitted: false,
+        }
+    }
+
+    /// True once the peer was seen to have closed its side, or the connection to be broken. Bytes
+    /// that it sent before may still be there to receive.
+    pub fn is_peer_closed(&self) -> bool {
+        self.handle
+            .with(|channel| channel.flags.has(Flags::PEER_CLOSED))
+    }
+
+    /// Closes the write side (shutdown(2)): the peer receives the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` when the connection is gone.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.handle.fd, Shutdown::Write)?)
+    }
+
+    /// Makes closing reset the connection (`SO_LINGER` with a time of 0), so that it leaves no
+    /// socket in TIME_WAIT.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2).
+    pub fn set_linger_reset(&self) -> io::Result<()> {
+        Ok(sockopt::set_socket_linger(
+            &self.handle.fd,
+            Some(Duration::ZERO),
+        )?)
+    }
+
+    /// `TCP_NODELAY`: send small segments at once.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2); a Unix socket has no such option.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        Ok(sockopt::set_tcp_nodelay(&self.handle.fd, on)?)
+    }
+
+    /// `TCP_CORK`: send full segments only, until turned off (nginx `tcp_nopush`).
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2); a Unix socket has no such option.
+    pub fn set_cork(&self, on: bool) -> io::Result<()> {
+        Ok(sockopt::set_tcp_cork(&self.handle.fd, on)?)
+    }
+
+    /// `SO_KEEPALIVE` and its times.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2).
+    pub fn set_keepalive(&self, keepalive: &Keepalive) -> io::Result<()> {
+        option::set_keepalive(self.as_fd(), keepalive)
+    }
+
+    /// `SO_RCVBUF`, in bytes; the kernel doubles it for its own use.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2).
+    pub fn set_recv_buffer(&self, bytes: usize) -> io::Result<()> {
+        Ok(sockopt::set_socket_recv_buffer_size(
+            &self.handle.fd,
+            bytes,
+        )?)
+    }
+
+    /// `SO_SNDBUF`, in bytes; the kernel doubles it for its own use.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2).
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        Ok(sockopt::set_socket_send_buffer_size(
+            &self.handle.fd,
+            bytes,
+        )?)
+    }
+
+    /// What the kernel knows of a TCP connection; `None` for a Unix socket.
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        socket_option::tcp_info(self.as_fd()).ok()
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2).
+    pub fn local_address(&self) -> io::Result<Address> {
+        Ok(rustix::net::getsockname(&self.handle.fd)?.into())
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` when the connection is gone.
+    pub fn peer_address(&self) -> io::Result<Address> {
+        Ok(rustix::net::getpeername(&self.handle.fd)?.map_or(Address::UNNAMED, Address::from))
+    }
+
+    /// The socket. Reading or writing it past the stream upsets what the loop knows of it.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.fd.as_fd()
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        Stream::as_fd(self)
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.handle.fd.as_raw_fd()
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("fd", &self.as_raw_fd())
+            .finish()
+    }
+}
+
+/// A receive. Made by [`Stream::recv`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Recv<'a> {
+    stream: &'a Stream,
+    bytes_max: u32,
+    deadline_ms: u64,
+    submitted: bool,
+}
+
+impl Recv<'_> {
+    /// Fails with `TimedOut` if nothing has come when `at` has passed. Moving a connection's
+    /// deadline later with each receive costs next to nothing.
+    pub fn deadline(mut self, at: Instant) -> Self {
+        self.deadline_ms = self.stream.handle.core.tick_ms(at);
+        self
+    }
+
+    /// Receives at most so many bytes, if that is less than a buffer. At least 1.
+    pub fn max(mut self, bytes: usize) -> Self {
+        self.bytes_max = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        self
+    }
+
+    /// A buffer that a cancelled receive left behind may hold more than is asked for now.
+    fn limit(&self, mut received: Buffer) -> Buffer {
+        let bytes_max = self.bytes_max as usize;
+        if received.len() <= bytes_max {
+            return received;
+        }
+        let mut first = Buffer::take();
+        let taken = first.fill(&received[..bytes_max]);
+        received.advance(taken);
+        let left = ReadOutcome::Received(received);
+        self.stream
+            .handle
+            .with_mut(|channel| channel.read = Slot::Done(left));
+        first
+    }
+}
+
+impl Future for Recv<'_> {
+    type Output = io::Result<Buffer>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
+        let handle = &self.stream.handle;
+        loop {
+            let outcome = if self.submitted {
+                ready!(handle.poll_read(cx))
+            } else {
+                let op = ReadOp::Recv {
+                    bytes_max: self.bytes_max,
+                };
+                match handle.begin_read(op, self.deadline_ms, cx) {
+                    Poll::Ready(outcome) => outcome,
+                    Poll::Pending => {
+                        self.submitted = true;
+                        return Poll::Pending;
+                    }
+                }
+            };
+            self.submitted = false;
+            match outcome {
+                ReadOutcome::Received(buffer) => return Poll::Ready(Ok(self.limit(buffer))),
+                ReadOutcome::Failed(error) => return Poll::Ready(Err(error)),
+                // A wait for readiness that was cancelled after it had come true.
+                ReadOutcome::Ready => {}
+            }
+        }
+    }
+}
+
+impl Drop for Recv<'_> {
+    fn drop(&mut self) {
+        if self.submitted {
+            self.stream.handle.cancel(Side::Read);
+        }
+    }
+}
+
+impl std::fmt::Debug for Recv<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recv")
+            .field("submitted", &self.submitted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A send. Made by [`Stream::send`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Send<'a> {
+    stream: &'a Stream,
+    queue: Option<SendQueue>,
+    stall_ms: u64,
+    submitted: bool,
+}
+
+impl Send<'_> {
+    /// Fails with `TimedOut` when no byte could be sent for so long (nginx `send_timeout`); every
+    /// byte sent starts the time anew. Default: no limit.
+    pub fn stall_max(mut self, duration: Duration) -> Self {
+        self.stall_ms = u64::try_from(duration.as_millis())
+            .unwrap_or(u64::MAX / 2)
+            .max(1);
+        self
+    }
+
+    /// Sends as far as it goes at once, and submits the rest.
+    #[inline]
+    fn begin(&mut self, mut queue: SendQueue, cx: &mut Context<'_>) -> Poll<Sent> {
+        let handle = &self.stream.handle;
+        let progress = {
+            let driver = handle.core.driver.borrow();
+            let channel = driver.channels().get(handle.token);
+            match Channel::check_free(&channel.write, WriteOp::describe) {
+                Ok(()) => driver.send_at_once(handle.token, &mut queue),
+                Err(error) => Progress::Done(Err(error)),
+            }
+        };
+        drop(queue.take_sent());
+        let blocked = match progress {
+            Progress::Done(result) => return Poll::Ready((result, queue)),
+            Progress::Blocked => true,
+            Progress::Spent => false,
+        };
+        let waker = cx.waker().clone();
+        let op = WriteOp::Send {
+            queue,
+            stall_ms: self.stall_ms,
+        };
+        let mut driver = handle.core.driver.borrow_mut();
+        if blocked {
+            driver.send_blocked(handle.token);
+        }
+        driver.submit_write(handle.token, op, waker);
+        if self.stall_ms != 0 {
+            let deadline_ms = handle.core.now_ms() + self.stall_ms;
+            driver
+                .channels_mut()
+                .get_mut(handle.token)
+                .write_deadline_ms = deadline_ms;
+            handle.core.arm_channel(&mut driver, handle.token);
+        }
+        self.submitted = true;
+        Poll::Pending
+    }
+}
+
+/// The result of a send, and the queue.
+type Sent = (io::Result<()>, SendQueue);
+
+impl Future for Send<'_> {
+    type Output = Sent;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Sent> {
+        if !self.submitted {
+            let queue = self.queue.take().unwrap_or_default();
+            return self.begin(queue, cx);
+        }
+        let handle = &self.stream.handle;
+        let new = cx.waker().clone();
+        let (done, former) = handle.with_mut(|channel| {
+            let done = channel.write.take_done();
+            (done, replace_waker(&mut channel.write, new))
+        });
+        drop(former);
+        let Some(outcome) = done else {
+            return Poll::Pending;
+        };
+        self.submitted = false;
+        Poll::Ready((outcome.result, outcome.queue.unwrap_or_default()))
+    }
+}
+
+impl Drop for Send<'_> {
+    fn drop(&mut self) {
+        if self.submitted {
+            self.stream.handle.cancel(Side::Write);
+        }
+    }
+}
+
+impl std::fmt::Debug for Send<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Send")
+            .field("submitted", &self.submitted)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,510 @@
+//! Loops put together: reactors in threads of their own, and a TCP server on them.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use crate::event_loop::{self, Builder, EventLoop, LoopHandle};
+use crate::net::{Address, ListenOptions, Listener, Stream};
+use crate::time::sleep;
+
+/// How a reactor is chosen for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Deal {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one that has the fewest.
+    LeastConnections,
+}
+
+/// Counts a connection for the reactor that it was dealt to, until it is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    connections: Arc<AtomicUsize>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Reactor {
+    handle: LoopHandle,
+    thread: Option<thread::JoinHandle<()>>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// Event loops in threads of their own, to which connections are dealt.
+///
+/// Dropping it stops the loops at the end of their turn, with all their tasks, and waits for
+/// their threads.
+pub struct Reactors {
+    reactors: Vec<Reactor>,
+    deal: Deal,
+    next: AtomicUsize,
+}
+
+impl Reactors {
+    /// Starts `count` threads named `name-0`, `name-1` and so on, each with a loop of its own.
+    /// `init` is called with the reactor's number on each thread before its loop turns, and may
+    /// spawn tasks. Returns when all have been called.
+    ///
+    /// # Errors
+    ///
+    /// A thread or a loop that cannot be made; those made already are stopped.
+    pub fn spawn(
+        count: usize,
+        name: &str,
+        init: impl Fn(usize) + Send + Sync + 'static,
+    ) -> io::Result<Reactors> {
+        Reactors::spawn_with(count, name, EventLoop::builder(), init)
+    }
+
+    /// As [`spawn`](Reactors::spawn), with loops of one's own settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Reactors::spawn).
+    pub fn spawn_with(
+        count: usize,
+        name: &str,
+        builder: Builder,
+        init: impl Fn(usize) + Send + Sync + 'static,
+    ) -> io::Result<Reactors> {
+        let init = Arc::new(init);
+        let mut reactors = Reactors {
+            reactors: Vec::new(),
+            deal: Deal::default(),
+            next: AtomicUsize::new(0),
+        };
+        for number in 0..count {
+            let (builder, init) = (builder.clone(), Arc::clone(&init));
+            let (started, start) = mpsc::channel();
+            let thread = thread::Builder::new().name(format!("{name}-{number}"));
+            let thread = thread.spawn(move || match builder.build() {
+                Ok(mut event_loop) => {
+                    init(number);
+                    // Nobody waits for the answer any more if the spawning thread is gone.
+                    let _ = started.send(Ok(event_loop.handle()));
+                    event_loop.run();
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            })?;
+            let panicked = |_| io::Error::other("a reactor panicked while it was started");
+            let handle = start.recv().map_err(panicked)??;
+            let connections = Arc::default();
+            reactors.reactors.push(Reactor {
+                handle,
+                thread: Some(thread),
+                connections,
+            });
+        }
+        Ok(reactors)
+    }
+
+    /// How reactors are chosen. Default: round robin.
+    #[must_use]
+    pub fn with_deal(mut self, deal: Deal) -> Reactors {
+        self.deal = deal;
+        self
+    }
+
+    /// How many reactors there are.
+    pub fn len(&self) -> usize {
+        self.reactors.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.reactors.is_empty()
+    }
+
+    /// The loops, by number.
+    pub fn handles(&self) -> impl Iterator<Item = &LoopHandle> {
+        self.reactors.iter().map(|reactor| &reactor.handle)
+    }
+
+    /// Connections that each reactor has: those dealt whose [`Lease`] lives.
+    pub fn connections(&self) -> Vec<usize> {
+        let count = |reactor: &Reactor| reactor.connections.load(Ordering::Relaxed);
+        self.reactors.iter().map(count).collect()
+    }
+
+    /// Deals a connection to a reactor: `serve` runs on its thread, where it makes a stream of the
+    /// descriptor and spawns a task that keeps the lease. From any thread. Gives the
+    /// reactor's number; the connection is closed if there are no reactors.
+    pub fn deal(
+        &self,
+        connection: OwnedFd,
+        serve: impl FnOnce(OwnedFd, Lease) + Send + 'static,
+    ) -> usize {
+        let number = self.choose();
+        if let Some(reactor) = self.reactors.get(number) {
+            reactor.connections.fetch_add(1, Ordering::Relaxed);
+            let lease = Lease {
+                connections: Arc::clone(&reactor.connections),
+            };
+            reactor.handle.run_in_loop(move || serve(connection, lease));
+        }
+        number
+    }
+
+    fn choose(&self) -> usize {
+        let count = self.reactors.len().max(1);
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % count;
+        match self.deal {
+            Deal::RoundRobin => first,
+            // Equals take turns: the search begins at another one each time.
+            Deal::LeastConnections => (first..count)
+                .chain(0..first)
+                .min_by_key(|&number| {
+                    let reactor = self.reactors.get(number);
+                    reactor.map_or(0, |reactor| reactor.connections.load(Ordering::Relaxed))
+                })
+                .unwrap_or(0),
+        }
+    }
+
+    /// Stops the loops at the end of their turn. From any thread.
+    pub fn stop(&self) {
+        for reactor in &self.reactors {
+            reactor.handle.stop();
+        }
+    }
+
+    /// Waits until all loops have been stopped.
+    ///
+    /// # Errors
+    ///
+    /// A reactor's thread that panicked, outside of any task.
+    pub fn join(mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for thread in self
+            .reactors
+            .iter_mut()
+            .filter_map(|reactor| reactor.thread.take())
+        {
+            if thread.join().is_err() {
+                result = Err(io::Error::other("a reactor's thread panicked"));
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Reactors {
+    fn drop(&mut self) {
+        if self.reactors.iter().all(|reactor| reactor.thread.is_none()) {
+            return;
+        }
+        self.stop();
+        for thread in self
+            .reactors
+            .iter_mut()
+            .filter_map(|reactor| reactor.thread.take())
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Reactors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactors")
+            .field("connections", &self.connections())
+            .finish()
+    }
+}
+
+/// Who accepts connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptMode {
+    /// A main reactor, which deals them out.
+    MainReactor {
+        /// How it chooses.
+        deal: Deal,
+    },
+    /// Every reactor, for itself.
+    PerReactor {
+        /// `SO_REUSEPORT`: a socket for each reactor, and the kernel chooses by hashing. Otherwise
+        /// one socket is shared, and one reactor woken for a connection (`EPOLLEXCLUSIVE`).
+        reuse_port: bool,
+    },
+}
+
+/// A TCP (or Unix socket) server: addresses, reactors, and who accepts.
+///
+/// ```no_run
+/// use revolve_reactor::{Address, SendQueue, TcpServer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let address = Address::Inet(([127, 0, 0, 1], 7000).into());
+/// let server = TcpServer::builder().bind(address).loops(4).serve(|stream, _peer| async move {
+///     while let Ok(received) = stream.recv().await {
+///         if received.is_empty() || stream.send(SendQueue::from(received)).await.0.is_err() {
+///             break;
+///         }
+///     }
+/// })?;
+/// server.join()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TcpServer {
+    addresses: Vec<Address>,
+    options: ListenOptions,
+    loops: usize,
+    accept: AcceptMode,
+    event_loop: Builder,
+}
+
+impl Default for TcpServer {
+    fn default() -> Self {
+        TcpServer {
+            addresses: Vec::new(),
+            options: ListenOptions::default(),
+            loops: 1,
+            accept: AcceptMode::MainReactor {
+                deal: Deal::RoundRobin,
+            },
+            event_loop: EventLoop::builder(),
+        }
+    }
+}
+
+impl TcpServer {
+    /// A server with no address yet, one reactor, and a main reactor that accepts.
+    pub fn builder() -> TcpServer {
+        TcpServer::default()
+    }
+
+    /// Listens on an address; may be called several times.
+    #[must_use]
+    pub fn bind(mut self, address: impl Into<Address>) -> TcpServer {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// How to listen. Default: [`ListenOptions::default`].
+    #[must_use]
+    pub fn options(mut self, options: ListenOptions) -> TcpServer {
+        self.options = options;
+        self
+    }
+
+    /// Reactors that serve connections, each on a thread of its own. Default 1, at least 1. A main
+    /// reactor comes on top.
+    #[must_use]
+    pub fn loops(mut self, count: usize) -> TcpServer {
+        self.loops = count.max(1);
+        self
+    }
+
+    /// Who accepts. Default: a main reactor, which deals round robin.
+    #[must_use]
+    pub fn accept(mut self, mode: AcceptMode) -> TcpServer {
+        self.accept = mode;
+        self
+    }
+
+    /// How the loops are built. Default: [`Builder::default`].
+    #[must_use]
+    pub fn event_loop(mut self, builder: Builder) -> TcpServer {
+        self.event_loop = builder;
+        self
+    }
+
+    /// Binds, starts the reactors and serves: `handler` is called for each connection on the
+    /// thread of its reactor, and its future runs there. The connection is closed when the
+    /// future drops its stream.
+    ///
+    /// # Errors
+    ///
+    /// What [`Listener::bind`] and [`Reactors::spawn`] say.
+    pub fn serve<F>(
+        self,
+        handler: impl Fn(Stream, Address) -> F + Send + Sync + 'static,
+    ) -> io::Result<Serving>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let handler = Arc::new(move |stream, peer, lease| {
+            let served = handler(stream, peer);
+            event_loop::spawn(async move {
+                let _lease: Lease = lease;
+                served.await;
+            });
+        });
+        match self.accept {
+            AcceptMode::MainReactor { deal } => self.serve_main(deal, handler),
+            AcceptMode::PerReactor { reuse_port } => self.serve_each(reuse_port, handler),
+        }
+    }
+
+    fn listen(&self, reuse_port: bool) -> io::Result<Vec<OwnedFd>> {
+        let reuse_port = reuse_port || self.options.reuse_port;
+        let options = ListenOptions {
+            reuse_port,
+            ..self.options.clone()
+        };
+        self.addresses
+            .iter()
+            .map(|address| Listener::bind(address, &options))
+            .collect()
+    }
+
+    fn serve_main<H>(self, deal: Deal, handler: Arc<H>) -> io::Result<Serving>
+    where
+        H: Fn(Stream, Address, Lease) + Send + Sync + 'static,
+    {
+        let listeners = self.listen(false)?;
+        let addresses = local_addresses(&listeners)?;
+        let subs = Reactors::spawn_with(self.loops, "sub-reactor", self.event_loop.clone(), |_| {});
+        let subs = Arc::new(subs?.with_deal(deal));
+        let main = Reactors::spawn_with(1, "main-reactor", self.event_loop, |_| {})?;
+        for fd in listeners {
+            let (subs, handler) = (Arc::clone(&subs), Arc::clone(&handler));
+            let accepts = move |fd, peer| {
+                let handler = Arc::clone(&handler);
+                subs.deal(fd, move |fd, lease| serve_one(fd, peer, lease, &*handler));
+            };
+            start_accepting(&main.reactors[0].handle, fd, accepts);
+        }
+        Ok(Serving {
+            addresses,
+            accepting: main,
+            subs: Some(subs),
+        })
+    }
+
+    fn serve_each<H>(self, reuse_port: bool, handler: Arc<H>) -> io::Result<Serving>
+    where
+        H: Fn(Stream, Address, Lease) + Send + Sync + 'static,
+    {
+        let mut listeners = self.listen(reuse_port)?;
+        let addresses = local_addresses(&listeners)?;
+        let reactors = Reactors::spawn_with(self.loops, "reactor", self.event_loop.clone(), |_| {});
+        let reactors = reactors?;
+        // Addresses with port 0 have got their port by now: the others bind to the same.
+        let bound = TcpServer {
+            addresses: addresses.clone(),
+            ..self
+        };
+        for (number, reactor) in reactors.reactors.iter().enumerate() {
+            if number > 0 && reuse_port {
+                listeners = bound.listen(true)?;
+            }
+            for listener in &listeners {
+                let (handler, connections) =
+                    (Arc::clone(&handler), Arc::clone(&reactor.connections));
+                let accepts = move |fd, peer| {
+                    connections.fetch_add(1, Ordering::Relaxed);
+                    let lease = Lease {
+                        connections: Arc::clone(&connections),
+                    };
+                    serve_one(fd, peer, lease, &*handler);
+                };
+                start_accepting(&reactor.handle, listener.try_clone()?, accepts);
+            }
+        }
+        Ok(Serving {
+            addresses,
+            accepting: reactors,
+            subs: None,
+        })
+    }
+}
+
+fn local_addresses(listeners: &[OwnedFd]) -> io::Result<Vec<Address>> {
+    listeners
+        .iter()
+        .map(|fd| Ok(rustix::net::getsockname(fd)?.into()))
+        .collect()
+}
+
+/// Hands a connection to the handler; one whose registration fails is closed.
+fn serve_one(fd: OwnedFd, peer: Address, lease: Lease, handler: &impl Fn(Stream, Address, Lease)) {
+    if let Ok(stream) = Stream::from_fd(fd) {
+        handler(stream, peer, lease);
+    }
+}
+
+/// Accepts on a loop until the loop ends.
+fn start_accepting(
+    handle: &LoopHandle,
+    fd: OwnedFd,
+    accepts: impl Fn(OwnedFd, Address) + Send + 'static,
+) {
+    handle.run_in_loop(move || {
+        event_loop::spawn(async move {
+            let Ok(listener) = Listener::from_fd(fd) else {
+                return;
+            };
+            loop {
+                match listener.accept().await {
+                    Ok((fd, peer)) => accepts(fd, peer),
+                    // Out of descriptors or memory: turn one away, and leave the others some
+                    // time to end.
+                    Err(_) => {
+                        let _ = listener.accept_and_close_one(b"");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// How long a listener rests when the process is out of descriptors (nginx: 500 ms).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A server that runs. Dropping it stops it, with all its connections.
+#[derive(Debug)]
+pub struct Serving {
+    addresses: Vec<Address>,
+    /// Before the sub-reactors, so that it stops first.
+    accepting: Reactors,
+    subs: Option<Arc<Reactors>>,
+}
+
+impl Serving {
+    /// The addresses listened on, with the ports that the system chose.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Connections that each reactor has.
+    pub fn connections(&self) -> Vec<usize> {
+        self.subs
+            .as_deref()
+            .unwrap_or(&self.accepting)
+            .connections()
+    }
+
+    /// Stops all reactors at the end of their turn. From any thread.
+    pub fn stop(&self) {
+        self.accepting.stop();
+        if let Some(subs) = &self.subs {
+            subs.stop();
+        }
+    }
+
+    /// Waits until the server has been stopped.
+    ///
+    /// # Errors
+    ///
+    /// A reactor's thread that panicked, outside of any task.
+    pub fn join(self) -> io::Result<()> {
+        let result = self.accepting.join();
+        drop(self.subs);
+        result
+    }
+}

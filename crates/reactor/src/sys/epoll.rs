@@ -1,0 +1,146 @@
+//! The epoll poller: edge-triggered, one registration for a descriptor's whole life.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+
+use crate::channel::{Flags, Kind, Side, Token};
+use crate::sys::{Event, Poller, Wake};
+
+/// The data of the eventfd's registration: no token, because generations that far are never
+/// handed out together with that index.
+const WAKE: u64 = u64::MAX;
+
+/// An `epoll(7)` instance and the eventfd that wakes it.
+pub(crate) struct Epoll {
+    epoll: OwnedFd,
+    wake: Arc<EventFd>,
+    events: Vec<epoll::Event>,
+}
+
+struct EventFd(OwnedFd);
+
+impl Wake for EventFd {
+    fn wake(&self) {
+        // The counter cannot overflow before the edge is seen, and nothing else can fail.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+fn interest(kind: Kind) -> EventFlags {
+    match kind {
+        Kind::Stream => EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET,
+        Kind::Listener => EventFlags::IN | EventFlags::EXCLUSIVE,
+        Kind::Source => EventFlags::IN | EventFlags::RDHUP | EventFlags::ET,
+    }
+}
+
+#[inline]
+fn facts(events: EventFlags) -> Flags {
+    let mut flags = Flags::NONE;
+    if events.intersects(EventFlags::IN | EventFlags::RDHUP) {
+        flags.insert(Flags::READABLE);
+    }
+    if events.contains(EventFlags::OUT) {
+        flags.insert(Flags::WRITABLE);
+    }
+    if events.contains(EventFlags::RDHUP) {
+        flags.insert(Flags::PEER_CLOSED);
+    }
+    if events.intersects(EventFlags::HUP | EventFlags::ERR) {
+        flags.insert(
+            Flags::READABLE
+                .with(Flags::WRITABLE)
+                .with(Flags::PEER_CLOSED),
+        );
+    }
+    flags
+}
+
+impl Poller for Epoll {
+    const NAME: &'static str = "epoll";
+
+    fn new(events_per_poll: usize) -> io::Result<Epoll> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Every write is an edge, so that the counter need never be read.
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), flags)?;
+        let events = Vec::with_capacity(events_per_poll.max(1));
+        Ok(Epoll {
+            epoll,
+            wake: Arc::new(EventFd(wake)),
+            events,
+        })
+    }
+
+    fn wake_handle(&self) -> Arc<dyn Wake> {
+        Arc::<EventFd>::clone(&self.wake)
+    }
+
+    fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
+        let data = EventData::new_u64(token.to_u64());
+        Ok(epoll::add(&self.epoll, fd, data, interest(kind))?)
+    }
+
+    /// Closing a descriptor ends its registration, unless it was duplicated: which streams
+    /// are not, while listeners are shared with other processes.
+    fn remove(&mut self, fd: BorrowedFd<'_>, kind: Kind) {
+        if kind != Kind::Stream {
+            let _ = epoll::delete(&self.epoll, fd);
+        }
+    }
+
+    /// The next edge comes by itself.
+    #[inline]
+    fn rearm(&mut self, _: BorrowedFd<'_>, _: Token, _: Side) {}
+
+    /// `EPOLLEXCLUSIVE` registrations cannot be modified, only added and removed.
+    fn pause(&mut self, fd: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        self.add(fd, token, Kind::Listener)
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(whole_milliseconds);
+        self.events.clear();
+        match epoll::wait(
+            &self.epoll,
+            spare_capacity(&mut self.events),
+            timeout.as_ref(),
+        ) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &self.events {
+            let data = event.data.u64();
+            if data != WAKE {
+                let flags = facts(event.flags);
+                events.push(Event {
+                    token: Token::from_u64(data),
+                    flags,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ticks are milliseconds, and the plain `epoll_wait` takes them as an `int`: a longer sleep ends
+/// early, which does no harm.
+fn whole_milliseconds(timeout: Duration) -> Timespec {
+    let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i64;
+    Timespec {
+        tv_sec: timeout_ms / 1000,
+        tv_nsec: timeout_ms % 1000 * 1_000_000,
+    }
+}

@@ -1,0 +1,243 @@
+//! The contract between the loop and the kernel, at two levels.
+//!
+//! # Operations: [`Driver`]
+//!
+//! The loop speaks to a driver in operations (`op.rs`). A driver
+//!
+//! 1. takes a descriptor for its whole life ([`register`](Driver::register) to
+//!    [`release`](Driver::release)) and knows it by a token;
+//! 2. has at most one operation pending on each side of a channel. Once submitted, an operation
+//!    and all that it owns belong to the driver until it is complete or has been cancelled;
+//! 3. completes operations in [`perform`](Driver::perform) alone, by leaving the outcome in the
+//!    channel's slot and the task's waker in [`Work`], never by running code of the user. The one
+//!    exception is [`send_at_once`](Driver::send_at_once), which a driver may refuse;
+//! 4. loses nothing by cancelling. What a cancelled Recv or Accept has brought in already, or
+//!    still brings in, is kept for the next one. A cancelled Send has sent an unknown part;
+//! 5. keeps to its budgets: one receive, and `send_bytes` sent, a channel and turn. A channel that
+//!    could do more is performed again in the next turn, in order, and that turn does not sleep;
+//! 6. knows no clock: time comes in with [`Work`]. Deadlines are the loop's: it fails what is
+//!    overdue in the channel, and cancels it in the driver.
+//!
+//! # Readiness: [`Poller`]
+//!
+//! epoll, kqueue, poll and select only tell who is ready. What they have in common lies in
+//! [`Readiness`], a driver over any [`Poller`]: about ten functions, one file a poller. A poller
+//!
+//! 1. watches a descriptor from [`add`](Poller::add) to [`remove`](Poller::remove) for both sides
+//!    ([`Kind::Stream`]) or the read side, and adds nothing per request;
+//! 2. reports a side once when it becomes ready and then not until it was seen not to be
+//!    ready (edge). One that can only tell levels stops watching a side that it
+//!    reported until [`rearm`](Poller::rearm) says that the side was drained; an edge poller
+//!    leaves that function empty;
+//! 3. reports a listener as long as a connection waits (level), and to one of the loops that share
+//!    it; a listener that nobody waits for is [paused](Poller::pause);
+//! 4. may report too much, never too little: performing an operation that is not ready costs
+//!    one system call that says so;
+//! 5. can be woken from another thread through the [`Wake`] that it gives, any number of times
+//!    for one return of [`wait`](Poller::wait).
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
+use crate::op::{Progress, ReadOp, WriteOp};
+use crate::send_queue::SendQueue;
+
+pub(crate) mod epoll;
+pub(crate) mod readiness;
+pub(crate) mod socket_option;
+
+/// What a channel may do in one turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Events taken from the kernel in one call.
+    pub(crate) events_per_poll: usize,
+    /// Bytes received in one turn, if fewer than a buffer holds.
+    pub(crate) recv_bytes: usize,
+    /// Bytes sent in one turn.
+    pub(crate) send_bytes: u64,
+}
+
+/// Ends the sleep of a loop, from any thread.
+pub(crate) trait Wake: Send + Sync {
+    fn wake(&self);
+}
+
+/// Runs the operations of one loop.
+pub(crate) trait Driver {
+    /// The name of the mechanism, for messages.
+    fn name(&self) -> &'static str;
+
+    /// What ends a [`wait`](Driver::wait) from another thread.
+    fn wake_handle(&self) -> Arc<dyn Wake>;
+
+    fn channels(&self) -> &Channels;
+    fn channels_mut(&mut self) -> &mut Channels;
+
+    /// Takes a non-blocking descriptor.
+    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token>;
+
+    /// Gives the channel back, to be dropped (and the descriptor closed) by the caller.
+    fn release(&mut self, token: Token) -> Channel;
+
+    /// Begins an operation of the read side, which must be free.
+    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()>;
+
+    /// Begins an operation of the write side, which must be free.
+    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker);
+
+    /// Sends in the caller's turn instead of the perform step, where the driver can.
+    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>>;
+
+    /// What `send_at_once` was told by the socket: it takes no more for now.
+    fn send_blocked(&mut self, token: Token);
+
+    /// Cancels the operation of a side, and gives what it owned, to be dropped by the caller.
+    fn cancel(&mut self, token: Token, side: Side) -> Remains {
+        self.channels_mut().get_mut(token).cancel(side)
+    }
+
+    /// Fails what is overdue on a channel, and gives the channel's next deadline.
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+        self.channels_mut().expire(token, now_ms, woken)
+    }
+
+    /// Sleeps until something is ready, another thread wakes the loop, or the timeout passes
+    /// (`None`: never). Does not sleep while channels are left over from the last turn.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Performs what is ready, within the budgets.
+    fn perform(&mut self, work: &mut Work<'_>);
+}
+
+/// One channel that became ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) token: Token,
+    pub(crate) flags: Flags,
+}
+
+/// Tells which descriptors are ready.
+pub(crate) trait Poller: Sized {
+    /// The name of the mechanism, for messages.
+    const NAME: &'static str;
+
+    fn new(events_per_poll: usize) -> io::Result<Self>;
+    fn wake_handle(&self) -> Arc<dyn Wake>;
+
+    /// Begins to watch a descriptor.
+    fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()>;
+
+    /// Stops watching a descriptor that is about to be closed.
+    fn remove(&mut self, fd: BorrowedFd<'_>, kind: Kind);
+
+    /// A side that was reported has been seen not to be ready.
+    fn rearm(&mut self, fd: BorrowedFd<'_>, token: Token, side: Side);
+
+    /// Stops reporting a listener.
+    fn pause(&mut self, fd: BorrowedFd<'_>);
+
+    /// Reports a listener again.
+    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()>;
+
+    /// Sleeps until something is ready, and appends what is.
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
+}
+
+/// The mechanism that a loop runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DriverKind {
+    /// Edge-triggered `epoll(7)`.
+    #[default]
+    Epoll,
+}
+
+/// The driver of a loop, chosen when the loop is built and called without indirection.
+pub(crate) enum AnyDriver {
+    Epoll(readiness::Readiness<epoll::Epoll>),
+}
+
+impl AnyDriver {
+    pub(crate) fn new(kind: DriverKind, limits: Limits) -> io::Result<AnyDriver> {
+        match kind {
+            DriverKind::Epoll => Ok(AnyDriver::Epoll(readiness::Readiness::new(limits)?)),
+        }
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $driver:ident => $call:expr) => {
+        match $self {
+            AnyDriver::Epoll($driver) => $call,
+        }
+    };
+}
+
+impl Driver for AnyDriver {
+    fn name(&self) -> &'static str {
+        each!(self, driver => driver.name())
+    }
+
+    fn wake_handle(&self) -> Arc<dyn Wake> {
+        each!(self, driver => driver.wake_handle())
+    }
+
+    #[inline]
+    fn channels(&self) -> &Channels {
+        each!(self, driver => driver.channels())
+    }
+
+    #[inline]
+    fn channels_mut(&mut self) -> &mut Channels {
+        each!(self, driver => driver.channels_mut())
+    }
+
+    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token> {
+        each!(self, driver => driver.register(fd, kind))
+    }
+
+    fn release(&mut self, token: Token) -> Channel {
+        each!(self, driver => driver.release(token))
+    }
+
+    #[inline]
+    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()> {
+        each!(self, driver => driver.submit_read(token, op, waker))
+    }
+
+    #[inline]
+    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
+        each!(self, driver => driver.submit_write(token, op, waker));
+    }
+
+    #[inline]
+    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
+        each!(self, driver => driver.send_at_once(token, queue))
+    }
+
+    #[inline]
+    fn send_blocked(&mut self, token: Token) {
+        each!(self, driver => driver.send_blocked(token));
+    }
+
+    fn cancel(&mut self, token: Token, side: Side) -> Remains {
+        each!(self, driver => driver.cancel(token, side))
+    }
+
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+        each!(self, driver => driver.expire(token, now_ms, woken))
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        each!(self, driver => driver.wait(timeout))
+    }
+
+    fn perform(&mut self, work: &mut Work<'_>) {
+        each!(self, driver => driver.perform(work));
+    }
+}

@@ -1,0 +1,333 @@
+//! The driver over any poller: performs an operation when its channel is ready.
+//!
+//! What is known to be ready is remembered in the channel, so that an edge is needed only after
+//! the channel was seen not to be ready. Channels that could do more than their budget allows
+//! wait on the ready list for the next turn, behind all others that are due.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::channel::{Accepted, Channel, Channels, Flags, Kind, Side, Slot, Token, Work};
+use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
+use crate::send_queue::SendQueue;
+use crate::sys::{Driver, Event, Limits, Poller, Wake};
+
+/// A readiness driver.
+pub(crate) struct Readiness<P> {
+    poller: P,
+    channels: Channels,
+    /// Channels with an operation to perform; the first ones are left over from the last turn.
+    ready: VecDeque<Token>,
+    events: Vec<Event>,
+    limits: Limits,
+}
+
+impl<P: Poller> Readiness<P> {
+    pub(crate) fn new(limits: Limits) -> io::Result<Readiness<P>> {
+        Ok(Readiness {
+            poller: P::new(limits.events_per_poll)?,
+            channels: Channels::default(),
+            ready: VecDeque::new(),
+            events: Vec::with_capacity(limits.events_per_poll),
+            limits,
+        })
+    }
+
+    /// Notes what became ready, and lists the channels that wait for it.
+    fn note_events(&mut self) {
+        for Event { token, flags } in self.events.drain(..) {
+            let Some(channel) = self.channels.find(token) else {
+                continue;
+            };
+            if channel.kind == Kind::Listener && !channel.read.is_pending() {
+                if !channel.flags.has(Flags::PAUSED) {
+                    self.poller.pause(channel.as_fd());
+                    channel.flags.insert(Flags::PAUSED);
+                }
+                continue;
+            }
+            channel.flags.insert(flags);
+            list_if_due(&mut self.ready, channel, token);
+        }
+    }
+
+    fn perform_channel(&mut self, token: Token, work: &mut Work<'_>) {
+        let Some(channel) = self.channels.find(token) else {
+            return;
+        };
+        channel.flags.remove(Flags::LISTED);
+        if channel.flags.has(Flags::READABLE) {
+            perform_read(
+                &mut self.poller,
+                channel,
+                token,
+                self.limits.recv_bytes,
+                work,
+            );
+        }
+        if channel.flags.has(Flags::WRITABLE) && channel.write.is_pending() {
+            perform_write(
+                &mut self.poller,
+                channel,
+                token,
+                self.limits.send_bytes,
+                work,
+            );
+        }
+        list_if_due(&mut self.ready, channel, token);
+    }
+}
+
+#[inline]
+fn list_if_due(ready: &mut VecDeque<Token>, channel: &mut Channel, token: Token) {
+    if !channel.flags.has(Flags::LISTED) && channel.is_due() {
+        channel.flags.insert(Flags::LISTED);
+        ready.push_back(token);
+    }
+}
+
+#[inline]
+fn drained<P: Poller>(poller: &mut P, channel: &mut Channel, token: Token, side: Side) {
+    let flag = if side == Side::Read {
+        Flags::READABLE
+    } else {
+        Flags::WRITABLE
+    };
+    channel.flags.remove(flag);
+    poller.rearm(channel.as_fd(), token, side);
+}
+
+fn perform_read<P: Poller>(
+    poller: &mut P,
+    channel: &mut Channel,
+    token: Token,
+    recv_bytes: usize,
+    work: &mut Work<'_>,
+) {
+    let Slot::Pending(op, _) = &channel.read else {
+        return;
+    };
+    let outcome = match *op {
+        ReadOp::Recv { bytes_max } => {
+            let bytes_max = recv_bytes.min(bytes_max as usize);
+            match op::recv(channel.as_fd(), work.buffers, bytes_max) {
+                Progress::Done(Ok((buffer, filled))) => {
+                    // A short read has emptied the socket, unless the end of the stream or an
+                    // error, for which no further edge may come, lies behind the bytes.
+                    if !filled && !channel.flags.has(Flags::PEER_CLOSED) {
+                        drained(poller, channel, token, Side::Read);
+                    }
+                    ReadOutcome::Received(buffer)
+                }
+                Progress::Done(Err(error)) => ReadOutcome::Failed(error),
+                Progress::Blocked | Progress::Spent => {
+                    return drained(poller, channel, token, Side::Read);
+                }
+            }
+        }
+        ReadOp::Ready { edge } => {
+            if edge {
+                drained(poller, channel, token, Side::Read);
+            }
+            ReadOutcome::Ready
+        }
+        ReadOp::Accept => {
+            channel.flags.remove(Flags::READABLE);
+            if !perform_accept(poller, channel, token, work.turn) {
+                return;
+            }
+            ReadOutcome::Ready
+        }
+    };
+    channel.read_deadline_ms = crate::timer_queue::NEVER_MS;
+    work.woken.extend(channel.read.complete(outcome));
+}
+
+/// Accepts a batch; true if there is something for the task.
+fn perform_accept<P: Poller>(
+    poller: &mut P,
+    channel: &mut Channel,
+    token: Token,
+    turn: u64,
+) -> bool {
+    let Some(mut accepted) = channel.accepted.take() else {
+        return false;
+    };
+    let again = accepted.last_turn + 1 == turn;
+    accepted.batch = if again {
+        (accepted.batch * 2).min(accepted.budget)
+    } else {
+        1
+    };
+    accepted.last_turn = turn;
+    for _ in 0..accepted.batch {
+        match op::accept(channel.as_fd()) {
+            Progress::Done(result) => {
+                let failed = result.is_err();
+                accepted.queue.push_back(result);
+                accepted.since_rotation += 1;
+                if failed {
+                    break;
+                }
+            }
+            Progress::Blocked | Progress::Spent => {
+                accepted.batch = 1;
+                break;
+            }
+        }
+    }
+    rotate(poller, channel, token, &mut accepted);
+    let any = !accepted.queue.is_empty();
+    channel.accepted = Some(accepted);
+    any
+}
+
+/// Of the loops that share a listener the kernel wakes the one that asked first, again and
+/// again. Asking anew puts this one behind the others, so that connections spread evenly.
+fn rotate<P: Poller>(poller: &mut P, channel: &mut Channel, token: Token, accepted: &mut Accepted) {
+    if accepted.rotate_after != 0 && accepted.since_rotation >= accepted.rotate_after {
+        accepted.since_rotation = 0;
+        poller.pause(channel.as_fd());
+        if let Err(error) = poller.resume(channel.as_fd(), token) {
+            channel.flags.insert(Flags::PAUSED);
+            accepted.queue.push_back(Err(error));
+        }
+    }
+}
+
+fn perform_write<P: Poller>(
+    poller: &mut P,
+    channel: &mut Channel,
+    token: Token,
+    send_bytes: u64,
+    work: &mut Work<'_>,
+) {
+    let Slot::Pending(mut op, waker) = std::mem::replace(&mut channel.write, Slot::Idle) else {
+        return;
+    };
+    let progress = match &mut op {
+        WriteOp::Send { queue, stall_ms } => {
+            let bytes_before = queue.bytes();
+            let progress = op::send(channel.as_fd(), queue, send_bytes);
+            work.sent.extend(queue.take_sent());
+            if *stall_ms != 0 && queue.bytes() < bytes_before {
+                channel.write_deadline_ms = work.now_ms + *stall_ms;
+            }
+            progress
+        }
+        WriteOp::Connect { address } => op::connect(channel.as_fd(), address),
+    };
+    match progress {
+        Progress::Done(result) => {
+            let queue = match op {
+                WriteOp::Send { queue, .. } => Some(queue),
+                WriteOp::Connect { .. } => None,
+            };
+            channel.write_deadline_ms = crate::timer_queue::NEVER_MS;
+            channel.write = Slot::Done(WriteOutcome { result, queue });
+            work.woken.push(waker);
+        }
+        Progress::Blocked => {
+            channel.write = Slot::Pending(op, waker);
+            drained(poller, channel, token, Side::Write);
+        }
+        Progress::Spent => channel.write = Slot::Pending(op, waker),
+    }
+}
+
+impl<P: Poller> Driver for Readiness<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn wake_handle(&self) -> Arc<dyn Wake> {
+        self.poller.wake_handle()
+    }
+
+    #[inline]
+    fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    #[inline]
+    fn channels_mut(&mut self) -> &mut Channels {
+        &mut self.channels
+    }
+
+    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token> {
+        let token = self.channels.next_token()?;
+        self.poller.add(fd.as_fd(), token, kind)?;
+        self.channels.insert(fd, kind);
+        Ok(token)
+    }
+
+    fn release(&mut self, token: Token) -> Channel {
+        let channel = self.channels.remove(token);
+        if !channel.flags.has(Flags::PAUSED) {
+            self.poller.remove(channel.as_fd(), channel.kind);
+        }
+        channel
+    }
+
+    #[inline]
+    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()> {
+        let channel = self.channels.get_mut(token);
+        if channel.flags.has(Flags::PAUSED) {
+            self.poller.resume(channel.as_fd(), token)?;
+            channel.flags.remove(Flags::PAUSED);
+        }
+        channel.read = Slot::Pending(op, waker);
+        list_if_due(&mut self.ready, channel, token);
+        Ok(())
+    }
+
+    #[inline]
+    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
+        let channel = self.channels.get_mut(token);
+        channel.write = Slot::Pending(op, waker);
+        list_if_due(&mut self.ready, channel, token);
+    }
+
+    #[inline]
+    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
+        let channel = self.channels.get(token);
+        if channel.flags.has(Flags::WRITABLE) {
+            op::send(channel.as_fd(), queue, self.limits.send_bytes)
+        } else {
+            Progress::Blocked
+        }
+    }
+
+    fn send_blocked(&mut self, token: Token) {
+        drained(
+            &mut self.poller,
+            self.channels.get_mut(token),
+            token,
+            Side::Write,
+        );
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = if self.ready.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.poller.wait(&mut self.events, timeout)
+    }
+
+    fn perform(&mut self, work: &mut Work<'_>) {
+        self.note_events();
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else {
+                break;
+            };
+            self.perform_channel(token, work);
+        }
+    }
+}

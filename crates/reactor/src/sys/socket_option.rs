@@ -1,0 +1,72 @@
+//! Socket options that `rustix` does not have: the one file of this crate with unsafe code.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What the kernel reports of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Smoothed round-trip time, in microseconds (nginx `$tcpinfo_rtt`).
+    pub rtt_us: u32,
+    /// Its variance, in microseconds (`$tcpinfo_rttvar`).
+    pub rttvar_us: u32,
+    /// Congestion window, in segments (`$tcpinfo_snd_cwnd`).
+    pub snd_cwnd: u32,
+    /// Receive window that is advertised, in bytes (`$tcpinfo_rcv_space`).
+    pub rcv_space: u32,
+}
+
+/// `TCP_INFO` of tcp(7); an error for a socket that is not TCP.
+pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` is valid for writes of `len` bytes, and the kernel writes no more.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the structure holds integers alone, for which zeroes are valid, and the kernel
+    // overwrote a prefix of it.
+    let info = unsafe { info.assume_init() };
+    Ok(TcpInfo {
+        rtt_us: info.tcpi_rtt,
+        rttvar_us: info.tcpi_rttvar,
+        snd_cwnd: info.tcpi_snd_cwnd,
+        rcv_space: info.tcpi_rcv_space,
+    })
+}
+
+/// `TCP_DEFER_ACCEPT` of tcp(7): a connection is accepted once it has sent something, or after
+/// about so many seconds.
+pub(crate) fn set_defer_accept(fd: BorrowedFd<'_>, seconds: i32) -> io::Result<()> {
+    set_tcp(fd, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+/// `TCP_FASTOPEN` of tcp(7): the length of the queue of connections that have not completed the
+/// handshake.
+pub(crate) fn set_fastopen(fd: BorrowedFd<'_>, queue_len: i32) -> io::Result<()> {
+    set_tcp(fd, libc::TCP_FASTOPEN, queue_len)
+}
+
+fn set_tcp(fd: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    let value: *const libc::c_int = &value;
+    // SAFETY: `value` points to `len` readable bytes for the time of the call.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, option, value.cast(), len) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,236 @@
+//! Loop-local tasks.
+//!
+//! A task is one future that its loop's thread alone runs. Its waker may go to any thread:
+//! waking on the loop's own thread pushes to a plain queue, waking from another one goes through
+//! the loop's inbox.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use async_task::{FallibleTask, Runnable};
+
+use crate::event_loop::{self, Shared};
+
+/// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
+const TASKS_PER_TURN_MAX: usize = 4096;
+
+/// Why a task has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// The task panicked; the panic was reported (see [`on_task_panic`](crate::on_task_panic)).
+    Panicked,
+    /// The task was cancelled.
+    Cancelled,
+}
+
+impl std::fmt::Display for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            JoinError::Panicked => "the task panicked",
+            JoinError::Cancelled => "the task was cancelled",
+        })
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// A task that was spawned. Await it for the task's result; drop it to let the task run on.
+pub struct JoinHandle<T> {
+    task: Cell<Option<FallibleTask<T>>>,
+    /// Handles stay with their loop, as tasks do.
+    local: std::marker::PhantomData<*const ()>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Cancels the task: its future is dropped before the next turn ends, without being polled
+    /// again. Awaiting the handle then gives [`JoinError::Cancelled`].
+    pub fn cancel(&self) {
+        drop(self.task.take());
+    }
+
+    /// True if the task has ended, or was cancelled.
+    pub fn is_finished(&self) -> bool {
+        let task = self.task.take();
+        let finished = task.as_ref().is_none_or(FallibleTask::is_finished);
+        self.task.set(task);
+        finished
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(task) = self.task.get_mut() else {
+            return Poll::Ready(Err(JoinError::Cancelled));
+        };
+        Pin::new(task)
+            .poll(cx)
+            .map(|output| output.ok_or(JoinError::Panicked))
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("is_finished", &self.is_finished())
+            .finish()
+    }
+}
+
+/// When a woken task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Normal,
+    /// Before all others of the turn.
+    Urgent,
+}
+
+pub(crate) fn spawn<T: 'static>(
+    shared: &Arc<Shared>,
+    future: impl Future<Output = T> + 'static,
+    urgency: Urgency,
+) -> JoinHandle<T> {
+    let shared = Arc::clone(shared);
+    let (runnable, task) = match urgency {
+        Urgency::Normal => async_task::spawn_local(future, move |runnable| {
+            schedule(&shared, runnable, Urgency::Normal);
+        }),
+        Urgency::Urgent => async_task::spawn_local(future, move |runnable| {
+            schedule(&shared, runnable, Urgency::Urgent);
+        }),
+    };
+    runnable.schedule();
+    JoinHandle {
+        task: Cell::new(Some(task.fallible())),
+        local: std::marker::PhantomData,
+    }
+}
+
+#[inline]
+fn schedule(shared: &Arc<Shared>, runnable: Runnable, urgency: Urgency) {
+    let mut runnable = Some(runnable);
+    event_loop::try_with_core(|core| {
+        if Arc::ptr_eq(&core.shared, shared)
+            && let Some(runnable) = runnable.take()
+        {
+            core.tasks.push(runnable, urgency);
+        }
+    });
+    if let Some(runnable) = runnable {
+        shared.post_runnable(runnable, urgency);
+    }
+}
+
+/// The woken tasks of one loop.
+#[derive(Default)]
+pub(crate) struct TaskQueues {
+    normal: RefCell<VecDeque<Runnable>>,
+    urgent: RefCell<VecDeque<Runnable>>,
+    /// Tasks that gave way to the next turn.
+    yielded: RefCell<Vec<Waker>>,
+}
+
+impl TaskQueues {
+    #[inline]
+    pub(crate) fn push(&self, runnable: Runnable, urgency: Urgency) {
+        match urgency {
+            Urgency::Normal => self.normal.borrow_mut().push_back(runnable),
+            Urgency::Urgent => self.urgent.borrow_mut().push_back(runnable),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Runnable> {
+        self.pop_urgent()
+            .or_else(|| self.normal.borrow_mut().pop_front())
+    }
+
+    #[inline]
+    fn pop_urgent(&self) -> Option<Runnable> {
+        self.urgent.borrow_mut().pop_front()
+    }
+
+    /// True if no task waits to run.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.normal.borrow().is_empty()
+            && self.urgent.borrow().is_empty()
+            && self.yielded.borrow().is_empty()
+    }
+
+    pub(crate) fn run_urgent(&self, on_panic: impl Fn(&str)) {
+        for _ in 0..TASKS_PER_TURN_MAX {
+            let Some(runnable) = self.pop_urgent() else {
+                break;
+            };
+            run(runnable, &on_panic);
+        }
+    }
+
+    /// Runs woken tasks, those included that are woken meanwhile, up to a bound.
+    pub(crate) fn run(&self, on_panic: impl Fn(&str)) {
+        for _ in 0..TASKS_PER_TURN_MAX {
+            let Some(runnable) = self.pop() else { break };
+            run(runnable, &on_panic);
+        }
+    }
+
+    pub(crate) fn defer(&self, waker: Waker) {
+        self.yielded.borrow_mut().push(waker);
+    }
+
+    /// Wakes the tasks that gave way in the last turn.
+    pub(crate) fn wake_yielded(&self) {
+        if !self.yielded.borrow().is_empty() {
+            for waker in self.yielded.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+#[inline]
+fn run(runnable: Runnable, on_panic: impl Fn(&str)) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runnable.run())) {
+        on_panic(panic_message(&*panic));
+    }
+}
+
+/// The words of a panic, if it had any.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    if let Some(message) = panic.downcast_ref::<&str>() {
+        message
+    } else if let Some(message) = panic.downcast_ref::<String>() {
+        message
+    } else {
+        "a panic without a message"
+    }
+}
+
+/// Gives way: the rest of the task runs in the next turn, after that turn's I/O.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        event_loop::with_core(|core| core.tasks.defer(cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}

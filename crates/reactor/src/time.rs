@@ -1,0 +1,146 @@
+//! Waiting for a time.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::event_loop::{self, Core, TimerOwner};
+use crate::timer_queue::TimerKey;
+
+/// Ready when its time has come, to the millisecond and never early. Made by [`sleep`] and
+/// [`sleep_until`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sleep {
+    core: Rc<Core>,
+    deadline_ms: u64,
+    timer: Option<TimerKey>,
+}
+
+impl Sleep {
+    fn new(core: Rc<Core>, at: Instant) -> Sleep {
+        let deadline_ms = core.tick_ms(at);
+        Sleep {
+            core,
+            deadline_ms,
+            timer: None,
+        }
+    }
+
+    /// Moves the time; a busy deadline that moves later costs next to nothing.
+    pub fn reset(&mut self, at: Instant) {
+        self.deadline_ms = self.core.tick_ms(at);
+        if let Some(key) = self.timer {
+            self.core.timers.borrow_mut().set(key, self.deadline_ms);
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.core.now_ms() >= self.deadline_ms {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        let deadline_ms = self.deadline_ms;
+        let mut former = None;
+        let timer = self.timer;
+        let key = {
+            let mut timers = self.core.timers.borrow_mut();
+            match timer {
+                Some(key) => {
+                    if let Some(owner) = timers.owner_mut(key) {
+                        former = Some(std::mem::replace(owner, TimerOwner::Task(Some(waker))));
+                    }
+                    timers.set(key, deadline_ms);
+                    key
+                }
+                None => timers.insert(TimerOwner::Task(Some(waker)), deadline_ms),
+            }
+        };
+        drop(former);
+        self.timer = Some(key);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(key) = self.timer {
+            let owner = self.core.timers.borrow_mut().remove(key);
+            drop(owner);
+        }
+    }
+}
+
+impl std::fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline_ms", &self.deadline_ms)
+            .finish()
+    }
+}
+
+/// Ready after `duration`, counted from the turn's time.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn sleep(duration: Duration) -> Sleep {
+    event_loop::with_core(|core| {
+        let far = Duration::from_secs(u32::MAX.into());
+        Sleep::new(Rc::clone(core), core.now() + duration.min(far))
+    })
+}
+
+/// Ready at `at`.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn sleep_until(at: Instant) -> Sleep {
+    event_loop::with_core(|core| Sleep::new(Rc::clone(core), at))
+}
+
+/// The time given to [`timeout`] passed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+impl std::fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the time allowed has passed")
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for std::io::Error {
+    fn from(_: Elapsed) -> Self {
+        std::io::ErrorKind::TimedOut.into()
+    }
+}
+
+/// Runs a future for at most `duration`, counted from the turn's time. The future is dropped when
+/// the time passes first.
+///
+/// # Errors
+///
+/// [`Elapsed`] if the time passed first.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    let mut sleep = sleep(duration);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed))
+    })
+    .await
+}
