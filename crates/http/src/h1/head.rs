@@ -137,7 +137,7 @@ pub enum Progress {
 }
 
 /// Why a request is refused. The connection is closed after the answer, whichever it is.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum HeadError {
     /// A byte of the method is none of `A`-`Z`, `_`, `-`.
     InvalidMethod,
@@ -299,7 +299,7 @@ impl Head {
 
 /// Where the parser stands. Within a state, `at` is the next byte to read and `mark` the first
 /// byte of the element being read.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) enum State {
     /// Line ends before the request line.
     #[default]
@@ -431,7 +431,10 @@ impl HeadParser {
                     });
                 }
                 State::Failed(error) => return Err(error),
-                state if state >= State::HeaderStart => self.header_line(window, limits)?,
+                State::HeaderStart
+                | State::HeaderName
+                | State::BeforeValue
+                | State::HeaderValue => self.header_line(window, limits)?,
                 _ => request_line::read(self, window)?,
             };
             // Where a line ended, the window of the next one reaches further.
@@ -608,7 +611,7 @@ impl HeadParser {
             self.at = at + line.line_end;
             self.name = Span::new(at, at + line.name_end);
             self.name_invalid = false;
-            let value = Span::new(at + line.value_start, at + line.value_end);
+            let value = Span::new(at + line.value_start, at + line.line_end);
             self.header(window, limits, line.id, value)?;
             at += line.line_end + 2;
         }
@@ -617,6 +620,7 @@ impl HeadParser {
         Ok(())
     }
 
+    #[inline]
     /// Takes note of a line whose name has been read, and which ends where the parser stands.
     fn header(
         &mut self,
@@ -666,8 +670,7 @@ struct WholeLine {
     id: HeaderId,
     name_end: usize,
     value_start: usize,
-    value_end: usize,
-    /// Where its CRLF stands.
+    /// Where the value ends and its CRLF stands.
     line_end: usize,
 }
 
@@ -695,22 +698,18 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
         return None;
     }
     let line_end = name_end + scan::find_below::<0x20>(&rest[name_end..])?;
-    if rest.get(line_end..line_end + 2) != Some(b"\r\n") {
+    if rest[line_end..].first_chunk::<2>() != Some(b"\r\n") {
         return None;
     }
-    let mut value_start = name_end + 1;
-    while rest[value_start] == b' ' {
-        value_start += 1;
-    }
-    let mut value_end = line_end;
-    while value_end > value_start && rest[value_end - 1] == b' ' {
-        value_end -= 1;
+    let value = &rest[name_end + 1..line_end];
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    if let [b' ', ..] | [.., b' '] = value {
+        return None;
     }
     Some(WholeLine {
         id,
         name_end,
-        value_start,
-        value_end,
+        value_start: line_end - value.len(),
         line_end,
     })
 }

@@ -37,11 +37,16 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
         b" HTTP/1.0\r\n" => Version::HTTP_10,
         _ => return None,
     };
-    let target = &target[..len];
-    if target.first() != Some(&b'/') || !scan::is_plain_target(target) {
+    let seen = scan::look_at_target(target, len);
+    if target[0] != b'/' || seen.special {
         return None;
     }
-    let path_len = memchr::memchr(b'?', target).unwrap_or(len);
+    let question = if seen.question {
+        memchr::memchr(b'?', &target[..len])
+    } else {
+        None
+    };
+    let path_len = question.unwrap_or(len);
     let start = method_end + 1;
     let (path_end, target_end) = (start + path_len, start + len);
     Some(WholeLine {
