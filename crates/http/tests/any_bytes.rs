@@ -8,6 +8,7 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use revolve_http::h1::{HeadLimits, HeadParser, Progress, Span, writer};
 
 /// Text put together from pieces that mean something, so that random tests get somewhere.
 fn pieces(of: &'static [&'static str], count: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -95,7 +96,7 @@ const PATH: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn heads(settings in 0u8..32, piece in 0u8..40, bytes in pieces(HEAD, 24)) {
@@ -106,6 +107,34 @@ proptest! {
     fn heads_that_begin_well(settings in 0u8..32, piece in 0u8..40, rest in pieces(HEAD, 12)) {
         let start = b"GET /docs/?q=1 HTTP/1.1\r\nHost: example.com\r\n";
         checks::h1_head(&[&[settings, piece], start.as_slice(), &rest, b"\r\n\r\n"].concat());
+    }
+
+    #[test]
+    fn valid_heads_are_read_as_httparse_reads_them(
+        method in "[A-Z]{1,9}",
+        target in "/[!-\"$-~]{0,40}",
+        lines in vec(("[A-Za-z0-9-]{1,40}", "([!-~]([ -~]{0,40}[!-~])?)?", "[ \t]{0,2}"), 0..12),
+    ) {
+        // Names that mean something are for other tests.
+        let lines = lines.iter().map(|(name, value, space)| format!("X-{name}:{space}{value}\r\n"));
+        let lines: String = lines.collect();
+        let bytes = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let mut theirs = httparse::Request::new(&mut headers);
+        prop_assert_eq!(
+            theirs.parse(bytes.as_bytes()),
+            Ok(httparse::Status::Complete(bytes.len()))
+        );
+        let mut ours = HeadParser::new();
+        let progress = ours.parse(bytes.as_bytes(), &HeadLimits::default());
+        prop_assume!(!matches!(method.as_str(), "CONNECT" | "TRACE"));
+        prop_assert_eq!(progress, Ok(Progress::Complete { head_bytes: bytes.len() }));
+        let text = |span: Span| span.of(bytes.as_bytes());
+        prop_assert_eq!(theirs.method, Some(method.as_str()));
+        prop_assert_eq!(text(ours.head().target.raw), target.as_bytes());
+        let seen = ours.head().headers.iter().map(|line| (text(line.name), text(line.value)));
+        let expected = theirs.headers.iter().map(|line| (line.name.as_bytes(), line.value));
+        prop_assert!(seen.eq(expected));
     }
 
     #[test]
@@ -121,12 +150,12 @@ proptest! {
         let mut sent = Vec::new();
         for chunk in &chunks {
             let mut buffer = [0; 18];
-            let head = revolve_http::h1::writer::chunk_head(chunk.len() as u64, &mut buffer);
+            let head = writer::chunk_head(chunk.len() as u64, &mut buffer);
             sent.extend_from_slice(head);
             sent.extend_from_slice(chunk);
             sent.extend_from_slice(b"\r\n");
         }
-        sent.extend_from_slice(revolve_http::h1::writer::LAST_CHUNK);
+        sent.extend_from_slice(writer::LAST_CHUNK);
         let end = sent.len();
         sent.extend_from_slice(b"GET / HTTP/1.1\r\n");
         let (decoded, body) = checks::decode_in_pieces(&sent, step);

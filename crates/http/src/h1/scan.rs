@@ -99,24 +99,27 @@ pub(super) fn look_at_target(bytes: &[u8], len: usize) -> TargetBytes {
                 &padded
             }
         };
-        seen.special |= is_special(chunk);
-        seen.question |= chunk[..16]
-            .iter()
-            .fold(false, |found, &byte| found | (byte == b'?'));
+        if let (Some(bytes), Some(next)) = (chunk.first_chunk(), chunk.last_chunk()) {
+            seen.special |= is_special(bytes, next);
+            seen.question |= bytes
+                .iter()
+                .fold(false, |found, &byte| found | (byte == b'?'));
+        }
         at += 16;
     }
     seen
 }
 
+/// Whether any of sixteen bytes, each seen with the one after it, is special.
 #[inline]
-fn is_special(chunk: &[u8; 17]) -> bool {
-    let mut special = false;
-    for index in 0..16 {
-        let (byte, next) = (chunk[index], chunk[index + 1]);
-        special |= (byte == b'%') | (byte == b'#') | (byte == 0x7f);
-        special |= (byte == b'/') & ((next == b'/') | (next == b'.'));
-    }
-    special
+fn is_special(bytes: &[u8; 16], next: &[u8; 16]) -> bool {
+    let hits: [u8; 16] = std::array::from_fn(|index| {
+        let (byte, next) = (bytes[index], next[index]);
+        let alone = (byte == b'%') | (byte == b'#') | (byte == 0x7f);
+        // A slash and a dot differ in one bit.
+        u8::from(alone | ((byte == b'/') & (next | 1 == b'/')))
+    });
+    u128::from_ne_bytes(hits) != 0
 }
 
 #[cfg(test)]
