@@ -492,8 +492,16 @@ impl HeadParser {
         while value_end > self.mark && matches!(window[value_end - 1], b' ' | b'\t') {
             value_end -= 1;
         }
-        let id = HeaderId::of_name(self.name.of(window));
-        self.header(window, limits, id, Span::new(self.mark, value_end))?;
+        if self.name_invalid && limits.ignore_invalid {
+            self.head.check_count(limits)?;
+            self.head.ignored.push(Span::new(self.line_start, self.at));
+        } else {
+            let name = self.name;
+            let id = HeaderId::of_name(name.of(window));
+            let value = Span::new(self.mark, value_end);
+            self.head
+                .push(window, limits, HeaderSpan { name, value, id })?;
+        }
         self.at = next;
         self.line_start = next;
         self.state = State::HeaderStart;
@@ -510,47 +518,27 @@ impl HeadParser {
                 break;
             }
             let Some(line) = whole_line(rest) else { break };
-            self.line_start = at;
-            self.at = at + line.line_end;
-            self.name = Span::new(at, at + line.name_end);
-            self.name_invalid = false;
+            let name = Span::new(at, at + line.name_end);
             let value = Span::new(at + line.value_start, at + line.line_end);
-            self.header(window, limits, line.id, value)?;
+            let noted = self.head.push(
+                window,
+                limits,
+                HeaderSpan {
+                    name,
+                    value,
+                    id: line.id,
+                },
+            );
+            if let Err(error) = noted {
+                self.line_start = at;
+                self.at = at + line.line_end;
+                return Err(error);
+            }
             at += line.line_end + 2;
         }
         self.at = at;
         self.line_start = at;
         Ok(())
-    }
-
-    /// Takes note of a line whose name has been read, and which ends where the parser stands.
-    #[inline]
-    fn header(
-        &mut self,
-        window: &[u8],
-        limits: &HeadLimits,
-        id: HeaderId,
-        value: Span,
-    ) -> Result<(), HeadError> {
-        let head = &mut self.head;
-        if head.headers.len() + head.ignored.len() >= limits.headers_max {
-            return Err(HeadError::TooManyHeaders);
-        }
-        if self.name_invalid && limits.ignore_invalid {
-            head.ignored.push(Span::new(self.line_start, self.at));
-            return Ok(());
-        }
-        let line = HeaderSpan {
-            name: self.name,
-            value,
-            id,
-        };
-        head.headers.push(line);
-        if id == HeaderId::Other {
-            Ok(())
-        } else {
-            head.note(window, line)
-        }
     }
 
     pub(super) fn finish(&mut self, window: &[u8]) -> Result<(), HeadError> {
@@ -618,6 +606,33 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
 }
 
 impl Head {
+    #[inline]
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+        line: HeaderSpan,
+    ) -> Result<(), HeadError> {
+        self.check_count(limits)?;
+        self.headers.push(line);
+        if line.id == HeaderId::Other {
+            Ok(())
+        } else {
+            self.note(bytes, line)
+        }
+    }
+
+    /// Whether there may be another header line.
+    #[inline]
+    fn check_count(&self, limits: &HeadLimits) -> Result<(), HeadError> {
+        let room = self.headers.len() + self.ignored.len() < limits.headers_max;
+        if room {
+            Ok(())
+        } else {
+            Err(HeadError::TooManyHeaders)
+        }
+    }
+
     /// Takes note of a header that means something to the protocol.
     fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
         match line.id {
