@@ -15,7 +15,9 @@ pub(crate) enum Drained {
     Whole,
     /// Some is still to come.
     Partly,
-    /// It is not sound: nothing behind it can be found.
+    /// It is not sound, and is to be refused with this status.
+    Invalid(u16),
+    /// It was refused: nothing behind it can be found.
     Broken,
 }
 
@@ -66,7 +68,7 @@ impl BodyLeft {
                         *self = BodyLeft::None;
                         return Drained::Whole;
                     }
-                    Err(_) => return Drained::Broken,
+                    Err(error) => return Drained::Invalid(error.status()),
                 }
             },
         }
@@ -86,7 +88,7 @@ fn take(request: &mut Request, input: &mut Buffer) -> Drained {
     let before = input.len();
     let drained = request.body_left.take(input);
     request.length += (before - input.len()) as u64;
-    if drained == Drained::Broken {
+    if matches!(drained, Drained::Invalid(_)) {
         request.log(
             Level::Info,
             format_args!("client sent invalid chunked body"),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_http::h1::{HeadError, Progress, Target, TargetForm, Version, normalize_path};
+use revolve_http::h1::{HeadError, HeadLimits, Progress, Target, TargetForm, Version, normalize_path};
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
 use crate::body::{self, Drained};
@@ -189,18 +189,22 @@ pub(crate) async fn exchange(
 
 async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -> After {
     loop {
-        let walked = match read_head(request, input, output).await {
-            HeadRead::Complete => phase::walk(request),
-            HeadRead::Refused(status) => phase::refuse(request, status),
+        let (mut walked, mut drained) = match read_head(request, input, output).await {
+            HeadRead::Complete => (phase::walk(request), body::drain_buffered(request, input)),
+            HeadRead::Refused(status) => (phase::refuse(request, status), Drained::Broken),
             HeadRead::Gone => return After::Close,
         };
+        if let Drained::Invalid(status) = drained {
+            request.response.reset();
+            walked = phase::refuse(request, status);
+            drained = Drained::Broken;
+        }
         if walked == Walked::Close {
             request.response.status = 444;
             access_log::write(request);
             return After::Close;
         }
         respond(request, output);
-        let drained = body::drain_buffered(request, input);
         let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
         if !more || output.gathered_bytes > GATHER_BYTES_MAX {
             if let Err((error, left)) = output.flush(request).await {
@@ -248,7 +252,7 @@ async fn read_head(request: &mut Request, input: &mut Buffer, output: &mut Outpu
                 request.head_bytes.truncate(head_bytes);
                 input.advance(head_bytes - before);
                 request.length = head_bytes as u64;
-                return take_head(request);
+                return take_head(request, &limits);
             }
             Ok(Progress::Partial) if before == 0 => request.head_bytes.extend_from_slice(input),
             Ok(Progress::Partial) => {}
@@ -317,7 +321,7 @@ fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
-fn take_head(request: &mut Request) -> HeadRead {
+fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
     request.head_done = true;
     let head = request.parser.head();
     request.method = head.method;
@@ -334,7 +338,7 @@ fn take_head(request: &mut Request) -> HeadRead {
     }
     let raw_path = path.of(&request.head_bytes);
     match form {
-        TargetForm::Asterisk => request.path.extend_from_slice(b"*"),
+        TargetForm::Authority => request.path.push(b'/'),
         _ if raw_path.is_empty() => request.path.push(b'/'),
         _ if complex => {
             let merge_slashes = request.server_settings().client.merge_slashes;
@@ -354,6 +358,9 @@ fn take_head(request: &mut Request) -> HeadRead {
         _ => request.path.extend_from_slice(raw_path),
     }
     choose_server(request);
+    if let Err(error) = apply_limits_of_server(request, limits) {
+        return refuse_head(request, error);
+    }
     log_ignored(request);
     if request.head().method == revolve_http::h1::Method::Connect {
         request.log(Level::Info, format_args!("client sent CONNECT method"));
@@ -390,6 +397,22 @@ fn choose_server(request: &mut Request) {
             .extend_from_slice(request.host.as_bytes());
         request.set_slots(slots);
     }
+}
+
+/// The head was read by the rules of the default server; where those of the server that its host
+/// chose differ, it is read again by them.
+fn apply_limits_of_server(request: &mut Request, limits: &HeadLimits) -> Result<(), HeadError> {
+    let own = request.server_settings().client.head_limits();
+    if own == *limits {
+        return Ok(());
+    }
+    let own = HeadLimits {
+        line_bytes_max: limits.line_bytes_max,
+        head_bytes_max: limits.head_bytes_max,
+        ..own
+    };
+    request.parser.reset();
+    request.parser.parse(&request.head_bytes, &own).map(|_| ())
 }
 
 fn log_ignored(request: &Request) {
@@ -533,10 +556,10 @@ fn abort(request: &mut Request, error: &io::Error, left_bytes: u64) -> After {
 /// response instead of a reset.
 async fn close(request: &mut Request, input: &mut Buffer, drained: Drained) {
     let settings = &request.settings().keepalive;
-    let unread = drained == Drained::Partly || !input.is_empty();
+    let unread = drained != Drained::Whole || !input.is_empty();
     let linger = match settings.lingering {
         Lingering::Off => false,
-        Lingering::On => unread && request.lingering_allowed,
+        Lingering::On => unread,
         Lingering::Always => true,
     };
     if linger {

@@ -81,8 +81,6 @@ pub struct Request {
     pub response: Response,
     /// Whether the connection may serve another request.
     pub keep_alive: bool,
-    /// Whether unread bytes of the client are waited for before the connection is closed.
-    pub lingering_allowed: bool,
     /// Whether `Expect: 100-continue` is to be answered before the response.
     pub continue_wanted: bool,
     /// When its first byte was read.
@@ -122,7 +120,6 @@ impl Request {
             slots: Vec::new(),
             response: Response::default(),
             keep_alive: false,
-            lingering_allowed: true,
             continue_wanted: false,
             started_at: revolve_reactor::now(),
             sequence: 0,
@@ -169,7 +166,6 @@ impl Request {
         self.slots.resize(self.http().variables.slots, None);
         self.response.reset();
         self.keep_alive = false;
-        self.lingering_allowed = true;
         self.continue_wanted = false;
         self.started_at = revolve_reactor::now();
         self.sequence = self.connection.next_sequence();
@@ -233,7 +229,7 @@ impl Request {
 
     /// Whether the answer goes without a body (HEAD).
     pub fn is_head(&self) -> bool {
-        self.head_done && self.head().method == Method::Head
+        self.head().method == Method::Head
     }
 
     /// How the body is delimited.

@@ -152,6 +152,8 @@ pub struct Response {
     pub last_modified_s: Option<i64>,
     /// `Location`; a path is made absolute when the head is written.
     pub location: Vec<u8>,
+    /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
+    pub location_completed: bool,
     /// `ETag`, also among `headers`.
     pub etag: Vec<u8>,
     /// Whether the body is one whose ranges may be asked for.
@@ -181,6 +183,7 @@ impl Response {
         self.sent_bytes = 0;
         self.clear_content();
         self.location.clear();
+        self.location_completed = false;
         self.headers.clear();
     }
 
@@ -296,12 +299,14 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
         let mut digits = itoa::Buffer::new();
         writer::header(out, b"Content-Length", digits.format(length).as_bytes());
     }
-    if let Some(seconds) = response.last_modified_s {
+    if let Some(seconds) = response.last_modified_s
+        && matches!(response.status, 200 | 206 | 304)
+    {
         let mut date = [0; 29];
         revolve_http::date::format_imf(seconds, &mut date);
         writer::header(out, b"Last-Modified", &date);
     }
-    if !response.location.is_empty() {
+    if response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
     if response.chunked {
@@ -316,6 +321,9 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
         }
     } else {
         writer::header(out, b"Connection", b"close");
+    }
+    if !response.location.is_empty() && !response.location_completed {
+        writer::header(out, b"Location", &response.location);
     }
     for (name, value) in response.headers.iter() {
         writer::header(out, name, value);

@@ -305,4 +305,5 @@ pub(crate) fn complete_location(request: &mut Request) {
     }
     url.extend_from_slice(&request.response.location);
     request.response.location = url;
+    request.response.location_completed = true;
 }

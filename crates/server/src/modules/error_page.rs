@@ -154,9 +154,6 @@ fn close_after(request: &mut Request, status: u16) {
     if matches!(status, 400 | 413 | 414 | 494 | 500 | 501) {
         request.keep_alive = false;
     }
-    if matches!(status, 400 | 494) {
-        request.lingering_allowed = false;
-    }
 }
 
 fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
