@@ -26,7 +26,7 @@ const STOP_SECONDS_MAX: u64 = 5;
 pub(super) enum Kind {
     /// The bare epoll loop of `floor.rs`.
     Floor,
-    /// Debian's nginx, as its package configures it: files are opened for each request.
+    /// Debian's nginx with `sendfile`: files are opened for each request.
     Nginx,
     /// The same with `open_file_cache`.
     NginxCache,
@@ -295,7 +295,6 @@ http {{
     types {{ text/html html; }}
     access_log off;
     sendfile on;
-    tcp_nopush on;
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     {cache}

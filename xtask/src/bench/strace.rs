@@ -17,6 +17,8 @@ use super::servers::{Server, Setup, Workspace};
 use super::table::Table;
 use super::{tools, wrk};
 
+/// Connections of the load.
+const CONNECTIONS: usize = 8;
 /// How long strace may take to attach.
 const ATTACH_SECONDS_MAX: u64 = 10;
 
@@ -26,7 +28,8 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     let wanted = |name: &str| options.case.as_ref().is_none_or(|case| case == name);
     for case in CASES.iter().filter(|case| wanted(case.name)) {
         println!("{}: system calls per request", case.name);
-        let mut table = Table::new(&["server", "in all", "without epoll_wait", "each"]);
+        let mut table = Table::new(&["server", "in all", "without epoll_wait"]);
+        let mut each = String::new();
         for kind in &options.servers {
             let setup = Setup {
                 connections_max: 64,
@@ -34,49 +37,67 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
                 ..Setup::default()
             };
             let server = Server::start(root, &workspace, *kind, &setup)?;
-            table.row(count(&server, case.path, options.seconds.unwrap_or(2))?);
+            let counts = count(&server, case.path, options.seconds.unwrap_or(2))?;
+            each.push_str(&format!("  {}: {}\n", kind.name(), counts.describe()));
+            table.row([
+                kind.name().into(),
+                format!("{:.2}", counts.per_request(|_| true)),
+                format!("{:.2}", counts.per_request(|name| !is_wait(name))),
+            ]);
         }
-        println!("{}", table.render());
+        println!("{}{each}", table.render());
     }
     Ok(())
 }
 
-fn count(server: &Server, path: &str, seconds: u64) -> Result<Vec<String>, String> {
+/// Calls by name, and the requests that they served.
+struct Counts {
+    calls: Vec<(String, u64)>,
+    requests: u64,
+}
+
+impl Counts {
+    /// Calls per request of those names that `wanted` takes.
+    fn per_request(&self, wanted: impl Fn(&str) -> bool) -> f64 {
+        let wanted = self.calls.iter().filter(|(name, _)| wanted(name));
+        wanted.map(|(_, calls)| *calls).sum::<u64>() as f64 / self.requests as f64
+    }
+
+    /// Each name with its calls per request, but those that are rarer than one in 200 requests.
+    fn describe(&self) -> String {
+        let share = |calls: u64| calls as f64 / self.requests as f64;
+        let frequent = self
+            .calls
+            .iter()
+            .filter(|(_, calls)| share(*calls) >= 0.005);
+        let words = frequent.map(|(name, calls)| format!("{name} {:.2}", share(*calls)));
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether the call is the wait that all ready connections of a turn share.
+fn is_wait(name: &str) -> bool {
+    name.starts_with("epoll_wait") || name.starts_with("epoll_pwait")
+}
+
+fn count(server: &Server, path: &str, seconds: u64) -> Result<Counts, String> {
     // The first requests fill the caches; they are not what is counted.
-    wrk::run(server.address(), path, 8, 1)?;
+    wrk::run(server.address(), path, CONNECTIONS, 1)?;
     let report = std::env::temp_dir().join(format!("revolve-strace-{}", std::process::id()));
-    let workers = server.workers();
-    let mut strace = attach(&workers, &report)?;
-    let load = wrk::run(server.address(), path, 8, seconds);
+    let mut strace = attach(&server.workers(), &report)?;
+    let load = wrk::run(server.address(), path, CONNECTIONS, seconds);
     process::signal(strace.id(), Signal::INT);
     strace.wait().map_err(|error| format!("strace: {error}"))?;
     let text = fs::read_to_string(&report).unwrap_or_default();
     let _ = fs::remove_file(&report);
-    let requests = load?.requests as f64;
     let calls = parse(&text);
     if calls.is_empty() {
         return Err(format!("strace reported nothing:\n{text}"));
     }
-    let waits = |name: &str| name.starts_with("epoll_wait") || name.starts_with("epoll_pwait");
-    let all: u64 = calls.iter().map(|(_, calls)| calls).sum();
-    let others: u64 = calls
-        .iter()
-        .filter(|(name, _)| !waits(name))
-        .map(|(_, calls)| calls)
-        .sum();
-    let mut each = Vec::new();
-    for (name, calls) in &calls {
-        let share = *calls as f64 / requests;
-        if share >= 0.005 {
-            each.push(format!("{name} {share:.2}"));
-        }
-    }
-    Ok(vec![
-        server.kind.name().into(),
-        format!("{:.2}", all as f64 / requests),
-        format!("{:.2}", others as f64 / requests),
-        each.join(", "),
-    ])
+    Ok(Counts {
+        calls,
+        requests: load?.requests,
+    })
 }
 
 fn attach(workers: &[u32], report: &Path) -> Result<Child, String> {
