@@ -69,7 +69,8 @@ impl Core {
     /// The tick at which `at` has passed.
     pub(crate) fn tick_ms(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.epoch);
-        since.as_secs() * 1000 + u64::from(since.subsec_nanos().div_ceil(1_000_000))
+        let part_ms = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        since.as_secs().saturating_mul(1000).saturating_add(part_ms)
     }
 
     fn read_clock(&self) {

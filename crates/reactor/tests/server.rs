@@ -114,6 +114,17 @@ fn reactors_that_share_a_listener_take_turns() {
 }
 
 #[test]
+fn a_storm_of_connections_is_shared_evenly() {
+    let (server, address) = serve(AcceptMode::PerReactor { reuse_port: false }, 4);
+    let mut clients = Vec::new();
+    for _ in 0..400 {
+        clients.push(TcpStream::connect(address).expect("connect"));
+    }
+    eventually(|| server.connections().iter().sum::<usize>() == 400);
+    assert_even(&server, 400);
+}
+
+#[test]
 fn least_connections_fills_up_the_emptier_reactor() {
     let reactors = Reactors::spawn(2, "test", |_| {}).expect("reactors");
     let reactors = reactors.with_deal(Deal::LeastConnections);
