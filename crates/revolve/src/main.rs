@@ -1,3 +1,138 @@
-//! revolve
+//! Revolve: an event-driven web server that reads `nginx.conf`.
+//!
+//! This crate is the program: its command line, its master and worker processes, and its life as
+//! a daemon. What is served and how lies in `revolve-server`.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod check;
+mod cli;
+mod control;
+mod daemon;
+mod folder;
+mod log;
+mod master;
+mod message;
+mod paths;
+mod pid_file;
+mod privilege;
+mod report;
+mod resources;
+mod seam;
+mod service;
+mod signal_process;
+mod single;
+mod source;
+mod version;
+mod worker;
+mod worker_process;
+
+use std::process::ExitCode;
+
+use cli::Options;
+use daemon::Readiness;
+use folder::Folder;
+use service::Service;
+use source::Source;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The executable that is running, also after its file was replaced or removed: workers are
+/// always of their master's version.
+const EXECUTABLE: &str = "/proc/self/exe";
+/// The environment variable that tells a process started by another of ours what it is.
+const ROLE: &str = "REVOLVE_ROLE";
+const ROLE_DAEMON: &str = "daemon";
+const ROLE_WORKER: &str = "worker";
+/// The exit code of a worker that cannot serve what it was handed. Source: nginx's fatal code.
+const EXIT_UNFIT: u8 = 2;
+
+fn main() -> ExitCode {
+    let role = std::env::var_os(ROLE);
+    if role.as_deref().is_some_and(|role| role == ROLE_WORKER) {
+        return worker::run();
+    }
+    let options = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{}: {error}", version::PROGRAM);
+            return ExitCode::FAILURE;
+        }
+    };
+    let readiness = if role.is_some_and(|role| role == ROLE_DAEMON) {
+        match Readiness::new() {
+            Ok(readiness) => Some(readiness),
+            Err(error) => {
+                report::emerg(&format!(
+                    "setsid() failed {}",
+                    revolve_conf::os_error_text(&error)
+                ));
+                return ExitCode::FAILURE;
+            }
+        }
+    } else {
+        None
+    };
+    run(&options, readiness)
+}
+
+fn run(options: &Options, readiness: Option<Readiness>) -> ExitCode {
+    if options.version {
+        eprint!("{}", version::version());
+        if options.help {
+            eprint!("{}", version::help());
+        }
+        if options.build {
+            eprint!("{}", version::build(crate::seam::module_names()));
+        }
+        if !options.test {
+            return ExitCode::SUCCESS;
+        }
+    }
+    let folder = match options
+        .serves_folder()
+        .then(|| Folder::new(options))
+        .transpose()
+    {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("{}: {error}", version::PROGRAM);
+            return ExitCode::FAILURE;
+        }
+    };
+    let source = match &folder {
+        Some(folder) => folder.source(options),
+        None => Source::from_options(options),
+    };
+    if options.test {
+        return check::run(&source, options.quiet, options.dump);
+    }
+    match options.signal {
+        Some(signal) => signal_process::run(&source, signal),
+        None => serve(source, folder, readiness),
+    }
+}
+
+fn serve(source: Source, folder: Option<Folder>, readiness: Option<Readiness>) -> ExitCode {
+    let loaded = source.load();
+    // A daemon's warnings were printed by the process that started it.
+    if readiness.is_none() || loaded.config.is_none() {
+        report::print(&loaded);
+    }
+    let Some(config) = loaded.config else {
+        return ExitCode::FAILURE;
+    };
+    if config.process().daemon() && readiness.is_none() {
+        return daemon::start();
+    }
+    let is_master = config.process().master_process();
+    let Some(service) = Service::start(source, folder, (config, loaded.snapshot)) else {
+        return ExitCode::FAILURE;
+    };
+    if is_master {
+        master::run(service, readiness)
+    } else {
+        single::run(service, readiness)
+    }
+}

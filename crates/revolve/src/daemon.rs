@@ -1,0 +1,87 @@
+//! Going into the background.
+//!
+//! A daemon is the same executable run again: the first process waits on a pipe until the second
+//! says that it serves, so that its exit code tells whether there is a server. No process is
+//! forked without being executed anew, so no thread and no lock is ever half copied.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Command, ExitCode};
+
+use revolve_conf::os_error_text;
+
+use crate::version::PROGRAM;
+use crate::{EXECUTABLE, ROLE, ROLE_DAEMON};
+
+/// Runs the daemon and waits until it serves or has failed; its messages come on our standard
+/// error.
+pub(crate) fn start() -> ExitCode {
+    match spawn_and_wait() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!(
+                "{PROGRAM}: [emerg] daemon could not start {}",
+                os_error_text(&error)
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn spawn_and_wait() -> io::Result<ExitCode> {
+    let (mut reader, writer) = io::pipe()?;
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(EXECUTABLE);
+    if let Some(name) = arguments.next() {
+        std::os::unix::process::CommandExt::arg0(&mut command, name);
+    }
+    command
+        .args(arguments)
+        .env(ROLE, ROLE_DAEMON)
+        .stdin(OwnedFd::from(writer));
+    let mut child = command.spawn()?;
+    // The command holds the writer, and its end must be seen when the daemon closes it.
+    drop(command);
+    let mut answer = [0];
+    if reader.read(&mut answer)? == 1 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = child
+        .wait()?
+        .code()
+        .and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.filter(|&code| code != 0).unwrap_or(1)))
+}
+
+/// The daemon's side: what it owes the process that waits.
+pub(crate) struct Readiness {
+    pipe: File,
+}
+
+impl Readiness {
+    /// Leaves the session of the terminal, and takes the pipe that stands in for standard input.
+    pub(crate) fn new() -> io::Result<Readiness> {
+        let pipe = File::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
+        rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
+        rustix::process::setsid()?;
+        Ok(Readiness { pipe })
+    }
+
+    /// Says that the server serves, and lets go of the terminal: standard error goes to
+    /// `error_log` from now on, or nowhere.
+    pub(crate) fn done(mut self, error_log: Option<&File>) -> io::Result<()> {
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        rustix::stdio::dup2_stdout(&null)?;
+        redirect_stderr(error_log.unwrap_or(&null))?;
+        self.pipe.write_all(&[1])
+    }
+}
+
+/// Standard error to a file: panics and the like are then in the log.
+pub(crate) fn redirect_stderr(file: &File) -> io::Result<()> {
+    Ok(rustix::stdio::dup2_stderr(file)?)
+}

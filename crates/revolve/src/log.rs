@@ -1,0 +1,90 @@
+//! The master's own lines in the error log.
+
+use std::io::Write;
+use std::rc::Rc;
+use std::{fs::File, path::PathBuf};
+
+use crate::seam::Config;
+use crate::seam::log::{Level, format_line};
+
+use crate::version::PROGRAM;
+
+/// Writes lines to the error log of the top of the configuration, and the worse ones to standard
+/// error too while somebody may be looking, as nginx does.
+pub(crate) struct MasterLog {
+    targets: Vec<(Rc<File>, Level, bool)>,
+    /// Whether standard error is still where the person who started us looks.
+    has_terminal: bool,
+}
+
+impl MasterLog {
+    /// Before any configuration: standard error alone.
+    pub(crate) fn to_stderr() -> MasterLog {
+        MasterLog {
+            targets: Vec::new(),
+            has_terminal: true,
+        }
+    }
+
+    /// Writes to the log files of `config` from now on.
+    pub(crate) fn use_files(&mut self, config: &Config, files: &[(PathBuf, Rc<File>)]) {
+        let paths = config.log_paths();
+        let target = |target: &crate::seam::log::ErrorTarget| {
+            let path = paths.get(target.file)?;
+            let (_, file) = files.iter().find(|(known, _)| known == path)?;
+            Some((Rc::clone(file), target.level, is_stderr(path)))
+        };
+        self.targets = config.process_log.iter().filter_map(target).collect();
+    }
+
+    /// Standard error is no longer anybody's terminal.
+    pub(crate) fn leave_terminal(&mut self) {
+        self.has_terminal = false;
+    }
+
+    /// The first file that is not standard error.
+    pub(crate) fn first_file(&self) -> Option<Rc<File>> {
+        self.targets
+            .iter()
+            .find(|(.., is_stderr)| !is_stderr)
+            .map(|(file, ..)| Rc::clone(file))
+    }
+
+    /// Writes one line.
+    pub(crate) fn write(&self, level: Level, message: &str) {
+        self.write_files(level, message);
+        let mut on_stderr = self.targets.iter().filter(|(.., is_stderr)| *is_stderr);
+        if on_stderr.any(|(file, level_max, _)| write_line(file, *level_max, level, message)) {
+            return;
+        }
+        if self.has_terminal && level <= Level::Warn {
+            eprintln!("{PROGRAM}: [{}] {message}", level.name());
+        }
+    }
+
+    /// Writes one line to the files alone, where standard error gets it in another form.
+    pub(crate) fn write_files(&self, level: Level, message: &str) {
+        for (file, level_max, _) in self.targets.iter().filter(|(.., is_stderr)| !is_stderr) {
+            write_line(file, *level_max, level, message);
+        }
+    }
+
+    /// Writes a line at level `notice`.
+    pub(crate) fn notice(&self, message: &str) {
+        self.write(Level::Notice, message);
+    }
+}
+
+fn write_line(file: &File, level_max: Level, level: Level, message: &str) -> bool {
+    let is_wanted = level <= level_max;
+    if is_wanted {
+        // A log that cannot be written leaves nowhere to say so.
+        let mut file = file;
+        let _ = file.write_all(&format_line(level, format_args!("{message}")));
+    }
+    is_wanted
+}
+
+fn is_stderr(path: &std::path::Path) -> bool {
+    path.as_os_str() == "stderr" || path.as_os_str() == "/dev/stderr"
+}

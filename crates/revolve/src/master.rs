@@ -1,0 +1,489 @@
+//! The master: it owns the sockets, watches the workers, and does what signals ask.
+//!
+//! Everything happens in the master's event loop, one step at a time; no state is borrowed across
+//! a wait.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::process::{Child, ExitCode, ExitStatus};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::seam::log::Level;
+use revolve_conf::os_error_text;
+use revolve_reactor::signal::{
+    SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
+};
+use revolve_reactor::{EventLoop, LoopHandle, Readable, sleep, spawn};
+use rustix::process::{Pid, Signal};
+
+use crate::control::{self, Inbox, Received};
+use crate::daemon::Readiness;
+use crate::message::Message;
+use crate::service::Service;
+use crate::{EXIT_UNFIT, worker_process};
+
+/// A worker that dies sooner than this after its start is a quick death.
+const QUICK_DEATH: Duration = Duration::from_secs(1);
+/// The pause before the second replacement in a row; it doubles with each, up to the maximum.
+const RESPAWN_PAUSE: Duration = Duration::from_millis(100);
+const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a worker may take to exit at once.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Serving.
+    Running,
+    /// The workers finish what is at hand.
+    Draining,
+    /// The workers exit.
+    Stopping,
+}
+
+/// One worker process.
+struct Slot {
+    /// Its place among the workers: which sockets and processors are its.
+    index: usize,
+    child: Child,
+    socket: Rc<Readable>,
+    started: Instant,
+    is_ready: bool,
+    /// It was told to go, and is not to be replaced.
+    is_retired: bool,
+}
+
+impl Slot {
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+struct Master {
+    service: RefCell<Service>,
+    slots: RefCell<Vec<Slot>>,
+    phase: Cell<Phase>,
+    /// How often in a row the worker with an index died quickly.
+    quick_deaths: RefCell<HashMap<usize, u32>>,
+    /// All workers have been ready once.
+    has_started: Cell<bool>,
+    readiness: RefCell<Option<Readiness>>,
+    exit: Cell<u8>,
+    event_loop: LoopHandle,
+}
+
+/// Runs the master until it is told to stop.
+pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
+    match start(service, readiness) {
+        Ok(code) => code,
+        Err(error) => {
+            crate::report::emerg(&format!("the event loop failed {}", os_error_text(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode> {
+    let mut event_loop = EventLoop::new()?;
+    let watched = [
+        SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD, SIGUSR2, SIGWINCH,
+    ];
+    let mut signals = Signals::new(&watched)?;
+    let master = Rc::new(Master {
+        service: RefCell::new(service),
+        slots: RefCell::default(),
+        phase: Cell::new(Phase::Running),
+        quick_deaths: RefCell::default(),
+        has_started: Cell::new(false),
+        readiness: RefCell::new(readiness),
+        exit: Cell::new(0),
+        event_loop: event_loop.handle(),
+    });
+    let watcher = Rc::clone(&master);
+    event_loop.spawn(async move {
+        loop {
+            let signal = signals.next().await;
+            watcher.signal(signal);
+        }
+    });
+    master.notice("start worker processes");
+    master.fill();
+    event_loop.run();
+    master.service.borrow_mut().finish();
+    Ok(ExitCode::from(master.exit.get()))
+}
+
+impl Master {
+    fn notice(&self, message: &str) {
+        self.service.borrow().log.notice(message);
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.service.borrow().log.write(level, message);
+    }
+
+    fn signal(self: &Rc<Self>, signal: i32) {
+        match signal {
+            SIGCHLD => self.reap(),
+            SIGHUP => self.reload(),
+            SIGUSR1 => self.reopen(),
+            SIGQUIT => self.drain(),
+            SIGTERM => self.stop("signal 15 (SIGTERM) received, exiting"),
+            SIGINT => self.stop("signal 2 (SIGINT) received, exiting"),
+            other => self.notice(&format!("signal {other} received, ignoring")),
+        }
+    }
+
+    /// Starts a worker for every place that has none.
+    fn fill(self: &Rc<Self>) {
+        let wanted = self.service.borrow().config.process().worker_count();
+        for index in 0..wanted {
+            let is_filled = self
+                .slots
+                .borrow()
+                .iter()
+                .any(|slot| slot.index == index && !slot.is_retired);
+            if !is_filled {
+                self.start_worker(index);
+            }
+        }
+    }
+
+    fn start_worker(self: &Rc<Self>, index: usize) {
+        let started = worker_process::start(index, &self.service.borrow())
+            .and_then(|(child, socket)| Ok((child, Rc::new(Readable::new(socket)?))));
+        let (child, socket) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let reason = os_error_text(&error);
+                self.log(
+                    Level::Alert,
+                    &format!("starting a worker process failed {reason}"),
+                );
+                return self.replace(index, Duration::ZERO);
+            }
+        };
+        let pid = child.id();
+        self.notice(&format!("start worker process {pid}"));
+        let (started, is_ready, is_retired) = (Instant::now(), false, false);
+        let listened = Rc::clone(&socket);
+        self.slots.borrow_mut().push(Slot {
+            index,
+            child,
+            socket,
+            started,
+            is_ready,
+            is_retired,
+        });
+        let master = Rc::clone(self);
+        spawn(async move { master.listen(pid, listened).await });
+    }
+
+    /// Hears what one worker says, until it is gone; that it is dead `SIGCHLD` tells.
+    async fn listen(self: Rc<Self>, pid: u32, socket: Rc<Readable>) {
+        let mut inbox = Inbox::default();
+        while socket.ready().await.is_ok() {
+            loop {
+                match inbox.receive(&*socket) {
+                    Ok(Received::Nothing) => break,
+                    Ok(Received::Closed) => return,
+                    Ok(Received::Message(body, fds)) => match Message::decode(&body, fds) {
+                        Ok(message) => self.heard(pid, message),
+                        Err(error) => self.log(Level::Alert, &error.to_string()),
+                    },
+                    Err(error) => {
+                        let reason = os_error_text(&error);
+                        let message = format!("hearing worker process {pid} failed {reason}");
+                        return self.log(Level::Alert, &message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard<F>(&self, pid: u32, message: Message<F>) {
+        match message {
+            Message::Ready(generation) => {
+                let message = format!("worker process {pid} serves configuration {generation}");
+                self.log(Level::Info, &message);
+                for slot in self
+                    .slots
+                    .borrow_mut()
+                    .iter_mut()
+                    .filter(|slot| slot.pid() == pid)
+                {
+                    slot.is_ready = true;
+                }
+                self.maybe_started();
+            }
+            Message::Failed(generation, reason) => {
+                let level = if self.has_started.get() {
+                    Level::Alert
+                } else {
+                    Level::Emerg
+                };
+                let what = format!("worker process {pid} cannot take configuration {generation}");
+                self.log(level, &format!("{what}: {reason}"));
+            }
+            _ => self.log(
+                Level::Alert,
+                &format!("worker process {pid} talks nonsense"),
+            ),
+        }
+    }
+
+    fn maybe_started(&self) {
+        let all_ready = self.slots.borrow().iter().all(|slot| slot.is_ready);
+        if all_ready && !self.has_started.replace(true) {
+            let readiness = self.readiness.borrow_mut().take();
+            self.service.borrow_mut().serving(readiness);
+        }
+    }
+
+    /// Collects the workers that have died, and replaces those that should not have.
+    fn reap(self: &Rc<Self>) {
+        let mut dead = Vec::new();
+        self.slots
+            .borrow_mut()
+            .retain_mut(|slot| match slot.child.try_wait() {
+                Ok(None) => true,
+                Ok(Some(status)) => {
+                    let should_live = !slot.is_retired;
+                    dead.push((
+                        slot.pid(),
+                        slot.index,
+                        slot.started.elapsed(),
+                        status,
+                        should_live,
+                    ));
+                    false
+                }
+                // Somebody else has reaped it, so it is gone.
+                Err(_) => false,
+            });
+        for (pid, index, lived, status, should_live) in dead {
+            self.say_exited(pid, status);
+            if self.phase.get() != Phase::Running || !should_live {
+                continue;
+            }
+            if !self.has_started.get() && status.code() == Some(EXIT_UNFIT.into()) {
+                // The first workers cannot serve: neither would the next ones.
+                self.exit.set(1);
+                self.stop("no worker process could start");
+            } else {
+                self.replace(index, lived);
+            }
+        }
+        if self.phase.get() != Phase::Running && self.slots.borrow().is_empty() {
+            self.event_loop.stop();
+        }
+    }
+
+    fn say_exited(&self, pid: u32, status: ExitStatus) {
+        use std::os::unix::process::ExitStatusExt;
+        match (status.code(), status.signal()) {
+            (Some(0), _) => self.notice(&format!("worker process {pid} exited with code 0")),
+            (Some(code), _) => {
+                self.log(
+                    Level::Alert,
+                    &format!("worker process {pid} exited with code {code}"),
+                );
+            }
+            (None, signal) => {
+                let core = if status.core_dumped() {
+                    " (core dumped)"
+                } else {
+                    ""
+                };
+                let signal = signal.unwrap_or_default();
+                let message = format!("worker process {pid} exited on signal {signal}{core}");
+                self.log(Level::Alert, &message);
+            }
+        }
+    }
+
+    /// Starts another worker in place of one that lived so long: at once, or after a pause if
+    /// that happens again and again.
+    fn replace(self: &Rc<Self>, index: usize, lived: Duration) {
+        let deaths = {
+            let mut quick_deaths = self.quick_deaths.borrow_mut();
+            let deaths = quick_deaths.entry(index).or_default();
+            *deaths = if lived < QUICK_DEATH { *deaths + 1 } else { 0 };
+            *deaths
+        };
+        let pause = respawn_pause(deaths);
+        if pause.is_zero() {
+            return self.fill();
+        }
+        let message = format!(
+            "worker {index} has died {deaths} times within a second of its start, \
+             the next start is in {} ms",
+            pause.as_millis()
+        );
+        self.log(Level::Alert, &message);
+        let master = Rc::clone(self);
+        spawn(async move {
+            sleep(pause).await;
+            if master.phase.get() == Phase::Running {
+                master.fill();
+            }
+        });
+    }
+
+    /// Takes the configuration as it is now, in the same workers wherever that is possible.
+    fn reload(self: &Rc<Self>) {
+        if self.phase.get() != Phase::Running {
+            return;
+        }
+        self.notice("signal 1 (SIGHUP) received, reconfiguring");
+        self.notice("reconfiguring");
+        let before = Needs::of(&self.service.borrow());
+        if !self.service.borrow_mut().reload() {
+            return;
+        }
+        let now = Needs::of(&self.service.borrow());
+        let wanted = self.service.borrow().config.process().worker_count();
+        for slot in self
+            .slots
+            .borrow_mut()
+            .iter_mut()
+            .filter(|slot| !slot.is_retired)
+        {
+            if before != now || slot.index >= wanted {
+                slot.is_retired = true;
+                self.say(slot, Message::Drain);
+            } else {
+                let service = self.service.borrow();
+                self.say(
+                    slot,
+                    Message::Configure(Box::new(service.bundle(slot.index))),
+                );
+                worker_process::limit(slot.pid(), slot.index, &service);
+            }
+        }
+        self.quick_deaths.borrow_mut().clear();
+        self.fill();
+    }
+
+    fn reopen(&self) {
+        self.notice("signal 10 (SIGUSR1) received, reopening logs");
+        self.notice("reopening logs");
+        self.service.borrow_mut().reopen_logs();
+        let service = self.service.borrow();
+        for slot in self.slots.borrow().iter() {
+            self.say(slot, Message::Reopen(service.log_fds()));
+        }
+    }
+
+    fn drain(self: &Rc<Self>) {
+        if self.phase.get() != Phase::Running {
+            return;
+        }
+        self.notice("signal 3 (SIGQUIT) received, shutting down");
+        self.leave(Phase::Draining, || Message::Drain);
+    }
+
+    /// Stops at once; a second time it kills.
+    fn stop(self: &Rc<Self>, why: &str) {
+        self.notice(why);
+        if self.phase.get() == Phase::Stopping {
+            return self.kill();
+        }
+        self.leave(Phase::Stopping, || Message::Stop);
+        let master = Rc::clone(self);
+        spawn(async move {
+            sleep(STOP_PATIENCE).await;
+            master.kill();
+        });
+    }
+
+    fn leave<'a>(&self, phase: Phase, message: impl Fn() -> Message<std::os::fd::BorrowedFd<'a>>) {
+        self.phase.set(phase);
+        self.service.borrow_mut().close_sockets();
+        for slot in self.slots.borrow().iter() {
+            self.say(slot, message());
+        }
+        if self.slots.borrow().is_empty() {
+            self.event_loop.stop();
+        }
+    }
+
+    fn kill(&self) {
+        for slot in self.slots.borrow().iter() {
+            self.kill_worker(slot);
+        }
+    }
+
+    fn kill_worker(&self, slot: &Slot) {
+        // It has not been reaped, so the number is still its own.
+        let pid = i32::try_from(slot.pid()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Err(error) = rustix::process::kill_process(pid, Signal::KILL)
+        {
+            let reason = os_error_text(&error.into());
+            self.log(
+                Level::Alert,
+                &format!("kill({}, 9) failed {reason}", slot.pid()),
+            );
+        }
+    }
+
+    /// Sends a message to a worker. One that has left so many unread that no more fit does not
+    /// work any more: it is killed, and `SIGCHLD` has it replaced.
+    fn say(&self, slot: &Slot, message: Message<std::os::fd::BorrowedFd<'_>>) {
+        let (body, fds) = message.encode();
+        let Err(error) = control::send(&*slot.socket, &body, &fds) else {
+            return;
+        };
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return;
+        }
+        let reason = os_error_text(&error);
+        self.log(
+            Level::Alert,
+            &format!("telling worker process {} failed {reason}", slot.pid()),
+        );
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.kill_worker(slot);
+        }
+    }
+}
+
+/// The pause before a worker is replaced that has died quickly so many times in a row.
+fn respawn_pause(quick_deaths: u32) -> Duration {
+    match quick_deaths {
+        0 | 1 => Duration::ZERO,
+        more => RESPAWN_PAUSE
+            .saturating_mul(1 << (more - 2).min(16))
+            .min(RESPAWN_PAUSE_MAX),
+    }
+}
+
+/// What a worker cannot change while it lives: if it changes, the workers are replaced.
+#[derive(PartialEq, Eq)]
+struct Needs {
+    identity: Option<crate::privilege::Identity>,
+    threads: usize,
+}
+
+impl Needs {
+    fn of(service: &Service) -> Needs {
+        let threads = service.config.process().thread_count();
+        Needs {
+            identity: service.identity.clone(),
+            threads,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_grows_to_its_maximum() {
+        let pauses = [0, 1, 2, 3, 4, 9, 1000].map(|deaths| respawn_pause(deaths).as_millis());
+        assert_eq!(pauses, [0, 0, 100, 200, 400, 10_000, 10_000]);
+    }
+}

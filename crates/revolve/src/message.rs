@@ -1,0 +1,363 @@
+//! What the master and its workers say to each other, as bytes and descriptors.
+//!
+//! Both sides are the same executable, so the form has no versions: numbers are little-endian,
+//! strings stand behind their length.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use revolve_conf::Snapshot;
+use revolve_reactor::Address;
+
+/// One message. `F` is a descriptor: borrowed where it is sent, owned where it is received.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Message<F> {
+    /// To a worker: take this configuration.
+    Configure(Box<Bundle<F>>),
+    /// To a worker: write to these log files from now on.
+    Reopen(Vec<(PathBuf, F)>),
+    /// To a worker: finish what is at hand, then exit.
+    Drain,
+    /// To a worker: exit.
+    Stop,
+    /// To the master: the configuration of this generation is in force.
+    Ready(u64),
+    /// To the master: the configuration of this generation could not be taken, and why.
+    Failed(u64, String),
+}
+
+/// All that a worker needs to serve a configuration: every file that was read for it, and the
+/// descriptors that it takes privilege to open.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bundle<F> {
+    /// Counts the configurations of one master, from 1.
+    pub(crate) generation: u64,
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+    /// The folder of relative paths.
+    pub(crate) prefix: PathBuf,
+    /// The error log where the configuration names none.
+    pub(crate) error_log: PathBuf,
+    /// The access log where the configuration names none.
+    pub(crate) access_log: Option<PathBuf>,
+    /// The text of `-g`.
+    pub(crate) globals: Option<String>,
+    /// Whether the worker changes to the configured user.
+    pub(crate) changes_user: bool,
+    /// Every file that the configuration read.
+    pub(crate) snapshot: Snapshot,
+    /// Listening sockets; the number tells the copies of one address apart.
+    pub(crate) listeners: Vec<(Address, usize, F)>,
+    /// Open log files.
+    pub(crate) logs: Vec<(PathBuf, F)>,
+}
+
+/// Bytes that are no message.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DecodeError;
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message between master and worker is malformed")
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+const CONFIGURE: u8 = 1;
+const REOPEN: u8 = 2;
+const DRAIN: u8 = 3;
+const STOP: u8 = 4;
+const READY: u8 = 5;
+const FAILED: u8 = 6;
+
+impl<F> Message<F> {
+    /// The message as bytes, and the descriptors that go with it.
+    pub(crate) fn encode(self) -> (Vec<u8>, Vec<F>) {
+        let mut out = Writer {
+            bytes: Vec::new(),
+            fds: Vec::new(),
+        };
+        match self {
+            Message::Configure(bundle) => {
+                out.byte(CONFIGURE);
+                out.bundle(*bundle);
+            }
+            Message::Reopen(logs) => {
+                out.byte(REOPEN);
+                out.logs(logs);
+            }
+            Message::Drain => out.byte(DRAIN),
+            Message::Stop => out.byte(STOP),
+            Message::Ready(generation) => {
+                out.byte(READY);
+                out.number(generation);
+            }
+            Message::Failed(generation, reason) => {
+                out.byte(FAILED);
+                out.number(generation);
+                out.string(reason.as_bytes());
+            }
+        }
+        (out.bytes, out.fds)
+    }
+
+    /// The message that [`Message::encode`] made these of.
+    pub(crate) fn decode(bytes: &[u8], fds: Vec<F>) -> Result<Self, DecodeError> {
+        let mut from = Reader {
+            rest: bytes,
+            fds: fds.into_iter(),
+        };
+        let message = match from.byte()? {
+            CONFIGURE => Message::Configure(Box::new(from.bundle()?)),
+            REOPEN => Message::Reopen(from.logs()?),
+            DRAIN => Message::Drain,
+            STOP => Message::Stop,
+            READY => Message::Ready(from.number()?),
+            FAILED => Message::Failed(from.number()?, from.text()?),
+            _ => return Err(DecodeError),
+        };
+        if from.rest.is_empty() && from.fds.next().is_none() {
+            Ok(message)
+        } else {
+            Err(DecodeError)
+        }
+    }
+}
+
+struct Writer<F> {
+    bytes: Vec<u8>,
+    fds: Vec<F>,
+}
+
+impl<F> Writer<F> {
+    fn byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn string(&mut self, string: &[u8]) {
+        self.number(string.len() as u64);
+        self.bytes.extend_from_slice(string);
+    }
+
+    fn path(&mut self, path: &std::path::Path) {
+        self.string(path.as_os_str().as_bytes());
+    }
+
+    fn optional(&mut self, string: Option<&[u8]>) {
+        self.byte(u8::from(string.is_some()));
+        if let Some(string) = string {
+            self.string(string);
+        }
+    }
+
+    fn logs(&mut self, logs: Vec<(PathBuf, F)>) {
+        self.number(logs.len() as u64);
+        for (path, fd) in logs {
+            self.path(&path);
+            self.fds.push(fd);
+        }
+    }
+
+    fn bundle(&mut self, bundle: Bundle<F>) {
+        self.number(bundle.generation);
+        for path in [&bundle.config, &bundle.prefix, &bundle.error_log] {
+            self.path(path);
+        }
+        self.optional(
+            bundle
+                .access_log
+                .as_ref()
+                .map(|path| path.as_os_str().as_bytes()),
+        );
+        self.optional(bundle.globals.as_deref().map(str::as_bytes));
+        self.byte(u8::from(bundle.changes_user));
+        self.string(&bundle.snapshot.encode());
+        self.number(bundle.listeners.len() as u64);
+        for (address, copy, fd) in bundle.listeners {
+            match address {
+                Address::Inet(address) => {
+                    self.byte(0);
+                    self.string(address.to_string().as_bytes());
+                }
+                Address::Unix(path) => {
+                    self.byte(1);
+                    self.path(&path);
+                }
+            }
+            self.number(copy as u64);
+            self.fds.push(fd);
+        }
+        self.logs(bundle.logs);
+    }
+}
+
+struct Reader<'a, F> {
+    rest: &'a [u8],
+    fds: std::vec::IntoIter<F>,
+}
+
+impl<'a, F> Reader<'a, F> {
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        let (&byte, rest) = self.rest.split_first().ok_or(DecodeError)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    fn flag(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.byte()? != 0)
+    }
+
+    fn number(&mut self) -> Result<u64, DecodeError> {
+        let (number, rest) = self.rest.split_first_chunk().ok_or(DecodeError)?;
+        self.rest = rest;
+        Ok(u64::from_le_bytes(*number))
+    }
+
+    fn string(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = usize::try_from(self.number()?).map_err(|_| DecodeError)?;
+        let (string, rest) = self.rest.split_at_checked(length).ok_or(DecodeError)?;
+        self.rest = rest;
+        Ok(string)
+    }
+
+    fn text(&mut self) -> Result<String, DecodeError> {
+        String::from_utf8(self.string()?.to_vec()).map_err(|_| DecodeError)
+    }
+
+    fn path(&mut self) -> Result<PathBuf, DecodeError> {
+        Ok(PathBuf::from(OsStr::from_bytes(self.string()?)))
+    }
+
+    fn fd(&mut self) -> Result<F, DecodeError> {
+        self.fds.next().ok_or(DecodeError)
+    }
+
+    fn logs(&mut self) -> Result<Vec<(PathBuf, F)>, DecodeError> {
+        (0..self.number()?)
+            .map(|_| Ok((self.path()?, self.fd()?)))
+            .collect()
+    }
+
+    fn listener(&mut self) -> Result<(Address, usize, F), DecodeError> {
+        let address = match self.byte()? {
+            0 => Address::Inet(self.text()?.parse().map_err(|_| DecodeError)?),
+            1 => Address::Unix(self.path()?),
+            _ => return Err(DecodeError),
+        };
+        let copy = usize::try_from(self.number()?).map_err(|_| DecodeError)?;
+        Ok((address, copy, self.fd()?))
+    }
+
+    fn bundle(&mut self) -> Result<Bundle<F>, DecodeError> {
+        let generation = self.number()?;
+        let (config, prefix, error_log) = (self.path()?, self.path()?, self.path()?);
+        let access_log = if self.flag()? {
+            Some(self.path()?)
+        } else {
+            None
+        };
+        let globals = if self.flag()? {
+            Some(self.text()?)
+        } else {
+            None
+        };
+        let changes_user = self.flag()?;
+        let snapshot = Snapshot::decode(self.string()?).map_err(|_| DecodeError)?;
+        let count = self.number()?;
+        let listeners = (0..count)
+            .map(|_| self.listener())
+            .collect::<Result<_, _>>()?;
+        Ok(Bundle {
+            generation,
+            config,
+            prefix,
+            error_log,
+            access_log,
+            globals,
+            changes_user,
+            snapshot,
+            listeners,
+            logs: self.logs()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> Bundle<u32> {
+        let mut snapshot = Snapshot::default();
+        snapshot.insert_file("/etc/x.conf", b"events {}\xff".to_vec());
+        snapshot.insert_glob("/etc/*", vec!["/etc/x.conf".into()]);
+        Bundle {
+            generation: 7,
+            config: "/etc/x.conf".into(),
+            prefix: "/srv".into(),
+            error_log: "stderr".into(),
+            access_log: Some("/a".into()),
+            globals: Some(String::new()),
+            changes_user: true,
+            snapshot,
+            listeners: vec![
+                (Address::Inet("127.0.0.1:80".parse().unwrap()), 0, 10),
+                (Address::Inet("[::1]:80".parse().unwrap()), 3, 11),
+                (Address::Unix("/run/x".into()), 0, 12),
+            ],
+            logs: vec![("/var/log/a".into(), 13), ("/var/log/b".into(), 14)],
+        }
+    }
+
+    fn messages() -> Vec<Message<u32>> {
+        vec![
+            Message::Configure(Box::new(bundle())),
+            Message::Configure(Box::new(Bundle {
+                globals: None,
+                access_log: None,
+                changes_user: false,
+                ..bundle()
+            })),
+            Message::Reopen(vec![("/a".into(), 1)]),
+            Message::Drain,
+            Message::Stop,
+            Message::Ready(u64::MAX),
+            Message::Failed(2, "no".into()),
+        ]
+    }
+
+    #[test]
+    fn every_message_survives() {
+        for (message, again) in messages().into_iter().zip(messages()) {
+            let (bytes, fds) = message.encode();
+            assert_eq!(Message::decode(&bytes, fds), Ok(again));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_too_long_is_refused() {
+        for message in messages() {
+            let (bytes, fds) = message.encode();
+            for end in 0..bytes.len() {
+                assert_eq!(
+                    Message::decode(&bytes[..end], fds.clone()),
+                    Err(DecodeError)
+                );
+            }
+            let longer = [&bytes[..], b"x"].concat();
+            assert_eq!(Message::decode(&longer, fds.clone()), Err(DecodeError));
+            let more = [&fds[..], &[99]].concat();
+            assert_eq!(Message::decode(&bytes, more), Err(DecodeError));
+            if let [_, fewer @ ..] = fds.as_slice() {
+                assert_eq!(Message::decode(&bytes, fewer.to_vec()), Err(DecodeError));
+            }
+        }
+        assert_eq!(Message::<u32>::decode(&[99], vec![]), Err(DecodeError));
+    }
+}

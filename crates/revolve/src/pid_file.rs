@@ -1,0 +1,89 @@
+//! The pid file: how `-s` and other tools find the master.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use revolve_conf::os_error_text;
+use rustix::process::Pid;
+
+/// Writes this process's id.
+pub(crate) fn write(path: &Path) -> Result<(), String> {
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write().map_err(|error| failed("open", path, &error))
+}
+
+/// Whether the file could be written; it is left as it is, and not made.
+pub(crate) fn check(path: &Path) -> Result<(), String> {
+    let is_new = !path.exists();
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| failed("open", path, &error))?;
+    if is_new {
+        remove(path)?;
+    }
+    Ok(())
+}
+
+/// Removes the file.
+pub(crate) fn remove(path: &Path) -> Result<(), String> {
+    std::fs::remove_file(path).map_err(|error| failed("unlink", path, &error))
+}
+
+/// The process id in the file, or nginx's words for what is wrong with it.
+pub(crate) fn read(path: &Path) -> Result<Pid, String> {
+    let bytes = std::fs::read(path).map_err(|error| failed("open", path, &error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_end_matches(['\r', '\n']);
+    let number = text.parse().ok().filter(|&number: &i32| number > 0);
+    let invalid = || format!("invalid PID number \"{text}\" in \"{}\"", path.display());
+    number.and_then(Pid::from_raw).ok_or_else(invalid)
+}
+
+fn failed(call: &str, path: &Path, error: &io::Error) -> String {
+    format!(
+        "{call}() \"{}\" failed {}",
+        path.display(),
+        os_error_text(error)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let missing = read(&path).unwrap_err();
+        assert!(
+            missing.ends_with("/pid\" failed (2: No such file or directory)"),
+            "{missing}"
+        );
+        check(&path).unwrap();
+        assert!(!path.exists());
+        write(&path).unwrap();
+        check(&path).unwrap();
+        assert_eq!(
+            read(&path).unwrap().as_raw_nonzero().get() as u32,
+            std::process::id()
+        );
+        for wrong in ["", "\n", "x\n", "-5\n", "0\n", "12 13\n", "99999999999\n"] {
+            std::fs::write(&path, wrong).unwrap();
+            assert!(
+                read(&path).unwrap_err().starts_with("invalid PID number"),
+                "{wrong:?}"
+            );
+        }
+        remove(&path).unwrap();
+        assert!(remove(&path).unwrap_err().starts_with("unlink() \""));
+        assert!(write(&folder.path().join("no/pid")).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! What the master opens for its workers: listening sockets and log files.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::seam::{Config, ListenSpec};
+use revolve_conf::os_error_text;
+use revolve_reactor::{Address, ListenOptions, Listener};
+
+/// How often binding an address in use is tried at start, and how long between: an old server
+/// may be about to let go of it. Source: nginx's `ngx_open_listening_sockets`.
+const BIND_TRIES: u32 = 5;
+const BIND_PAUSE: Duration = Duration::from_millis(500);
+
+/// One address, bound: one socket, or several copies with `reuseport`.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    address: Address,
+    options: ListenOptions,
+    copies: Vec<Rc<OwnedFd>>,
+}
+
+/// Open sockets and logs; what a reload keeps is shared by the old and the new set.
+#[derive(Clone, Default)]
+pub(crate) struct Opened {
+    bound: Vec<Bound>,
+    logs: Vec<(PathBuf, Rc<File>)>,
+}
+
+/// Whether to wait for an address that is in use.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Try again for two seconds.
+    Wait,
+    /// Fail at once.
+    None,
+}
+
+/// An error while opening, in nginx's words.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OpenError {
+    /// What failed.
+    pub(crate) message: String,
+    /// Whether it is that another program has the address.
+    pub(crate) is_in_use: bool,
+}
+
+impl Opened {
+    /// Opens what `config` needs, taking over from `old` the sockets whose address stays.
+    ///
+    /// `workers` and `threads` say how many copies of a `reuseport` address there are. Every
+    /// error goes to `report` as it happens; `None` if there was one that counts.
+    pub(crate) fn open(
+        config: &Config,
+        old: &Opened,
+        (workers, threads): (usize, usize),
+        patience: Patience,
+        report: &mut dyn FnMut(OpenError),
+    ) -> Option<Opened> {
+        let logs = open_logs(config, report)?;
+        let mut bound: Vec<Option<Bound>> = Vec::new();
+        let specs: Vec<&ListenSpec> = config.listens().collect();
+        bound.resize_with(specs.len(), || None);
+        let tries = if patience == Patience::Wait {
+            BIND_TRIES
+        } else {
+            1
+        };
+        for round in 1..=tries {
+            let mut is_complete = true;
+            for (spec, slot) in specs
+                .iter()
+                .zip(&mut bound)
+                .filter(|(_, slot)| slot.is_none())
+            {
+                let count = if spec.options.reuse_port {
+                    workers * threads
+                } else {
+                    1
+                };
+                match bind(spec, count, old) {
+                    Ok(socket) => *slot = Some(socket),
+                    Err(error) => {
+                        let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+                        let message = bind_message(&spec.address, &error);
+                        report(OpenError { message, is_in_use });
+                        if !is_in_use {
+                            return None;
+                        }
+                        is_complete = false;
+                    }
+                }
+            }
+            if is_complete {
+                return Some(Opened {
+                    bound: bound.into_iter().flatten().collect(),
+                    logs,
+                });
+            }
+            if round < tries {
+                std::thread::sleep(BIND_PAUSE);
+            }
+        }
+        if patience == Patience::Wait {
+            report(OpenError {
+                message: "still could not bind()".into(),
+                is_in_use: false,
+            });
+        }
+        None
+    }
+
+    /// The log files.
+    pub(crate) fn logs(&self) -> &[(PathBuf, Rc<File>)] {
+        &self.logs
+    }
+
+    /// The log files as a message carries them.
+    pub(crate) fn log_fds(&self) -> Vec<(PathBuf, BorrowedFd<'_>)> {
+        self.logs
+            .iter()
+            .map(|(path, file)| (path.clone(), file.as_fd()))
+            .collect()
+    }
+
+    /// The sockets of one worker: those that all share, and its own copies of the others.
+    pub(crate) fn sockets_of(
+        &self,
+        worker: usize,
+        threads: usize,
+    ) -> Vec<(Address, usize, BorrowedFd<'_>)> {
+        let mut sockets = Vec::new();
+        for Bound {
+            address,
+            options,
+            copies,
+        } in &self.bound
+        {
+            let own = if options.reuse_port { threads } else { 1 };
+            let first = if options.reuse_port {
+                worker * threads
+            } else {
+                0
+            };
+            let mine = copies.iter().skip(first).take(own).enumerate();
+            sockets.extend(mine.map(|(copy, fd)| (address.clone(), copy, fd.as_fd())));
+        }
+        sockets
+    }
+
+    /// Opens all log files anew; those that cannot be opened are reported and stay as they were.
+    pub(crate) fn reopen_logs(&mut self, report: &mut dyn FnMut(OpenError)) {
+        for (path, file) in &mut self.logs {
+            match open_log(path) {
+                Ok(opened) => *file = Rc::new(opened),
+                Err(error) => report(log_error(path, &error)),
+            }
+        }
+    }
+
+    /// Closes all sockets, and removes the files of Unix ones.
+    pub(crate) fn close_sockets(&mut self) {
+        for bound in std::mem::take(&mut self.bound) {
+            unlink(&bound.address);
+        }
+    }
+
+    /// Removes the files of the Unix sockets that `self` has and `new` has not.
+    pub(crate) fn unlink_dropped(&self, new: &Opened) {
+        let stays = |bound: &Bound| new.bound.iter().any(|other| other.address == bound.address);
+        for bound in self.bound.iter().filter(|bound| !stays(bound)) {
+            unlink(&bound.address);
+        }
+    }
+}
+
+fn open_logs(
+    config: &Config,
+    report: &mut dyn FnMut(OpenError),
+) -> Option<Vec<(PathBuf, Rc<File>)>> {
+    let mut logs = Vec::new();
+    let mut is_complete = true;
+    for path in config.log_paths() {
+        match open_log(path) {
+            Ok(file) => logs.push((path.clone(), Rc::new(file))),
+            Err(error) => {
+                report(log_error(path, &error));
+                is_complete = false;
+            }
+        }
+    }
+    is_complete.then_some(logs)
+}
+
+/// Opens a log file. Standard output and error are taken as they are: they may be sockets, which
+/// cannot be opened by a path.
+fn open_log(path: &Path) -> io::Result<File> {
+    if path.as_os_str() == "/dev/stdout" {
+        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    }
+    if path.as_os_str() == "/dev/stderr" {
+        return Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?));
+    }
+    crate::seam::log::file::open(path)
+}
+
+fn log_error(path: &Path, error: &io::Error) -> OpenError {
+    let message = format!(
+        "open() \"{}\" failed {}",
+        path.display(),
+        os_error_text(error)
+    );
+    OpenError {
+        message,
+        is_in_use: false,
+    }
+}
+
+fn bind_message(address: &Address, error: &io::Error) -> String {
+    format!("bind() to {address} failed {}", os_error_text(error))
+}
+
+/// Binds `count` sockets to an address, beside those that are bound already.
+fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
+    let options = &spec.options;
+    // An address stays bound; whether it may be bound again was settled when it was.
+    let kept = old.bound.iter().find(|bound| {
+        bound.address == spec.address && bound.options.reuse_port == options.reuse_port
+    });
+    let mut copies: Vec<Rc<OwnedFd>> = kept.map(|bound| bound.copies.clone()).unwrap_or_default();
+    copies.truncate(count);
+    while copies.len() < count {
+        copies.push(Rc::new(bind_one(&spec.address, options)?));
+    }
+    Ok(Bound {
+        address: spec.address.clone(),
+        options: options.clone(),
+        copies,
+    })
+}
+
+fn bind_one(address: &Address, options: &ListenOptions) -> io::Result<OwnedFd> {
+    let socket = match Listener::bind(address, options) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(address) => {
+            unlink(address);
+            Listener::bind(address, options)?
+        }
+        result => result?,
+    };
+    if let Some(path) = unix_path(address) {
+        // As in nginx everybody may connect; the folder's mode says who reaches it.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    }
+    Ok(socket)
+}
+
+/// Whether a Unix socket's file is left of a server that died: nobody listens on it.
+fn is_stale(address: &Address) -> bool {
+    let Some(path) = unix_path(address) else {
+        return false;
+    };
+    let is_socket = path
+        .symlink_metadata()
+        .is_ok_and(|it| it.file_type().is_socket());
+    let connected = UnixStream::connect(path);
+    is_socket && connected.is_err_and(|it| it.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn unix_path(address: &Address) -> Option<&Path> {
+    match address {
+        Address::Unix(path) if !path.as_os_str().as_encoded_bytes().starts_with(&[0]) => Some(path),
+        _ => None,
+    }
+}
+
+fn unlink(address: &Address) {
+    if let Some(path) = unix_path(address) {
+        // It may be gone already; then there is nothing to do.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// What `-t` tries: opens the logs and binds the addresses, and closes all again. An address in
+/// use is fine: it is most likely the running server's. Source: nginx's `ngx_init_cycle`.
+pub(crate) fn test(config: &Config, report: &mut dyn FnMut(OpenError)) -> bool {
+    let mut is_fine = open_logs(config, report).is_some();
+    for spec in config.listens() {
+        match bind(spec, 1, &Opened::default()) {
+            Ok(bound) => unlink(&bound.address),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => {
+                report(OpenError {
+                    message: bind_message(&spec.address, &error),
+                    is_in_use: false,
+                });
+                is_fine = false;
+            }
+        }
+    }
+    is_fine
+}

@@ -1,0 +1,265 @@
+//! The configuration in force, and all that is open for it: what a master and a single process
+//! have in common.
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::seam::log::Level;
+use crate::seam::{Config, ProcessConfig};
+use revolve_conf::Snapshot;
+
+use crate::daemon;
+use crate::folder::Folder;
+use crate::log::MasterLog;
+use crate::message::Bundle;
+use crate::privilege::{self, Identity};
+use crate::resources::{OpenError, Opened, Patience};
+use crate::source::{Loaded, Source};
+use crate::{paths, pid_file, report, version};
+
+/// See the module.
+pub(crate) struct Service {
+    pub(crate) log: MasterLog,
+    pub(crate) config: Arc<Config>,
+    pub(crate) identity: Option<Identity>,
+    /// Counts the configurations, from 1.
+    pub(crate) generation: u64,
+    source: Source,
+    folder: Option<Folder>,
+    snapshot: Snapshot,
+    opened: Opened,
+    pid_path: Option<PathBuf>,
+    is_daemon: bool,
+}
+
+/// The pid file that a configuration names.
+pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
+    config.pid.clone().unwrap_or_else(|| paths::PID.into())
+}
+
+/// How many sockets a `reuseport` address needs: workers, and threads of each.
+fn copies(config: &ProcessConfig) -> (usize, usize) {
+    let workers = if config.master_process() {
+        config.worker_count()
+    } else {
+        1
+    };
+    (workers, config.thread_count())
+}
+
+impl Service {
+    /// Opens what the configuration needs and writes the pid file. What fails is on standard
+    /// error and, as far as it is open, in the error log.
+    pub(crate) fn start(
+        source: Source,
+        folder: Option<Folder>,
+        (config, snapshot): (Arc<Config>, Snapshot),
+    ) -> Option<Service> {
+        let mut log = MasterLog::to_stderr();
+        let process = config.process();
+        let identity = privilege::identity(process)
+            .map_err(|it| report::emerg(&it))
+            .ok()?;
+        let patience = if folder.is_some() {
+            Patience::None
+        } else {
+            Patience::Wait
+        };
+        let mut report = |error: OpenError| match &folder {
+            Some(folder) if error.is_in_use => {
+                report::emerg(&error.message);
+                eprintln!("  = help: {}", folder.in_use_help());
+            }
+            _ => report::emerg(&error.message),
+        };
+        let nothing = Opened::default();
+        let opened = Opened::open(&config, &nothing, copies(process), patience, &mut report)?;
+        log.use_files(&config, opened.logs());
+        let mut service = Service {
+            log,
+            identity,
+            generation: 1,
+            source,
+            // A folder is served by whoever types the command: no pid file is in the way.
+            pid_path: folder.is_none().then(|| pid_path(process)),
+            folder,
+            snapshot,
+            opened,
+            config,
+            is_daemon: false,
+        };
+        if let Some(path) = &service.pid_path
+            && let Err(error) = pid_file::write(path)
+        {
+            service.log.write(Level::Emerg, &error);
+            service.opened.close_sockets();
+            return None;
+        }
+        service.log.notice("using the \"epoll\" event method");
+        service.log.notice(
+            version::version()
+                .trim_end()
+                .rsplit(' ')
+                .next()
+                .unwrap_or_default(),
+        );
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let shown = |limit: Option<u64>| limit.map_or("unlimited".into(), |it| it.to_string());
+        let (soft, hard) = (shown(limit.current), shown(limit.maximum));
+        service
+            .log
+            .notice(&format!("getrlimit(RLIMIT_NOFILE): {soft}:{hard}"));
+        Some(service)
+    }
+
+    /// The server serves: tells whoever waits for it.
+    pub(crate) fn serving(&mut self, readiness: Option<daemon::Readiness>) {
+        if let Some(folder) = &self.folder {
+            println!(
+                "Revolve serves {} on {}",
+                folder.path.display(),
+                folder.url()
+            );
+        }
+        if let Some(readiness) = readiness {
+            let error_log = self.log.first_file();
+            if let Err(error) = readiness.done(error_log.as_deref()) {
+                let reason = revolve_conf::os_error_text(&error);
+                self.log.write(
+                    Level::Alert,
+                    &format!("leaving the terminal failed {reason}"),
+                );
+            }
+            self.is_daemon = true;
+            self.log.leave_terminal();
+        }
+    }
+
+    /// Reads the configuration again. If anything is wrong with it that is reported, whole, and
+    /// nothing changes; the answer is whether there is a new one.
+    pub(crate) fn reload(&mut self) -> bool {
+        let loaded = self.source.load();
+        self.report_diagnostics(&loaded);
+        let Some(config) = loaded.config else {
+            return self.unchanged();
+        };
+        let process = config.process();
+        let identity = match privilege::identity(process) {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.log.write(Level::Emerg, &error);
+                return self.unchanged();
+            }
+        };
+        let log = &self.log;
+        let mut report = |error: OpenError| log.write(Level::Emerg, &error.message);
+        let counts = copies(process);
+        let opened = Opened::open(&config, &self.opened, counts, Patience::None, &mut report);
+        let Some(opened) = opened else {
+            return self.unchanged();
+        };
+        self.move_pid_file(pid_path(process));
+        self.opened.unlink_dropped(&opened);
+        self.opened = opened;
+        self.identity = identity;
+        self.config = config;
+        self.snapshot = loaded.snapshot;
+        self.generation += 1;
+        self.use_logs();
+        true
+    }
+
+    fn unchanged(&self) -> bool {
+        self.log.write(
+            Level::Error,
+            "the new configuration was not taken, nothing changed",
+        );
+        false
+    }
+
+    fn report_diagnostics(&self, loaded: &Loaded) {
+        for diagnostic in &loaded.diagnostics {
+            let level = match diagnostic.level {
+                revolve_conf::Level::Emerg => Level::Emerg,
+                revolve_conf::Level::Warn => Level::Warn,
+            };
+            self.log
+                .write_files(level, &diagnostic.headline(&loaded.sources));
+        }
+        report::print(loaded);
+    }
+
+    fn move_pid_file(&mut self, new: PathBuf) {
+        let Some(old) = self.pid_path.clone().filter(|old| *old != new) else {
+            return;
+        };
+        match pid_file::write(&new) {
+            Ok(()) => {
+                self.remove_pid_file(&old);
+                self.pid_path = Some(new);
+            }
+            Err(error) => self.log.write(Level::Emerg, &error),
+        }
+    }
+
+    fn remove_pid_file(&self, path: &std::path::Path) {
+        if let Err(error) = pid_file::remove(path) {
+            self.log.write(Level::Alert, &error);
+        }
+    }
+
+    fn use_logs(&mut self) {
+        self.log.use_files(&self.config, self.opened.logs());
+        if self.is_daemon
+            && let Some(file) = self.log.first_file()
+        {
+            // Without it standard error stays in the old file, which is no worse.
+            let _ = daemon::redirect_stderr(&file);
+        }
+    }
+
+    /// Opens the log files anew.
+    pub(crate) fn reopen_logs(&mut self) {
+        let log = &self.log;
+        self.opened
+            .reopen_logs(&mut |error| log.write(Level::Emerg, &error.message));
+        self.use_logs();
+    }
+
+    /// The log files as a message carries them.
+    pub(crate) fn log_fds(&self) -> Vec<(PathBuf, BorrowedFd<'_>)> {
+        self.opened.log_fds()
+    }
+
+    /// What the worker with this index needs.
+    pub(crate) fn bundle(&self, worker: usize) -> Bundle<BorrowedFd<'_>> {
+        let threads = self.config.process().thread_count();
+        Bundle {
+            generation: self.generation,
+            config: self.source.paths.config.clone(),
+            prefix: self.source.paths.prefix.clone(),
+            error_log: self.source.error_log.clone(),
+            access_log: self.source.access_log.clone(),
+            globals: self.source.globals.clone(),
+            changes_user: self.identity.is_some(),
+            snapshot: self.snapshot.clone(),
+            listeners: self.opened.sockets_of(worker, threads),
+            logs: self.opened.log_fds(),
+        }
+    }
+
+    /// Stops listening: new connections are refused from now on.
+    pub(crate) fn close_sockets(&mut self) {
+        self.opened.close_sockets();
+    }
+
+    /// The end: the pid file goes, and the log says so.
+    pub(crate) fn finish(&mut self) {
+        self.close_sockets();
+        if let Some(path) = self.pid_path.take() {
+            self.remove_pid_file(&path);
+        }
+        self.log.notice("exit");
+    }
+}

@@ -1,0 +1,144 @@
+//! `master_process off`: one process that is master and worker.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::seam::log::Level;
+use crate::seam::{Descriptors, Worker};
+use revolve_conf::os_error_text;
+use revolve_reactor::signal::{
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
+};
+use revolve_reactor::{EventLoop, LoopHandle, spawn, timeout};
+
+use crate::daemon::Readiness;
+use crate::service::Service;
+use crate::worker_process;
+
+/// Serves until told to stop.
+pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
+    match serve(service, readiness) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crate::report::emerg(&format!("the process failed {}", os_error_text(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Single {
+    service: RefCell<Service>,
+    worker: Worker,
+    is_draining: Cell<bool>,
+    event_loop: LoopHandle,
+}
+
+fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
+    worker_process::limit(std::process::id(), 0, &service);
+    let mut event_loop = EventLoop::new()?;
+    let watched = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH];
+    let mut signals = Signals::new(&watched)?;
+    let worker = Worker::start(Arc::clone(&service.config), descriptors(&service)?)?;
+    service.serving(readiness);
+    let single = Rc::new(Single {
+        service: RefCell::new(service),
+        worker,
+        is_draining: Cell::new(false),
+        event_loop: event_loop.handle(),
+    });
+    let watcher = Rc::clone(&single);
+    event_loop.spawn(async move {
+        loop {
+            let signal = signals.next().await;
+            watcher.signal(signal);
+        }
+    });
+    event_loop.run();
+    single.service.borrow_mut().finish();
+    Ok(())
+}
+
+/// Copies of what is open, as a worker process would get them.
+fn descriptors(service: &Service) -> io::Result<Descriptors> {
+    let bundle = service.bundle(0);
+    let listeners = bundle.listeners.into_iter();
+    let logs = bundle.logs.into_iter();
+    Ok(Descriptors {
+        listeners: listeners
+            .map(|(address, copy, fd)| Ok((address, copy, fd.try_clone_to_owned()?)))
+            .collect::<io::Result<_>>()?,
+        logs: logs
+            .map(|(path, fd)| Ok((path, fd.try_clone_to_owned()?)))
+            .collect::<io::Result<_>>()?,
+    })
+}
+
+impl Single {
+    fn signal(self: &Rc<Self>, signal: i32) {
+        let notice = |message: &str| self.service.borrow().log.notice(message);
+        match signal {
+            SIGHUP if !self.is_draining.get() => {
+                notice("signal 1 (SIGHUP) received, reconfiguring");
+                self.reload();
+            }
+            SIGUSR1 => {
+                notice("signal 10 (SIGUSR1) received, reopening logs");
+                self.service.borrow_mut().reopen_logs();
+                self.with_descriptors(|descriptors| self.worker.reopen(descriptors.logs));
+            }
+            SIGQUIT if !self.is_draining.replace(true) => {
+                notice("signal 3 (SIGQUIT) received, shutting down");
+                self.drain();
+            }
+            SIGTERM | SIGINT => {
+                notice(&format!("signal {signal} received, exiting"));
+                self.event_loop.stop();
+            }
+            _ => {}
+        }
+    }
+
+    fn with_descriptors(&self, take: impl FnOnce(Descriptors)) {
+        let descriptors = descriptors(&self.service.borrow());
+        match descriptors {
+            Ok(descriptors) => take(descriptors),
+            Err(error) => {
+                let message = format!("dup() failed {}", os_error_text(&error));
+                self.service.borrow().log.write(Level::Alert, &message);
+            }
+        }
+    }
+
+    fn reload(&self) {
+        if self.service.borrow_mut().reload() {
+            let config = Arc::clone(&self.service.borrow().config);
+            self.with_descriptors(|descriptors| self.worker.reload(config, descriptors));
+        }
+    }
+
+    fn drain(self: &Rc<Self>) {
+        self.service.borrow_mut().close_sockets();
+        let limit_ms = self
+            .service
+            .borrow()
+            .config
+            .process()
+            .worker_shutdown_timeout_ms;
+        let single = Rc::clone(self);
+        spawn(async move {
+            match limit_ms {
+                Some(limit_ms) => {
+                    // What is still open then is cut, as the directive asks.
+                    let limit = Duration::from_millis(limit_ms);
+                    let _ = timeout(limit, single.worker.drain()).await;
+                }
+                None => single.worker.drain().await,
+            }
+            single.event_loop.stop();
+        });
+    }
+}

@@ -1,0 +1,84 @@
+//! Where the configuration comes from, and reading it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::seam::{Config, Prefix};
+use revolve_conf::{Diagnostics, DiskFiles, Files, Recorded, Snapshot, SnapshotFiles, Sources};
+
+use crate::cli::Options;
+use crate::paths::{self, Paths};
+
+/// What is read again at each reload.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Where files are.
+    pub(crate) paths: Paths,
+    /// The error log where the configuration names none.
+    pub(crate) error_log: PathBuf,
+    /// The access log where the configuration names none; `None` for no log.
+    pub(crate) access_log: Option<PathBuf>,
+    /// The text of `-g`.
+    pub(crate) globals: Option<String>,
+    /// The built-in configuration, where a folder is served; it has no file on disk.
+    pub(crate) built_in: Option<Snapshot>,
+}
+
+/// A configuration that was read, or what is wrong with it.
+pub(crate) struct Loaded {
+    /// The configuration, if it can be used.
+    pub(crate) config: Option<Arc<Config>>,
+    /// The texts that it was read from.
+    pub(crate) sources: Sources,
+    /// Errors and warnings.
+    pub(crate) diagnostics: Diagnostics,
+    /// Every file that was read: what a worker needs to read the same.
+    pub(crate) snapshot: Snapshot,
+}
+
+impl Source {
+    /// The configuration file that the command line asks for.
+    pub(crate) fn from_options(options: &Options) -> Source {
+        Source {
+            paths: Paths::new(options),
+            error_log: options
+                .error_log
+                .clone()
+                .unwrap_or_else(|| paths::ERROR_LOG.into()),
+            access_log: paths::access_log(),
+            globals: options.globals.clone(),
+            built_in: None,
+        }
+    }
+
+    /// Reads the configuration as it is now.
+    pub(crate) fn load(&self) -> Loaded {
+        let mut disk = DiskFiles;
+        let mut built_in = self.built_in.clone().map(SnapshotFiles::new);
+        let files: &mut dyn Files = match &mut built_in {
+            Some(files) => files,
+            None => &mut disk,
+        };
+        let mut recorded = Recorded::new(files);
+        let (config, sources, diagnostics) = self.load_from(&mut recorded);
+        Loaded {
+            config,
+            sources,
+            diagnostics,
+            snapshot: recorded.into_snapshot(),
+        }
+    }
+
+    /// Reads the configuration from these files.
+    pub(crate) fn load_from(
+        &self,
+        files: &mut dyn Files,
+    ) -> (Option<Arc<Config>>, Sources, Diagnostics) {
+        let prefix = Prefix {
+            prefix: self.paths.prefix.clone(),
+            error_log: self.error_log.clone(),
+            access_log: self.access_log.clone(),
+        };
+        crate::seam::load(&self.paths.config, &prefix, self.globals.as_deref(), files)
+    }
+}

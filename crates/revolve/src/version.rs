@@ -1,0 +1,92 @@
+//! What `-v`, `-V` and `-h` print.
+
+use crate::paths;
+
+/// The program's name in messages, where nginx says `nginx`.
+pub(crate) const PROGRAM: &str = "revolve";
+
+/// `-v`, in the form that tools look for in nginx's.
+pub(crate) fn version() -> String {
+    format!(
+        "{PROGRAM} version: {PROGRAM}/{}\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// What `-V` adds: the built-in modules as arguments of nginx's `configure`, which is how tools
+/// learn what a server can do.
+pub(crate) fn build<'a>(modules: impl Iterator<Item = &'a str>) -> String {
+    let mut line = format!(
+        "configure arguments: --prefix={} --conf-path={} --error-log-path={} --pid-path={}",
+        paths::PREFIX,
+        paths::CONFIG,
+        paths::ERROR_LOG,
+        paths::PID,
+    );
+    for module in modules {
+        line.push_str(" --with-");
+        line.push_str(module);
+    }
+    line.push('\n');
+    line
+}
+
+/// `-h`.
+pub(crate) fn help() -> String {
+    format!(
+        "\
+Usage: {PROGRAM} [-?hvVtTq] [-s signal] [-p prefix]
+               [-e filename] [-c filename] [-g directives]
+       {PROGRAM} [folder] [--listen address | --port number]
+
+Without a configuration file, serve a folder on this machine:
+  folder        : what to serve (default: the site that comes with {PROGRAM})
+  --port number : on 127.0.0.1 (default: {port})
+  --listen addr : on address:port, or unix:path
+
+Options:
+  -?,-h         : this help
+  -v            : show version and exit
+  -V            : show version and configure options then exit
+  -t            : test configuration and exit
+  -T            : test configuration, dump it and exit
+  -q            : suppress non-error messages during configuration testing
+  -s signal     : send signal to a master process: stop, quit, reopen, reload
+  -p prefix     : set prefix path (default: {prefix}/)
+  -e filename   : set error log file (default: {error_log})
+  -c filename   : set configuration file (default: {config})
+  -g directives : set global directives out of configuration file
+
+",
+        port = paths::FOLDER_PORT,
+        prefix = paths::PREFIX,
+        error_log = paths::ERROR_LOG,
+        config = paths::CONFIG,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_reads_like_that_of_nginx() {
+        assert_eq!(
+            version(),
+            format!("revolve version: revolve/{}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
+
+    #[test]
+    fn modules_are_configure_arguments() {
+        let line = build(["http_v2_module", "http_ssl_module"].into_iter());
+        assert!(
+            line.starts_with("configure arguments: --prefix=/"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with(" --with-http_v2_module --with-http_ssl_module\n"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! A worker: it serves what the master hands it, and does what the master says.
+
+use std::cell::{Cell, RefCell};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::seam::{Config, Descriptors, Worker};
+use revolve_conf::{SnapshotFiles, os_error_text};
+use revolve_reactor::signal::{
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
+};
+use revolve_reactor::{EventLoop, LoopHandle, Readable, spawn, timeout};
+
+use crate::control::{self, Inbox, Received};
+use crate::message::{Bundle, Message};
+use crate::paths::Paths;
+use crate::source::Source;
+use crate::{EXIT_UNFIT, privilege, report};
+
+/// Runs a worker; its standard input is the socket to the master.
+pub(crate) fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::emerg(&format!("worker process failed: {error}"));
+            ExitCode::from(EXIT_UNFIT)
+        }
+    }
+}
+
+fn serve() -> Result<(), String> {
+    let socket = take_socket().map_err(|error| os_error_text(&error))?;
+    let mut inbox = Inbox::default();
+    let first = inbox
+        .receive(&socket)
+        .map_err(|error| os_error_text(&error))?;
+    let bundle = match first {
+        // The master is gone before it said anything.
+        Received::Closed | Received::Nothing => return Ok(()),
+        Received::Message(body, fds) => match Message::decode(&body, fds) {
+            Ok(Message::Configure(bundle)) => *bundle,
+            Ok(_) => return Err("the first message is no configuration".into()),
+            Err(error) => return Err(error.to_string()),
+        },
+    };
+    let generation = bundle.generation;
+    let started = prepare(bundle).and_then(|(config, descriptors)| {
+        let event_loop = EventLoop::new().map_err(|error| os_error_text(&error))?;
+        let worker = Worker::start(Arc::clone(&config), descriptors);
+        let worker = worker.map_err(|error| os_error_text(&error))?;
+        Ok((event_loop, worker, config))
+    });
+    match started {
+        Ok((event_loop, worker, config)) => {
+            run_loop(event_loop, worker, config, socket, generation)
+                .map_err(|error| os_error_text(&error))
+        }
+        Err(reason) => {
+            tell(socket.as_fd(), Message::Failed(generation, reason.clone()));
+            Err(reason)
+        }
+    }
+}
+
+/// Takes the socket out of standard input, which is the null device from now on.
+fn take_socket() -> io::Result<OwnedFd> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
+    Ok(socket)
+}
+
+/// Builds the first configuration, and then becomes the user that it names.
+fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> {
+    let changes_user = bundle.changes_user;
+    let (config, descriptors) = build(bundle)?;
+    if changes_user && let Some(identity) = privilege::identity(config.process())? {
+        identity.assume()?;
+    }
+    Ok((config, descriptors))
+}
+
+/// Builds the configuration out of the files that the master read.
+fn build(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> {
+    let source = Source {
+        paths: Paths {
+            config: bundle.config,
+            prefix: bundle.prefix,
+        },
+        error_log: bundle.error_log,
+        access_log: bundle.access_log,
+        globals: bundle.globals,
+        built_in: None,
+    };
+    let mut files = SnapshotFiles::new(bundle.snapshot);
+    let (config, sources, diagnostics) = source.load_from(&mut files);
+    let descriptors = Descriptors {
+        listeners: bundle.listeners,
+        logs: bundle.logs,
+    };
+    let first = || {
+        let error = diagnostics.iter().next();
+        error.map_or("no reason is known".into(), |error| {
+            error.headline(&sources)
+        })
+    };
+    Ok((config.ok_or_else(first)?, descriptors))
+}
+
+fn tell(socket: BorrowedFd<'_>, message: Message<BorrowedFd<'_>>) {
+    let (body, fds) = message.encode();
+    // A master that does not hear is gone, which the socket's end will tell.
+    let _ = control::send(socket, &body, &fds);
+}
+
+/// What the tasks of the worker's loop share.
+struct Shared {
+    worker: Worker,
+    config: RefCell<Arc<Config>>,
+    is_draining: Cell<bool>,
+    event_loop: LoopHandle,
+}
+
+fn run_loop(
+    mut event_loop: EventLoop,
+    worker: Worker,
+    config: Arc<Config>,
+    socket: OwnedFd,
+    generation: u64,
+) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let socket = Readable::new(socket)?;
+    let watched = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH];
+    let mut signals = Signals::new(&watched)?;
+    let shared = Rc::new(Shared {
+        worker,
+        config: RefCell::new(config),
+        is_draining: Cell::new(false),
+        event_loop: event_loop.handle(),
+    });
+    tell(Readable::as_fd(&socket), Message::Ready(generation));
+    let listening = Rc::clone(&shared);
+    event_loop.spawn(async move { listening.listen(socket).await });
+    let signalled = Rc::clone(&shared);
+    event_loop.spawn(async move {
+        loop {
+            match signals.next().await {
+                SIGTERM | SIGINT => signalled.event_loop.stop(),
+                SIGQUIT => signalled.drain(),
+                // The rest is the master's business, and a terminal may send it to all.
+                _ => {}
+            }
+        }
+    });
+    event_loop.run();
+    Ok(())
+}
+
+impl Shared {
+    /// Does what the master says. When the master is gone there is nobody to say more, and
+    /// nobody to replace this worker: it finishes what is at hand.
+    async fn listen(self: Rc<Self>, socket: Readable) {
+        let mut inbox = Inbox::default();
+        while socket.ready().await.is_ok() {
+            loop {
+                match inbox.receive(&socket) {
+                    Ok(Received::Nothing) => break,
+                    Ok(Received::Message(body, fds)) => match Message::decode(&body, fds) {
+                        Ok(message) => self.heard(message, &socket),
+                        Err(_) => return self.drain(),
+                    },
+                    Ok(Received::Closed) | Err(_) => return self.drain(),
+                }
+            }
+        }
+        self.drain();
+    }
+
+    fn heard(self: &Rc<Self>, message: Message<OwnedFd>, socket: &Readable) {
+        match message {
+            Message::Configure(bundle) => {
+                let generation = bundle.generation;
+                let answer = match build(*bundle) {
+                    Ok((config, descriptors)) => {
+                        self.worker.reload(Arc::clone(&config), descriptors);
+                        self.config.replace(config);
+                        Message::Ready(generation)
+                    }
+                    Err(reason) => Message::Failed(generation, reason),
+                };
+                tell(socket.as_fd(), answer);
+            }
+            Message::Reopen(logs) => self.worker.reopen(logs),
+            Message::Drain => self.drain(),
+            Message::Stop => self.event_loop.stop(),
+            // Only workers say these.
+            Message::Ready(_) | Message::Failed(..) => {}
+        }
+    }
+
+    /// Finishes what is at hand, for as long as `worker_shutdown_timeout` allows, and then ends.
+    fn drain(self: &Rc<Self>) {
+        if self.is_draining.replace(true) {
+            return;
+        }
+        let limit_ms = self.config.borrow().process().worker_shutdown_timeout_ms;
+        let shared = Rc::clone(self);
+        spawn(async move {
+            match limit_ms {
+                Some(limit_ms) => {
+                    let limit = Duration::from_millis(limit_ms);
+                    // What is still open then is cut, as the directive asks.
+                    let _ = timeout(limit, shared.worker.drain()).await;
+                }
+                None => shared.worker.drain().await,
+            }
+            shared.event_loop.stop();
+        });
+    }
+}
