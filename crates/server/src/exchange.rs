@@ -41,6 +41,10 @@ pub(crate) enum After {
 pub(crate) struct Exchanges<F> {
     make: fn(Box<Request>, Buffer) -> F,
     futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
+    #[allow(
+        clippy::vec_box,
+        reason = "a request moves into the pool and out by its box"
+    )]
     requests: RefCell<Vec<Box<Request>>>,
 }
 
@@ -208,10 +212,10 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
         }
         respond(request, output);
         let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
-        if !more || output.gathered_bytes > GATHER_BYTES_MAX {
-            if let Err((error, left)) = output.flush(request).await {
-                return abort(request, &error, left);
-            }
+        if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
+            && let Err((error, left)) = output.flush(request).await
+        {
+            return abort(request, &error, left);
         }
         request.completed = true;
         access_log::write(request);
