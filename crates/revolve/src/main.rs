@@ -127,7 +127,8 @@ fn serve(source: Source, folder: Option<Folder>, readiness: Option<Readiness>) -
         return daemon::start();
     }
     let is_master = config.process().master_process();
-    let Some(service) = Service::start(source, folder, (config, loaded.snapshot)) else {
+    let taken = (config, loaded.snapshot);
+    let Some(service) = Service::start(source, folder, taken, readiness.is_some()) else {
         return ExitCode::FAILURE;
     };
     if is_master {

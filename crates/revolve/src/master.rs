@@ -15,7 +15,7 @@ use revolve_conf::os_error_text;
 use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
-use revolve_reactor::{EventLoop, LoopHandle, Readable, sleep, spawn};
+use revolve_reactor::{EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
@@ -100,11 +100,26 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
         exit: Cell::new(0),
         event_loop: event_loop.handle(),
     });
+    let reporter = Rc::downgrade(&master);
+    on_task_panic(move |message| {
+        let master = reporter.upgrade();
+        match master
+            .as_ref()
+            .and_then(|master| master.service.try_borrow().ok())
+        {
+            Some(service) => service
+                .log
+                .write(Level::Alert, &format!("panic: {message}")),
+            None => eprintln!("panic: {message}"),
+        }
+    });
     let watcher = Rc::clone(&master);
     event_loop.spawn(async move {
         loop {
             let signal = signals.next().await;
-            watcher.signal(signal);
+            // A task of its own: if our own bug makes it panic, later signals are still heard.
+            let master = Rc::clone(&watcher);
+            spawn(async move { master.signal(signal) });
         }
     });
     master.notice("start worker processes");
@@ -151,8 +166,7 @@ impl Master {
     }
 
     fn start_worker(self: &Rc<Self>, index: usize) {
-        let started = worker_process::start(index, &self.service.borrow())
-            .and_then(|(child, socket)| Ok((child, Rc::new(Readable::new(socket)?))));
+        let started = worker_process::start(index, &self.service.borrow());
         let (child, socket) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -270,7 +284,8 @@ impl Master {
             if !self.has_started.get() && status.code() == Some(EXIT_UNFIT.into()) {
                 // The first workers cannot serve: neither would the next ones.
                 self.exit.set(1);
-                self.stop("no worker process could start");
+                self.log(Level::Emerg, "the worker processes could not start");
+                self.stop("exiting");
             } else {
                 self.replace(index, lived);
             }

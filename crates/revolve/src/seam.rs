@@ -249,8 +249,10 @@ impl Worker {
                             while let Ok(buffer) = stream.recv().await
                                 && !buffer.is_empty()
                             {
-                                let body =
-                                    format!("{} {}\n", std::process::id(), config.borrow().body);
+                                let body = config
+                                    .borrow()
+                                    .body
+                                    .replace("$pid", &std::process::id().to_string());
                                 let text = format!(
                                     "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
                                     body.len()

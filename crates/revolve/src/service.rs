@@ -1,8 +1,10 @@
 //! The configuration in force, and all that is open for it: what a master and a single process
 //! have in common.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use crate::seam::log::Level;
@@ -55,6 +57,7 @@ impl Service {
         source: Source,
         folder: Option<Folder>,
         (config, snapshot): (Arc<Config>, Snapshot),
+        is_daemon: bool,
     ) -> Option<Service> {
         let mut log = MasterLog::to_stderr();
         let process = config.process();
@@ -87,7 +90,7 @@ impl Service {
             snapshot,
             opened,
             config,
-            is_daemon: false,
+            is_daemon,
         };
         if let Some(path) = &service.pid_path
             && let Err(error) = pid_file::write(path)
@@ -131,7 +134,6 @@ impl Service {
                     &format!("leaving the terminal failed {reason}"),
                 );
             }
-            self.is_daemon = true;
             self.log.leave_terminal();
         }
     }
@@ -230,6 +232,18 @@ impl Service {
     /// The log files as a message carries them.
     pub(crate) fn log_fds(&self) -> Vec<(PathBuf, BorrowedFd<'_>)> {
         self.opened.log_fds()
+    }
+
+    /// Standard output and error for a worker: ours, unless we are about to let go of them.
+    pub(crate) fn worker_output(&self) -> io::Result<(Stdio, Stdio)> {
+        if !self.is_daemon {
+            return Ok((Stdio::inherit(), Stdio::inherit()));
+        }
+        let errors = match self.log.first_file() {
+            Some(file) => Stdio::from(file.try_clone()?),
+            None => Stdio::null(),
+        };
+        Ok((Stdio::null(), errors))
     }
 
     /// What the worker with this index needs.
