@@ -1,3 +1,60 @@
-//! revolve
+//! Development tasks of the repository: `cargo xtask tidy` and `cargo xtask bench`.
+//!
+//! A task is an ordinary program, so that it needs nothing installed but the toolchain. `tidy`
+//! holds the shape of the sources (lengths, arrows, dead files, unsafe code); `bench` measures
+//! Revolve beside nginx and beside a bare epoll loop.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod bench;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  tidy [--write]     check the shape of the sources; --write lowers allowances that have shrunk
+  bench [http]       CPU per request, requests per second and p99 beside nginx and the floor
+  bench memory       resident memory of idle keep-alive connections, beside nginx
+  bench slow         one client's latency while 10,000 others send a byte a second
+  floor PORT BODY_BYTES [HEAD_BYTES]
+                     the bare epoll server that the bench compares with
+
+`cargo xtask bench --help` lists the options of bench.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("tidy") => tidy::run(&root(), rest),
+        Some("bench") => bench::run(&root(), rest),
+        Some("floor") => bench::floor::main(rest),
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => Err(format!("there is no task `{other}`\n\n{USAGE}")),
+        None => Err(format!("name a task\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {}", message.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the checkout: the parent of this package's folder.
+///
+/// Cargo sets `CARGO_MANIFEST_DIR` when it runs the program; without it (the program was started
+/// by its path) the place where it was built is taken.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}

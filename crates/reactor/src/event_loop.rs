@@ -12,7 +12,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -69,7 +69,8 @@ impl Core {
     /// The tick at which `at` has passed.
     pub(crate) fn tick_ms(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.epoch);
-        since.as_secs() * 1000 + u64::from(since.subsec_nanos().div_ceil(1_000_000))
+        let part_ms = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        since.as_secs().saturating_mul(1000).saturating_add(part_ms)
     }
 
     fn read_clock(&self) {
@@ -193,6 +194,7 @@ impl Core {
             let owners: Vec<TimerOwner> = self.timers.borrow_mut().drain().collect();
             drop(owners);
             self.tasks.wake_yielded();
+            self.tasks.wake_all();
             self.hooks.clear();
             let posted = self.shared.take_posted();
             let mut any = !posted.runnables.is_empty();
@@ -210,6 +212,8 @@ impl Core {
 
 /// What other threads may touch of a loop.
 pub(crate) struct Shared {
+    /// Tells the loops of a process apart.
+    pub(crate) number: u32,
     state: AtomicU8,
     stopped: AtomicBool,
     closed: AtomicBool,
@@ -391,7 +395,9 @@ impl Builder {
         }
         let driver = AnyDriver::new(self.driver, self.limits)?;
         let now = Instant::now();
+        static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
         let shared = Shared {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             state: AtomicU8::new(AWAKE),
             stopped: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -460,7 +466,7 @@ impl EventLoop {
 
     /// Starts a task, which runs while the loop does.
     pub fn spawn<T: 'static>(&self, f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-        task::spawn(&self.core.shared, f, Urgency::Normal)
+        task::spawn(&self.core, f, Urgency::Normal)
     }
 
     /// Turns until the future is ready. Other tasks run meanwhile, and stay when it returns.
@@ -578,7 +584,7 @@ pub fn current() -> LoopHandle {
 ///
 /// If there is no loop on this thread.
 pub fn spawn<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    task::spawn(&current().shared, f, Urgency::Normal)
+    with_core(|core| task::spawn(core, f, Urgency::Normal))
 }
 
 /// Starts a task that, when woken, runs before all others of the turn: for what must be known
@@ -588,7 +594,7 @@ pub fn spawn<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> 
 ///
 /// If there is no loop on this thread.
 pub fn spawn_urgent<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    task::spawn(&current().shared, f, Urgency::Urgent)
+    with_core(|core| task::spawn(core, f, Urgency::Urgent))
 }
 
 /// The time of this thread's loop: read once a turn.

@@ -55,5 +55,5 @@ pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
 pub use sys::DriverKind;
 pub use sys::socket_option::TcpInfo;
 pub use task::{JoinError, JoinHandle, yield_now};
-pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};

@@ -236,6 +236,15 @@ impl SendQueue {
         }
     }
 
+    /// Drops the chunks that were sent. Code of the user may run.
+    #[inline]
+    pub(crate) fn drop_sent(&mut self) {
+        let parts = self.parts_mut();
+        for _ in 0..std::mem::take(&mut parts.sent) {
+            drop(parts.chunks.pop_front());
+        }
+    }
+
     /// The chunks that were sent, to be dropped where code of the user may run.
     #[inline]
     pub(crate) fn take_sent(&mut self) -> impl Iterator<Item = Chunk> + '_ {

@@ -34,10 +34,30 @@ impl Drop for Lease {
     }
 }
 
-struct Reactor {
+/// A reactor as others see it.
+#[derive(Clone)]
+struct Seat {
     handle: LoopHandle,
-    thread: Option<thread::JoinHandle<()>>,
     connections: Arc<AtomicUsize>,
+}
+
+impl Seat {
+    fn count(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection.
+    fn lease(&self) -> Lease {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Lease {
+            connections: Arc::clone(&self.connections),
+        }
+    }
+}
+
+struct Reactor {
+    seat: Seat,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 /// Event loops in threads of their own, to which connections are dealt.
@@ -101,10 +121,13 @@ impl Reactors {
             let panicked = |_| io::Error::other("a reactor panicked while it was started");
             let handle = start.recv().map_err(panicked)??;
             let connections = Arc::default();
-            reactors.reactors.push(Reactor {
+            let seat = Seat {
                 handle,
-                thread: Some(thread),
                 connections,
+            };
+            reactors.reactors.push(Reactor {
+                seat,
+                thread: Some(thread),
             });
         }
         Ok(reactors)
@@ -129,13 +152,15 @@ impl Reactors {
 
     /// The loops, by number.
     pub fn handles(&self) -> impl Iterator<Item = &LoopHandle> {
-        self.reactors.iter().map(|reactor| &reactor.handle)
+        self.reactors.iter().map(|reactor| &reactor.seat.handle)
     }
 
     /// Connections that each reactor has: those dealt whose [`Lease`] lives.
     pub fn connections(&self) -> Vec<usize> {
-        let count = |reactor: &Reactor| reactor.connections.load(Ordering::Relaxed);
-        self.reactors.iter().map(count).collect()
+        self.reactors
+            .iter()
+            .map(|reactor| reactor.seat.count())
+            .collect()
     }
 
     /// Deals a connection to a reactor: `serve` runs on its thread, where it makes a stream of the
@@ -148,11 +173,11 @@ impl Reactors {
     ) -> usize {
         let number = self.choose();
         if let Some(reactor) = self.reactors.get(number) {
-            reactor.connections.fetch_add(1, Ordering::Relaxed);
-            let lease = Lease {
-                connections: Arc::clone(&reactor.connections),
-            };
-            reactor.handle.run_in_loop(move || serve(connection, lease));
+            let lease = reactor.seat.lease();
+            reactor
+                .seat
+                .handle
+                .run_in_loop(move || serve(connection, lease));
         }
         number
     }
@@ -167,7 +192,7 @@ impl Reactors {
                 .chain(0..first)
                 .min_by_key(|&number| {
                     let reactor = self.reactors.get(number);
-                    reactor.map_or(0, |reactor| reactor.connections.load(Ordering::Relaxed))
+                    reactor.map_or(0, |reactor| reactor.seat.count())
                 })
                 .unwrap_or(0),
         }
@@ -176,7 +201,7 @@ impl Reactors {
     /// Stops the loops at the end of their turn. From any thread.
     pub fn stop(&self) {
         for reactor in &self.reactors {
-            reactor.handle.stop();
+            reactor.seat.handle.stop();
         }
     }
 
@@ -235,7 +260,8 @@ pub enum AcceptMode {
     /// Every reactor, for itself.
     PerReactor {
         /// `SO_REUSEPORT`: a socket for each reactor, and the kernel chooses by hashing. Otherwise
-        /// one socket is shared, and one reactor woken for a connection (`EPOLLEXCLUSIVE`).
+        /// one socket is shared, one reactor is woken for a connection (`EPOLLEXCLUSIVE`), and it
+        /// keeps it unless it has some more than another.
         reuse_port: bool,
     },
 }
@@ -376,7 +402,7 @@ impl TcpServer {
                 let handler = Arc::clone(&handler);
                 subs.deal(fd, move |fd, lease| serve_one(fd, peer, lease, &*handler));
             };
-            start_accepting(&main.reactors[0].handle, fd, accepts);
+            start_accepting(&main.reactors[0].seat.handle, fd, false, accepts)?;
         }
         Ok(Serving {
             addresses,
@@ -398,21 +424,35 @@ impl TcpServer {
             addresses: addresses.clone(),
             ..self
         };
-        for (number, reactor) in reactors.reactors.iter().enumerate() {
-            if number > 0 && reuse_port {
+        let seats: Vec<Seat> = reactors
+            .reactors
+            .iter()
+            .map(|reactor| reactor.seat.clone())
+            .collect();
+        let seats = Arc::new(seats);
+        for own in 0..seats.len() {
+            if own > 0 && reuse_port {
                 listeners = bound.listen(true)?;
             }
             for listener in &listeners {
-                let (handler, connections) =
-                    (Arc::clone(&handler), Arc::clone(&reactor.connections));
+                let (handler, shared_seats) = (Arc::clone(&handler), Arc::clone(&seats));
                 let accepts = move |fd, peer| {
-                    connections.fetch_add(1, Ordering::Relaxed);
-                    let lease = Lease {
-                        connections: Arc::clone(&connections),
+                    let chosen = if reuse_port {
+                        own
+                    } else {
+                        choose_near(&shared_seats, own)
                     };
-                    serve_one(fd, peer, lease, &*handler);
+                    let (handler, seat) = (Arc::clone(&handler), &shared_seats[chosen]);
+                    let lease = seat.lease();
+                    if chosen == own {
+                        serve_one(fd, peer, lease, &*handler);
+                    } else {
+                        seat.handle
+                            .run_in_loop(move || serve_one(fd, peer, lease, &*handler));
+                    }
                 };
-                start_accepting(&reactor.handle, listener.try_clone()?, accepts);
+                let fd = listener.try_clone()?;
+                start_accepting(&seats[own].handle, fd, !reuse_port, accepts)?;
             }
         }
         Ok(Serving {
@@ -421,6 +461,23 @@ impl TcpServer {
             subs: None,
         })
     }
+}
+
+/// By how many connections a reactor that accepts for itself may be ahead of another.
+const AHEAD_MAX: usize = 4;
+
+/// The reactor for a connection that `own` has accepted: itself, unless it is too far ahead. Of
+/// those that share a listener the one that happens to run takes all that wait, so that
+/// long-lived connections would pile up on it.
+fn choose_near(seats: &[Seat], own: usize) -> usize {
+    let least = seats
+        .iter()
+        .map(Seat::count)
+        .enumerate()
+        .min_by_key(|&(_, count)| count);
+    least
+        .filter(|&(_, count)| seats[own].count() >= count + AHEAD_MAX)
+        .map_or(own, |(number, _)| number)
 }
 
 fn local_addresses(listeners: &[OwnedFd]) -> io::Result<Vec<Address>> {
@@ -437,33 +494,45 @@ fn serve_one(fd: OwnedFd, peer: Address, lease: Lease, handler: &impl Fn(Stream,
     }
 }
 
-/// Accepts on a loop until the loop ends.
+/// Accepts on a loop until the loop ends. `shared`: other loops accept from the same socket.
 fn start_accepting(
     handle: &LoopHandle,
     fd: OwnedFd,
+    shared: bool,
     accepts: impl Fn(OwnedFd, Address) + Send + 'static,
-) {
-    handle.run_in_loop(move || {
-        event_loop::spawn(async move {
-            let Ok(listener) = Listener::from_fd(fd) else {
-                return;
-            };
-            loop {
-                match listener.accept().await {
-                    Ok((fd, peer)) => accepts(fd, peer),
-                    // Out of descriptors or memory: turn one away, and leave the others some
-                    // time to end.
-                    Err(_) => {
-                        let _ = listener.accept_and_close_one(b"");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                }
+) -> io::Result<()> {
+    let (registered, registration) = mpsc::channel();
+    handle.run_in_loop(move || match Listener::from_fd(fd) {
+        Ok(listener) => {
+            if !shared {
+                listener.set_rotation(0);
             }
-        });
+            event_loop::spawn(accept_on(listener, accepts));
+            let _ = registered.send(Ok(()));
+        }
+        Err(error) => {
+            let _ = registered.send(Err(error));
+        }
     });
+    registration
+        .recv()
+        .map_err(|_| io::Error::other("the reactor stopped while it was started"))?
 }
 
-/// How long a listener rests when the process is out of descriptors (nginx: 500 ms).
+async fn accept_on(listener: Listener, accepts: impl Fn(OwnedFd, Address)) {
+    loop {
+        match listener.accept().await {
+            Ok((fd, peer)) => accepts(fd, peer),
+            // Out of descriptors or memory: turn one away, and leave the others some time to end.
+            Err(_) => {
+                let _ = listener.accept_and_close_one(b"");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// How long a listener rests when the process is out of descriptors (nginx: half a second).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that runs. Dropping it stops it, with all its connections.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use signal_hook::SigId;
+use signal_hook::consts::FORBIDDEN;
 
 pub use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -50,6 +51,10 @@ impl Signals {
             arrivals,
         };
         for &signal in signals {
+            if FORBIDDEN.contains(&signal) {
+                let message = format!("signal {signal} cannot be caught");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
             let arrived = Arc::new(AtomicBool::new(false));
             // Handlers run in the order of registration: the flag is set before the wake-up.
             let flag = signal_hook::flag::register(signal, Arc::clone(&arrived))?;

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use async_task::{FallibleTask, Runnable};
+use pin_project_lite::pin_project;
+use slab::Slab;
 
-use crate::event_loop::{self, Shared};
+use crate::event_loop::{self, Core, Shared};
 
 /// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
 const TASKS_PER_TURN_MAX: usize = 4096;
@@ -100,12 +102,56 @@ pub(crate) enum Urgency {
     Urgent,
 }
 
+pin_project! {
+    /// The future of a task, and its place among the live ones.
+    struct Registered<F> {
+        #[pin]
+        future: F,
+        place: Place,
+    }
+}
+
+impl<F: Future> Future for Registered<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+/// The number of a live task, and of its loop: a place is given back to no other loop.
+struct Place {
+    index: u32,
+    loop_number: u32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let waker = event_loop::try_with_core(|core| {
+            if core.shared.number == self.loop_number {
+                core.tasks.live.borrow_mut().try_remove(self.index as usize)
+            } else {
+                None
+            }
+        });
+        drop(waker);
+    }
+}
+
 pub(crate) fn spawn<T: 'static>(
-    shared: &Arc<Shared>,
+    core: &Core,
     future: impl Future<Output = T> + 'static,
     urgency: Urgency,
 ) -> JoinHandle<T> {
-    let shared = Arc::clone(shared);
+    let shared = Arc::clone(&core.shared);
+    let index = core.tasks.live.borrow().vacant_key();
+    let index = u32::try_from(index).expect("fewer than 2^32 tasks");
+    let place = Place {
+        index,
+        loop_number: shared.number,
+    };
+    let future = Registered { future, place };
     let (runnable, task) = match urgency {
         Urgency::Normal => async_task::spawn_local(future, move |runnable| {
             schedule(&shared, runnable, Urgency::Normal);
@@ -114,7 +160,8 @@ pub(crate) fn spawn<T: 'static>(
             schedule(&shared, runnable, Urgency::Urgent);
         }),
     };
-    runnable.schedule();
+    core.tasks.live.borrow_mut().insert(runnable.waker());
+    core.tasks.push(runnable, urgency);
     JoinHandle {
         task: Cell::new(Some(task.fallible())),
         local: std::marker::PhantomData,
@@ -143,6 +190,8 @@ pub(crate) struct TaskQueues {
     urgent: RefCell<VecDeque<Runnable>>,
     /// Tasks that gave way to the next turn.
     yielded: RefCell<Vec<Waker>>,
+    /// Every task that has not ended, so that the loop can drop those that wait for each other.
+    live: RefCell<Slab<Waker>>,
 }
 
 impl TaskQueues {
@@ -163,6 +212,17 @@ impl TaskQueues {
     #[inline]
     fn pop_urgent(&self) -> Option<Runnable> {
         self.urgent.borrow_mut().pop_front()
+    }
+
+    /// Wakes every live task, so that a loop that ends finds it in its queues.
+    pub(crate) fn wake_all(&self) {
+        let wakers: Vec<Waker> = self
+            .live
+            .borrow()
+            .iter()
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// True if no task waits to run.

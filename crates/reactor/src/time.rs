@@ -1,10 +1,12 @@
 //! Waiting for a time.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 use crate::event_loop::{self, Core, TimerOwner};
 use crate::timer_queue::TimerKey;
@@ -123,24 +125,38 @@ impl From<Elapsed> for std::io::Error {
     }
 }
 
-/// Runs a future for at most `duration`, counted from the turn's time. The future is dropped when
-/// the time passes first.
-///
-/// # Errors
-///
-/// [`Elapsed`] if the time passed first.
+pin_project! {
+    /// A future that may take only so long. Made by [`timeout`].
+    #[must_use = "futures do nothing unless awaited"]
+    #[derive(Debug)]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let timeout = self.project();
+        if let Poll::Ready(output) = timeout.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        Pin::new(timeout.sleep).poll(cx).map(|()| Err(Elapsed))
+    }
+}
+
+/// Runs a future for at most `duration`, counted from the turn's time: [`Elapsed`] if that passes
+/// first. The future is dropped with what this returns.
 ///
 /// # Panics
 ///
 /// If there is no loop on this thread.
-pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = pin!(future);
-    let mut sleep = sleep(duration);
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed))
-    })
-    .await
+pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
+    Timeout {
+        future,
+        sleep: sleep(duration),
+    }
 }

@@ -1,7 +1,6 @@
 //! Request heads: the request line and the header lines.
 
-use std::fmt;
-
+use super::error::HeadError;
 use super::headers::{self, Framing, HeaderId, HeaderSpan, KeepAlive, Known};
 use super::target::{Target, TargetForm};
 use super::{Span, request_line, scan};
@@ -136,108 +135,6 @@ pub enum Progress {
     },
 }
 
-/// Why a request is refused. The connection is closed after the answer, whichever it is.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug)]
-pub enum HeadError {
-    /// A byte of the method is none of `A`-`Z`, `_`, `-`.
-    InvalidMethod,
-    /// The request line is malformed.
-    InvalidRequest,
-    /// HTTP/2.0 or above in a request line.
-    InvalidVersion,
-    /// A request without a version that is not a GET.
-    InvalidMethodHttp09,
-    /// The request line is longer than a line may be.
-    UriTooLong,
-    /// The host of an absolute form is invalid.
-    InvalidHostInRequestLine,
-    /// A header line is malformed.
-    InvalidHeaderLine,
-    /// A header line is longer than a line may be.
-    HeaderTooLarge,
-    /// The head is longer than it may be.
-    RequestTooLarge,
-    /// More header lines than there may be.
-    TooManyHeaders,
-    /// The `Host` line is empty or holds what no host holds.
-    InvalidHost,
-    /// A second `Host` line.
-    DuplicateHost,
-    /// A second line of a header that stands once.
-    DuplicateHeader,
-    /// No `Host` line in HTTP/1.1.
-    MissingHost,
-    /// `Content-Length` is not a number of at most `i64::MAX`.
-    InvalidContentLength,
-    /// The method is CONNECT. nginx 1.22 does not know the form `host:port` and answers 400; since
-    /// 1.29 it answers 405 as here.
-    ConnectMethod,
-    /// The method is TRACE.
-    TraceMethod,
-    /// `Transfer-Encoding` in HTTP/1.0.
-    TransferEncodingInHttp10,
-    /// `Transfer-Encoding` is not exactly `chunked`.
-    UnknownTransferEncoding,
-    /// `Content-Length` and `Transfer-Encoding` together.
-    ContentLengthAndTransferEncoding,
-}
-
-impl HeadError {
-    /// The status that nginx uses. 494 is its own, for heads that are too large: error pages may
-    /// be set for it, and what the client sees is a 400.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::UriTooLong => 414,
-            Self::InvalidVersion => 505,
-            Self::HeaderTooLarge | Self::RequestTooLarge | Self::TooManyHeaders => 494,
-            Self::ConnectMethod | Self::TraceMethod => 405,
-            Self::UnknownTransferEncoding => 501,
-            _ => 400,
-        }
-    }
-
-    /// The text that nginx logs, at level info. Where nginx goes on with the offending line, that
-    /// is at [`HeadParser::error_line`].
-    #[must_use]
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::InvalidMethod => "client sent invalid method",
-            Self::InvalidRequest => "client sent invalid request",
-            Self::InvalidVersion => "client sent invalid version",
-            Self::InvalidMethodHttp09 => "client sent invalid method in HTTP/0.9 request",
-            Self::UriTooLong => "client sent too long URI",
-            Self::InvalidHostInRequestLine => "client sent invalid host in request line",
-            Self::InvalidHeaderLine => "client sent invalid header line",
-            Self::HeaderTooLarge => "client sent too long header line",
-            Self::RequestTooLarge => "client sent too large request",
-            Self::TooManyHeaders => "client sent too many header lines",
-            Self::InvalidHost => "client sent invalid host header",
-            Self::DuplicateHost => "client sent duplicate host header",
-            Self::DuplicateHeader => "client sent duplicate header line",
-            Self::MissingHost => "client sent HTTP/1.1 request without \"Host\" header",
-            Self::InvalidContentLength => "client sent invalid \"Content-Length\" header",
-            Self::ConnectMethod => "client sent CONNECT method",
-            Self::TraceMethod => "client sent TRACE method",
-            Self::TransferEncodingInHttp10 => {
-                "client sent HTTP/1.0 request with \"Transfer-Encoding\" header"
-            }
-            Self::UnknownTransferEncoding => "client sent unknown \"Transfer-Encoding\"",
-            Self::ContentLengthAndTransferEncoding => {
-                "client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time"
-            }
-        }
-    }
-}
-
-impl fmt::Display for HeadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message())
-    }
-}
-
-impl std::error::Error for HeadError {}
-
 /// A request head. Spans are offsets into the bytes that were shown to the parser.
 ///
 /// After an error it holds what had been read until then.
@@ -299,7 +196,7 @@ impl Head {
 
 /// Where the parser stands. Within a state, `at` is the next byte to read and `mark` the first
 /// byte of the element being read.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) enum State {
     /// Line ends before the request line.
     #[default]
@@ -431,7 +328,10 @@ impl HeadParser {
                     });
                 }
                 State::Failed(error) => return Err(error),
-                state if state >= State::HeaderStart => self.header_line(window, limits)?,
+                State::HeaderStart
+                | State::HeaderName
+                | State::BeforeValue
+                | State::HeaderValue => self.header_line(window, limits)?,
                 _ => request_line::read(self, window)?,
             };
             // Where a line ended, the window of the next one reaches further.
@@ -592,8 +492,16 @@ impl HeadParser {
         while value_end > self.mark && matches!(window[value_end - 1], b' ' | b'\t') {
             value_end -= 1;
         }
-        let id = HeaderId::of_name(self.name.of(window));
-        self.header(window, limits, id, Span::new(self.mark, value_end))?;
+        if self.name_invalid && limits.ignore_invalid {
+            self.head.check_count(limits)?;
+            self.head.ignored.push(Span::new(self.line_start, self.at));
+        } else {
+            let name = self.name;
+            let id = HeaderId::of_name(name.of(window));
+            let value = Span::new(self.mark, value_end);
+            self.head
+                .push(window, limits, HeaderSpan { name, value, id })?;
+        }
         self.at = next;
         self.line_start = next;
         self.state = State::HeaderStart;
@@ -603,47 +511,34 @@ impl HeadParser {
     /// Takes ordinary lines, one after the other, up to one that is not.
     fn whole_lines(&mut self, window: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
         let mut at = self.at;
-        while let Some(line) = whole_line(&window[at..]) {
-            self.line_start = at;
-            self.at = at + line.line_end;
-            self.name = Span::new(at, at + line.name_end);
-            self.name_invalid = false;
-            let value = Span::new(at + line.value_start, at + line.value_end);
-            self.header(window, limits, line.id, value)?;
+        loop {
+            let rest = &window[at..];
+            // The line that ends the head is not one of them.
+            if matches!(rest.first(), None | Some(b'\r')) {
+                break;
+            }
+            let Some(line) = whole_line(rest) else { break };
+            let name = Span::new(at, at + line.name_end);
+            let value = Span::new(at + line.value_start, at + line.line_end);
+            let noted = self.head.push(
+                window,
+                limits,
+                HeaderSpan {
+                    name,
+                    value,
+                    id: line.id,
+                },
+            );
+            if let Err(error) = noted {
+                self.line_start = at;
+                self.at = at + line.line_end;
+                return Err(error);
+            }
             at += line.line_end + 2;
         }
         self.at = at;
         self.line_start = at;
         Ok(())
-    }
-
-    /// Takes note of a line whose name has been read, and which ends where the parser stands.
-    fn header(
-        &mut self,
-        window: &[u8],
-        limits: &HeadLimits,
-        id: HeaderId,
-        value: Span,
-    ) -> Result<(), HeadError> {
-        let head = &mut self.head;
-        if head.headers.len() + head.ignored.len() >= limits.headers_max {
-            return Err(HeadError::TooManyHeaders);
-        }
-        if self.name_invalid && limits.ignore_invalid {
-            head.ignored.push(Span::new(self.line_start, self.at));
-            return Ok(());
-        }
-        let line = HeaderSpan {
-            name: self.name,
-            value,
-            id,
-        };
-        head.headers.push(line);
-        match id {
-            HeaderId::Other => Ok(()),
-            HeaderId::Host => head.note_host(window, value),
-            _ => head.known.note(window, line),
-        }
     }
 
     pub(super) fn finish(&mut self, window: &[u8]) -> Result<(), HeadError> {
@@ -666,8 +561,7 @@ struct WholeLine {
     id: HeaderId,
     name_end: usize,
     value_start: usize,
-    value_end: usize,
-    /// Where its CRLF stands.
+    /// Where the value ends and its CRLF stands.
     line_end: usize,
 }
 
@@ -695,27 +589,58 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
         return None;
     }
     let line_end = name_end + scan::find_below::<0x20>(&rest[name_end..])?;
-    if rest.get(line_end..line_end + 2) != Some(b"\r\n") {
+    if rest[line_end..].first_chunk::<2>() != Some(b"\r\n") {
         return None;
     }
-    let mut value_start = name_end + 1;
-    while rest[value_start] == b' ' {
-        value_start += 1;
-    }
-    let mut value_end = line_end;
-    while value_end > value_start && rest[value_end - 1] == b' ' {
-        value_end -= 1;
+    let value = &rest[name_end + 1..line_end];
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    if let [b' ', ..] | [.., b' '] = value {
+        return None;
     }
     Some(WholeLine {
         id,
         name_end,
-        value_start,
-        value_end,
+        value_start: line_end - value.len(),
         line_end,
     })
 }
 
 impl Head {
+    #[inline]
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+        line: HeaderSpan,
+    ) -> Result<(), HeadError> {
+        self.check_count(limits)?;
+        self.headers.push(line);
+        if line.id == HeaderId::Other {
+            Ok(())
+        } else {
+            self.note(bytes, line)
+        }
+    }
+
+    /// Whether there may be another header line.
+    #[inline]
+    fn check_count(&self, limits: &HeadLimits) -> Result<(), HeadError> {
+        let room = self.headers.len() + self.ignored.len() < limits.headers_max;
+        if room {
+            Ok(())
+        } else {
+            Err(HeadError::TooManyHeaders)
+        }
+    }
+
+    /// Takes note of a header that means something to the protocol.
+    fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
+        match line.id {
+            HeaderId::Host => self.note_host(bytes, line.value),
+            _ => self.known.note(bytes, line),
+        }
+    }
+
     fn note_host(&mut self, bytes: &[u8], value: Span) -> Result<(), HeadError> {
         if self.known.host.replace(value).is_some() {
             return Err(HeadError::DuplicateHost);

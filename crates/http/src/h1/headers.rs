@@ -2,7 +2,8 @@
 //! whether the connection stays open.
 
 use super::Span;
-use super::head::{HeadError, Method, Version};
+use super::error::HeadError;
+use super::head::{Method, Version};
 
 /// One header line of a request.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -94,6 +95,7 @@ header_ids! {
     Te "te",
     TransferEncoding "transfer-encoding",
     Upgrade "upgrade",
+    UpgradeInsecureRequests "upgrade-insecure-requests",
     UserAgent "user-agent",
     Via "via",
     XForwardedFor "x-forwarded-for",
@@ -427,16 +429,17 @@ pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
 
 /// The length of a host name, and whether a dot ends it.
 fn name_len(value: &[u8]) -> Option<(usize, bool)> {
-    let mut after_dot = false;
+    let mut before = 0;
     for (at, &byte) in value.iter().enumerate() {
         match HOST_CLASS[byte as usize] {
-            HOST_PLAIN => after_dot = false,
-            HOST_DOT if !after_dot => after_dot = true,
-            HOST_COLON => return Some((at, after_dot)),
+            HOST_PLAIN => {}
+            HOST_DOT if before != b'.' => {}
+            HOST_COLON => return Some((at, before == b'.')),
             _ => return None,
         }
+        before = byte;
     }
-    Some((value.len(), after_dot))
+    Some((value.len(), before == b'.'))
 }
 
 /// The length of an IPv6 (or later) literal, with its brackets.

@@ -12,6 +12,7 @@
 //! before a colon, chunk lines that do not end in CRLF. No setting turns these off.
 
 mod body;
+mod error;
 mod head;
 mod headers;
 mod request_line;
@@ -23,7 +24,8 @@ pub use body::{
     BodyError, CHUNK_LINE_BYTES_MAX, ChunkedDecoder, Decoded, EXTENSION_BYTES_MAX,
     TRAILER_BYTES_MAX,
 };
-pub use head::{Head, HeadError, HeadLimits, HeadParser, Method, Progress, Version};
+pub use error::HeadError;
+pub use head::{Head, HeadLimits, HeadParser, Method, Progress, Version};
 pub use headers::{Framing, HeaderId, HeaderSpan, KeepAlive, Known};
 pub use target::{Target, TargetError, TargetForm, normalize_path};
 

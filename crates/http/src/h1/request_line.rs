@@ -3,7 +3,8 @@
 //! Each function here reads one element on from where the parser stands, and returns false when
 //! the window ends before the element does.
 
-use super::head::{HeadError, HeadParser, Method, State, Version, line_end};
+use super::error::HeadError;
+use super::head::{HeadParser, Method, State, Version, line_end};
 use super::headers::validate_host;
 use super::target::TargetForm;
 use super::{Span, scan};
@@ -24,24 +25,35 @@ const VERSION_BYTES: usize = 11;
 /// Reads a line such as `GET /path?args HTTP/1.1` with its CRLF. Any other line is `None`, and is
 /// read element by element with the same result or the error that it deserves.
 fn whole_line(rest: &[u8]) -> Option<WholeLine> {
-    let (method, method_end) = match rest.first_chunk::<5>()? {
-        [b'G', b'E', b'T', b' ', _] => (Method::Get, 3),
-        b"HEAD " => (Method::Head, 4),
-        b"POST " => (Method::Post, 4),
-        _ => return None,
+    let (method, method_end) = if rest.starts_with(b"GET ") {
+        (Method::Get, 3)
+    } else if rest.starts_with(b"HEAD ") {
+        (Method::Head, 4)
+    } else if rest.starts_with(b"POST ") {
+        (Method::Post, 4)
+    } else {
+        return None;
     };
     let target = &rest[method_end + 1..];
     let len = scan::find_below::<0x21>(target)?;
-    let version = match target[len..].first_chunk::<VERSION_BYTES>()? {
-        b" HTTP/1.1\r\n" => Version::HTTP_11,
-        b" HTTP/1.0\r\n" => Version::HTTP_10,
-        _ => return None,
+    let after = target[len..].first_chunk::<VERSION_BYTES>()?;
+    let version = if after == b" HTTP/1.1\r\n" {
+        Version::HTTP_11
+    } else if after == b" HTTP/1.0\r\n" {
+        Version::HTTP_10
+    } else {
+        return None;
     };
-    let target = &target[..len];
-    if target.first() != Some(&b'/') || !scan::is_plain_target(target) {
+    let seen = scan::look_at_target(target, len);
+    if target[0] != b'/' || seen.special {
         return None;
     }
-    let path_len = memchr::memchr(b'?', target).unwrap_or(len);
+    let question = if seen.question {
+        memchr::memchr(b'?', &target[..len])
+    } else {
+        None
+    };
+    let path_len = question.unwrap_or(len);
     let start = method_end + 1;
     let (path_end, target_end) = (start + path_len, start + len);
     Some(WholeLine {

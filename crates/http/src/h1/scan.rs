@@ -75,36 +75,51 @@ pub(super) fn find_colon(bytes: &[u8; 32]) -> Option<usize> {
     None
 }
 
-/// Whether a path or its arguments are plain: no `%`, no `#`, no DEL, and nothing that begins with
-/// a dot or slash after a slash. May say no where the answer is yes, but not the reverse.
-#[inline]
-pub(super) fn is_plain_target(target: &[u8]) -> bool {
-    let mut rest = target;
-    while let Some((chunk, _)) = rest.split_first_chunk::<17>() {
-        if !is_plain_chunk(chunk) {
-            return false;
-        }
-        rest = &rest[16..];
-    }
-    let mut before = 0;
-    rest.iter().all(|&byte| {
-        let plain = !matches!(byte, b'%' | b'#' | 0x7f);
-        let pair = before == b'/' && matches!(byte, b'/' | b'.');
-        before = byte;
-        plain && !pair
-    })
+/// What [`look_at_target`] saw.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct TargetBytes {
+    /// A `%`, a `#`, DEL, or a dot or slash after a slash.
+    pub(super) special: bool,
+    /// A `?`.
+    pub(super) question: bool,
 }
 
-/// The same for sixteen bytes and the one after them.
+/// Says what is in the first `len` bytes. It may see some that follow them, up to sixteen: both
+/// answers may be yes where they should be no, but not the reverse.
 #[inline]
-fn is_plain_chunk(chunk: &[u8; 17]) -> bool {
-    let mut special = false;
-    for index in 0..16 {
-        let (byte, next) = (chunk[index], chunk[index + 1]);
-        special |= (byte == b'%') | (byte == b'#') | (byte == 0x7f);
-        special |= (byte == b'/') & ((next == b'/') | (next == b'.'));
+pub(super) fn look_at_target(bytes: &[u8], len: usize) -> TargetBytes {
+    let mut seen = TargetBytes::default();
+    let mut at = 0;
+    while at < len {
+        let mut padded = [0; 17];
+        let chunk = match bytes[at..].first_chunk::<17>() {
+            Some(chunk) => chunk,
+            None => {
+                padded[..bytes.len() - at].copy_from_slice(&bytes[at..]);
+                &padded
+            }
+        };
+        if let (Some(bytes), Some(next)) = (chunk.first_chunk(), chunk.last_chunk()) {
+            seen.special |= is_special(bytes, next);
+            seen.question |= bytes
+                .iter()
+                .fold(false, |found, &byte| found | (byte == b'?'));
+        }
+        at += 16;
     }
-    !special
+    seen
+}
+
+/// Whether any of sixteen bytes, each seen with the one after it, is special.
+#[inline]
+fn is_special(bytes: &[u8; 16], next: &[u8; 16]) -> bool {
+    let hits: [u8; 16] = std::array::from_fn(|index| {
+        let (byte, next) = (bytes[index], next[index]);
+        let alone = (byte == b'%') | (byte == b'#') | (byte == 0x7f);
+        // A slash and a dot differ in one bit.
+        u8::from(alone | ((byte == b'/') & (next | 1 == b'/')))
+    });
+    u128::from_ne_bytes(hits) != 0
 }
 
 #[cfg(test)]
@@ -140,14 +155,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_special_in_a_target_is_seen_wherever_it_is() {
-        for special in ["%", "#", "\x7f", "//", "/."] {
+    fn what_is_in_a_target_is_seen_wherever_it_is() {
+        for (text, special, question) in [
+            ("%", true, false),
+            ("#", true, false),
+            ("\x7f", true, false),
+            ("//", true, false),
+            ("/.", true, false),
+            ("?", false, true),
+            ("/", false, false),
+        ] {
             for before in 0..40 {
                 for after in 0..20 {
-                    let plain = "a".repeat(before) + "/" + &"b".repeat(after);
-                    assert!(is_plain_target(plain.as_bytes()));
-                    let target = "a".repeat(before) + special + &"b".repeat(after);
-                    assert!(!is_plain_target(target.as_bytes()), "{target}");
+                    let target = "a".repeat(before) + text + &"b".repeat(after);
+                    for tail in ["", " HTTP/1.1\r\nHost: a\r\n\r\n"] {
+                        let bytes = target.clone() + tail;
+                        let seen = look_at_target(bytes.as_bytes(), target.len());
+                        assert_eq!(seen, TargetBytes { special, question }, "{bytes}");
+                    }
                 }
             }
         }

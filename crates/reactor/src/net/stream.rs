@@ -352,7 +352,7 @@ impl Send<'_> {
                 Err(error) => Progress::Done(Err(error)),
             }
         };
-        drop(queue.take_sent());
+        queue.drop_sent();
         let blocked = match progress {
             Progress::Done(result) => return Poll::Ready((result, queue)),
             Progress::Blocked => true,
@@ -369,7 +369,7 @@ impl Send<'_> {
         }
         driver.submit_write(handle.token, op, waker);
         if self.stall_ms != 0 {
-            let deadline_ms = handle.core.now_ms() + self.stall_ms;
+            let deadline_ms = handle.core.now_ms().saturating_add(self.stall_ms);
             driver
                 .channels_mut()
                 .get_mut(handle.token)

@@ -216,7 +216,7 @@ fn perform_write<P: Poller>(
             let progress = op::send(channel.as_fd(), queue, send_bytes);
             work.sent.extend(queue.take_sent());
             if *stall_ms != 0 && queue.bytes() < bytes_before {
-                channel.write_deadline_ms = work.now_ms + *stall_ms;
+                channel.write_deadline_ms = work.now_ms.saturating_add(*stall_ms);
             }
             progress
         }

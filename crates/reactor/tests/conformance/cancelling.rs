@@ -1,0 +1,103 @@
+//! What dropping an operation promises.
+
+use bytes::Bytes;
+use revolve_reactor::{DriverKind, SendQueue, Stream, spawn};
+
+use super::{pattern, poll_once, recv_all, run, tcp_pair, turns, unix_pair};
+
+async fn send(stream: &Stream, bytes: &'static [u8]) {
+    stream.send(SendQueue::from(bytes)).await.0.expect("send");
+}
+
+pub(crate) fn a_cancelled_receive_loses_no_bytes(kind: DriverKind) {
+    run(kind, async {
+        for (one, other) in [tcp_pair().await, unix_pair().await] {
+            let mut receive = other.recv();
+            assert!(poll_once(&mut receive).await.is_none());
+            drop(receive);
+            send(&one, b"kept").await;
+            turns(3).await;
+            assert_eq!(&other.recv().await.expect("receive")[..], b"kept");
+        }
+    });
+}
+
+pub(crate) fn a_receive_cancelled_after_it_completed_loses_no_bytes(kind: DriverKind) {
+    run(kind, async {
+        for (one, other) in [tcp_pair().await, unix_pair().await] {
+            let mut receive = other.recv();
+            assert!(poll_once(&mut receive).await.is_none());
+            send(&one, b"first ").await;
+            turns(3).await;
+            drop(receive);
+            send(&one, b"second").await;
+            other.readable().await.expect("readable");
+            drop(one);
+            assert_eq!(recv_all(&other).await, b"first second");
+        }
+    });
+}
+
+pub(crate) fn what_was_left_behind_is_given_out_within_the_limit(kind: DriverKind) {
+    run(kind, async {
+        let (one, other) = tcp_pair().await;
+        let mut receive = other.recv();
+        assert!(poll_once(&mut receive).await.is_none());
+        send(&one, b"0123456789").await;
+        turns(3).await;
+        drop(receive);
+        for expected in [&b"0123"[..], b"4567", b"89"] {
+            assert_eq!(&other.recv().max(4).await.expect("receive")[..], expected);
+        }
+    });
+}
+
+pub(crate) fn a_cancelled_send_leaves_the_stream_usable(kind: DriverKind) {
+    run(kind, async {
+        for (one, other) in [tcp_pair().await, unix_pair().await] {
+            let much = Bytes::from(pattern(16 << 20));
+            let mut sending = one.send(SendQueue::from(much.clone()));
+            assert!(poll_once(&mut sending).await.is_none());
+            drop(sending);
+            let receiving = spawn(async move { recv_all(&other).await });
+            send(&one, b"the end").await;
+            drop(one);
+            let received = receiving.await.expect("the receiver");
+            let (before, end) = received.split_at(received.len() - 7);
+            assert_eq!(end, b"the end");
+            assert!(before.len() < much.len() && *before == much[..before.len()]);
+        }
+    });
+}
+
+pub(crate) fn dropping_a_stream_closes_it(kind: DriverKind) {
+    run(kind, async {
+        for (one, other) in [tcp_pair().await, unix_pair().await] {
+            let waiting = spawn(async move {
+                let received = one.recv().await;
+                unreachable!("cancelled before anything came: {received:?}");
+            });
+            turns(2).await;
+            waiting.cancel();
+            assert_eq!(recv_all(&other).await, b"");
+        }
+    });
+}
+
+pub(crate) fn late_events_do_not_reach_a_successor(kind: DriverKind) {
+    run(kind, async {
+        for _ in 0..50 {
+            let (one, other) = unix_pair().await;
+            send(&one, b"for the one that is gone").await;
+            // The event of `other` may be on its way when its place and number are taken again.
+            drop(other);
+            let (successor, silent) = unix_pair().await;
+            let mut receive = successor.recv();
+            assert!(poll_once(&mut receive).await.is_none());
+            turns(2).await;
+            assert!(poll_once(&mut receive).await.is_none());
+            assert!(!successor.is_peer_closed());
+            drop((silent, one));
+        }
+    });
+}

@@ -1,0 +1,236 @@
+//! What a send promises.
+
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use revolve_reactor::{Buffer, Chunk, DriverKind, SendQueue, Stream, sleep, spawn, turn};
+
+use super::{pattern, poll_once, recv_all, run, tcp_pair, turns, unix_pair};
+
+/// More than any socket takes at once.
+const MUCH: usize = 16 << 20;
+
+pub(crate) fn partial_writes_resume_where_they_stopped(kind: DriverKind) {
+    run(kind, async {
+        for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
+            let sent = Bytes::from(pattern(MUCH));
+            let chunk = sent.clone();
+            let sending = spawn(async move {
+                let mut queue = SendQueue::new();
+                queue.push(chunk.slice(..100));
+                queue.push(chunk.slice(100..MUCH / 2));
+                queue.push(chunk.slice(MUCH / 2..));
+                let (result, queue) = sender.send(queue).await;
+                result.expect("send");
+                assert!(queue.is_empty() && queue.chunks() == 0);
+            });
+            assert!(recv_all(&receiver).await == sent);
+            sending.await.expect("the sender");
+        }
+    });
+}
+
+pub(crate) fn many_chunks_are_gathered(kind: DriverKind) {
+    run(kind, async {
+        for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
+            let sent = Bytes::from(pattern(7 * 1000));
+            for chunks in [2, 8, 9, 64, 65, 1000] {
+                let mut queue = SendQueue::new();
+                for index in 0..chunks {
+                    queue.push(sent.slice(index * 7..(index + 1) * 7));
+                }
+                assert_eq!((queue.chunks(), queue.bytes()), (chunks, 7 * chunks as u64));
+                sender.send(queue).await.0.expect("send");
+                let mut received = Vec::new();
+                while received.len() < 7 * chunks {
+                    received.extend_from_slice(&receiver.recv().await.expect("receive"));
+                }
+                assert_eq!(received, sent[..7 * chunks]);
+            }
+        }
+    });
+}
+
+fn file(bytes: &[u8]) -> Arc<std::fs::File> {
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(bytes).expect("write");
+    Arc::new(file)
+}
+
+pub(crate) fn every_kind_of_chunk_arrives_in_order(kind: DriverKind) {
+    run(kind, async {
+        for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
+            let sending = spawn(async move {
+                let mut buffer = Buffer::take();
+                buffer.fill(b"xx of the pool, ");
+                buffer.advance(3);
+                let mut queue = SendQueue::new();
+                queue.push(&b"static, "[..]);
+                queue.push(buffer);
+                queue.push(Chunk::File {
+                    file: file(b"0123 of a file, 89"),
+                    offset: 5,
+                    len: 11,
+                });
+                queue.push(Bytes::from_static(b"shared, "));
+                queue.push(Chunk::File {
+                    file: file(b"and a file"),
+                    offset: 0,
+                    len: 10,
+                });
+                sender.send(queue).await.0.expect("send");
+            });
+            let text = b"static, of the pool, of a file, shared, and a file";
+            assert_eq!(recv_all(&receiver).await, text);
+            sending.await.expect("the sender");
+        }
+    });
+}
+
+pub(crate) fn file_ranges_are_sent_in_portions(kind: DriverKind) {
+    run(kind, async {
+        let (sender, receiver) = tcp_pair().await;
+        let content = pattern(1 << 20);
+        let (offset, len) = (12_345, 1_000_000);
+        let range = content[offset..offset + len].to_vec();
+        let sending = spawn(async move {
+            let begun = turn();
+            let mut queue = SendQueue::new();
+            queue.file_bytes_per_turn_max(10_000);
+            queue.push(&b"head"[..]);
+            let (offset, len) = (offset as u64, len as u64);
+            queue.push(Chunk::File {
+                file: file(&content),
+                offset,
+                len,
+            });
+            sender.send(queue).await.0.expect("send");
+            turn() - begun
+        });
+        let received = recv_all(&receiver).await;
+        assert!(received[..4] == *b"head" && received[4..] == range);
+        assert!(sending.await.expect("the sender") >= 99);
+    });
+}
+
+pub(crate) fn a_file_that_shrank_is_an_error(kind: DriverKind) {
+    run(kind, async {
+        let (sender, receiver) = tcp_pair().await;
+        let chunk = Chunk::File {
+            file: file(b"short"),
+            offset: 0,
+            len: 100,
+        };
+        let (result, queue) = sender.send(SendQueue::from(chunk)).await;
+        assert_eq!(
+            result.expect_err("an error").kind(),
+            ErrorKind::UnexpectedEof
+        );
+        assert_eq!(queue.bytes(), 95);
+        drop(sender);
+        assert_eq!(recv_all(&receiver).await, b"short");
+    });
+}
+
+pub(crate) fn sending_to_a_closed_peer_is_an_error(kind: DriverKind) {
+    run(kind, async {
+        for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
+            drop(receiver);
+            turns(2).await;
+            let mut error = None;
+            for _ in 0..100 {
+                match sender.send(SendQueue::from(&b"anybody?"[..])).await.0 {
+                    Ok(()) => turns(1).await,
+                    Err(failed) => {
+                        error = Some(failed.kind());
+                        break;
+                    }
+                }
+            }
+            let expected = [
+                Some(ErrorKind::BrokenPipe),
+                Some(ErrorKind::ConnectionReset),
+            ];
+            assert!(expected.contains(&error), "{error:?}");
+        }
+    });
+}
+
+pub(crate) fn a_stalled_send_times_out(kind: DriverKind) {
+    run(kind, async {
+        for (sender, _receiver) in [tcp_pair().await, unix_pair().await] {
+            let begun = Instant::now();
+            let queue = SendQueue::from(Bytes::from(pattern(MUCH)));
+            let (result, queue) = sender
+                .send(queue)
+                .stall_max(Duration::from_millis(30))
+                .await;
+            assert_eq!(result.expect_err("a stall").kind(), ErrorKind::TimedOut);
+            assert!(begun.elapsed() >= Duration::from_millis(30));
+            assert!(!queue.is_empty() && queue.bytes() < MUCH as u64);
+        }
+    });
+}
+
+/// Receives a little at a time, with pauses.
+async fn recv_slowly(stream: &Stream, total: usize, pause: Duration) {
+    let mut received = 0;
+    while received < total {
+        let portion_end = (received + total / 10).min(total);
+        while received < portion_end {
+            received += stream.recv().await.expect("receive").len();
+        }
+        sleep(pause).await;
+    }
+}
+
+pub(crate) fn a_slow_send_that_moves_does_not_time_out(kind: DriverKind) {
+    run(kind, async {
+        let (sender, receiver) = unix_pair().await;
+        let receiving = spawn(async move {
+            recv_slowly(&receiver, MUCH / 4, Duration::from_millis(60)).await;
+        });
+        let begun = Instant::now();
+        let queue = SendQueue::from(Bytes::from(pattern(MUCH / 4)));
+        sender
+            .send(queue)
+            .stall_max(Duration::from_millis(300))
+            .await
+            .0
+            .expect("no stall");
+        receiving.await.expect("the receiver");
+        assert!(
+            begun.elapsed() >= Duration::from_millis(400),
+            "too fast to prove anything"
+        );
+    });
+}
+
+pub(crate) fn an_empty_queue_is_sent_at_once(kind: DriverKind) {
+    run(kind, async {
+        let (sender, _receiver) = tcp_pair().await;
+        let sent = poll_once(&mut sender.send(SendQueue::new())).await;
+        assert!(sent.is_some_and(|(result, _)| result.is_ok()));
+    });
+}
+
+pub(crate) fn the_queue_comes_back_for_use_again(kind: DriverKind) {
+    run(kind, async {
+        let (sender, receiver) = tcp_pair().await;
+        let mut queue = SendQueue::new();
+        for round in 0..50u8 {
+            queue.push(Bytes::copy_from_slice(&[round; 10]));
+            queue.push(&b"!"[..]);
+            let (result, again) = sender.send(queue).await;
+            result.expect("send");
+            queue = again;
+            let received = receiver.recv().await.expect("receive");
+            assert_eq!(
+                (received.len(), received[9], received[10]),
+                (11, round, b'!')
+            );
+        }
+    });
+}

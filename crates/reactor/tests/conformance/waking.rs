@@ -1,0 +1,116 @@
+//! What timers, other threads and other descriptors may rely on.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use revolve_reactor::{DriverKind, Readable, current, sleep, spawn, turn};
+
+use super::{poll_once, run, turns};
+
+pub(crate) fn another_thread_runs_functions_in_order(kind: DriverKind) {
+    run(kind, async {
+        let handle = current();
+        assert!(handle.is_in_loop_thread());
+        let ran = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&ran);
+        let poster = thread::spawn(move || {
+            assert!(!handle.is_in_loop_thread());
+            for number in 0..1000 {
+                let (counter, own) = (Arc::clone(&counter), handle.clone());
+                handle.run_in_loop(move || {
+                    assert!(own.is_in_loop_thread());
+                    assert_eq!(counter.fetch_add(1, Ordering::Relaxed), number);
+                });
+                if number % 100 == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        while ran.load(Ordering::Relaxed) < 1000 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        poster.join().expect("the other thread");
+    });
+}
+
+pub(crate) fn a_waker_works_from_another_thread(kind: DriverKind) {
+    run(kind, async {
+        let done = Arc::new(AtomicBool::new(false));
+        let slot: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let (their_done, their_slot) = (Arc::clone(&done), Arc::clone(&slot));
+        let waiting = spawn(poll_fn(move |cx| {
+            if done.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            *slot.lock().expect("lock") = Some(cx.waker().clone());
+            Poll::Pending
+        }));
+        let begun = turn();
+        let waker = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(30));
+            their_done.store(true, Ordering::Release);
+            their_slot
+                .lock()
+                .expect("lock")
+                .take()
+                .expect("the task waits")
+                .wake();
+        });
+        waiting.await.expect("the task");
+        assert!(turn() - begun < 10, "{} turns", turn() - begun);
+        waker.join().expect("the other thread");
+    });
+}
+
+pub(crate) fn sleeps_end_in_order_and_never_early(kind: DriverKind) {
+    run(kind, async {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let mut sleepers = Vec::new();
+        for sleep_ms in [30, 10, 20, 0] {
+            let order = Rc::clone(&order);
+            sleepers.push(spawn(async move {
+                let begun = Instant::now();
+                sleep(Duration::from_millis(sleep_ms)).await;
+                // The turn's time, from which sleeps are counted, may be a little older.
+                assert!(
+                    begun.elapsed() + Duration::from_millis(5) >= Duration::from_millis(sleep_ms)
+                );
+                order.borrow_mut().push(sleep_ms);
+            }));
+        }
+        for sleeper in sleepers {
+            sleeper.await.expect("a sleeper");
+        }
+        assert_eq!(*order.borrow(), [0, 10, 20, 30]);
+    });
+}
+
+pub(crate) fn any_descriptor_can_be_waited_for(kind: DriverKind) {
+    run(kind, async {
+        let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+        let watched = Readable::new(OwnedFd::from(reader.try_clone().expect("dup")));
+        let watched = watched.expect("register");
+        for round in 0..3 {
+            assert!(
+                poll_once(&mut watched.ready()).await.is_none(),
+                "round {round}"
+            );
+            writer.write_all(b"!").expect("write");
+            watched.ready().await.expect("ready");
+            let mut byte = [0];
+            reader.read_exact(&mut byte).expect("read");
+            turns(1).await;
+        }
+        drop(writer);
+        watched.ready().await.expect("the end");
+        assert!(Readable::new(tempfile::tempfile().expect("a file").into()).is_err());
+    });
+}

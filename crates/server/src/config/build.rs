@@ -1,0 +1,184 @@
+//! From the parsed document to the typed configuration.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use revolve_conf::{Diagnostic, Diagnostics, Document};
+
+use crate::config::location::{Location, LocationId, LookupBuilder, ServerId};
+use crate::config::port;
+use crate::config::scope::{Level, LocationMatch, Scope};
+use crate::config::setting::Inherit;
+use crate::config::{Config, Http, Prefix, Server};
+use crate::log::{ErrorTarget, Level as Severity};
+use crate::modules::Settings;
+use crate::modules::access_log;
+
+/// Builds what the document says; what is wrong goes to `diagnostics`.
+pub(super) fn build(document: &Document, prefix: &Prefix, diagnostics: &mut Diagnostics) -> Config {
+    let mut scope = Scope::new(&prefix.prefix);
+    scope.read(&document.directives);
+    set_default_logs(&mut scope, prefix);
+    if !scope.process.events && !diagnostics.has_errors() && !scope.diagnostics.has_errors() {
+        // nginx's words; it asks for the block even if it is empty.
+        let message = "no \"events\" section in configuration";
+        diagnostics.push(Diagnostic::new(None, message).help("add `events {}`"));
+    }
+    let main = std::mem::take(&mut scope.level.settings).merge(None);
+    let process_log = main.error_log.targets.to_vec();
+    let http = scope
+        .http
+        .take()
+        .map(|level| build_http(&mut scope, level, &main, diagnostics));
+    for diagnostic in scope.diagnostics.iter() {
+        diagnostics.push(diagnostic.clone());
+    }
+    Config {
+        process: scope.process,
+        http,
+        prefix: prefix.prefix.clone(),
+        log_paths: scope.log_paths,
+        process_log,
+    }
+}
+
+/// Gives the top of the file its error log, and `http` its access log, where they have none.
+fn set_default_logs(scope: &mut Scope, prefix: &Prefix) {
+    if scope.level.settings.error_log.targets.is_none() {
+        let file = scope.log_index(prefix.error_log.clone());
+        let target = ErrorTarget {
+            file,
+            level: Severity::Error,
+        };
+        scope.level.settings.error_log.targets = Some(Arc::new(vec![target]));
+    }
+    let unset = scope
+        .http
+        .as_ref()
+        .is_some_and(|http| http.settings.access_log.logs.is_none());
+    if unset && let Some(path) = &prefix.access_log {
+        let file = scope.log_index(path.clone());
+        let log = access_log::combined_log(&mut scope.registry, file);
+        if let Some(http) = &mut scope.http {
+            http.settings.access_log.logs = Some(Arc::new(vec![log]));
+        }
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// What grows while the levels are merged.
+struct Merging<'a> {
+    locations: Vec<Location>,
+    diagnostics: &'a mut Diagnostics,
+    scope: &'a mut Scope,
+}
+
+fn build_http(
+    scope: &mut Scope,
+    level: Level,
+    main: &Settings,
+    diagnostics: &mut Diagnostics,
+) -> Http {
+    let settings = level.settings.merge(Some(main));
+    let mut merging = Merging {
+        locations: Vec::new(),
+        diagnostics,
+        scope,
+    };
+    let mut servers = Vec::new();
+    let mut listens = Vec::new();
+    for (index, mut server) in level.children.into_iter().enumerate() {
+        let id = index as ServerId;
+        let names = std::mem::take(&mut server.server_names);
+        listens.push((id, std::mem::take(&mut server.listens), names.clone()));
+        let mut named = HashMap::new();
+        let location = merging.add(server, &settings, id, &mut named);
+        let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
+        servers.push(Server {
+            primary_name,
+            location,
+            named,
+        });
+    }
+    let Merging {
+        locations,
+        diagnostics,
+        scope,
+    } = merging;
+    let ports = port::build(&listens, diagnostics);
+    let variables = scope.registry.resolve(diagnostics);
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let file_limits = settings.file_cache.limits;
+    Http {
+        id,
+        servers,
+        locations,
+        ports,
+        variables,
+        file_limits,
+    }
+}
+
+impl Merging<'_> {
+    /// Adds a level and all below it; the answer is its number.
+    fn add(
+        &mut self,
+        level: Level,
+        parent: &Settings,
+        server: ServerId,
+        named: &mut HashMap<String, LocationId>,
+    ) -> LocationId {
+        let settings = level.settings.merge(Some(parent));
+        let mut lookup = LookupBuilder::default();
+        for child in level.children {
+            let matching = child.matching.clone();
+            let span = child.span;
+            let id = self.add(child, &settings, server, named);
+            let (fresh, name) = match matching {
+                LocationMatch::Server => unreachable!("no level holds a server but `http`"),
+                LocationMatch::Exact(path) => (lookup.exact(&path, id), path),
+                LocationMatch::Prefix {
+                    path,
+                    regex_follows,
+                } => (lookup.prefix(&path, regex_follows, id), path),
+                LocationMatch::Regex(pattern) => {
+                    lookup.pattern(pattern, id);
+                    continue;
+                }
+                LocationMatch::Named(name) => {
+                    (named.insert(name.clone(), id).is_none(), format!("@{name}"))
+                }
+            };
+            if !fresh {
+                let message = format!("duplicate location \"{name}\"");
+                self.diagnostics
+                    .push(Diagnostic::new(span, message).label("the same location stands above"));
+            }
+        }
+        let (name, is_regex, is_named) = match &level.matching {
+            LocationMatch::Server => (String::new(), false, false),
+            LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => {
+                (path.clone(), false, false)
+            }
+            LocationMatch::Regex(pattern) => (pattern.to_string(), true, false),
+            LocationMatch::Named(name) => (format!("@{name}"), false, true),
+        };
+        let group_slots = match &level.matching {
+            LocationMatch::Regex(pattern) => self.scope.registry.define_groups(pattern),
+            _ => Vec::new(),
+        };
+        let inner = lookup.build();
+        self.locations.push(Location {
+            name,
+            is_regex,
+            is_named,
+            server,
+            settings,
+            group_slots,
+            inner,
+        });
+        (self.locations.len() - 1) as LocationId
+    }
+}

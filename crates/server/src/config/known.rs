@@ -1,0 +1,48 @@
+//! Names that nginx knows and Revolve does not have yet: refused, with the reason.
+
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::modules;
+
+/// Every directive of nginx 1.31 with its module, `module<TAB>directive` a line.
+const NGINX_DIRECTIVES: &str = include_str!("nginx_directives.tsv");
+
+/// The diagnostic for a directive that no table holds.
+pub(crate) fn unknown(directive: &Directive) -> Diagnostic {
+    let name = directive.name.text.as_str();
+    let message = format!("unknown directive \"{name}\"");
+    let diagnostic = Diagnostic::new(directive.name.span, message);
+    if let Some(module) = nginx_module(name) {
+        return diagnostic
+            .label(format!(
+                "nginx has it in its {module} module; Revolve does not have it yet"
+            ))
+            .help("remove the line or put # before it: Revolve ignores no directive in silence");
+    }
+    let diagnostic = diagnostic.label("neither Revolve nor nginx has a directive of this name");
+    match revolve_conf::directive::suggest(name, modules::rows().map(|row| row.name)) {
+        Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+        None => diagnostic,
+    }
+}
+
+fn nginx_module(name: &str) -> Option<&'static str> {
+    NGINX_DIRECTIVES
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .find(|(_, directive)| *directive == name)
+        .map(|(module, _)| module)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn finds_the_module_of_a_directive() {
+        assert_eq!(
+            super::nginx_module("ssl_protocols"),
+            Some("http_ssl_module")
+        );
+        assert_eq!(super::nginx_module("gzip"), Some("http_gzip_filter_module"));
+        assert_eq!(super::nginx_module("nonsense"), None);
+    }
+}

@@ -1,0 +1,322 @@
+//! Directives of the process: the top of the file and `events`.
+//!
+//! ```nginx
+//! user www-data;
+//! worker_processes auto;
+//! worker_threads 2;            # sub-reactors in each worker; Revolve's own
+//! events { worker_connections 1024; multi_accept on; }
+//! ```
+
+use std::path::PathBuf;
+
+use revolve_conf::directive::Args;
+use revolve_conf::value::{flag_of, number_of, time_ms_of};
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::config::scope::{
+    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, duplicate, invalid_value, set_once,
+};
+
+/// How many workers: a number, or one a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerCount {
+    /// One worker for each processor that the master may run on.
+    Auto,
+    /// So many workers.
+    Count(usize),
+}
+
+/// `worker_cpu_affinity`: which processors the workers are bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Affinity {
+    /// One processor a worker, in turn, out of the mask where there is one (bit 0 = CPU 0).
+    Auto(Option<Vec<bool>>),
+    /// One mask a worker; the last one serves the rest.
+    Masks(Vec<Vec<bool>>),
+}
+
+/// The settings of the top of the file and of `events`, as written.
+///
+/// `None` means that the file does not say; the accessors give the defaults.
+#[derive(Debug, Default, Clone)]
+pub struct ProcessConfig {
+    /// `user`: name and group; the group defaults to the user's name.
+    pub user: Option<(String, Option<String>)>,
+    /// `worker_processes`, default 1.
+    pub worker_processes: Option<WorkerCount>,
+    /// `worker_threads`, default 1: event loops in each worker.
+    pub worker_threads: Option<usize>,
+    /// `daemon`, default on.
+    pub daemon: Option<bool>,
+    /// `master_process`, default on.
+    pub master_process: Option<bool>,
+    /// `pid`, resolved against the prefix; default `/run/nginx.pid`'s counterpart of the command line.
+    pub pid: Option<PathBuf>,
+    /// `worker_rlimit_nofile`: the limit of open files in the workers.
+    pub worker_rlimit_nofile: Option<u64>,
+    /// `worker_cpu_affinity`.
+    pub worker_cpu_affinity: Option<Affinity>,
+    /// `worker_shutdown_timeout`, milliseconds.
+    pub worker_shutdown_timeout_ms: Option<u64>,
+    /// `worker_connections`, default 512.
+    pub worker_connections: Option<usize>,
+    /// `multi_accept`, default off.
+    pub multi_accept: Option<bool>,
+    /// `use`: the readiness mechanism by name.
+    pub driver: Option<String>,
+    /// Whether an `events` block was there.
+    pub events: bool,
+}
+
+impl ProcessConfig {
+    /// `daemon`, default on.
+    pub fn daemon(&self) -> bool {
+        self.daemon.unwrap_or(true)
+    }
+
+    /// `master_process`, default on.
+    pub fn master_process(&self) -> bool {
+        self.master_process.unwrap_or(true)
+    }
+
+    /// `worker_processes` as a number, at least 1.
+    pub fn worker_count(&self) -> usize {
+        match self.worker_processes.unwrap_or(WorkerCount::Count(1)) {
+            WorkerCount::Count(count) => count,
+            WorkerCount::Auto => {
+                std::thread::available_parallelism().map_or(1, |count| count.get())
+            }
+        }
+    }
+
+    /// `worker_threads`, default 1.
+    pub fn thread_count(&self) -> usize {
+        self.worker_threads.unwrap_or(1)
+    }
+
+    /// `worker_connections`, default 512: connections that one worker holds at a time.
+    pub fn connections_max(&self) -> usize {
+        self.worker_connections.unwrap_or(512)
+    }
+
+    /// `multi_accept`, default off.
+    pub fn multi_accept(&self) -> bool {
+        self.multi_accept.unwrap_or(false)
+    }
+}
+
+/// The directives of the process.
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "user",
+        contexts: MAIN,
+        args: Args::ONE_OR_TWO,
+        set: user,
+    },
+    DirectiveRow {
+        name: "worker_processes",
+        contexts: MAIN,
+        args: Args::ONE,
+        set: processes,
+    },
+    DirectiveRow {
+        name: "worker_threads",
+        contexts: MAIN,
+        args: Args::ONE,
+        set: threads,
+    },
+    DirectiveRow {
+        name: "worker_cpu_affinity",
+        contexts: MAIN,
+        args: Args::ONE_MORE,
+        set: affinity,
+    },
+    DirectiveRow {
+        name: "worker_rlimit_nofile",
+        contexts: MAIN,
+        args: Args::ONE,
+        set: |scope, d| {
+            let value = number_of(&d.args[0], &d.name.text)?;
+            set_once(&mut scope.process.worker_rlimit_nofile, value, d)
+        },
+    },
+    DirectiveRow {
+        name: "worker_shutdown_timeout",
+        contexts: MAIN,
+        args: Args::ONE,
+        set: |scope, d| {
+            let value = time_ms_of(&d.args[0], &d.name.text)?;
+            set_once(&mut scope.process.worker_shutdown_timeout_ms, value, d)
+        },
+    },
+    DirectiveRow {
+        name: "daemon",
+        contexts: MAIN,
+        args: Args::FLAG,
+        set: |scope, d| set_once(&mut scope.process.daemon, flag(d)?, d),
+    },
+    DirectiveRow {
+        name: "master_process",
+        contexts: MAIN,
+        args: Args::FLAG,
+        set: |scope, d| set_once(&mut scope.process.master_process, flag(d)?, d),
+    },
+    DirectiveRow {
+        name: "pid",
+        contexts: MAIN,
+        args: Args::ONE,
+        set: |scope, d| {
+            let path = scope.full_path(&d.args[0].text);
+            set_once(&mut scope.process.pid, path, d)
+        },
+    },
+    DirectiveRow {
+        name: "pcre_jit",
+        contexts: MAIN,
+        args: Args::FLAG,
+        set: |_, d| flag(d).map(|_| ()),
+    },
+    DirectiveRow {
+        name: "events",
+        contexts: MAIN,
+        args: Args::BLOCK,
+        set: events,
+    },
+    DirectiveRow {
+        name: "worker_connections",
+        contexts: EVENTS,
+        args: Args::ONE,
+        set: |scope, d| {
+            let value = number_of(&d.args[0], &d.name.text)? as usize;
+            if value == 0 {
+                return Err(invalid_value(&d.args[0], d, "at least 1 connection"));
+            }
+            set_once(&mut scope.process.worker_connections, value, d)
+        },
+    },
+    DirectiveRow {
+        name: "multi_accept",
+        contexts: EVENTS,
+        args: Args::FLAG,
+        set: |scope, d| set_once(&mut scope.process.multi_accept, flag(d)?, d),
+    },
+    DirectiveRow {
+        name: "accept_mutex",
+        contexts: EVENTS,
+        args: Args::FLAG,
+        set: |_, d| flag(d).map(|_| ()),
+    },
+    DirectiveRow {
+        name: "accept_mutex_delay",
+        contexts: EVENTS,
+        args: Args::ONE,
+        set: |_, d| time_ms_of(&d.args[0], &d.name.text).map(|_| ()),
+    },
+    DirectiveRow {
+        name: "use",
+        contexts: EVENTS,
+        args: Args::ONE,
+        set: driver,
+    },
+];
+
+fn flag(directive: &Directive) -> Result<bool, Diagnostic> {
+    flag_of(&directive.args[0], &directive.name.text)
+}
+
+fn user(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let name = directive.args[0].text.clone();
+    let group = directive.args.get(1).map(|word| word.text.clone());
+    set_once(&mut scope.process.user, (name, group), directive)
+}
+
+fn processes(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    let count = if word.text == "auto" {
+        WorkerCount::Auto
+    } else {
+        match revolve_conf::value::number(&word.text) {
+            Some(count @ 1..=1024) => WorkerCount::Count(count as usize),
+            _ => {
+                return Err(invalid_value(
+                    word,
+                    directive,
+                    "a number from 1 to 1024, or auto",
+                ));
+            }
+        }
+    };
+    set_once(&mut scope.process.worker_processes, count, directive)
+}
+
+fn threads(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    let count = match word.text.as_str() {
+        "auto" => std::thread::available_parallelism().map_or(1, |count| count.get()),
+        text => match revolve_conf::value::number(text) {
+            Some(count @ 1..=256) => count as usize,
+            _ => {
+                return Err(invalid_value(
+                    word,
+                    directive,
+                    "a number from 1 to 256, or auto",
+                ));
+            }
+        },
+    };
+    set_once(&mut scope.process.worker_threads, count, directive)
+}
+
+fn affinity(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let mask = |word: &revolve_conf::Word| {
+        let valid = word
+            .text
+            .bytes()
+            .all(|byte| matches!(byte, b'0' | b'1' | b' '));
+        if !valid || word.text.is_empty() {
+            return Err(invalid_value(
+                word,
+                directive,
+                "a mask of 0 and 1, lowest CPU last",
+            ));
+        }
+        Ok(word
+            .text
+            .bytes()
+            .rev()
+            .filter(|byte| *byte != b' ')
+            .map(|byte| byte == b'1')
+            .collect())
+    };
+    let value = if directive.args[0].text == "auto" {
+        if let Some(extra) = directive.args.get(2) {
+            return Err(invalid_value(
+                extra,
+                directive,
+                "one mask at most after auto",
+            ));
+        }
+        Affinity::Auto(directive.args.get(1).map(mask).transpose()?)
+    } else {
+        Affinity::Masks(directive.args.iter().map(mask).collect::<Result<_, _>>()?)
+    };
+    set_once(&mut scope.process.worker_cpu_affinity, value, directive)
+}
+
+fn driver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    if word.text != "epoll" {
+        let message = format!("invalid event type \"{}\"", word.text);
+        return Err(Diagnostic::new(word.span, message).label("expected epoll"));
+    }
+    set_once(&mut scope.process.driver, word.text.clone(), directive)
+}
+
+fn events(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    if std::mem::replace(&mut scope.process.events, true) {
+        return Err(duplicate(directive));
+    }
+    let level = Level::new(EVENTS, LocationMatch::Server, Some(directive.span));
+    scope.nested(level, directive.block.as_deref().unwrap_or_default());
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! A client's connection: what stays while it idles, and its one task.
+
+use std::cell::{Cell, OnceCell};
+use std::io::Write as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use revolve_reactor::{Address, Stream};
+
+use crate::config::Http;
+use crate::exchange::{After, Exchanges};
+use crate::log::Level;
+use crate::request::Request;
+use crate::worker::LoopServer;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waiting for a request; nothing is lost when it is closed.
+    Idle,
+    /// A request is being read or answered.
+    Active,
+}
+
+/// A socket that connections come from, by its address.
+#[derive(Debug)]
+pub struct ListenerInfo {
+    address: Address,
+    /// Its place in the ports of the configuration of that number.
+    place: Cell<(u64, usize)>,
+}
+
+impl ListenerInfo {
+    /// The listener of an address.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            place: Cell::new((u64::MAX, 0)),
+        }
+    }
+
+    /// The address as it was bound.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The place among the ports of a configuration. One that the configuration does not have
+    /// any more counts as the first: its connections are about to be closed.
+    fn place(&self, http: &Http) -> usize {
+        let (id, place) = self.place.get();
+        if id == http.id {
+            return place;
+        }
+        let found = http
+            .ports
+            .iter()
+            .position(|port| port.spec.address == self.address);
+        let place = found.unwrap_or(0);
+        self.place.set((http.id, place));
+        place
+    }
+}
+
+/// A connection.
+pub struct Connection {
+    /// Its stream.
+    pub stream: Stream,
+    /// The loop's server.
+    pub server: Rc<LoopServer>,
+    /// The client.
+    pub peer: Address,
+    /// Its number in logs (`*1`).
+    pub number: u64,
+    listener: Rc<ListenerInfo>,
+    local: OnceCell<Option<Box<Address>>>,
+    started_at: Instant,
+    requests: Cell<u32>,
+    state: Cell<State>,
+    pipelined: Cell<bool>,
+    pub(crate) key: Cell<usize>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: Stream,
+        peer: Address,
+        listener: Rc<ListenerInfo>,
+        server: Rc<LoopServer>,
+    ) -> Self {
+        let number = server.next_connection_number();
+        Self {
+            stream,
+            server,
+            peer,
+            number,
+            listener,
+            local: OnceCell::new(),
+            started_at: revolve_reactor::now(),
+            requests: Cell::new(0),
+            state: Cell::new(State::Idle),
+            pipelined: Cell::new(false),
+            key: Cell::new(usize::MAX),
+        }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// How long it has lived.
+    pub fn age(&self) -> Duration {
+        revolve_reactor::now().saturating_duration_since(self.started_at)
+    }
+
+    /// The address that the client reached; asked of the kernel once, when somebody wants it.
+    pub fn local(&self) -> Option<&Address> {
+        let local = self
+            .local
+            .get_or_init(|| self.stream.local_address().ok().map(Box::new));
+        local.as_deref()
+    }
+
+    pub(crate) fn listener_rc(&self) -> &Rc<ListenerInfo> {
+        &self.listener
+    }
+
+    /// The listener that it came by.
+    pub fn listener(&self) -> &ListenerInfo {
+        &self.listener
+    }
+
+    /// Whether the request at hand came while the one before was being answered.
+    pub fn pipelined(&self) -> bool {
+        self.pipelined.get()
+    }
+
+    pub(crate) fn set_pipelined(&self, pipelined: bool) {
+        self.pipelined.set(pipelined);
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.requests.set(self.requests.get().saturating_add(1));
+        u64::from(self.requests.get())
+    }
+
+    pub(crate) fn port(&self, http: &Http) -> usize {
+        self.listener.place(http)
+    }
+
+    /// Appends the client's address as logs show it: without port; `unix:` for Unix sockets.
+    pub fn append_peer(&self, out: &mut Vec<u8>) {
+        let _ = match &self.peer {
+            Address::Inet(address) => write!(out, "{}", address.ip()),
+            Address::Unix(_) => write!(out, "unix:"),
+        };
+    }
+
+    /// Ends the wait for a next request: what the client has sent by now is still answered.
+    pub(crate) fn close_idle(&self) {
+        // Reading ends; the task sees the end of the stream and closes.
+        let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Read);
+    }
+}
+
+/// Removes a connection from the loop's list however its task ends.
+struct Registered(Rc<Connection>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.server.remove(&self.0);
+    }
+}
+
+/// The life of a connection: wait, exchange, wait again.
+///
+/// While it waits, this small future is all that it costs; what a request needs is borrowed from
+/// the loop's pool for as long as the exchange lasts.
+pub(crate) async fn run<F>(connection: Rc<Connection>, exchanges: Rc<Exchanges<F>>)
+where
+    F: Future<Output = (Box<Request>, After)> + 'static,
+{
+    let registered = Registered(connection);
+    let connection = &registered.0;
+    let mut deadline = first_deadline(connection);
+    loop {
+        let input = match connection.stream.recv().deadline(deadline).await {
+            Ok(input) if !input.is_empty() => input,
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                timed_out_idle(connection);
+                return;
+            }
+            _ => return,
+        };
+        connection.state.set(State::Active);
+        match exchanges.run(connection, input).await {
+            After::Idle(keep_alive) => {
+                connection.state.set(State::Idle);
+                deadline = revolve_reactor::now() + keep_alive;
+            }
+            After::Close => return,
+        }
+    }
+}
+
+fn first_deadline(connection: &Connection) -> Instant {
+    let site = connection.server.site();
+    let http = site.http();
+    let server = &http.servers[http.hosts_at(connection).default as usize];
+    let settings = &http.locations[server.location as usize].settings;
+    revolve_reactor::now() + Duration::from_millis(settings.client.header_timeout_ms)
+}
+
+/// A client that never sent a request is worth a line; one that kept its connection is not.
+fn timed_out_idle(connection: &Connection) {
+    let site = connection.server.site();
+    if connection.requests.get() > 0 {
+        return;
+    }
+    let mut client = Vec::new();
+    connection.append_peer(&mut client);
+    let client = String::from_utf8_lossy(&client);
+    let address = connection.listener.address();
+    site.logs.connection(
+        &site.config.process_log,
+        Level::Info,
+        connection.number,
+        format_args!(
+            "client timed out (110: Connection timed out) while waiting for request, \
+             client: {client}, server: {address}"
+        ),
+    );
+}

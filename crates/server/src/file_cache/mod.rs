@@ -1,0 +1,267 @@
+//! The coherent cache of files of one loop.
+//!
+//! A small file is served from memory, a large one from a descriptor that stays open, and what
+//! is not there is known not to be there, without a system call. A change on disk is still seen
+//! by the next request: inotify(7) tells of every directory on the way, its queue is drained
+//! before the tasks of a turn run, and a `stat` once a second stands behind it.
+
+mod entry;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use rustix::io::Errno;
+
+pub use entry::{FileEntry, Found};
+use entry::{Identity, Probe};
+use watch::{Dependency, EntryId, Watch};
+
+/// How long an entry is believed without a `stat`.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bounds of the cache of one loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Paths, those that are not there included; 0 turns the cache off.
+    pub entries_max: usize,
+    /// Bytes of contents in all.
+    pub bytes_max: u64,
+    /// A larger file is not held in memory: its descriptor is.
+    pub file_bytes_max: u64,
+    /// Descriptors held open.
+    pub descriptors_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries_max: 10_000,
+            bytes_max: 64 << 20,
+            file_bytes_max: 64 << 10,
+            descriptors_max: 256,
+        }
+    }
+}
+
+/// The cache.
+pub struct FileCache {
+    limits: Cell<Limits>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<Box<[u8]>, Entry, RandomState>,
+    paths: HashMap<EntryId, Box<[u8]>, RandomState>,
+    /// Candidates for eviction, oldest first; one that was used since gets a second chance.
+    queue: VecDeque<EntryId>,
+    next_id: EntryId,
+    bytes: u64,
+    descriptors: usize,
+    watch: Option<Watch>,
+}
+
+struct Entry {
+    id: EntryId,
+    found: Found,
+    identity: Option<Identity>,
+    checked_at: Cell<Instant>,
+    used: Cell<bool>,
+    dependencies: Vec<Dependency>,
+}
+
+impl FileCache {
+    /// A cache; without inotify it holds nothing and every lookup asks the disk.
+    ///
+    /// The second value is why inotify is missing, to be logged once.
+    pub fn new(limits: Limits) -> (Self, Option<io::Error>) {
+        let (watch, error) = match Watch::new() {
+            Ok(watch) => (Some(watch), None),
+            Err(error) => (None, Some(error)),
+        };
+        let inner = RefCell::new(Inner {
+            watch,
+            ..Inner::default()
+        });
+        (
+            Self {
+                limits: Cell::new(limits),
+                inner,
+            },
+            error,
+        )
+    }
+
+    /// Takes new bounds, as a reload brings them.
+    pub fn set_limits(&self, limits: Limits) {
+        if self.limits.replace(limits) != limits {
+            self.inner.borrow_mut().clear();
+        }
+    }
+
+    /// The queue of changes, for the loop to wait on; [`FileCache::drain`] reads it.
+    pub fn watch_descriptor(&self) -> Option<io::Result<OwnedFd>> {
+        self.inner.borrow().watch.as_ref().map(Watch::descriptor)
+    }
+
+    /// Drops what changed on disk. Called before the tasks of a turn whenever the queue is ready.
+    pub fn drain(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let Some(watch) = &mut inner.watch else {
+            return;
+        };
+        let changes = watch.drain();
+        if changes.lost {
+            inner.clear();
+            return;
+        }
+        for id in changes.entries {
+            inner.remove(id);
+        }
+    }
+
+    /// Closes the descriptors that the cache holds, somebody needs them more; false if it holds
+    /// none.
+    pub fn close_descriptors(&self) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let holding: Vec<EntryId> = inner
+            .entries
+            .values()
+            .filter(|entry| entry.found.holds_descriptor())
+            .map(|entry| entry.id)
+            .collect();
+        for id in &holding {
+            inner.remove(*id);
+        }
+        !holding.is_empty()
+    }
+
+    /// What is at a path.
+    pub fn lookup(&self, path: &[u8]) -> Found {
+        let now = revolve_reactor::now();
+        if let Some(entry) = self.inner.borrow().entries.get(path) {
+            if now.saturating_duration_since(entry.checked_at.get()) < CHECK_INTERVAL {
+                entry.used.set(true);
+                return entry.found.clone();
+            }
+            if Identity::of(path) == entry.identity {
+                entry.checked_at.set(now);
+                entry.used.set(true);
+                return entry.found.clone();
+            }
+        }
+        self.inner.borrow_mut().remove_path(path);
+        self.fill(path, now)
+    }
+
+    fn fill(&self, path: &[u8], now: Instant) -> Found {
+        let limits = self.limits.get();
+        let inner = &mut *self.inner.borrow_mut();
+        let id = inner.next_id;
+        inner.next_id += 1;
+        // The folders are watched before the file is read, so that no change falls between.
+        let watchable = limits.entries_max > 0 && path.first() == Some(&b'/');
+        let dependencies = match &mut inner.watch {
+            Some(watch) if watchable => watch.cover(Path::new(OsStr::from_bytes(path)), id).ok(),
+            _ => None,
+        };
+        let Some(dependencies) = dependencies else {
+            return Probe::of(path, 0).found;
+        };
+        let probe = Probe::of(path, limits.file_bytes_max);
+        let full = probe.found.holds_descriptor() && inner.descriptors >= limits.descriptors_max;
+        if !probe.cacheable || full {
+            if let Some(watch) = &mut inner.watch {
+                watch.release(id, &dependencies);
+            }
+            return probe.found;
+        }
+        let found = probe.found.clone();
+        inner.bytes += found.bytes_held();
+        inner.descriptors += usize::from(found.holds_descriptor());
+        let entry = Entry {
+            id,
+            found: probe.found,
+            identity: probe.identity,
+            checked_at: Cell::new(now),
+            used: Cell::new(false),
+            dependencies,
+        };
+        inner.paths.insert(id, path.into());
+        inner.entries.insert(path.into(), entry);
+        inner.queue.push_back(id);
+        inner.evict(&limits);
+        found
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, id: EntryId) {
+        if let Some(path) = self.paths.remove(&id)
+            && let Some(entry) = self.entries.remove(&path)
+        {
+            self.account(entry);
+        }
+    }
+
+    fn remove_path(&mut self, path: &[u8]) {
+        if let Some(entry) = self.entries.remove(path) {
+            self.paths.remove(&entry.id);
+            self.account(entry);
+        }
+    }
+
+    fn account(&mut self, entry: Entry) {
+        self.bytes -= entry.found.bytes_held();
+        self.descriptors -= usize::from(entry.found.holds_descriptor());
+        if let Some(watch) = &mut self.watch {
+            watch.release(entry.id, &entry.dependencies);
+        }
+    }
+
+    fn evict(&mut self, limits: &Limits) {
+        while self.entries.len() > limits.entries_max || self.bytes > limits.bytes_max {
+            let Some(id) = self.queue.pop_front() else {
+                return;
+            };
+            let Some(path) = self.paths.get(&id) else {
+                continue;
+            };
+            let used = self
+                .entries
+                .get(path)
+                .is_some_and(|entry| entry.used.replace(false));
+            if used {
+                self.queue.push_back(id);
+            } else {
+                self.remove(id);
+            }
+        }
+        // Entries that a change removed leave their place in the queue behind.
+        if self.queue.len() > 2 * self.entries.len() + 64 {
+            let paths = &self.paths;
+            self.queue.retain(|id| paths.contains_key(id));
+        }
+    }
+
+    fn clear(&mut self) {
+        let ids: Vec<EntryId> = self.paths.keys().copied().collect();
+        for id in ids {
+            self.remove(id);
+        }
+        self.queue.clear();
+    }
+}
+
+/// Whether an error means that nothing is at the path, which a watch can tell the end of.
+fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR)
+}

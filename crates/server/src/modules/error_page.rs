@@ -1,0 +1,292 @@
+//! Answers to errors: `error_page`, and the built-in pages.
+//!
+//! ```nginx
+//! error_page 404 /404.html;
+//! error_page 502 503 =200 @maintenance;
+//! error_page 403 https://example.org/forbidden;
+//! ```
+
+use std::sync::Arc;
+
+use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive};
+use revolve_http::h1::Method;
+
+use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, slot};
+use crate::config::setting::settings;
+use crate::modules::core::signature;
+use crate::modules::try_files::split_args;
+use crate::phase::Outcome;
+use crate::request::Request;
+use crate::response::Piece;
+use crate::variable::Value;
+
+/// One row of `error_page`.
+#[derive(Debug, Clone)]
+pub struct ErrorPage {
+    status: u16,
+    /// `None`: the status stays. `Some(0)`, written `=`: the one that answers decides.
+    overwrite: Option<u16>,
+    target: Target,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    /// A path of this server, or a URL to send the client to: told apart when evaluated.
+    Uri(Value),
+    Named(String),
+}
+
+settings! {
+    /// Answers to errors.
+    pub struct ErrorPageSettings / RawErrorPage {
+        inherit {
+            /// `error_page`; a level that has one inherits none.
+            pages: Arc<Vec<ErrorPage>> = Arc::new(Vec::new()),
+            /// `recursive_error_pages`, default off.
+            recursive: bool = false,
+        }
+        own {}
+    }
+}
+
+const ANY: u32 = HTTP | SERVER | LOCATION;
+
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "error_page",
+        contexts: ANY,
+        args: Args::TWO_MORE,
+        set: error_page,
+    },
+    DirectiveRow {
+        name: "recursive_error_pages",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: slot!(flag error_page.recursive),
+    },
+];
+
+fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let (uri, mut codes) = directive
+        .args
+        .split_last()
+        .expect("the table asks for two arguments");
+    let mut overwrite = None;
+    if let Some((last, rest)) = codes.split_last()
+        && let Some(code) = last.text.strip_prefix('=')
+    {
+        overwrite = Some(match code {
+            "" => 0,
+            code => code.parse::<u16>().map_err(|_| {
+                Diagnostic::new(last.span, format!("invalid value \"{}\"", last.text))
+                    .label("expected a status like =200")
+            })?,
+        });
+        codes = rest;
+    }
+    let target = match uri.text.strip_prefix('@') {
+        Some(name) => Target::Named(name.to_owned()),
+        None => Target::Uri(Value::of(uri, &mut scope.registry)?),
+    };
+    for word in codes {
+        let status = word
+            .text
+            .parse::<u16>()
+            .ok()
+            .filter(|code| (300..=599).contains(code) && *code != 499);
+        let status = status.ok_or_else(|| {
+            let message = format!("value \"{}\" must be between 300 and 599", word.text);
+            Diagnostic::new(word.span, message)
+                .label("expected a status that is an error or a redirect")
+        })?;
+        let page = ErrorPage {
+            status,
+            overwrite,
+            target: target.clone(),
+        };
+        let pages = scope
+            .level
+            .settings
+            .error_page
+            .pages
+            .get_or_insert_with(Arc::default);
+        Arc::get_mut(pages)
+            .expect("nobody shares a level's pages while it is read")
+            .push(page);
+    }
+    Ok(())
+}
+
+/// Answers with a status: by the level's error page where it has one, else by the built-in one.
+///
+/// Source: nginx's `ngx_http_special_response_handler`.
+pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
+    close_after(request, status);
+    request.response.content_type.clear();
+    let settings = &request.settings().error_page;
+    if !request.error_page_used
+        && request.redirects_left > 0
+        && let Some(page) = settings
+            .pages
+            .iter()
+            .find(|page| page.status == shown_status(status))
+    {
+        let page = page.clone();
+        if !settings.recursive {
+            request.error_page_used = true;
+        }
+        return send_to(request, &page, status);
+    }
+    finish_plainly(request, status)
+}
+
+/// Statuses of nginx's own that are shown as another.
+fn shown_status(status: u16) -> u16 {
+    match status {
+        494 => 400,
+        status => status,
+    }
+}
+
+/// After these the connection cannot be trusted to be in step.
+fn close_after(request: &mut Request, status: u16) {
+    if matches!(status, 400 | 413 | 414 | 494 | 500 | 501) {
+        request.keep_alive = false;
+    }
+}
+
+fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
+    request.response.error_status = match page.overwrite {
+        None => shown_status(status),
+        Some(overwrite) => overwrite,
+    };
+    request.response.clear_content();
+    let value = match &page.target {
+        Target::Named(name) => return Outcome::Named(name.clone()),
+        Target::Uri(value) => value,
+    };
+    let uri = value.evaluate(request);
+    if uri.first() == Some(&b'/') {
+        if request.method != Method::Head {
+            request.method = Method::Get;
+        }
+        let (path, args) = split_args(uri);
+        return Outcome::Redirect(path, Some(args));
+    }
+    let status = match request.response.error_status {
+        status @ (301 | 302 | 303 | 307 | 308) => status,
+        _ => 302,
+    };
+    request.response.error_status = status;
+    request.response.location = uri;
+    finish_plainly(request, status)
+}
+
+/// Answers with the built-in page.
+pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
+    close_after(request, status);
+    request.continue_wanted = false;
+    let title = page_title(status);
+    let shown = match request.response.error_status {
+        0 => shown_status(status),
+        error_status => error_status,
+    };
+    let signature = signature(request.settings().core.server_tokens);
+    let padded = status >= 400 && wants_padding(request);
+    let keep_location = std::mem::take(&mut request.response.location);
+    let response = &mut request.response;
+    response.clear_content();
+    if matches!(status, 301 | 302 | 303 | 307 | 308 | 201) {
+        response.location = keep_location;
+    }
+    response.status = shown;
+    match title {
+        Some(title) => {
+            response.content_type.extend_from_slice(b"text/html");
+            response.push_text(b"<html>\r\n<head><title>");
+            let body = &mut response.text;
+            body.extend_from_slice(title.as_bytes());
+            body.extend_from_slice(b"</title></head>\r\n<body>\r\n<center><h1>");
+            body.extend_from_slice(heading(status, title).as_bytes());
+            body.extend_from_slice(b"</h1></center>\r\n");
+            if status == 494 {
+                body.extend_from_slice(b"<center>Request Header Or Cookie Too Large</center>\r\n");
+            }
+            body.extend_from_slice(b"<hr><center>");
+            body.extend_from_slice(signature.as_bytes());
+            body.extend_from_slice(b"</center>\r\n</body>\r\n</html>\r\n");
+            if padded {
+                for _ in 0..6 {
+                    body.extend_from_slice(
+                        b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n",
+                    );
+                }
+            }
+            let end = body.len();
+            response.body.clear();
+            response.body.push(Piece::Text { start: 0, end });
+            response.content_length = Some(end as u64);
+        }
+        None => response.content_length = Some(0),
+    }
+    Outcome::Respond
+}
+
+fn wants_padding(request: &Request) -> bool {
+    if !request.settings().core.msie_padding || !request.head_done {
+        return false;
+    }
+    let Some(agent) = request.known(request.head().known.user_agent) else {
+        return false;
+    };
+    let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
+    let opera = has(b"Opera");
+    (has(b"MSIE ") && !opera) || has(b"Chrome/")
+}
+
+fn heading(status: u16, title: &'static str) -> &'static str {
+    if status == 494 {
+        "400 Bad Request"
+    } else {
+        title
+    }
+}
+
+/// The titles of nginx's pages; a status without one gets an empty body.
+fn page_title(status: u16) -> Option<&'static str> {
+    Some(match status {
+        301 => "301 Moved Permanently",
+        302 => "302 Found",
+        303 => "303 See Other",
+        307 => "307 Temporary Redirect",
+        308 => "308 Permanent Redirect",
+        400 => "400 Bad Request",
+        401 => "401 Authorization Required",
+        402 => "402 Payment Required",
+        403 => "403 Forbidden",
+        404 => "404 Not Found",
+        405 => "405 Not Allowed",
+        406 => "406 Not Acceptable",
+        408 => "408 Request Time-out",
+        409 => "409 Conflict",
+        410 => "410 Gone",
+        411 => "411 Length Required",
+        412 => "412 Precondition Failed",
+        413 => "413 Request Entity Too Large",
+        414 => "414 Request-URI Too Large",
+        415 => "415 Unsupported Media Type",
+        416 => "416 Requested Range Not Satisfiable",
+        421 => "421 Misdirected Request",
+        429 => "429 Too Many Requests",
+        494 => "400 Request Header Or Cookie Too Large",
+        500 => "500 Internal Server Error",
+        501 => "501 Not Implemented",
+        502 => "502 Bad Gateway",
+        503 => "503 Service Temporarily Unavailable",
+        504 => "504 Gateway Time-out",
+        505 => "505 HTTP Version Not Supported",
+        507 => "507 Insufficient Storage",
+        _ => return None,
+    })
+}

@@ -1,0 +1,218 @@
+//! Header lines added by the configuration.
+//!
+//! ```nginx
+//! add_header X-Frame-Options DENY always;
+//! expires 30d;                 # or epoch, max, off, modified +1h, @3h
+//! ```
+
+use std::sync::Arc;
+
+use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::config::scope::{
+    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
+};
+use crate::config::setting::settings;
+use crate::phase::Outcome;
+use crate::request::Request;
+use crate::variable::Value;
+
+/// One `add_header`.
+#[derive(Debug)]
+pub struct AddedHeader {
+    name: Vec<u8>,
+    value: Value,
+    always: bool,
+}
+
+/// `expires`.
+#[derive(Debug, Clone)]
+pub enum Expires {
+    /// Nothing is said.
+    Off,
+    /// `Thu, 01 Jan 1970 00:00:01 GMT` and `no-cache`.
+    Epoch,
+    /// The far future, and ten years.
+    Max,
+    /// So many seconds from now; negative for no caching.
+    Access(i64),
+    /// So many seconds from the file's last change.
+    Modified(i64),
+    /// At this second of the day, local time.
+    Daily(i64),
+    /// Decided for each request by a variable.
+    Variable(Value),
+}
+
+settings! {
+    /// Header lines added by the configuration.
+    pub struct HeaderSettings / RawHeaders {
+        inherit {
+            /// `add_header`; a level that has one inherits none.
+            added: Arc<Vec<AddedHeader>> = Arc::new(Vec::new()),
+            /// `expires`, default off.
+            expires: Expires = Expires::Off,
+        }
+        own {}
+    }
+}
+
+const ANY: u32 = HTTP | SERVER | LOCATION;
+
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "add_header",
+        contexts: ANY,
+        args: Args::range(2, 3),
+        set: add_header,
+    },
+    DirectiveRow {
+        name: "expires",
+        contexts: ANY,
+        args: Args::ONE_OR_TWO,
+        set: expires,
+    },
+];
+
+fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let always = match directive.args.get(2) {
+        None => false,
+        Some(word) if word.text == "always" => true,
+        Some(word) => return Err(invalid_parameter(word, "expected always, or nothing")),
+    };
+    let name = directive.args[0].text.as_bytes().to_vec();
+    let value = Value::of(&directive.args[1], &mut scope.registry)?;
+    let list = scope
+        .level
+        .settings
+        .headers
+        .added
+        .get_or_insert_with(Arc::default);
+    let list = Arc::get_mut(list).expect("nobody shares a level's headers while it is read");
+    list.push(AddedHeader {
+        name,
+        value,
+        always,
+    });
+    Ok(())
+}
+
+fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let first = &directive.args[0];
+    let wrong = |word: &revolve_conf::Word| {
+        Diagnostic::new(word.span, "invalid value")
+            .label("expected epoch, max, off, a time like 30d or -1, @ and a time of day, or modified and a time")
+    };
+    let value = match directive.args.get(1) {
+        Some(word) if first.text == "modified" => {
+            Expires::Modified(signed_s(&word.text).ok_or_else(|| wrong(word))?)
+        }
+        Some(word) => return Err(wrong(word)),
+        None if first.text.contains('$') => {
+            Expires::Variable(Value::of(first, &mut scope.registry)?)
+        }
+        None => parse_expires(&first.text).ok_or_else(|| wrong(first))?,
+    };
+    set_once(&mut scope.level.settings.headers.expires, value, directive)
+}
+
+fn parse_expires(text: &str) -> Option<Expires> {
+    Some(match text {
+        "epoch" => Expires::Epoch,
+        "max" => Expires::Max,
+        "off" => Expires::Off,
+        text => match text.strip_prefix('@') {
+            Some(time) => {
+                let seconds = signed_s(time)?;
+                if !(0..=86_400).contains(&seconds) {
+                    return None;
+                }
+                Expires::Daily(seconds)
+            }
+            None => Expires::Access(signed_s(text)?),
+        },
+    })
+}
+
+fn signed_s(text: &str) -> Option<i64> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    Some(sign * i64::try_from(revolve_conf::value::time_s(text)?).ok()?)
+}
+
+/// Header filter: `expires` and `add_header`.
+pub(crate) fn filter(request: &mut Request) -> Outcome {
+    let settings = &request.settings().headers;
+    if settings.added.is_empty() && matches!(settings.expires, Expires::Off) {
+        return Outcome::Next;
+    }
+    let (added, expires) = (settings.added.clone(), settings.expires.clone());
+    let usual = matches!(
+        request.response.status,
+        200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308
+    );
+    if usual {
+        apply_expires(request, &expires);
+    }
+    for header in added.iter().filter(|header| usual || header.always) {
+        let value = header.value.evaluate(request);
+        if value.is_empty() {
+            continue;
+        }
+        match header.name.to_ascii_lowercase().as_slice() {
+            b"last-modified" => {
+                request.response.last_modified_s = revolve_http::date::parse(&value);
+            }
+            b"etag" => {
+                request.response.clear_etag();
+                super::not_modified::set_etag(&mut request.response, &value);
+            }
+            _ => request.response.headers.push(&header.name, &value),
+        }
+    }
+    Outcome::Next
+}
+
+fn apply_expires(request: &mut Request, expires: &Expires) {
+    let now_s = request.site.logs.clock().unix_s();
+    let (at_s, age_s) = match expires {
+        Expires::Off => return,
+        Expires::Variable(value) => {
+            let text = value.evaluate(request);
+            if let Some(parsed) = std::str::from_utf8(&text).ok().and_then(parse_expires) {
+                apply_expires(request, &parsed);
+            }
+            return;
+        }
+        Expires::Epoch => return push_expires(request, 1, "no-cache"),
+        // nginx's "max": the end of 2037, and ten years.
+        Expires::Max => return push_expires(request, 2_145_916_555, "max-age=315360000"),
+        Expires::Access(0) => return push_expires(request, now_s, "max-age=0"),
+        Expires::Access(seconds) => (now_s + seconds, *seconds),
+        Expires::Modified(seconds) => match request.response.last_modified_s {
+            Some(modified_s) => (modified_s + seconds, modified_s + seconds - now_s),
+            None => return,
+        },
+        Expires::Daily(second) => {
+            let at = request.site.logs.clock().next_daily(*second);
+            (at, at - now_s)
+        }
+    };
+    if age_s < 0 || matches!(expires, Expires::Access(seconds) if *seconds < 0) {
+        return push_expires(request, at_s, "no-cache");
+    }
+    push_expires(request, at_s, &format!("max-age={age_s}"));
+}
+
+fn push_expires(request: &mut Request, at_s: i64, cache_control: &str) {
+    let mut date = [0; 29];
+    revolve_http::date::format_imf(at_s, &mut date);
+    request.response.headers.push(b"Expires", &date);
+    request
+        .response
+        .headers
+        .push(b"Cache-Control", cache_control.as_bytes());
+}

@@ -1,0 +1,144 @@
+//! `index`: the file that stands for a folder.
+//!
+//! ```nginx
+//! index index.$geo.html index.html /fallback.html;
+//! ```
+
+use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope};
+use crate::config::setting::settings;
+use crate::file_cache::Found;
+use crate::modules::core::map_path;
+use crate::modules::static_files::open_failed;
+use crate::phase::Outcome;
+use crate::request::Request;
+use crate::variable::Value;
+
+settings! {
+    /// The files that stand for a folder.
+    pub struct IndexSettings / RawIndex {
+        inherit {
+            /// `index`, default `index.html`; tried in order.
+            names: Vec<Value> = vec![Value::literal("index.html")],
+        }
+        own {}
+    }
+}
+
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+    name: "index",
+    contexts: HTTP | SERVER | LOCATION,
+    args: Args::ONE_MORE,
+    set: index,
+}];
+
+fn index(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    for word in &directive.args {
+        if word.text.is_empty() {
+            let message = "index \"\" in \"index\" directive is invalid";
+            return Err(Diagnostic::new(word.span, message).label("expected the name of a file"));
+        }
+        let value = Value::of(word, &mut scope.registry)?;
+        scope
+            .level
+            .settings
+            .index
+            .names
+            .get_or_insert_with(Vec::new)
+            .push(value);
+    }
+    Ok(())
+}
+
+/// Content phase: a path that ends with a slash becomes that of the first index file there is.
+pub(crate) fn handle(request: &mut Request) -> Outcome {
+    if !request.path.ends_with(b"/") || !modules_may_answer(request) {
+        return Outcome::Next;
+    }
+    let site = request.site.share();
+    let names = &site.http().locations[request.location as usize]
+        .settings
+        .index
+        .names;
+    let mut file = std::mem::take(&mut request.file_path);
+    let mut outcome = Outcome::Next;
+    let mut folder_checked = false;
+    for name in names {
+        let evaluated;
+        let name = match name.as_literal() {
+            Some(literal) => literal,
+            None => {
+                evaluated = name.evaluate(request);
+                &evaluated
+            }
+        };
+        if name.starts_with(b"/") {
+            outcome = Outcome::Redirect(name.to_vec(), None);
+            break;
+        }
+        file.clear();
+        map_path(request, &request.path, &mut file);
+        let folder_len = file.len();
+        file.extend_from_slice(name);
+        match request.connection.server.files.lookup(&file) {
+            Found::File(_) | Found::Directory => {
+                let path = [&request.path[..], name].concat();
+                outcome = Outcome::Redirect(path, None);
+                break;
+            }
+            Found::Missing(error) if is_absent(error) => {
+                if !folder_checked {
+                    folder_checked = true;
+                    if let Some(status) = folder_status(request, &file[..folder_len]) {
+                        outcome = Outcome::Finish(status);
+                        break;
+                    }
+                }
+            }
+            Found::Missing(error) => {
+                outcome = Outcome::Finish(open_failed(request, &file, error));
+                break;
+            }
+        }
+    }
+    request.file_path = file;
+    outcome
+}
+
+fn modules_may_answer(request: &Request) -> bool {
+    use revolve_http::h1::Method;
+    matches!(request.method, Method::Get | Method::Head | Method::Post)
+}
+
+fn is_absent(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG)
+}
+
+/// A folder that is not there at all is told apart from one without an index file.
+fn folder_status(request: &Request, folder: &[u8]) -> Option<u16> {
+    let trimmed = folder
+        .strip_suffix(b"/")
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(folder);
+    match request.connection.server.files.lookup(trimmed) {
+        Found::Directory => None,
+        Found::File(_) => Some(not_there(request, trimmed, rustix::io::Errno::NOTDIR)),
+        Found::Missing(error) if is_absent(error) => Some(not_there(request, trimmed, error)),
+        Found::Missing(error) => Some(open_failed(request, trimmed, error)),
+    }
+}
+
+fn not_there(request: &Request, folder: &[u8], error: rustix::io::Errno) -> u16 {
+    if request.settings().core.log_not_found {
+        let shown = String::from_utf8_lossy(folder);
+        let reason = crate::log::errno_text(error);
+        request.log(
+            crate::log::Level::Error,
+            format_args!("\"{shown}/index.html\" is not found ({reason})"),
+        );
+    }
+    404
+}

@@ -1,0 +1,212 @@
+//! How long connections live, and how they end.
+//!
+//! ```nginx
+//! keepalive_timeout 75s 60s;   # and tell the client 60
+//! keepalive_requests 1000;
+//! lingering_close on;
+//! ```
+
+use revolve_conf::directive::Args;
+use revolve_conf::value::{time_ms_of, time_s_of};
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::config::scope::{
+    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
+};
+use crate::config::setting::settings;
+use crate::request::Request;
+
+/// `lingering_close`: when bytes that the client still sends are read before the close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lingering {
+    /// Never.
+    Off,
+    /// Where the client may still be sending.
+    On,
+    /// On every close.
+    Always,
+}
+
+/// `keepalive_disable`: browsers that keep-alive is not given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Disable {
+    /// Old versions of MSIE, once they sent a POST.
+    pub msie6: bool,
+    /// Safari and browsers like it, on macOS.
+    pub safari: bool,
+}
+
+settings! {
+    /// How long connections live, and how they end.
+    pub struct KeepaliveSettings / RawKeepalive {
+        inherit {
+            /// `keepalive_timeout`, milliseconds, default 75 s; 0 closes after each response.
+            /// The second value is told to the client, in seconds.
+            timeout: (u64, Option<u64>) = (75_000, None),
+            /// `keepalive_requests`, default 1000 a connection.
+            requests_max: u64 = 1000,
+            /// `keepalive_time`, milliseconds, default 1 h: how long a connection may live.
+            time_ms: u64 = 3_600_000,
+            /// `keepalive_disable`, default msie6.
+            disable: Disable = Disable { msie6: true, safari: false },
+            /// `lingering_close`, default on.
+            lingering: Lingering = Lingering::On,
+            /// `lingering_time`, milliseconds, default 30 s in all.
+            lingering_time_ms: u64 = 30_000,
+            /// `lingering_timeout`, milliseconds, default 5 s between two reads.
+            lingering_timeout_ms: u64 = 5_000,
+            /// `reset_timedout_connection`, default off.
+            reset_timed_out: bool = false,
+        }
+        own {}
+    }
+}
+
+const ANY: u32 = HTTP | SERVER | LOCATION;
+
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "keepalive_timeout",
+        contexts: ANY,
+        args: Args::ONE_OR_TWO,
+        set: timeout,
+    },
+    DirectiveRow {
+        name: "keepalive_requests",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(number keepalive.requests_max),
+    },
+    DirectiveRow {
+        name: "keepalive_time",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(time_ms keepalive.time_ms),
+    },
+    DirectiveRow {
+        name: "keepalive_disable",
+        contexts: ANY,
+        args: Args::ONE_OR_TWO,
+        set: disable,
+    },
+    DirectiveRow {
+        name: "lingering_close",
+        contexts: ANY,
+        args: Args::ONE,
+        set: lingering,
+    },
+    DirectiveRow {
+        name: "lingering_time",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(time_ms keepalive.lingering_time_ms),
+    },
+    DirectiveRow {
+        name: "lingering_timeout",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(time_ms keepalive.lingering_timeout_ms),
+    },
+    DirectiveRow {
+        name: "reset_timedout_connection",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: slot!(flag keepalive.reset_timed_out),
+    },
+];
+
+fn timeout(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let name = &directive.name.text;
+    let timeout_ms = time_ms_of(&directive.args[0], name)?;
+    let header_s = directive
+        .args
+        .get(1)
+        .map(|word| time_s_of(word, name))
+        .transpose()?;
+    let value = (timeout_ms, header_s.filter(|seconds| *seconds > 0));
+    set_once(
+        &mut scope.level.settings.keepalive.timeout,
+        value,
+        directive,
+    )
+}
+
+fn disable(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let mut value = Disable::default();
+    for word in &directive.args {
+        match word.text.as_str() {
+            "none" => {}
+            "msie6" => value.msie6 = true,
+            "safari" => value.safari = true,
+            _ => return Err(invalid_value(word, directive, "none, msie6 or safari")),
+        }
+    }
+    set_once(
+        &mut scope.level.settings.keepalive.disable,
+        value,
+        directive,
+    )
+}
+
+fn lingering(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let value = match directive.args[0].text.as_str() {
+        "off" => Lingering::Off,
+        "on" => Lingering::On,
+        "always" => Lingering::Always,
+        _ => {
+            return Err(invalid_value(
+                &directive.args[0],
+                directive,
+                "off, on or always",
+            ));
+        }
+    };
+    set_once(
+        &mut scope.level.settings.keepalive.lingering,
+        value,
+        directive,
+    )
+}
+
+/// Decides, once the location is known, whether the connection outlives this request.
+///
+/// Source: nginx's `ngx_http_update_location_config` and `ngx_http_handler`.
+pub(crate) fn decide(request: &mut Request) {
+    if !request.keep_alive {
+        return;
+    }
+    let settings = &request.settings().keepalive;
+    let age = request.connection.age();
+    let refused = settings.timeout.0 == 0
+        || request.sequence >= settings.requests_max
+        || age.as_millis() as u64 > settings.time_ms
+        || (settings.disable != Disable::default() && is_disabled(request, settings.disable));
+    if refused {
+        request.keep_alive = false;
+    }
+}
+
+/// nginx's two tests of old browsers (`ngx_http_process_user_agent`).
+fn is_disabled(request: &Request, disable: Disable) -> bool {
+    let Some(agent) = request.known(request.head().known.user_agent) else {
+        return false;
+    };
+    let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
+    if disable.msie6
+        && request.method == revolve_http::h1::Method::Post
+        && let Some(at) = memchr::memmem::find(agent, b"MSIE ")
+        && !has(b"Opera")
+    {
+        let version = &agent[at + 5..];
+        let old = version.get(1) == Some(&b'.') && matches!(version[0], b'4' | b'5' | b'6');
+        if old && !(version[0] == b'6' && has(b"SV1")) {
+            return true;
+        }
+    }
+    disable.safari
+        && has(b"Mac OS X")
+        && has(b"Safari/")
+        && !has(b"Chrome/")
+        && !has(b"Opera")
+        && !has(b"Gecko/")
+}

@@ -1,0 +1,153 @@
+//! The modules: one file each, and the one list that names them all.
+//!
+//! A module holds, in this order: an example of its configuration, its directives, its merged
+//! settings, its variables, its handler or filter, its tests.
+
+pub mod access_log;
+pub mod client;
+pub mod core;
+pub mod core_variables;
+pub mod error_log;
+pub mod error_page;
+pub mod file_cache;
+pub mod headers;
+pub mod index;
+pub mod keepalive;
+pub mod listen;
+pub mod location;
+pub mod not_modified;
+pub mod output;
+pub mod range;
+pub mod rewrite;
+pub mod server;
+pub mod server_name;
+pub mod static_files;
+pub mod try_files;
+pub mod types;
+
+use crate::config::process;
+use crate::config::scope::DirectiveRow;
+use crate::config::setting::compose;
+use crate::phase::{Handler, Phase};
+use crate::variable::Builtin;
+
+compose! {
+    /// What all modules were told at one level.
+    pub struct Settings / RawSettings {
+        /// Where content lies.
+        core: core::CoreSettings => core::RawCore,
+        /// What clients may send.
+        client: client::ClientSettings => client::RawClient,
+        /// How long connections live.
+        keepalive: keepalive::KeepaliveSettings => keepalive::RawKeepalive,
+        /// How responses go out.
+        output: output::OutputSettings => output::RawOutput,
+        /// Media types.
+        types: types::TypeSettings => types::RawTypes,
+        /// The file cache.
+        file_cache: file_cache::FileCacheSettings => file_cache::RawFileCache,
+        /// `return`.
+        rewrite: rewrite::RewriteSettings => rewrite::RawRewrite,
+        /// `try_files`.
+        try_files: try_files::TryFilesSettings => try_files::RawTryFiles,
+        /// `index`.
+        index: index::IndexSettings => index::RawIndex,
+        /// `error_page`.
+        error_page: error_page::ErrorPageSettings => error_page::RawErrorPage,
+        /// Validators.
+        not_modified: not_modified::NotModifiedSettings => not_modified::RawNotModified,
+        /// `add_header` and `expires`.
+        headers: headers::HeaderSettings => headers::RawHeaders,
+        /// Byte ranges.
+        range: range::RangeSettings => range::RawRange,
+        /// Access logs.
+        access_log: access_log::AccessLogSettings => access_log::RawAccessLog,
+        /// Error logs.
+        error_log: error_log::ErrorLogSettings => error_log::RawErrorLog,
+    }
+}
+
+const TABLES: &[&[DirectiveRow]] = &[
+    process::DIRECTIVES,
+    server::DIRECTIVES,
+    location::DIRECTIVES,
+    listen::DIRECTIVES,
+    server_name::DIRECTIVES,
+    core::DIRECTIVES,
+    client::DIRECTIVES,
+    keepalive::DIRECTIVES,
+    output::DIRECTIVES,
+    types::DIRECTIVES,
+    file_cache::DIRECTIVES,
+    rewrite::DIRECTIVES,
+    try_files::DIRECTIVES,
+    index::DIRECTIVES,
+    error_page::DIRECTIVES,
+    not_modified::DIRECTIVES,
+    headers::DIRECTIVES,
+    range::DIRECTIVES,
+    access_log::DIRECTIVES,
+    error_log::DIRECTIVES,
+];
+
+/// Every directive of every module.
+pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
+    TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// Every variable of every module.
+pub(crate) fn variables() -> impl Iterator<Item = &'static Builtin> {
+    core_variables::VARIABLES.iter()
+}
+
+/// Who is asked in which phase, in this order.
+pub(crate) const HANDLERS: &[(Phase, Handler)] = &[
+    (Phase::ServerRewrite, rewrite::handle),
+    (Phase::FindLocation, core::internal),
+    (Phase::FindLocation, client::body_size),
+    (Phase::Rewrite, rewrite::handle),
+    (Phase::PreContent, try_files::handle),
+    (Phase::Content, index::handle),
+    (Phase::Content, static_files::handle),
+];
+
+/// The header filters, in the order in which a response passes them.
+pub(crate) const HEADER_FILTERS: &[Handler] =
+    &[not_modified::filter, headers::filter, range::filter];
+
+/// The modules by the names that nginx gives them, for `-V`.
+pub const NAMES: &[&str] = &[
+    "http_core_module",
+    "http_index_module",
+    "http_log_module",
+    "http_rewrite_module",
+    "http_static_module",
+    "http_try_files_module",
+    "http_headers_filter_module",
+    "http_not_modified_filter_module",
+    "http_range_filter_module",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_directive_is_in_two_tables_for_one_context() {
+        let rows: Vec<_> = rows().collect();
+        for (index, row) in rows.iter().enumerate() {
+            for other in &rows[index + 1..] {
+                assert!(
+                    row.name != other.name || row.contexts & other.contexts == 0,
+                    "{}",
+                    row.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn handlers_stand_in_the_order_of_the_phases() {
+        assert!(HANDLERS.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+    }
+}

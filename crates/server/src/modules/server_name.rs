@@ -1,0 +1,276 @@
+//! `server_name`: which server answers for a host.
+//!
+//! ```nginx
+//! server_name example.org *.example.org www.example.*;
+//! server_name .example.net;                        # the name and all below it
+//! server_name ~^(?<user>.+)\.example\.com$;        # sets $user
+//! ```
+
+use std::collections::HashMap;
+
+use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::config::location::ServerId;
+use crate::config::regex::{Groups, Pattern};
+use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
+use crate::variable::SlotId;
+
+/// One name of a server.
+#[derive(Debug, Clone)]
+pub enum ServerName {
+    /// A name to be met whole, in lower case; `""` is met by requests without a host.
+    Exact(String),
+    /// `*.x`, kept as `.x`: any name that ends so. `.x` as written also means `x` itself.
+    Leading {
+        /// `.example.org`
+        suffix: String,
+        /// Whether the name without anything before it belongs too.
+        bare: bool,
+    },
+    /// `x.*`, kept as `x.`: any name that begins so.
+    Trailing(String),
+    /// `~pattern`, with the variables that its named groups set.
+    Regex(Pattern, Vec<(usize, SlotId)>),
+}
+
+impl std::fmt::Display for ServerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ServerName::Exact(name) => f.write_str(name),
+            ServerName::Leading { suffix, bare: true } => f.write_str(suffix),
+            ServerName::Leading {
+                suffix,
+                bare: false,
+            } => write!(f, "*{suffix}"),
+            ServerName::Trailing(prefix) => write!(f, "{prefix}*"),
+            ServerName::Regex(pattern, _) => write!(f, "~{pattern}"),
+        }
+    }
+}
+
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "server_name",
+        contexts: SERVER,
+        args: Args::ONE_MORE,
+        set: server_name,
+    },
+    DirectiveRow {
+        name: "server_names_hash_max_size",
+        contexts: HTTP,
+        args: Args::ONE,
+        set: accept_number,
+    },
+    DirectiveRow {
+        name: "server_names_hash_bucket_size",
+        contexts: HTTP,
+        args: Args::ONE,
+        set: accept_number,
+    },
+];
+
+fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    for word in &directive.args {
+        let text = word.text.as_str();
+        let wrong = |label: &str| {
+            let message = format!("server name \"{text}\" is invalid");
+            Diagnostic::new(word.span, message).label(label.to_owned())
+        };
+        let lower = text.to_ascii_lowercase();
+        let name = if let Some(source) = text.strip_prefix('~') {
+            if source.is_empty() {
+                return Err(wrong("expected a regular expression after ~"));
+            }
+            let pattern = Pattern::new(source, true).map_err(|reason| {
+                Diagnostic::new(
+                    word.span,
+                    format!("invalid regular expression \"{source}\""),
+                )
+                .label(reason)
+            })?;
+            let slots = scope.registry.define_groups(&pattern);
+            ServerName::Regex(pattern, slots)
+        } else if lower.contains('/') {
+            return Err(wrong("a host name has no slash"));
+        } else if let Some(suffix) = lower.strip_prefix('*') {
+            if !suffix.starts_with('.') || suffix.contains('*') || suffix.len() < 2 {
+                return Err(wrong("expected *.name: the star stands for whole labels"));
+            }
+            ServerName::Leading {
+                suffix: suffix.to_owned(),
+                bare: false,
+            }
+        } else if let Some(prefix) = lower.strip_suffix(".*") {
+            if prefix.is_empty() || prefix.contains('*') {
+                return Err(wrong("expected name.*: the star stands for whole labels"));
+            }
+            ServerName::Trailing(format!("{prefix}."))
+        } else if lower.contains('*') {
+            return Err(wrong(
+                "a star stands at the beginning or the end, by itself",
+            ));
+        } else if lower.starts_with('.') && lower.len() > 1 {
+            ServerName::Leading {
+                suffix: lower,
+                bare: true,
+            }
+        } else {
+            ServerName::Exact(lower)
+        };
+        scope.level.server_names.push(name);
+    }
+    Ok(())
+}
+
+/// The servers behind one address, ready to be asked for a host.
+#[derive(Debug, Default)]
+pub struct VirtualHosts {
+    /// The one that answers where no name fits.
+    pub default: ServerId,
+    exact: HashMap<String, ServerId, foldhash::fast::RandomState>,
+    leading: HashMap<String, ServerId, foldhash::fast::RandomState>,
+    trailing: HashMap<String, ServerId, foldhash::fast::RandomState>,
+    patterns: Vec<(Pattern, ServerId, Vec<(usize, SlotId)>)>,
+}
+
+/// A server found for a host, with the variables that its pattern sets.
+#[derive(Debug)]
+pub struct FoundServer<'a> {
+    /// The server.
+    pub server: ServerId,
+    /// Where it was found by a pattern: its named groups and their variables.
+    pub groups: Option<&'a [(usize, SlotId)]>,
+}
+
+impl VirtualHosts {
+    /// No names yet: this server answers for every host.
+    pub(crate) fn with_default(default: ServerId) -> Self {
+        Self {
+            default,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a server's name; false if another server has it already (nginx then warns).
+    pub(crate) fn add(&mut self, name: &ServerName, server: ServerId) -> bool {
+        let insert = |map: &mut HashMap<_, _, _>, key: &str| match map.get(key) {
+            Some(other) => *other == server,
+            None => {
+                map.insert(key.to_owned(), server);
+                true
+            }
+        };
+        match name {
+            ServerName::Exact(name) => insert(&mut self.exact, name),
+            ServerName::Leading { suffix, bare } => {
+                let fresh = !*bare || insert(&mut self.exact, &suffix[1..]);
+                insert(&mut self.leading, suffix) && fresh
+            }
+            ServerName::Trailing(prefix) => insert(&mut self.trailing, prefix),
+            ServerName::Regex(pattern, slots) => {
+                self.patterns.push((pattern.clone(), server, slots.clone()));
+                true
+            }
+        }
+    }
+
+    /// Whether every host gets the same answer, so that none need be looked up.
+    pub fn is_single(&self) -> bool {
+        self.patterns.is_empty()
+            && self
+                .exact
+                .values()
+                .chain(self.leading.values())
+                .chain(self.trailing.values())
+                .all(|server| *server == self.default)
+    }
+
+    /// Finds the server of a host: the exact name, the longest `*.x`, the longest `x.*`, the
+    /// first pattern that matches (in the order of the file), or the default.
+    ///
+    /// `host` is in lower case and without port and final dot.
+    pub fn find(&self, host: &str, groups: &mut Groups) -> FoundServer<'_> {
+        if let Some(server) = self.exact.get(host) {
+            return FoundServer {
+                server: *server,
+                groups: None,
+            };
+        }
+        if !self.leading.is_empty() {
+            let dots = host
+                .match_indices('.')
+                .map(|(at, _)| at)
+                .filter(|at| *at > 0);
+            for at in dots {
+                if let Some(server) = self.leading.get(&host[at..]) {
+                    return FoundServer {
+                        server: *server,
+                        groups: None,
+                    };
+                }
+            }
+        }
+        if !self.trailing.is_empty() {
+            let last = host.len().saturating_sub(1);
+            let dots = host
+                .rmatch_indices('.')
+                .map(|(at, _)| at)
+                .filter(|at| *at < last);
+            for at in dots {
+                if let Some(server) = self.trailing.get(&host[..=at]) {
+                    return FoundServer {
+                        server: *server,
+                        groups: None,
+                    };
+                }
+            }
+        }
+        for (pattern, server, slots) in &self.patterns {
+            if pattern.captures(host.as_bytes(), groups) {
+                return FoundServer {
+                    server: *server,
+                    groups: Some(slots),
+                };
+            }
+        }
+        FoundServer {
+            server: self.default,
+            groups: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_the_documentation() {
+        let mut hosts = VirtualHosts::default();
+        assert!(hosts.add(&ServerName::Exact("a.example.org".into()), 1));
+        let leading = |text: &str, bare| ServerName::Leading {
+            suffix: text.into(),
+            bare,
+        };
+        assert!(hosts.add(&leading(".example.org", false), 2));
+        assert!(hosts.add(&leading(".b.example.org", true), 3));
+        assert!(hosts.add(&ServerName::Trailing("www.".into()), 4));
+        assert!(hosts.add(&ServerName::Trailing("www.example.".into()), 5));
+        let pattern = Pattern::new(r"^(.+)\.example\.net$", true).unwrap();
+        assert!(hosts.add(&ServerName::Regex(pattern, vec![]), 6));
+        assert!(!hosts.add(&ServerName::Exact("a.example.org".into()), 7));
+        let mut groups = Groups::new();
+        let mut find = |host| hosts.find(host, &mut groups).server;
+        assert_eq!(find("a.example.org"), 1);
+        assert_eq!(find("x.y.example.org"), 2);
+        assert_eq!(find("example.org"), 0);
+        assert_eq!(find("b.example.org"), 3);
+        assert_eq!(find("c.b.example.org"), 3);
+        assert_eq!(find("www.example.org"), 2);
+        assert_eq!(find("www.example.net"), 5);
+        assert_eq!(find("www.other.net"), 4);
+        assert_eq!(find("m.example.net"), 6);
+        assert_eq!(find(""), 0);
+    }
+}

@@ -1,0 +1,178 @@
+//! `try_files`: the first file that is there, or a fallback.
+//!
+//! ```nginx
+//! try_files $uri $uri/ /index.php?$args;
+//! try_files $uri =404;
+//! try_files $uri @backend;
+//! ```
+
+use std::sync::Arc;
+
+use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive};
+
+use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
+use crate::config::setting::settings;
+use crate::file_cache::Found;
+use crate::phase::Outcome;
+use crate::request::Request;
+use crate::variable::Value;
+
+/// The names to try, and what to do when none is there.
+#[derive(Debug)]
+pub struct TryFiles {
+    names: Vec<TryName>,
+    fallback: Fallback,
+}
+
+#[derive(Debug)]
+struct TryName {
+    name: Value,
+    /// Whether it ended with a slash: a folder is looked for.
+    folder: bool,
+}
+
+#[derive(Debug)]
+enum Fallback {
+    Status(u16),
+    Named(String),
+    Path(Value),
+}
+
+settings! {
+    /// The files to try.
+    pub struct TryFilesSettings / RawTryFiles {
+        inherit {}
+        own {
+            /// `try_files`; it holds for the very level that has it.
+            try_files: Option<Arc<TryFiles>> = None,
+        }
+    }
+}
+
+pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+    name: "try_files",
+    contexts: SERVER | LOCATION,
+    args: Args::TWO_MORE,
+    set: try_files,
+}];
+
+fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let (last, names) = directive
+        .args
+        .split_last()
+        .expect("the table asks for two arguments");
+    let names = names
+        .iter()
+        .map(|word| {
+            let (text, folder) = match word.text.strip_suffix('/') {
+                Some(text) if !text.is_empty() => (text, true),
+                _ => (word.text.as_str(), word.text == "/"),
+            };
+            let name = Value::compile(text, word, &mut scope.registry)?;
+            Ok(TryName { name, folder })
+        })
+        .collect::<Result<_, Diagnostic>>()?;
+    let fallback = if let Some(code) = last.text.strip_prefix('=') {
+        let status = code.parse().ok().filter(|status| *status <= 999);
+        Fallback::Status(status.ok_or_else(|| {
+            Diagnostic::new(last.span, format!("invalid code \"{code}\""))
+                .label("expected a status like =404")
+        })?)
+    } else if let Some(name) = last.text.strip_prefix('@') {
+        Fallback::Named(name.to_owned())
+    } else {
+        Fallback::Path(Value::of(last, &mut scope.registry)?)
+    };
+    let value = Some(Arc::new(TryFiles { names, fallback }));
+    set_once(
+        &mut scope.level.settings.try_files.try_files,
+        value,
+        directive,
+    )
+}
+
+/// Pre-content phase: sets the path to the first name that is there.
+pub(crate) fn handle(request: &mut Request) -> Outcome {
+    let Some(try_files) = &request.settings().try_files.try_files else {
+        return Outcome::Next;
+    };
+    let try_files = try_files.clone();
+    let mut file = std::mem::take(&mut request.file_path);
+    let mut uri = Vec::new();
+    let mut found = false;
+    for TryName { name, folder } in &try_files.names {
+        uri.clear();
+        name.append(request, &mut uri);
+        file.clear();
+        let root_len = map_try_path(request, &uri, &mut file);
+        let trimmed = match file.strip_suffix(b"/") {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => &file[..],
+        };
+        let there = match request.connection.server.files.lookup(trimmed) {
+            // A file asked for with a slash behind its name is not there.
+            Found::File(_) => !*folder && trimmed.len() == file.len(),
+            Found::Directory => *folder,
+            Found::Missing(_) => false,
+        };
+        if there {
+            set_path(request, &file[root_len..]);
+            found = true;
+            break;
+        }
+    }
+    request.file_path = file;
+    if found {
+        return Outcome::Next;
+    }
+    match &try_files.fallback {
+        Fallback::Status(status) => Outcome::Finish(*status),
+        Fallback::Named(name) => Outcome::Named(name.clone()),
+        Fallback::Path(value) => {
+            let (path, args) = split_args(value.evaluate(request));
+            Outcome::Redirect(path, Some(args))
+        }
+    }
+}
+
+/// Appends the file's name; the answer is where the path to be set begins in it.
+fn map_try_path(request: &Request, uri: &[u8], file: &mut Vec<u8>) -> usize {
+    let root = &request.settings().core.root;
+    root.path.append(request, file);
+    let root_len = file.len();
+    if root.alias && !request.location().is_regex {
+        let name_len = root.replaced_bytes;
+        match uri.strip_prefix(request.location().name.as_bytes()) {
+            Some(rest) => file.extend_from_slice(rest),
+            None => file.extend_from_slice(uri.get(name_len..).unwrap_or_default()),
+        }
+    } else {
+        file.extend_from_slice(uri);
+    }
+    root_len
+}
+
+fn set_path(request: &mut Request, below_root: &[u8]) {
+    let root = &request.settings().core.root;
+    let under_name = root.alias && !request.location().is_regex;
+    let mut path = std::mem::take(&mut request.path);
+    path.clear();
+    if under_name {
+        path.extend_from_slice(request.location().name.as_bytes());
+    }
+    path.extend_from_slice(below_root);
+    request.path = path;
+}
+
+/// Splits `path?args`; the arguments are empty where there are none.
+pub(crate) fn split_args(mut uri: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    match memchr::memchr(b'?', &uri) {
+        Some(at) => {
+            let args = uri[at + 1..].to_vec();
+            uri.truncate(at);
+            (uri, args)
+        }
+        None => (uri, Vec::new()),
+    }
+}

@@ -1,0 +1,194 @@
+//! The phases of a request, and the walk through them.
+
+use crate::config::location::{self, LocationId};
+use crate::log::Level;
+use crate::modules::{self, error_page, keepalive};
+use crate::request::Request;
+
+/// The phases in their order.
+///
+/// The walk itself looks up the location; the handlers of `FindLocation` judge what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The head has been read.
+    PostRead,
+    /// Rewriting by the server's own level.
+    ServerRewrite,
+    /// The location is looked up.
+    FindLocation,
+    /// Rewriting by the location's level.
+    Rewrite,
+    /// Whether the client may.
+    Access,
+    /// Last changes before content (`try_files`).
+    PreContent,
+    /// Who answers.
+    Content,
+}
+
+/// What a handler says to the walk.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not mine; ask the next.
+    Next,
+    /// The response is filled.
+    Respond,
+    /// Answer with this status and its page.
+    Finish(u16),
+    /// Start again with another path; `None` keeps the arguments.
+    Redirect(Vec<u8>, Option<Vec<u8>>),
+    /// Start again in a named location of the server, given by its name without `@`.
+    Named(String),
+    /// Close the connection without a word (`return 444`).
+    Close,
+}
+
+/// A module's part in a phase.
+pub type Handler = fn(&mut Request) -> Outcome;
+
+/// How the walk ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Walked {
+    /// The response is ready for the filters.
+    Response,
+    /// The connection is closed without a word.
+    Close,
+}
+
+/// Leads a request through the phases until something answers.
+pub fn walk(request: &mut Request) -> Walked {
+    let outcome = run(request, Phase::PostRead);
+    settle(request, outcome)
+}
+
+/// Answers a request that got no further than an error in its head.
+pub fn refuse(request: &mut Request, status: u16) -> Walked {
+    request.keep_alive = false;
+    settle(request, Outcome::Finish(status))
+}
+
+/// Follows redirects and error pages until there is a response.
+///
+/// Each redirect is counted and each error page is chosen once, so this ends.
+pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
+    loop {
+        outcome = match outcome {
+            Outcome::Respond => return Walked::Response,
+            Outcome::Close => return Walked::Close,
+            Outcome::Finish(status) => error_page::finish(request, status),
+            Outcome::Redirect(path, args) => redirect(request, path, args),
+            Outcome::Named(name) => redirect_named(request, &name),
+            Outcome::Next => unreachable!("`run` ends with an answer"),
+        };
+    }
+}
+
+/// Runs the phases from `first` on.
+fn run(request: &mut Request, first: Phase) -> Outcome {
+    let mut located = first > Phase::FindLocation;
+    for (phase, handler) in modules::HANDLERS {
+        if *phase < first {
+            continue;
+        }
+        if *phase >= Phase::FindLocation && !located {
+            located = true;
+            find_location(request);
+        }
+        match handler(request) {
+            Outcome::Next => {}
+            other => return other,
+        }
+    }
+    nothing_answered(request)
+}
+
+fn find_location(request: &mut Request) {
+    let start = request.server().location;
+    let mut groups = std::mem::take(&mut request.groups);
+    let (found, captured) =
+        location::find(&request.http().locations, start, &request.path, &mut groups);
+    request.groups = groups;
+    request.location = found;
+    if let Some(id) = captured {
+        request.groups_subject.clear();
+        request.groups_subject.extend_from_slice(&request.path);
+        set_group_slots(request, id);
+    }
+    keepalive::decide(request);
+}
+
+fn set_group_slots(request: &mut Request, id: LocationId) {
+    let site = request.site.share();
+    let slots = &site.http().locations[id as usize].group_slots;
+    if !slots.is_empty() {
+        request.set_slots(slots);
+    }
+}
+
+/// No content handler took the request: a folder may not be listed, or nothing is there.
+fn nothing_answered(request: &mut Request) -> Outcome {
+    if request.path.ends_with(b"/") && !request.location().is_named {
+        let mut path = std::mem::take(&mut request.file_path);
+        path.clear();
+        let uri = request.path.clone();
+        modules::core::map_path(request, &uri, &mut path);
+        let shown = String::from_utf8_lossy(&path);
+        request.log(
+            Level::Error,
+            format_args!("directory index of \"{shown}\" is forbidden"),
+        );
+        request.file_path = path;
+        return Outcome::Finish(403);
+    }
+    request.log(Level::Error, format_args!("no handler found"));
+    Outcome::Finish(404)
+}
+
+fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outcome {
+    if request.redirects_left == 0 {
+        let shown = String::from_utf8_lossy(&path);
+        request.log(
+            Level::Error,
+            format_args!(
+                "rewrite or internal redirection cycle while internally redirecting to \"{shown}\""
+            ),
+        );
+        return error_page::finish_plainly(request, 500);
+    }
+    request.redirects_left -= 1;
+    request.path = path;
+    if let Some(args) = args {
+        request.args = args;
+    }
+    request.internal = true;
+    request.location = request.server().location;
+    run(request, Phase::ServerRewrite)
+}
+
+fn redirect_named(request: &mut Request, name: &str) -> Outcome {
+    if request.redirects_left == 0 {
+        request.log(
+            Level::Error,
+            format_args!(
+                "rewrite or internal redirection cycle while redirect to named location \"@{name}\""
+            ),
+        );
+        return error_page::finish_plainly(request, 500);
+    }
+    request.redirects_left -= 1;
+    match request.server().named.get(name) {
+        Some(id) => {
+            request.location = *id;
+            request.internal = true;
+            keepalive::decide(request);
+            run(request, Phase::Rewrite)
+        }
+        None => {
+            request.log(
+                Level::Error,
+                format_args!("could not find named location \"@{name}\""),
+            );
+            error_page::finish_plainly(request, 500)
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A request: what was asked, where it stands, and its response.
+//!
+//! Requests are pooled by the loop: their memory is kept from one to the next, so that a steady
+//! state allocates nothing.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use revolve_http::h1::{Framing, Head, HeadParser, Method, Span, Version};
+
+use crate::body::BodyLeft;
+use crate::config::location::{Location, LocationId, ServerId};
+use crate::config::regex::Groups;
+use crate::config::{Http, Server};
+use crate::connection::Connection;
+use crate::log::Level;
+use crate::modules::Settings;
+use crate::response::Response;
+use crate::site::Site;
+use crate::variable::{SlotId, Variables};
+
+/// Internal redirects that one request may take, as in nginx.
+pub const REDIRECTS_MAX: u8 = 10;
+
+/// A shared part of a request while it is under way; nothing while its memory lies in the pool,
+/// so that the pool keeps no connection open.
+pub struct Attached<T>(Option<Rc<T>>);
+
+impl<T> Attached<T> {
+    /// Another holder of the same thing.
+    pub fn share(&self) -> Rc<T> {
+        self.0.clone().expect("a request in the pool is not asked")
+    }
+}
+
+impl<T> std::ops::Deref for Attached<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+            .as_deref()
+            .expect("a request in the pool is not asked")
+    }
+}
+
+/// One request, from its first byte to its line in the log.
+pub struct Request {
+    /// The connection that it came on.
+    pub connection: Attached<Connection>,
+    /// The configuration that it began with.
+    pub site: Attached<Site>,
+    /// The bytes of its head; spans of [`Request::head`] point into it.
+    pub head_bytes: Vec<u8>,
+    pub(crate) parser: HeadParser,
+    /// Whether the head is complete and sound, so that its parts may be asked for.
+    pub head_done: bool,
+    /// The server that answers.
+    pub server: ServerId,
+    /// The location that answers.
+    pub location: LocationId,
+    /// The method; internal redirects to error pages make it GET.
+    pub method: Method,
+    /// The path, decoded and without dot segments (`$uri`).
+    pub path: Vec<u8>,
+    /// What stands after `?` (`$args`).
+    pub args: Vec<u8>,
+    /// The host in lower case, without port and final dot; empty where there is none.
+    pub host: String,
+    /// Whether the request was redirected internally.
+    pub internal: bool,
+    /// Internal redirects left.
+    pub redirects_left: u8,
+    /// Whether an error page was chosen already, so that a second one is not.
+    pub error_page_used: bool,
+    /// The groups of the pattern that matched last, and the text it matched.
+    pub groups: Groups,
+    pub(crate) groups_subject: Vec<u8>,
+    /// Values that the request sets itself.
+    pub slots: Vec<Option<Vec<u8>>>,
+    /// The answer.
+    pub response: Response,
+    /// Whether the connection may serve another request.
+    pub keep_alive: bool,
+    /// Whether `Expect: 100-continue` is to be answered before the response.
+    pub continue_wanted: bool,
+    /// When its first byte was read.
+    pub started_at: Instant,
+    /// Its number on its connection, from 1.
+    pub sequence: u64,
+    /// Bytes of head and body that were read.
+    pub length: u64,
+    /// Scratch memory for paths.
+    pub(crate) file_path: Vec<u8>,
+    /// What of its body is still to be read.
+    pub(crate) body_left: BodyLeft,
+    /// Whether it came to its end (`$request_completion`).
+    pub completed: bool,
+}
+
+impl Request {
+    /// A request on a connection, nothing of it read yet.
+    pub(crate) fn new(connection: Rc<Connection>, site: Rc<Site>) -> Self {
+        let mut request = Self {
+            connection: Attached(Some(connection)),
+            site: Attached(Some(site)),
+            head_bytes: Vec::new(),
+            parser: HeadParser::new(),
+            head_done: false,
+            server: 0,
+            location: 0,
+            method: Method::Get,
+            path: Vec::new(),
+            args: Vec::new(),
+            host: String::new(),
+            internal: false,
+            redirects_left: REDIRECTS_MAX,
+            error_page_used: false,
+            groups: Groups::new(),
+            groups_subject: Vec::new(),
+            slots: Vec::new(),
+            response: Response::default(),
+            keep_alive: false,
+            continue_wanted: false,
+            started_at: revolve_reactor::now(),
+            sequence: 0,
+            length: 0,
+            file_path: Vec::new(),
+            body_left: BodyLeft::None,
+            completed: false,
+        };
+        request.begin();
+        request
+    }
+
+    /// Makes this memory a new request of a connection, which may be another than before.
+    pub(crate) fn reuse(&mut self, connection: Rc<Connection>, site: Rc<Site>) {
+        self.connection = Attached(Some(connection));
+        self.site = Attached(Some(site));
+        self.begin();
+    }
+
+    /// Lets go of what it shares, before its memory goes into the pool.
+    pub(crate) fn release(&mut self) {
+        self.response.reset();
+        self.connection = Attached(None);
+        self.site = Attached(None);
+    }
+
+    /// Forgets the request before; called for each request of a connection.
+    pub(crate) fn begin(&mut self) {
+        self.site = Attached(Some(self.connection.server.site()));
+        self.head_bytes.clear();
+        self.parser.reset();
+        self.head_done = false;
+        self.server = self.site.default_server(&self.connection);
+        self.location = self.http().servers[self.server as usize].location;
+        self.method = Method::Get;
+        self.path.clear();
+        self.args.clear();
+        self.host.clear();
+        self.internal = false;
+        self.redirects_left = REDIRECTS_MAX;
+        self.error_page_used = false;
+        self.groups.clear();
+        self.slots.clear();
+        self.slots.resize(self.http().variables.slots, None);
+        self.response.reset();
+        self.keep_alive = false;
+        self.continue_wanted = false;
+        self.started_at = revolve_reactor::now();
+        self.sequence = self.connection.next_sequence();
+        self.length = 0;
+        self.completed = false;
+    }
+
+    /// The `http` block that it is served by.
+    pub fn http(&self) -> &Http {
+        self.site.http()
+    }
+
+    /// The server that answers.
+    pub fn server(&self) -> &Server {
+        &self.http().servers[self.server as usize]
+    }
+
+    /// The location that answers.
+    pub fn location(&self) -> &Location {
+        &self.http().locations[self.location as usize]
+    }
+
+    /// The settings that hold here.
+    pub fn settings(&self) -> &Settings {
+        &self.location().settings
+    }
+
+    /// The settings of the server, which hold before a location is found.
+    pub fn server_settings(&self) -> &Settings {
+        &self.http().locations[self.server().location as usize].settings
+    }
+
+    /// The variables of the configuration.
+    pub fn variables(&self) -> &Variables {
+        &self.http().variables
+    }
+
+    /// The head as parsed; meaningful once [`Request::head_done`] is set.
+    pub fn head(&self) -> &Head {
+        self.parser.head()
+    }
+
+    /// The bytes of a part of the head.
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        span.of(&self.head_bytes)
+    }
+
+    /// The value of a request header that nginx keeps one of.
+    pub fn known(&self, span: Option<Span>) -> Option<&[u8]> {
+        span.map(|span| self.bytes(span))
+    }
+
+    /// The HTTP version that was asked in; 1.0 until it is known.
+    pub fn version(&self) -> Version {
+        if self.head_done {
+            self.head().version
+        } else {
+            Version::HTTP_10
+        }
+    }
+
+    /// Whether the answer goes without a body (HEAD).
+    pub fn is_head(&self) -> bool {
+        self.head().method == Method::Head
+    }
+
+    /// How the body is delimited.
+    pub fn framing(&self) -> Framing {
+        if self.head_done {
+            self.head().framing
+        } else {
+            Framing::None
+        }
+    }
+
+    /// A group of the pattern that matched last; empty where there is none.
+    pub fn group(&self, index: usize) -> &[u8] {
+        match self.groups.get(index) {
+            Some(Some((start, end))) => &self.groups_subject[*start as usize..*end as usize],
+            _ => b"",
+        }
+    }
+
+    /// Sets the variables of a pattern's named groups from the groups at hand.
+    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
+        for (index, slot) in slots {
+            let value = self.group(*index).to_vec();
+            self.slots[slot.0 as usize] = Some(value);
+        }
+    }
+
+    /// Appends the values of a request header, joined by ", " (cookies by "; ").
+    pub fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        if !self.head_done {
+            return false;
+        }
+        let joiner: &[u8] = if name == b"cookie" { b"; " } else { b", " };
+        let mut found = false;
+        for header in &self.head().headers {
+            let known = self.bytes(header.name);
+            if known.len() == name.len() && same_header_name(known, name) {
+                if found {
+                    out.extend_from_slice(joiner);
+                }
+                out.extend_from_slice(self.bytes(header.value));
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Appends the value of a cookie.
+    pub fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        if !self.head_done {
+            return false;
+        }
+        for header in &self.head().headers {
+            if !self.bytes(header.name).eq_ignore_ascii_case(b"cookie") {
+                continue;
+            }
+            for pair in self.bytes(header.value).split(|byte| *byte == b';') {
+                let pair = pair.trim_ascii_start();
+                let Some(at) = memchr::memchr(b'=', pair) else {
+                    continue;
+                };
+                if pair[..at].eq_ignore_ascii_case(name) {
+                    out.extend_from_slice(&pair[at + 1..]);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Appends the value of an argument of the query, as it was written.
+    pub fn argument(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        for pair in self.args.split(|byte| *byte == b'&') {
+            let Some(at) = memchr::memchr(b'=', pair) else {
+                continue;
+            };
+            if pair[..at].eq_ignore_ascii_case(name) {
+                out.extend_from_slice(&pair[at + 1..]);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The bytes after the last dot of the last segment of the path; empty without one.
+    pub fn extension(&self) -> &[u8] {
+        let name = match memchr::memrchr(b'/', &self.path) {
+            Some(at) => &self.path[at + 1..],
+            None => &self.path,
+        };
+        match memchr::memrchr(b'.', name) {
+            Some(at) => &name[at + 1..],
+            None => b"",
+        }
+    }
+
+    /// Writes a line to the error log of the place where the request stands.
+    pub fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        if self
+            .site
+            .logs
+            .wants(&self.settings().error_log.targets, level)
+        {
+            self.site.logs.error(self, level, message);
+        }
+    }
+}
+
+/// Compares a header's name with one in lower case with dashes, taking `_` for `-` as nginx's
+/// variables do.
+fn same_header_name(known: &[u8], wanted: &[u8]) -> bool {
+    known.iter().zip(wanted).all(|(known, wanted)| {
+        let known = known.to_ascii_lowercase();
+        known == *wanted || (known == b'_' && *wanted == b'-')
+    })
+}

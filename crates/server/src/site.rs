@@ -1,0 +1,38 @@
+//! A configuration in use by one loop: what a request holds on to from its beginning to its end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::location::ServerId;
+use crate::config::{Config, Http};
+use crate::connection::Connection;
+use crate::log::Logs;
+
+/// One configuration and its open logs, on one loop.
+///
+/// A reload puts a new one beside it; requests under way keep theirs, and the last of them
+/// frees it.
+pub struct Site {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The logs that it names.
+    pub logs: Rc<Logs>,
+}
+
+impl Site {
+    /// The `http` block.
+    ///
+    /// Panics where the configuration has none: such a configuration listens nowhere, so no
+    /// request can ask.
+    pub fn http(&self) -> &Http {
+        self.config
+            .http
+            .as_ref()
+            .expect("a request came in, so there is an http block")
+    }
+
+    /// The server that answers on a connection until a host is known.
+    pub(crate) fn default_server(&self, connection: &Connection) -> ServerId {
+        self.http().hosts_at(connection).default
+    }
+}

@@ -1,0 +1,134 @@
+//! Thousands of client connections held by this program.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
+    socket_with, sockopt,
+};
+
+/// Connections from one source address: well below the 28,000 ports that Linux deals out.
+const PER_ADDRESS_MAX: usize = 10_000;
+/// Descriptors that a process needs besides its connections.
+pub(super) const SPARE_FILES: usize = 300;
+
+/// What a look at a connection found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// Nothing: the connection is open and silent.
+    Nothing,
+    Bytes(usize),
+    /// The server has closed or reset it.
+    Closed,
+}
+
+/// One blocking client connection.
+pub(super) struct Client {
+    socket: OwnedFd,
+}
+
+impl Client {
+    /// Connects the client numbered `number`, which decides its source address: 127.0.0.1 for the
+    /// first thousands, then 127.0.0.2, and so on.
+    pub(super) fn connect(server: SocketAddr, number: usize) -> io::Result<Self> {
+        let IpAddr::V4(ip) = server.ip() else {
+            return Err(Errno::AFNOSUPPORT.into());
+        };
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        let host = u8::try_from(1 + number / PER_ADDRESS_MAX).unwrap_or(u8::MAX);
+        if host > 1 {
+            bind(
+                &socket,
+                &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0),
+            )?;
+        }
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        connect(&socket, &SocketAddrV4::new(ip, server.port()))?;
+        Ok(Self { socket })
+    }
+
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            sent += send(&self.socket, &bytes[sent..], SendFlags::NOSIGNAL)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what can be sent at once. A server that has closed the connection is no error here.
+    pub(super) fn send_now(&self, bytes: &[u8]) -> bool {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        send(&self.socket, bytes, flags).is_ok()
+    }
+
+    /// Reads one whole answer of `bytes` bytes.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let (read, _) = recv(&self.socket, &mut buffer[filled..], RecvFlags::empty())?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += read;
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived, without waiting.
+    pub(super) fn look(&self, buffer: &mut [u8]) -> Arrived {
+        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Arrived::Closed,
+            Ok((read, _)) => Arrived::Bytes(read),
+            Err(Errno::AGAIN | Errno::INTR) => Arrived::Nothing,
+            Err(_) => Arrived::Closed,
+        }
+    }
+}
+
+/// Connects `numbers`, and says which could not.
+pub(super) fn connect_all(
+    server: SocketAddr,
+    numbers: std::ops::Range<usize>,
+) -> Result<Vec<Client>, String> {
+    let connect = |number| {
+        Client::connect(server, number)
+            .map_err(|error| format!("client {number} cannot connect to {server}: {error}"))
+    };
+    numbers.map(connect).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn clients_come_from_several_addresses_and_see_what_the_server_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let near = Client::connect(address, 0).unwrap();
+        let (mut server, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip(), Ipv4Addr::new(127, 0, 0, 1));
+        let far = Client::connect(address, PER_ADDRESS_MAX).unwrap();
+        let (other, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip(), Ipv4Addr::new(127, 0, 0, 2));
+
+        near.send(b"ask").unwrap();
+        let mut asked = [0; 3];
+        server.read_exact(&mut asked).unwrap();
+        assert_eq!(near.look(&mut [0; 8]), Arrived::Nothing);
+        server.write_all(b"answer").unwrap();
+        let mut answer = [0; 6];
+        near.receive(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer");
+        drop(other);
+        assert!(far.receive(&mut answer).is_err());
+        assert_eq!(far.look(&mut answer), Arrived::Closed);
+    }
+}

@@ -1,0 +1,174 @@
+//! The command line of `cargo xtask bench`.
+
+use super::http::CASES;
+use super::servers::Kind;
+
+pub(super) const USAGE: &str = "\
+usage: cargo xtask bench [http | memory | slow] [options]
+
+  --rounds N          rounds of turns (5)
+  --seconds S         length of one measurement (2; slow: 10)
+  --connections N     connections of the load (64, and 8 for 10 MiB; memory and slow: 10000)
+  --case NAME         one case of http alone: static-1k, return, static-100k, static-10m
+  --servers A,B       some of floor, nginx, nginx-cache, revolve
+  --strace            http: system calls per request instead of time
+  --check             http: fail when Revolve is past the bounds that the project holds itself to
+  --no-build          measure target/release/revolve as it is
+
+Servers run on CPU 0 and the load on CPU 1, on ports 18200 and up of 127.0.0.1.
+";
+
+/// Which bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Http,
+    Memory,
+    Slow,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) mode: Mode,
+    pub(super) rounds: usize,
+    /// Length of one measurement, where it was given.
+    pub(super) seconds: Option<u64>,
+    /// Where it was given.
+    pub(super) connections: Option<usize>,
+    pub(super) case: Option<String>,
+    pub(super) servers: Vec<Kind>,
+    pub(super) strace: bool,
+    pub(super) check: bool,
+    pub(super) build: bool,
+}
+
+impl Options {
+    /// Parses the arguments; `None` when help was asked for.
+    pub(super) fn parse(arguments: &[String]) -> Result<Option<Self>, String> {
+        let mut options = Self {
+            mode: Mode::Http,
+            rounds: 5,
+            seconds: None,
+            connections: None,
+            case: None,
+            servers: Vec::new(),
+            strace: false,
+            check: false,
+            build: true,
+        };
+        let mut words = arguments.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            match word {
+                "--help" | "-h" => return Ok(None),
+                "http" => options.mode = Mode::Http,
+                "memory" => options.mode = Mode::Memory,
+                "slow" => options.mode = Mode::Slow,
+                "--strace" => options.strace = true,
+                "--check" => options.check = true,
+                "--no-build" => options.build = false,
+                "--rounds" => options.rounds = number(word, words.next())?,
+                "--seconds" => options.seconds = Some(number(word, words.next())? as u64),
+                "--connections" => options.connections = Some(number(word, words.next())?),
+                "--case" => options.case = Some(case(words.next())?),
+                "--servers" => options.servers = kinds(words.next())?,
+                other => return Err(format!("bench does not know `{other}`\n\n{USAGE}")),
+            }
+        }
+        if options.servers.is_empty() {
+            options.servers = options.default_servers();
+        }
+        Ok(Some(options))
+    }
+
+    fn default_servers(&self) -> Vec<Kind> {
+        match self.mode {
+            Mode::Http if self.strace => vec![Kind::Nginx, Kind::Revolve],
+            Mode::Http => vec![Kind::Floor, Kind::Nginx, Kind::NginxCache, Kind::Revolve],
+            Mode::Memory | Mode::Slow => vec![Kind::Nginx, Kind::Revolve],
+        }
+    }
+}
+
+fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
+    let value = value.ok_or_else(|| format!("{option} needs a number"))?;
+    match value.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!(
+            "{option} needs a number greater than zero, not `{value}`"
+        )),
+    }
+}
+
+fn case(value: Option<&str>) -> Result<String, String> {
+    let names = || {
+        CASES
+            .iter()
+            .map(|case| case.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let value = value.ok_or_else(|| format!("--case needs one of {}", names()))?;
+    if CASES.iter().any(|case| case.name == value) {
+        return Ok(value.into());
+    }
+    Err(format!("there is no case `{value}`; there are {}", names()))
+}
+
+fn kinds(value: Option<&str>) -> Result<Vec<Kind>, String> {
+    let names = || Kind::ALL.map(Kind::name).join(", ");
+    let value = value.ok_or_else(|| format!("--servers needs some of {}", names()))?;
+    let kind = |name: &str| {
+        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| format!("there is no server `{name}`; there are {}", names()))
+    };
+    value.split(',').map(kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>, String> {
+        let words: Vec<String> = line.split_whitespace().map(Into::into).collect();
+        Options::parse(&words)
+    }
+
+    #[test]
+    fn the_defaults_measure_all_servers() {
+        let options = parse("").unwrap().unwrap();
+        assert_eq!(
+            (options.mode, options.rounds, options.build),
+            (Mode::Http, 5, true)
+        );
+        assert_eq!(options.servers, Kind::ALL);
+    }
+
+    #[test]
+    fn options_are_read() {
+        let options =
+            parse("http --rounds 3 --seconds 1 --case return --servers floor,nginx --no-build")
+                .unwrap()
+                .unwrap();
+        assert_eq!(
+            (options.rounds, options.seconds, options.build),
+            (3, Some(1), false)
+        );
+        assert_eq!(options.case.as_deref(), Some("return"));
+        assert_eq!(options.servers, [Kind::Floor, Kind::Nginx]);
+        assert!(parse("--help").unwrap().is_none());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for line in [
+            "--rounds",
+            "--rounds 0",
+            "--rounds x",
+            "--case big",
+            "--servers iis",
+            "disk",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The servers that are compared, all started the same way.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::options::Options;
+use super::process::{self, SERVER_CPU};
+use super::tools;
+
+/// The first port of the bench; each server takes its own.
+const PORT_FIRST: u16 = 18200;
+/// How long a server may take to listen.
+const START_SECONDS_MAX: u64 = 10;
+/// How long a server may take to end when asked.
+const STOP_SECONDS_MAX: u64 = 5;
+
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The bare epoll loop of `floor.rs`.
+    Floor,
+    /// Debian's nginx with `sendfile`: files are opened for each request.
+    Nginx,
+    /// The same with `open_file_cache`.
+    NginxCache,
+    /// This repository's server, on the configuration of `Nginx`.
+    Revolve,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Floor, Self::Nginx, Self::NginxCache, Self::Revolve];
+
+    /// The name on the command line and in tables.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Nginx => "nginx",
+            Self::NginxCache => "nginx-cache",
+            Self::Revolve => "revolve",
+        }
+    }
+
+    fn port(self) -> u16 {
+        PORT_FIRST + self as u16
+    }
+}
+
+/// A folder of the bench's own, removed with all that it holds when dropped.
+pub(super) struct Workspace {
+    folder: PathBuf,
+}
+
+impl Workspace {
+    /// Makes the folder and the site: files of 1 KiB, 100 KiB and 10 MiB.
+    ///
+    /// Workers drop their rights, so that everything must be readable by anyone.
+    pub(super) fn new() -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("revolve-bench-{}", std::process::id()));
+        let made = || -> io::Result<()> {
+            fs::create_dir_all(folder.join("site"))?;
+            for part in [folder.clone(), folder.join("site")] {
+                fs::set_permissions(part, fs::Permissions::from_mode(0o755))?;
+            }
+            for (name, bytes) in [("1k", 1 << 10), ("100k", 100 << 10), ("10m", 10 << 20)] {
+                let path = folder.join(format!("site/{name}.html"));
+                fs::write(&path, content(bytes))?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+            }
+            Ok(())
+        };
+        made().map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self { folder })
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Text of `bytes` bytes, ninety to the line.
+fn content(bytes: usize) -> Vec<u8> {
+    let alphabet = b"abcdefghijklmnopqrstuvwxyz";
+    let byte = |at: usize| {
+        if at % 90 == 89 {
+            b'\n'
+        } else {
+            alphabet[at % alphabet.len()]
+        }
+    };
+    (0..bytes).map(byte).collect()
+}
+
+/// What a server is started for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Setup<'a> {
+    /// Bytes of the floor's answer.
+    pub(super) floor_head_bytes: usize,
+    pub(super) floor_body_bytes: usize,
+    /// Connections that must be possible at once.
+    pub(super) connections_max: usize,
+    /// Further directives of the `http` block.
+    pub(super) http_directives: &'a str,
+}
+
+/// A running server, ended when dropped.
+pub(super) struct Server {
+    pub(super) kind: Kind,
+    child: Child,
+}
+
+impl Server {
+    /// Starts `kind` on the server's CPU and waits until it listens.
+    pub(super) fn start(
+        root: &Path,
+        workspace: &Workspace,
+        kind: Kind,
+        setup: &Setup,
+    ) -> Result<Self, String> {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, kind.port())).is_ok() {
+            return Err(format!("port {} of 127.0.0.1 is in use", kind.port()));
+        }
+        let mut command = command(root, workspace, kind, setup)?;
+        let log_path = workspace.folder.join(format!("{}.out", kind.name()));
+        let log = fs::File::create(&log_path)
+            .map_err(|error| format!("{}: {error}", log_path.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let child = process::on_cpu(SERVER_CPU, || command.spawn())?
+            .map_err(|error| format!("{} cannot be started: {error}", kind.name()))?;
+        let mut server = Self { kind, child };
+        server.wait_until_it_listens(&log_path)?;
+        Ok(server)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.kind.port()))
+    }
+
+    /// The processes that serve.
+    pub(super) fn workers(&self) -> Vec<u32> {
+        process::workers(self.child.id())
+    }
+
+    /// CPU time that all processes of the server have taken so far.
+    pub(super) fn cpu_ns(&self) -> Result<u64, String> {
+        process::cpu_ns(&process::family(self.child.id()))
+    }
+
+    fn wait_until_it_listens(&mut self, log_path: &Path) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
+        let said = || fs::read_to_string(log_path).unwrap_or_default();
+        loop {
+            if TcpStream::connect(self.address()).is_ok() {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!(
+                    "{} ended with {status}:\n{}",
+                    self.kind.name(),
+                    said()
+                ));
+            }
+            if Instant::now() > deadline {
+                let name = self.kind.name();
+                return Err(format!(
+                    "{name} does not listen on {}:\n{}",
+                    self.address(),
+                    said()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let family = process::family(self.child.id());
+        process::signal(self.child.id(), Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                family
+                    .iter()
+                    .for_each(|pid| process::signal(*pid, Signal::KILL));
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Builds `target/release/revolve` when it is to be measured.
+pub(super) fn build(root: &Path, options: &Options) -> Result<(), String> {
+    if !options.build || !options.servers.contains(&Kind::Revolve) {
+        return Ok(());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--package", "revolve"])
+        .current_dir(root)
+        .status()
+        .map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("revolve cannot be built".into())
+    }
+}
+
+/// The built server: in cargo's target folder, wherever that was moved to.
+fn revolve(root: &Path) -> Result<PathBuf, String> {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |folder| root.join(folder));
+    let program = target.join("release/revolve");
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(format!(
+        "{} is not there: cargo build --release",
+        program.display()
+    ))
+}
+
+fn command(
+    root: &Path,
+    workspace: &Workspace,
+    kind: Kind,
+    setup: &Setup,
+) -> Result<Command, String> {
+    let program = match kind {
+        Kind::Floor => {
+            let own = std::env::current_exe()
+                .map_err(|error| format!("this program's own path is not known: {error}"))?;
+            let mut command = Command::new(own);
+            command.arg("floor");
+            let numbers = [
+                usize::from(kind.port()),
+                setup.floor_body_bytes,
+                setup.floor_head_bytes,
+            ];
+            command.args(numbers.map(|number| number.to_string()));
+            return Ok(command);
+        }
+        Kind::Nginx | Kind::NginxCache => tools::find("nginx").ok_or("nginx is missing")?,
+        Kind::Revolve => revolve(root)?,
+    };
+    let path = workspace.folder.join(format!("{}.conf", kind.name()));
+    fs::write(&path, configuration(workspace, kind, setup))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut command = Command::new(program);
+    command
+        .arg("-c")
+        .arg(&path)
+        .arg("-p")
+        .arg(&workspace.folder);
+    command
+        .arg("-e")
+        .arg(workspace.folder.join(format!("{}.log", kind.name())));
+    Ok(command)
+}
+
+/// The configuration: one text for all, but for the port and for nginx's cache of open files.
+fn configuration(workspace: &Workspace, kind: Kind, setup: &Setup) -> String {
+    let folder = workspace.folder.display();
+    let name = kind.name();
+    let port = kind.port();
+    // Room beyond the load's own connections: the listening socket, the channel to the master.
+    let connections = setup.connections_max + 200;
+    let cache = match kind {
+        Kind::NginxCache => "open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;",
+        _ => "",
+    };
+    format!(
+        "daemon off;
+worker_processes 1;
+pid {folder}/{name}.pid;
+error_log {folder}/{name}.log;
+events {{
+    worker_connections {connections};
+}}
+http {{
+    types {{ text/html html; }}
+    access_log off;
+    sendfile on;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    {cache}
+    {extra}
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/site;
+        location /return {{
+            return 200 \"ok\";
+        }}
+    }}
+}}
+",
+        extra = setup.http_directives,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_differ_by_the_port_and_the_cache_alone() {
+        let workspace = Workspace {
+            folder: PathBuf::from("/nowhere/of/the/bench"),
+        };
+        let setup = Setup {
+            connections_max: 64,
+            ..Setup::default()
+        };
+        let text = |kind: Kind| {
+            let name = format!("/{}.", kind.name());
+            let port = kind.port().to_string();
+            let text = configuration(&workspace, kind, &setup);
+            text.replace(&name, "/NAME.").replace(&port, "PORT")
+        };
+        assert_eq!(text(Kind::Nginx), text(Kind::Revolve));
+        assert_ne!(text(Kind::Nginx), text(Kind::NginxCache));
+        assert!(text(Kind::NginxCache).contains("open_file_cache max=1000"));
+        assert!(text(Kind::Revolve).contains("worker_connections 264;"));
+    }
+
+    #[test]
+    fn the_site_has_the_sizes_it_names() {
+        let workspace = Workspace::new().unwrap();
+        let bytes = |name: &str| fs::metadata(workspace.folder.join(name)).unwrap().len();
+        assert_eq!(bytes("site/1k.html"), 1024);
+        assert_eq!(bytes("site/100k.html"), 100 * 1024);
+        assert_eq!(bytes("site/10m.html"), 10 * 1024 * 1024);
+        let folder = workspace.folder.clone();
+        drop(workspace);
+        assert!(!folder.exists());
+    }
+}

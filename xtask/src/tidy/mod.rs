@@ -1,0 +1,117 @@
+//! `cargo xtask tidy`: the shape of the sources, held by a program instead of by reviewers.
+//!
+//! Each rule is one file of this folder and gives [`Finding`]s; a finding says where, what is
+//! wrong, and what to do about it. What is too long today is listed in `xtask/tidy.allow` with
+//! its present size, and may only shrink.
+
+mod allowances;
+mod arrows;
+mod dead;
+mod lengths;
+mod safety;
+mod style;
+mod tree;
+mod workspace;
+
+use std::fmt;
+use std::path::Path;
+
+use allowances::Allowances;
+use tree::Tree;
+use workspace::Workspace;
+
+/// Where the exceptions are listed, from the root of the checkout.
+const ALLOWANCES_PATH: &str = "xtask/tidy.allow";
+
+/// One broken rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    path: String,
+    line: usize,
+    problem: String,
+    remedy: String,
+}
+
+impl Finding {
+    fn new(
+        path: impl Into<String>,
+        line: usize,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            line,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}: {}\n    {}",
+            self.path, self.line, self.problem, self.remedy
+        )
+    }
+}
+
+/// Runs every rule over the checkout at `root`. With `--write`, allowances that have shrunk are
+/// lowered in `xtask/tidy.allow` first.
+///
+/// # Errors
+///
+/// The findings as one message, or the reason why the sources could not be read.
+pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    let write = match arguments {
+        [] => false,
+        [one] if one == "--write" => true,
+        _ => return Err("usage: cargo xtask tidy [--write]".into()),
+    };
+    let tree = Tree::load(root)?;
+    let workspace = Workspace::load(root, tree.manifests())?;
+    let allowances_path = root.join(ALLOWANCES_PATH);
+    let text = match std::fs::read_to_string(&allowances_path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(format!("{}: {error}", allowances_path.display())),
+    };
+    let (mut allowances, mut findings) = Allowances::parse(ALLOWANCES_PATH, &text);
+    if write && findings.is_empty() {
+        let lowered = allowances.lowered(&lengths::measure(&tree));
+        if lowered != text {
+            std::fs::write(&allowances_path, &lowered)
+                .map_err(|error| format!("{}: {error}", allowances_path.display()))?;
+            allowances = Allowances::parse(ALLOWANCES_PATH, &lowered).0;
+        }
+    }
+    findings.extend(check(&tree, &workspace, &allowances));
+    report(findings, &tree)
+}
+
+/// Every finding of every rule.
+fn check(tree: &Tree, workspace: &Workspace, allowances: &Allowances) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(tree.unreadable());
+    findings.extend(lengths::check(tree, allowances));
+    findings.extend(arrows::check(workspace));
+    findings.extend(dead::check(tree, workspace));
+    findings.extend(safety::check(tree, workspace, allowances));
+    findings.extend(style::check(tree, workspace));
+    findings
+}
+
+fn report(mut findings: Vec<Finding>, tree: &Tree) -> Result<(), String> {
+    if findings.is_empty() {
+        println!("tidy: {} Rust files are in order", tree.files.len());
+        return Ok(());
+    }
+    findings.sort();
+    findings.dedup();
+    let count = findings.len();
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    let noun = if count == 1 { "finding" } else { "findings" };
+    Err(format!("tidy: {count} {noun}\n{}", lines.join("\n")))
+}
