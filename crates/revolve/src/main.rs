@@ -18,7 +18,6 @@ mod pid_file;
 mod privilege;
 mod report;
 mod resources;
-mod seam;
 mod service;
 mod signal_process;
 mod single;
@@ -84,7 +83,7 @@ fn run(options: &Options, readiness: Option<Readiness>) -> ExitCode {
             eprint!("{}", version::help());
         }
         if options.build {
-            eprint!("{}", version::build(crate::seam::module_names()));
+            eprint!("{}", version::build(revolve_server::modules::NAMES));
         }
         if !options.test {
             return ExitCode::SUCCESS;

@@ -10,12 +10,12 @@ use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::seam::log::Level;
 use revolve_conf::os_error_text;
 use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
 use revolve_reactor::{EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
+use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
@@ -29,6 +29,8 @@ const QUICK_DEATH: Duration = Duration::from_secs(1);
 /// The pause before the second replacement in a row; it doubles with each, up to the maximum.
 const RESPAWN_PAUSE: Duration = Duration::from_millis(100);
 const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// So many quick deaths of a worker that was never ready end the start: nobody would serve.
+const START_DEATHS_MAX: u32 = 5;
 /// How long a worker may take to exit at once.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -281,11 +283,9 @@ impl Master {
             if self.phase.get() != Phase::Running || !should_live {
                 continue;
             }
-            if !self.has_started.get() && status.code() == Some(EXIT_UNFIT.into()) {
-                // The first workers cannot serve: neither would the next ones.
-                self.exit.set(1);
-                self.log(Level::Emerg, "the worker processes could not start");
-                self.stop("exiting");
+            if status.code() == Some(EXIT_UNFIT.into()) && !self.has_started.get() {
+                // It has said why; another one would say the same.
+                self.give_up();
             } else {
                 self.replace(index, lived);
             }
@@ -293,6 +293,13 @@ impl Master {
         if self.phase.get() != Phase::Running && self.slots.borrow().is_empty() {
             self.event_loop.stop();
         }
+    }
+
+    /// The first workers cannot serve, so that there is nothing to be master of.
+    fn give_up(self: &Rc<Self>) {
+        self.exit.set(1);
+        self.log(Level::Emerg, "the worker processes could not start");
+        self.stop("exiting");
     }
 
     fn say_exited(&self, pid: u32, status: ExitStatus) {
@@ -327,6 +334,9 @@ impl Master {
             *deaths = if lived < QUICK_DEATH { *deaths + 1 } else { 0 };
             *deaths
         };
+        if deaths >= START_DEATHS_MAX && !self.has_started.get() {
+            return self.give_up();
+        }
         let pause = respawn_pause(deaths);
         if pause.is_zero() {
             return self.fill();

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use crate::seam::log::Level;
-use crate::seam::{Config, ProcessConfig};
 use revolve_conf::Snapshot;
+use revolve_server::log::Level;
+use revolve_server::{Config, ProcessConfig};
 
 use crate::daemon;
 use crate::folder::Folder;
@@ -40,14 +40,13 @@ pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
     config.pid.clone().unwrap_or_else(|| paths::PID.into())
 }
 
-/// How many sockets a `reuseport` address needs: workers, and threads of each.
-fn copies(config: &ProcessConfig) -> (usize, usize) {
-    let workers = if config.master_process() {
+/// How many sockets a `reuseport` address needs: one a process.
+fn process_count(config: &ProcessConfig) -> usize {
+    if config.master_process() {
         config.worker_count()
     } else {
         1
-    };
-    (workers, config.thread_count())
+    }
 }
 
 impl Service {
@@ -77,7 +76,13 @@ impl Service {
             _ => report::emerg(&error.message),
         };
         let nothing = Opened::default();
-        let opened = Opened::open(&config, &nothing, copies(process), patience, &mut report)?;
+        let opened = Opened::open(
+            &config,
+            &nothing,
+            process_count(process),
+            patience,
+            &mut report,
+        )?;
         log.use_files(&config, opened.logs());
         let mut service = Service {
             log,
@@ -156,8 +161,8 @@ impl Service {
         };
         let log = &self.log;
         let mut report = |error: OpenError| log.write(Level::Emerg, &error.message);
-        let counts = copies(process);
-        let opened = Opened::open(&config, &self.opened, counts, Patience::None, &mut report);
+        let count = process_count(process);
+        let opened = Opened::open(&config, &self.opened, count, Patience::None, &mut report);
         let Some(opened) = opened else {
             return self.unchanged();
         };
@@ -248,7 +253,6 @@ impl Service {
 
     /// What the worker with this index needs.
     pub(crate) fn bundle(&self, worker: usize) -> Bundle<BorrowedFd<'_>> {
-        let threads = self.config.process().thread_count();
         Bundle {
             generation: self.generation,
             config: self.source.paths.config.clone(),
@@ -258,7 +262,7 @@ impl Service {
             globals: self.source.globals.clone(),
             changes_user: self.identity.is_some(),
             snapshot: self.snapshot.clone(),
-            listeners: self.opened.sockets_of(worker, threads),
+            listeners: self.opened.sockets_of(worker),
             logs: self.opened.log_fds(),
         }
     }

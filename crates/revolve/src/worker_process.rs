@@ -5,8 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::rc::Rc;
 
-use crate::seam::log::Level;
 use revolve_reactor::Readable;
+use revolve_server::log::Level;
 use rustix::process::Pid;
 
 use crate::message::Message;

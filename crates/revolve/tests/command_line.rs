@@ -148,8 +148,8 @@ impl Drop for Foreground {
 #[test]
 fn a_folder_is_served_in_the_foreground() {
     let folder = tempfile::tempdir().unwrap();
-    // A name that would be a variable in a configuration.
-    let site = folder.path().join("a $uri \"b\"");
+    // A name that would be several words in a configuration.
+    let site = folder.path().join("a; \"b\" {c}");
     std::fs::create_dir(&site).unwrap();
     std::fs::write(site.join("index.html"), "hello").unwrap();
     let port = free_port();
