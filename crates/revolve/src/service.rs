@@ -104,8 +104,17 @@ impl Service {
             service.opened.close_sockets();
             return None;
         }
-        service.log.notice("using the \"epoll\" event method");
-        service.log.notice(
+        service.introduce();
+        Some(service)
+    }
+
+    /// The first lines of the log, those of nginx.
+    fn introduce(&self) {
+        if let Some(warning) = privilege::useless_user(self.config.process()) {
+            self.log.write(Level::Warn, warning);
+        }
+        self.log.notice("using the \"epoll\" event method");
+        self.log.notice(
             version::version()
                 .trim_end()
                 .rsplit(' ')
@@ -115,14 +124,13 @@ impl Service {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let shown = |limit: Option<u64>| limit.map_or("unlimited".into(), |it| it.to_string());
         let (soft, hard) = (shown(limit.current), shown(limit.maximum));
-        service
-            .log
+        self.log
             .notice(&format!("getrlimit(RLIMIT_NOFILE): {soft}:{hard}"));
-        Some(service)
     }
 
     /// The server serves: tells whoever waits for it.
     pub(crate) fn serving(&mut self, readiness: Option<daemon::Readiness>) {
+        self.log.serving();
         if let Some(folder) = &self.folder {
             println!(
                 "Revolve serves {} on {}",
