@@ -48,6 +48,12 @@ impl Folder {
             format!("cannot serve \"{}\" {reason}", path.display())
         };
         let absolute = path.canonicalize().map_err(|error| failed(&error))?;
+        if absolute.as_os_str().as_encoded_bytes().contains(&b'$') {
+            let shown = absolute.display();
+            return Err(format!(
+                "cannot serve \"{shown}\": \"$\" in a path begins a variable"
+            ));
+        }
         // Reading it now gives a clear message in place of a 403 for every request.
         std::fs::read_dir(&absolute).map_err(|error| failed(&error))?;
         let default = || format!("127.0.0.1:{}", paths::FOLDER_PORT);
@@ -81,8 +87,8 @@ impl Folder {
         snapshot.insert_file(CONFIG_PATH, config.into_bytes());
         snapshot.insert_file(TYPES_PATH, TYPES.as_bytes().to_vec());
         Source {
-            // The folder is the prefix and the root is ".": so its name may hold anything, also
-            // what would be a variable in a configuration.
+            // The folder is the prefix and the root is ".": so its name may hold quotes and the
+            // like.
             paths: Paths {
                 config: CONFIG_PATH.into(),
                 prefix: self.path.clone(),
@@ -190,6 +196,18 @@ mod tests {
         };
         let error = Folder::new(&options).unwrap_err();
         assert_eq!(error, "cannot serve \"Cargo.toml\" (20: Not a directory)");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a$b");
+        std::fs::create_dir(&path).unwrap();
+        let options = Options {
+            folder: Some(path),
+            ..Options::default()
+        };
+        let error = Folder::new(&options).unwrap_err();
+        assert!(
+            error.ends_with("\"$\" in a path begins a variable"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::rc::Rc;
 use std::{fs::File, path::PathBuf};
 
-use crate::seam::Config;
-use crate::seam::log::{Level, format_line};
+use revolve_server::Config;
+use revolve_server::log::{Level, format_line};
 
 use crate::version::PROGRAM;
 
@@ -29,7 +29,7 @@ impl MasterLog {
     /// Writes to the log files of `config` from now on.
     pub(crate) fn use_files(&mut self, config: &Config, files: &[(PathBuf, Rc<File>)]) {
         let paths = config.log_paths();
-        let target = |target: &crate::seam::log::ErrorTarget| {
+        let target = |target: &revolve_server::log::ErrorTarget| {
             let path = paths.get(target.file)?;
             let (_, file) = files.iter().find(|(known, _)| known == path)?;
             Some((Rc::clone(file), target.level, is_stderr(path)))

@@ -18,7 +18,6 @@ mod pid_file;
 mod privilege;
 mod report;
 mod resources;
-mod seam;
 mod service;
 mod signal_process;
 mod single;
@@ -84,7 +83,7 @@ fn run(options: &Options, readiness: Option<Readiness>) -> ExitCode {
             eprint!("{}", version::help());
         }
         if options.build {
-            eprint!("{}", version::build(crate::seam::module_names()));
+            eprint!("{}", version::build(revolve_server::modules::NAMES));
         }
         if !options.test {
             return ExitCode::SUCCESS;
@@ -127,7 +126,8 @@ fn serve(source: Source, folder: Option<Folder>, readiness: Option<Readiness>) -
         return daemon::start();
     }
     let is_master = config.process().master_process();
-    let Some(service) = Service::start(source, folder, (config, loaded.snapshot)) else {
+    let taken = (config, loaded.snapshot);
+    let Some(service) = Service::start(source, folder, taken, readiness.is_some()) else {
         return ExitCode::FAILURE;
     };
     if is_master {

@@ -10,12 +10,12 @@ use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::seam::log::Level;
 use revolve_conf::os_error_text;
 use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
-use revolve_reactor::{EventLoop, LoopHandle, Readable, sleep, spawn};
+use revolve_reactor::{EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
+use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
@@ -29,6 +29,8 @@ const QUICK_DEATH: Duration = Duration::from_secs(1);
 /// The pause before the second replacement in a row; it doubles with each, up to the maximum.
 const RESPAWN_PAUSE: Duration = Duration::from_millis(100);
 const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// So many quick deaths of a worker that was never ready end the start: nobody would serve.
+const START_DEATHS_MAX: u32 = 5;
 /// How long a worker may take to exit at once.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -100,11 +102,26 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
         exit: Cell::new(0),
         event_loop: event_loop.handle(),
     });
+    let reporter = Rc::downgrade(&master);
+    on_task_panic(move |message| {
+        let master = reporter.upgrade();
+        match master
+            .as_ref()
+            .and_then(|master| master.service.try_borrow().ok())
+        {
+            Some(service) => service
+                .log
+                .write(Level::Alert, &format!("panic: {message}")),
+            None => eprintln!("panic: {message}"),
+        }
+    });
     let watcher = Rc::clone(&master);
     event_loop.spawn(async move {
         loop {
             let signal = signals.next().await;
-            watcher.signal(signal);
+            // A task of its own: if our own bug makes it panic, later signals are still heard.
+            let master = Rc::clone(&watcher);
+            spawn(async move { master.signal(signal) });
         }
     });
     master.notice("start worker processes");
@@ -151,8 +168,7 @@ impl Master {
     }
 
     fn start_worker(self: &Rc<Self>, index: usize) {
-        let started = worker_process::start(index, &self.service.borrow())
-            .and_then(|(child, socket)| Ok((child, Rc::new(Readable::new(socket)?))));
+        let started = worker_process::start(index, &self.service.borrow());
         let (child, socket) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -267,10 +283,9 @@ impl Master {
             if self.phase.get() != Phase::Running || !should_live {
                 continue;
             }
-            if !self.has_started.get() && status.code() == Some(EXIT_UNFIT.into()) {
-                // The first workers cannot serve: neither would the next ones.
-                self.exit.set(1);
-                self.stop("no worker process could start");
+            if status.code() == Some(EXIT_UNFIT.into()) && !self.has_started.get() {
+                // It has said why; another one would say the same.
+                self.give_up();
             } else {
                 self.replace(index, lived);
             }
@@ -278,6 +293,13 @@ impl Master {
         if self.phase.get() != Phase::Running && self.slots.borrow().is_empty() {
             self.event_loop.stop();
         }
+    }
+
+    /// The first workers cannot serve, so that there is nothing to be master of.
+    fn give_up(self: &Rc<Self>) {
+        self.exit.set(1);
+        self.log(Level::Emerg, "the worker processes could not start");
+        self.stop("exiting");
     }
 
     fn say_exited(&self, pid: u32, status: ExitStatus) {
@@ -312,6 +334,9 @@ impl Master {
             *deaths = if lived < QUICK_DEATH { *deaths + 1 } else { 0 };
             *deaths
         };
+        if deaths >= START_DEATHS_MAX && !self.has_started.get() {
+            return self.give_up();
+        }
         let pause = respawn_pause(deaths);
         if pause.is_zero() {
             return self.fill();

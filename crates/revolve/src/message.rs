@@ -48,8 +48,8 @@ pub(crate) struct Bundle<F> {
     pub(crate) changes_user: bool,
     /// Every file that the configuration read.
     pub(crate) snapshot: Snapshot,
-    /// Listening sockets; the number tells the copies of one address apart.
-    pub(crate) listeners: Vec<(Address, usize, F)>,
+    /// Listening sockets.
+    pub(crate) listeners: Vec<(Address, F)>,
     /// Open log files.
     pub(crate) logs: Vec<(PathBuf, F)>,
 }
@@ -180,7 +180,7 @@ impl<F> Writer<F> {
         self.byte(u8::from(bundle.changes_user));
         self.string(&bundle.snapshot.encode());
         self.number(bundle.listeners.len() as u64);
-        for (address, copy, fd) in bundle.listeners {
+        for (address, fd) in bundle.listeners {
             match address {
                 Address::Inet(address) => {
                     self.byte(0);
@@ -191,7 +191,6 @@ impl<F> Writer<F> {
                     self.path(&path);
                 }
             }
-            self.number(copy as u64);
             self.fds.push(fd);
         }
         self.logs(bundle.logs);
@@ -245,14 +244,13 @@ impl<'a, F> Reader<'a, F> {
             .collect()
     }
 
-    fn listener(&mut self) -> Result<(Address, usize, F), DecodeError> {
+    fn listener(&mut self) -> Result<(Address, F), DecodeError> {
         let address = match self.byte()? {
             0 => Address::Inet(self.text()?.parse().map_err(|_| DecodeError)?),
             1 => Address::Unix(self.path()?),
             _ => return Err(DecodeError),
         };
-        let copy = usize::try_from(self.number()?).map_err(|_| DecodeError)?;
-        Ok((address, copy, self.fd()?))
+        Ok((address, self.fd()?))
     }
 
     fn bundle(&mut self) -> Result<Bundle<F>, DecodeError> {
@@ -307,9 +305,9 @@ mod tests {
             changes_user: true,
             snapshot,
             listeners: vec![
-                (Address::Inet("127.0.0.1:80".parse().unwrap()), 0, 10),
-                (Address::Inet("[::1]:80".parse().unwrap()), 3, 11),
-                (Address::Unix("/run/x".into()), 0, 12),
+                (Address::Inet("127.0.0.1:80".parse().unwrap()), 10),
+                (Address::Inet("[::1]:80".parse().unwrap()), 11),
+                (Address::Unix("/run/x".into()), 12),
             ],
             logs: vec![("/var/log/a".into(), 13), ("/var/log/b".into(), 14)],
         }

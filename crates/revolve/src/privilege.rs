@@ -3,9 +3,10 @@
 use std::ffi::CString;
 use std::io;
 
-use crate::seam::{Affinity, ProcessConfig};
 use nix::unistd::{Group, User};
 use revolve_conf::os_error_text;
+use revolve_server::ProcessConfig;
+use revolve_server::config::Affinity;
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::CpuSet;
 

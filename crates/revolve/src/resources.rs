@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::seam::{Config, ListenSpec};
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
+use revolve_server::{Config, ListenSpec};
 
 /// How often binding an address in use is tried at start, and how long between: an old server
 /// may be about to let go of it. Source: nginx's `ngx_open_listening_sockets`.
@@ -54,12 +54,12 @@ pub(crate) struct OpenError {
 impl Opened {
     /// Opens what `config` needs, taking over from `old` the sockets whose address stays.
     ///
-    /// `workers` and `threads` say how many copies of a `reuseport` address there are. Every
-    /// error goes to `report` as it happens; `None` if there was one that counts.
+    /// Of a `reuseport` address there are as many copies as `workers`. Every error goes to
+    /// `report` as it happens; `None` if there was one that counts.
     pub(crate) fn open(
         config: &Config,
         old: &Opened,
-        (workers, threads): (usize, usize),
+        workers: usize,
         patience: Patience,
         report: &mut dyn FnMut(OpenError),
     ) -> Option<Opened> {
@@ -79,11 +79,7 @@ impl Opened {
                 .zip(&mut bound)
                 .filter(|(_, slot)| slot.is_none())
             {
-                let count = if spec.options.reuse_port {
-                    workers * threads
-                } else {
-                    1
-                };
+                let count = if spec.options.reuse_port { workers } else { 1 };
                 match bind(spec, count, old) {
                     Ok(socket) => *slot = Some(socket),
                     Err(error) => {
@@ -130,28 +126,15 @@ impl Opened {
     }
 
     /// The sockets of one worker: those that all share, and its own copies of the others.
-    pub(crate) fn sockets_of(
-        &self,
-        worker: usize,
-        threads: usize,
-    ) -> Vec<(Address, usize, BorrowedFd<'_>)> {
-        let mut sockets = Vec::new();
-        for Bound {
-            address,
-            options,
-            copies,
-        } in &self.bound
-        {
-            let own = if options.reuse_port { threads } else { 1 };
-            let first = if options.reuse_port {
-                worker * threads
-            } else {
-                0
-            };
-            let mine = copies.iter().skip(first).take(own).enumerate();
-            sockets.extend(mine.map(|(copy, fd)| (address.clone(), copy, fd.as_fd())));
-        }
-        sockets
+    pub(crate) fn sockets_of(&self, worker: usize) -> Vec<(Address, BorrowedFd<'_>)> {
+        let socket = |bound: &'_ Bound| if bound.options.reuse_port { worker } else { 0 };
+        let mine = self.bound.iter().filter_map(|bound| {
+            Some((
+                bound.address.clone(),
+                bound.copies.get(socket(bound))?.as_fd(),
+            ))
+        });
+        mine.collect()
     }
 
     /// Opens all log files anew; those that cannot be opened are reported and stay as they were.
@@ -207,7 +190,7 @@ fn open_log(path: &Path) -> io::Result<File> {
     if path.as_os_str() == "/dev/stderr" {
         return Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?));
     }
-    crate::seam::log::file::open(path)
+    revolve_server::log::file::open(path)
 }
 
 fn log_error(path: &Path, error: &io::Error) -> OpenError {

@@ -1,13 +1,15 @@
 //! The configuration in force, and all that is open for it: what a master and a single process
 //! have in common.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 
-use crate::seam::log::Level;
-use crate::seam::{Config, ProcessConfig};
 use revolve_conf::Snapshot;
+use revolve_server::log::Level;
+use revolve_server::{Config, ProcessConfig};
 
 use crate::daemon;
 use crate::folder::Folder;
@@ -38,14 +40,13 @@ pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
     config.pid.clone().unwrap_or_else(|| paths::PID.into())
 }
 
-/// How many sockets a `reuseport` address needs: workers, and threads of each.
-fn copies(config: &ProcessConfig) -> (usize, usize) {
-    let workers = if config.master_process() {
+/// How many sockets a `reuseport` address needs: one a process.
+fn process_count(config: &ProcessConfig) -> usize {
+    if config.master_process() {
         config.worker_count()
     } else {
         1
-    };
-    (workers, config.thread_count())
+    }
 }
 
 impl Service {
@@ -55,6 +56,7 @@ impl Service {
         source: Source,
         folder: Option<Folder>,
         (config, snapshot): (Arc<Config>, Snapshot),
+        is_daemon: bool,
     ) -> Option<Service> {
         let mut log = MasterLog::to_stderr();
         let process = config.process();
@@ -74,7 +76,13 @@ impl Service {
             _ => report::emerg(&error.message),
         };
         let nothing = Opened::default();
-        let opened = Opened::open(&config, &nothing, copies(process), patience, &mut report)?;
+        let opened = Opened::open(
+            &config,
+            &nothing,
+            process_count(process),
+            patience,
+            &mut report,
+        )?;
         log.use_files(&config, opened.logs());
         let mut service = Service {
             log,
@@ -87,7 +95,7 @@ impl Service {
             snapshot,
             opened,
             config,
-            is_daemon: false,
+            is_daemon,
         };
         if let Some(path) = &service.pid_path
             && let Err(error) = pid_file::write(path)
@@ -131,7 +139,6 @@ impl Service {
                     &format!("leaving the terminal failed {reason}"),
                 );
             }
-            self.is_daemon = true;
             self.log.leave_terminal();
         }
     }
@@ -154,8 +161,8 @@ impl Service {
         };
         let log = &self.log;
         let mut report = |error: OpenError| log.write(Level::Emerg, &error.message);
-        let counts = copies(process);
-        let opened = Opened::open(&config, &self.opened, counts, Patience::None, &mut report);
+        let count = process_count(process);
+        let opened = Opened::open(&config, &self.opened, count, Patience::None, &mut report);
         let Some(opened) = opened else {
             return self.unchanged();
         };
@@ -232,9 +239,20 @@ impl Service {
         self.opened.log_fds()
     }
 
+    /// Standard output and error for a worker: ours, unless we are about to let go of them.
+    pub(crate) fn worker_output(&self) -> io::Result<(Stdio, Stdio)> {
+        if !self.is_daemon {
+            return Ok((Stdio::inherit(), Stdio::inherit()));
+        }
+        let errors = match self.log.first_file() {
+            Some(file) => Stdio::from(file.try_clone()?),
+            None => Stdio::null(),
+        };
+        Ok((Stdio::null(), errors))
+    }
+
     /// What the worker with this index needs.
     pub(crate) fn bundle(&self, worker: usize) -> Bundle<BorrowedFd<'_>> {
-        let threads = self.config.process().thread_count();
         Bundle {
             generation: self.generation,
             config: self.source.paths.config.clone(),
@@ -244,7 +262,7 @@ impl Service {
             globals: self.source.globals.clone(),
             changes_user: self.identity.is_some(),
             snapshot: self.snapshot.clone(),
-            listeners: self.opened.sockets_of(worker, threads),
+            listeners: self.opened.sockets_of(worker),
             logs: self.opened.log_fds(),
         }
     }

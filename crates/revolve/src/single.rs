@@ -5,15 +5,14 @@ use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::seam::log::Level;
-use crate::seam::{Descriptors, Worker};
 use revolve_conf::os_error_text;
 use revolve_reactor::signal::{
     SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
-use revolve_reactor::{EventLoop, LoopHandle, spawn, timeout};
+use revolve_reactor::{EventLoop, LoopHandle, spawn};
+use revolve_server::log::Level;
+use revolve_server::{Descriptors, Worker};
 
 use crate::daemon::Readiness;
 use crate::service::Service;
@@ -58,6 +57,7 @@ fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
         }
     });
     event_loop.run();
+    single.worker.flush();
     single.service.borrow_mut().finish();
     Ok(())
 }
@@ -69,7 +69,7 @@ fn descriptors(service: &Service) -> io::Result<Descriptors> {
     let logs = bundle.logs.into_iter();
     Ok(Descriptors {
         listeners: listeners
-            .map(|(address, copy, fd)| Ok((address, copy, fd.try_clone_to_owned()?)))
+            .map(|(address, fd)| Ok((address, fd.try_clone_to_owned()?)))
             .collect::<io::Result<_>>()?,
         logs: logs
             .map(|(path, fd)| Ok((path, fd.try_clone_to_owned()?)))
@@ -87,8 +87,7 @@ impl Single {
             }
             SIGUSR1 => {
                 notice("signal 10 (SIGUSR1) received, reopening logs");
-                self.service.borrow_mut().reopen_logs();
-                self.with_descriptors(|descriptors| self.worker.reopen(descriptors.logs));
+                self.reopen();
             }
             SIGQUIT if !self.is_draining.replace(true) => {
                 notice("signal 3 (SIGQUIT) received, shutting down");
@@ -102,42 +101,33 @@ impl Single {
         }
     }
 
-    fn with_descriptors(&self, take: impl FnOnce(Descriptors)) {
-        let descriptors = descriptors(&self.service.borrow());
-        match descriptors {
-            Ok(descriptors) => take(descriptors),
-            Err(error) => {
-                let message = format!("dup() failed {}", os_error_text(&error));
-                self.service.borrow().log.write(Level::Alert, &message);
-            }
+    fn complain(&self, result: io::Result<()>) {
+        if let Err(error) = result {
+            let message = format!("taking descriptors failed {}", os_error_text(&error));
+            self.service.borrow().log.write(Level::Alert, &message);
         }
     }
 
+    fn reopen(&self) {
+        self.service.borrow_mut().reopen_logs();
+        let descriptors = descriptors(&self.service.borrow());
+        self.complain(descriptors.map(|descriptors| self.worker.reopen(descriptors.logs)));
+    }
+
     fn reload(&self) {
-        if self.service.borrow_mut().reload() {
-            let config = Arc::clone(&self.service.borrow().config);
-            self.with_descriptors(|descriptors| self.worker.reload(config, descriptors));
+        if !self.service.borrow_mut().reload() {
+            return;
         }
+        let config = Arc::clone(&self.service.borrow().config);
+        let descriptors = descriptors(&self.service.borrow());
+        self.complain(descriptors.and_then(|it| self.worker.reload(config, it)));
     }
 
     fn drain(self: &Rc<Self>) {
         self.service.borrow_mut().close_sockets();
-        let limit_ms = self
-            .service
-            .borrow()
-            .config
-            .process()
-            .worker_shutdown_timeout_ms;
         let single = Rc::clone(self);
         spawn(async move {
-            match limit_ms {
-                Some(limit_ms) => {
-                    // What is still open then is cut, as the directive asks.
-                    let limit = Duration::from_millis(limit_ms);
-                    let _ = timeout(limit, single.worker.drain()).await;
-                }
-                None => single.worker.drain().await,
-            }
+            single.worker.drain().await;
             single.event_loop.stop();
         });
     }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::seam::{Config, Prefix};
 use revolve_conf::{Diagnostics, DiskFiles, Files, Recorded, Snapshot, SnapshotFiles, Sources};
+use revolve_server::{Config, Prefix};
 
 use crate::cli::Options;
 use crate::paths::{self, Paths};
@@ -79,6 +79,6 @@ impl Source {
             error_log: self.error_log.clone(),
             access_log: self.access_log.clone(),
         };
-        crate::seam::load(&self.paths.config, &prefix, self.globals.as_deref(), files)
+        revolve_server::load(&self.paths.config, &prefix, self.globals.as_deref(), files)
     }
 }

@@ -1,20 +1,20 @@
 //! A worker: it serves what the master hands it, and does what the master says.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::seam::{Config, Descriptors, Worker};
 use revolve_conf::{SnapshotFiles, os_error_text};
 use revolve_reactor::signal::{
     SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
-use revolve_reactor::{EventLoop, LoopHandle, Readable, spawn, timeout};
+use revolve_reactor::{EventLoop, LoopHandle, Readable, spawn};
+use revolve_server::log::Level;
+use revolve_server::{Config, Descriptors, Worker};
 
 use crate::control::{self, Inbox, Received};
 use crate::message::{Bundle, Message};
@@ -51,14 +51,13 @@ fn serve() -> Result<(), String> {
     let generation = bundle.generation;
     let started = prepare(bundle).and_then(|(config, descriptors)| {
         let event_loop = EventLoop::new().map_err(|error| os_error_text(&error))?;
-        let worker = Worker::start(Arc::clone(&config), descriptors);
+        let worker = Worker::start(config, descriptors);
         let worker = worker.map_err(|error| os_error_text(&error))?;
-        Ok((event_loop, worker, config))
+        Ok((event_loop, worker))
     });
     match started {
-        Ok((event_loop, worker, config)) => {
-            run_loop(event_loop, worker, config, socket, generation)
-                .map_err(|error| os_error_text(&error))
+        Ok((event_loop, worker)) => {
+            run_loop(event_loop, worker, socket, generation).map_err(|error| os_error_text(&error))
         }
         Err(reason) => {
             tell(socket.as_fd(), Message::Failed(generation, reason.clone()));
@@ -120,7 +119,6 @@ fn tell(socket: BorrowedFd<'_>, message: Message<BorrowedFd<'_>>) {
 /// What the tasks of the worker's loop share.
 struct Shared {
     worker: Worker,
-    config: RefCell<Arc<Config>>,
     is_draining: Cell<bool>,
     event_loop: LoopHandle,
 }
@@ -128,7 +126,6 @@ struct Shared {
 fn run_loop(
     mut event_loop: EventLoop,
     worker: Worker,
-    config: Arc<Config>,
     socket: OwnedFd,
     generation: u64,
 ) -> io::Result<()> {
@@ -138,7 +135,6 @@ fn run_loop(
     let mut signals = Signals::new(&watched)?;
     let shared = Rc::new(Shared {
         worker,
-        config: RefCell::new(config),
         is_draining: Cell::new(false),
         event_loop: event_loop.handle(),
     });
@@ -149,7 +145,7 @@ fn run_loop(
     event_loop.spawn(async move {
         loop {
             match signals.next().await {
-                SIGTERM | SIGINT => signalled.event_loop.stop(),
+                SIGTERM | SIGINT => signalled.stop(),
                 SIGQUIT => signalled.drain(),
                 // The rest is the master's business, and a terminal may send it to all.
                 _ => {}
@@ -184,22 +180,37 @@ impl Shared {
         match message {
             Message::Configure(bundle) => {
                 let generation = bundle.generation;
-                let answer = match build(*bundle) {
-                    Ok((config, descriptors)) => {
-                        self.worker.reload(Arc::clone(&config), descriptors);
-                        self.config.replace(config);
-                        Message::Ready(generation)
-                    }
+                let answer = match self.reload(*bundle) {
+                    Ok(()) => Message::Ready(generation),
                     Err(reason) => Message::Failed(generation, reason),
                 };
                 tell(socket.as_fd(), answer);
             }
             Message::Reopen(logs) => self.worker.reopen(logs),
             Message::Drain => self.drain(),
-            Message::Stop => self.event_loop.stop(),
+            Message::Stop => self.stop(),
             // Only workers say these.
             Message::Ready(_) | Message::Failed(..) => {}
         }
+    }
+
+    fn reload(&self, bundle: Bundle<OwnedFd>) -> Result<(), String> {
+        let (config, descriptors) = build(bundle)?;
+        self.worker
+            .reload(config, descriptors)
+            .map_err(|error| os_error_text(&error))
+    }
+
+    /// Ends at once.
+    fn stop(&self) {
+        self.worker.log(Level::Notice, format_args!("exiting"));
+        self.end();
+    }
+
+    fn end(&self) {
+        self.worker.log(Level::Notice, format_args!("exit"));
+        self.worker.flush();
+        self.event_loop.stop();
     }
 
     /// Finishes what is at hand, for as long as `worker_shutdown_timeout` allows, and then ends.
@@ -207,18 +218,13 @@ impl Shared {
         if self.is_draining.replace(true) {
             return;
         }
-        let limit_ms = self.config.borrow().process().worker_shutdown_timeout_ms;
+        self.worker
+            .log(Level::Notice, format_args!("gracefully shutting down"));
         let shared = Rc::clone(self);
         spawn(async move {
-            match limit_ms {
-                Some(limit_ms) => {
-                    let limit = Duration::from_millis(limit_ms);
-                    // What is still open then is cut, as the directive asks.
-                    let _ = timeout(limit, shared.worker.drain()).await;
-                }
-                None => shared.worker.drain().await,
-            }
-            shared.event_loop.stop();
+            shared.worker.drain().await;
+            shared.worker.log(Level::Notice, format_args!("exiting"));
+            shared.end();
         });
     }
 }

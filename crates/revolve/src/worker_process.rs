@@ -1,11 +1,12 @@
 //! Starting a worker process.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::rc::Rc;
 
-use crate::seam::log::Level;
+use revolve_reactor::Readable;
+use revolve_server::log::Level;
 use rustix::process::Pid;
 
 use crate::message::Message;
@@ -17,23 +18,27 @@ const TITLE: &str = "revolve: worker process";
 
 /// Starts the worker with this index and hands it all that it needs. The answer is the process
 /// and the master's end of their socket.
-pub(crate) fn start(index: usize, service: &Service) -> io::Result<(Child, OwnedFd)> {
+pub(crate) fn start(index: usize, service: &Service) -> io::Result<(Child, Rc<Readable>)> {
     let (ours, theirs) = control::pair()?;
     let mut command = Command::new(EXECUTABLE);
     command.arg0(TITLE).env(ROLE, ROLE_WORKER).stdin(theirs);
-    let mut child = command.spawn()?;
+    let (output, errors) = service.worker_output()?;
+    let mut child = command.stdout(output).stderr(errors).spawn()?;
     // Before it has read its first message the worker has one thread, so that these hold for all
     // that follow.
     limit(child.id(), index, service);
     let bundle = Message::Configure(Box::new(service.bundle(index)));
     let (body, fds) = bundle.encode();
-    if let Err(error) = control::send(&ours, &body, &fds) {
-        // It has nothing to serve; it exits by itself when it sees the socket closed.
-        drop(ours);
-        child.wait()?;
-        return Err(error);
+    // Should this fail, the socket is closed, and the worker, which serves nothing yet, ends.
+    let registered = control::send(&ours, &body, &fds).and_then(|()| Readable::new(ours));
+    match registered {
+        Ok(socket) => Ok((child, Rc::new(socket))),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
     }
-    Ok((child, ours))
 }
 
 /// Sets a worker's limit of open files and its processors as the configuration says.

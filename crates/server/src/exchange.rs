@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_http::h1::{HeadError, HeadLimits, Progress, Target, TargetForm, Version, normalize_path};
+use revolve_http::h1::{
+    HeadError, HeadLimits, Progress, Target, TargetForm, Version, normalize_path,
+};
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
 use crate::body::{self, Drained};
@@ -39,6 +41,10 @@ pub(crate) enum After {
 pub(crate) struct Exchanges<F> {
     make: fn(Box<Request>, Buffer) -> F,
     futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
+    #[allow(
+        clippy::vec_box,
+        reason = "a request moves into the pool and out by its box"
+    )]
     requests: RefCell<Vec<Box<Request>>>,
 }
 
@@ -206,10 +212,10 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
         }
         respond(request, output);
         let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
-        if !more || output.gathered_bytes > GATHER_BYTES_MAX {
-            if let Err((error, left)) = output.flush(request).await {
-                return abort(request, &error, left);
-            }
+        if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
+            && let Err((error, left)) = output.flush(request).await
+        {
+            return abort(request, &error, left);
         }
         request.completed = true;
         access_log::write(request);
@@ -234,7 +240,6 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
 async fn read_head(request: &mut Request, input: &mut Buffer, output: &mut Output) -> HeadRead {
     let settings = &request.server_settings().client;
     let (limits, timeout_ms) = (settings.head_limits(), settings.header_timeout_ms);
-    let deadline = request.started_at + Duration::from_millis(timeout_ms);
     loop {
         let before = request.head_bytes.len();
         // A head that came whole is parsed where it lies, and only its own bytes are copied.
@@ -268,6 +273,7 @@ async fn read_head(request: &mut Request, input: &mut Buffer, output: &mut Outpu
         if output.flush(request).await.is_err() {
             return HeadRead::Gone;
         }
+        let deadline = request.started_at + Duration::from_millis(timeout_ms);
         match request.connection.stream.recv().deadline(deadline).await {
             Ok(received) if !received.is_empty() => *input = received,
             Ok(_) => {
@@ -443,13 +449,20 @@ fn respond(request: &mut Request, output: &mut Output) {
         let mut scratch = std::mem::take(&mut request.file_path);
         scratch.clear();
         let settings = request.settings();
-        let context = HeadContext {
-            server: modules::core::signature(settings.core.server_tokens).as_bytes(),
-            date: &request.site.logs.clock().http_date(),
-            keep_alive: request.keep_alive,
-            keep_alive_header_s: settings.keepalive.timeout.1,
-        };
-        write_head(&request.response, &context, &mut scratch);
+        let keep_alive_header_s = settings.keepalive.timeout.1;
+        request
+            .site
+            .logs
+            .clock()
+            .with_preamble(settings.core.server_tokens, |preamble| {
+                let keep_alive = request.keep_alive;
+                let context = HeadContext {
+                    preamble,
+                    keep_alive,
+                    keep_alive_header_s,
+                };
+                write_head(&request.response, &context, &mut scratch);
+            });
         output.write(&scratch);
         request.response.head_bytes = scratch.len() as u64;
         request.response.sent_bytes += scratch.len() as u64;

@@ -141,7 +141,7 @@ impl Request {
 
     /// Lets go of what it shares, before its memory goes into the pool.
     pub(crate) fn release(&mut self) {
-        self.response.reset();
+        self.response.body.clear();
         self.connection = Attached(None);
         self.site = Attached(None);
     }
@@ -316,14 +316,15 @@ impl Request {
 
     /// The bytes after the last dot of the last segment of the path; empty without one.
     pub fn extension(&self) -> &[u8] {
-        let name = match memchr::memrchr(b'/', &self.path) {
-            Some(at) => &self.path[at + 1..],
-            None => &self.path,
-        };
-        match memchr::memrchr(b'.', name) {
-            Some(at) => &name[at + 1..],
-            None => b"",
+        // From the end: an extension is a few bytes, the path before it is not.
+        for (at, byte) in self.path.iter().enumerate().rev() {
+            match byte {
+                b'.' => return &self.path[at + 1..],
+                b'/' => break,
+                _ => {}
+            }
         }
+        b""
     }
 
     /// Writes a line to the error log of the place where the request stands.

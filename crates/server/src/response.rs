@@ -71,38 +71,48 @@ impl Piece {
     }
 }
 
-/// Header lines in the order in which they were added, in one piece of memory.
+/// Header lines in the order in which they were added, as they go out, in one piece of memory.
 #[derive(Debug, Default)]
 pub struct HeaderList {
     bytes: Vec<u8>,
     lines: Vec<Line>,
 }
 
+/// Where a line `Name: value CRLF` lies.
 #[derive(Debug, Clone, Copy)]
 struct Line {
     start: u32,
     name_end: u32,
-    value_end: u32,
+    end: u32,
 }
 
 impl HeaderList {
-    /// Adds a line.
+    /// Adds a line. Line breaks and NUL in the value become spaces: what a variable holds must
+    /// not end the line.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.push_parts(name, &[value]);
+        let start = self.bytes.len();
+        writer::header(&mut self.bytes, name, value);
+        self.note(start, name.len());
     }
 
-    /// Adds a line whose value lies in parts.
-    pub fn push_parts(&mut self, name: &[u8], parts: &[&[u8]]) {
-        let start = self.bytes.len() as u32;
+    /// Adds a line whose value, in parts, is known to hold no line break.
+    pub fn push_clean(&mut self, name: &[u8], parts: &[&[u8]]) {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
-        let name_end = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(b": ");
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
+        self.bytes.extend_from_slice(b"\r\n");
+        self.note(start, name.len());
+    }
+
+    fn note(&mut self, start: usize, name_len: usize) {
+        let (start, end) = (start as u32, self.bytes.len() as u32);
         self.lines.push(Line {
             start,
-            name_end,
-            value_end: self.bytes.len() as u32,
+            name_end: start + name_len as u32,
+            end,
         });
     }
 
@@ -112,7 +122,7 @@ impl HeaderList {
             let name = &self.bytes[line.start as usize..line.name_end as usize];
             (
                 name,
-                &self.bytes[line.name_end as usize..line.value_end as usize],
+                &self.bytes[line.name_end as usize + 2..line.end as usize - 2],
             )
         })
     }
@@ -137,6 +147,30 @@ impl HeaderList {
         self.bytes.clear();
         self.lines.clear();
     }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for line in &self.lines {
+            out.extend_from_slice(&self.bytes[line.start as usize..line.end as usize]);
+        }
+    }
+}
+
+/// A time of last change, with its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastModified {
+    /// Seconds of Unix time.
+    pub unix_s: i64,
+    /// The same as HTTP writes it (RFC 9110 section 5.6.7).
+    pub text: [u8; 29],
+}
+
+impl LastModified {
+    /// The time and its text.
+    pub fn new(unix_s: i64) -> Self {
+        let mut text = [0; 29];
+        revolve_http::date::format_imf(unix_s, &mut text);
+        Self { unix_s, text }
+    }
 }
 
 /// What a request is answered with.
@@ -148,8 +182,8 @@ pub struct Response {
     pub content_type: Vec<u8>,
     /// `Content-Length`; without it the body is sent in chunks.
     pub content_length: Option<u64>,
-    /// `Last-Modified`, seconds of Unix time.
-    pub last_modified_s: Option<i64>,
+    /// `Last-Modified`.
+    pub last_modified: Option<LastModified>,
     /// `Location`; a path is made absolute when the head is written.
     pub location: Vec<u8>,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
@@ -199,7 +233,7 @@ impl Response {
 
     /// Drops `Last-Modified`, `ETag` and the permission to ask for ranges.
     pub fn clear_validators(&mut self) {
-        self.last_modified_s = None;
+        self.last_modified = None;
         self.ranges_allowed = false;
         self.clear_etag();
     }
@@ -243,10 +277,8 @@ impl Response {
                 }
             }
             b"last-modified" => {
-                if let Some(seconds) = self.last_modified_s {
-                    let mut date = [0; 29];
-                    revolve_http::date::format_imf(seconds, &mut date);
-                    out.extend_from_slice(&date);
+                if let Some(modified) = &self.last_modified {
+                    out.extend_from_slice(&modified.text);
                     return true;
                 }
             }
@@ -277,10 +309,8 @@ impl Response {
 /// What the head of a response needs besides the response itself.
 #[derive(Debug)]
 pub struct HeadContext<'a> {
-    /// The value of `Server`; nginx has no way to leave it out, nor have we.
-    pub server: &'a [u8],
-    /// The value of `Date`.
-    pub date: &'a [u8; 29],
+    /// The lines `Server` and `Date`, which are the same for a whole second.
+    pub preamble: &'a [u8],
     /// Whether the connection stays open.
     pub keep_alive: bool,
     /// Seconds for the `Keep-Alive` line (`keepalive_timeout`'s second argument).
@@ -289,45 +319,53 @@ pub struct HeadContext<'a> {
 
 /// Writes the status line and the header lines in nginx's order.
 pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<u8>) {
+    out.reserve(512);
     writer::status_line(out, response.status);
-    writer::header(out, b"Server", context.server);
-    writer::header(out, b"Date", context.date);
+    out.extend_from_slice(context.preamble);
     if !response.content_type.is_empty() {
-        writer::header(out, b"Content-Type", &response.content_type);
+        line(out, b"Content-Type: ", &response.content_type);
     }
     if let Some(length) = response.content_length {
-        let mut digits = itoa::Buffer::new();
-        writer::header(out, b"Content-Length", digits.format(length).as_bytes());
+        line(
+            out,
+            b"Content-Length: ",
+            itoa::Buffer::new().format(length).as_bytes(),
+        );
     }
-    if let Some(seconds) = response.last_modified_s
+    if let Some(modified) = &response.last_modified
         && matches!(response.status, 200 | 206 | 304)
     {
-        let mut date = [0; 29];
-        revolve_http::date::format_imf(seconds, &mut date);
-        writer::header(out, b"Last-Modified", &date);
+        line(out, b"Last-Modified: ", &modified.text);
     }
     if response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
     if response.chunked {
-        writer::header(out, b"Transfer-Encoding", b"chunked");
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if context.keep_alive {
-        writer::header(out, b"Connection", b"keep-alive");
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
         if let Some(seconds) = context.keep_alive_header_s {
-            out.extend_from_slice(b"Keep-Alive: timeout=");
-            out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
-            out.extend_from_slice(b"\r\n");
+            line(
+                out,
+                b"Keep-Alive: timeout=",
+                itoa::Buffer::new().format(seconds).as_bytes(),
+            );
         }
     } else {
-        writer::header(out, b"Connection", b"close");
+        out.extend_from_slice(b"Connection: close\r\n");
     }
     if !response.location.is_empty() && !response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
-    for (name, value) in response.headers.iter() {
-        writer::header(out, name, value);
-    }
+    response.headers.write(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A line whose value is known to hold no line break.
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -343,14 +381,13 @@ mod tests {
             ..Default::default()
         };
         response.content_type.extend_from_slice(b"text/plain");
-        response.last_modified_s = Some(0);
+        response.last_modified = Some(LastModified::new(0));
         response.headers.push(b"ETag", b"\"x\"");
         response.headers.push(b"X-A", b"1");
         response.headers.push(b"x-a", b"2");
-        let date = b"Thu, 01 Jan 1970 00:00:01 GMT";
+        let preamble = b"Server: s\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n";
         let context = HeadContext {
-            server: b"s",
-            date,
+            preamble,
             keep_alive: true,
             keep_alive_header_s: Some(9),
         };

@@ -30,6 +30,9 @@ pub struct VariableId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotId(pub u32);
 
+/// The named groups of a pattern by index, and where their values go.
+pub type GroupSlots = Vec<(usize, SlotId)>;
+
 /// What stands behind a number.
 enum Definition {
     Builtin(Getter),
@@ -65,7 +68,7 @@ impl Registry {
     }
 
     /// Defines the variables of a pattern's named groups.
-    pub(crate) fn define_groups(&mut self, pattern: &Pattern) -> Vec<(usize, SlotId)> {
+    pub(crate) fn define_groups(&mut self, pattern: &Pattern) -> GroupSlots {
         let mut slots = Vec::new();
         for (index, name) in pattern.names().iter().enumerate() {
             if let Some(name) = name {

@@ -55,7 +55,7 @@ pub struct LoopServer {
     pub files: FileCache,
     clock: Rc<Clock>,
     connections: RefCell<Slab<Rc<Connection>>>,
-    serve: OnceCell<Box<dyn Fn(Rc<Connection>, Option<Lease>)>>,
+    serve: OnceCell<Serve>,
     listeners: RefCell<Vec<Listening>>,
     /// Where connections are dealt to, on a loop that only accepts.
     dealer: Option<Arc<Reactors>>,
@@ -67,6 +67,9 @@ pub struct LoopServer {
     ids: foldhash::quality::RandomState,
     turn_end: RefCell<Option<TurnEnd>>,
 }
+
+/// Starts the task of a connection. The task's type is known where the loop is set up alone.
+type Serve = Box<dyn Fn(Rc<Connection>, Option<Lease>)>;
 
 struct Listening {
     info: Rc<ListenerInfo>,

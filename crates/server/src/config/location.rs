@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::regex::{Groups, Pattern};
 use crate::modules::Settings;
-use crate::variable::SlotId;
+use crate::variable::GroupSlots;
 
 /// The place of a location in [`Http::locations`](crate::config::Http::locations).
 pub type LocationId = u32;
@@ -26,7 +26,7 @@ pub struct Location {
     /// What the modules were told here.
     pub settings: Settings,
     /// The named groups of its pattern, and the variables that they set.
-    pub group_slots: Vec<(usize, SlotId)>,
+    pub group_slots: GroupSlots,
     /// The locations inside it.
     pub inner: Lookup,
 }
@@ -58,10 +58,17 @@ struct Static {
     regex_follows: bool,
 }
 
+/// Who stands at one path: `= path`, and `path` with whether regular expressions follow it.
+#[derive(Debug, Default)]
+struct Claims {
+    exact: Option<LocationId>,
+    prefix: Option<(LocationId, bool)>,
+}
+
 /// Collects the locations of a level.
 #[derive(Debug, Default)]
 pub(crate) struct LookupBuilder {
-    prefixes: BTreeMap<Vec<u8>, (Option<LocationId>, Option<(LocationId, bool)>)>,
+    prefixes: BTreeMap<Vec<u8>, Claims>,
     patterns: Vec<(Pattern, LocationId)>,
 }
 
@@ -69,13 +76,13 @@ impl LookupBuilder {
     /// Adds `location = path`; false if it is there already.
     pub(crate) fn exact(&mut self, path: &str, id: LocationId) -> bool {
         let entry = self.prefixes.entry(path.as_bytes().to_vec()).or_default();
-        entry.0.replace(id).is_none()
+        entry.exact.replace(id).is_none()
     }
 
     /// Adds `location path`; false if it is there already.
     pub(crate) fn prefix(&mut self, path: &str, regex_follows: bool, id: LocationId) -> bool {
         let entry = self.prefixes.entry(path.as_bytes().to_vec()).or_default();
-        entry.1.replace((id, regex_follows)).is_none()
+        entry.prefix.replace((id, regex_follows)).is_none()
     }
 
     /// Adds `location ~ pattern`; patterns are tried in the order of the file.
@@ -85,7 +92,7 @@ impl LookupBuilder {
 
     pub(crate) fn build(self) -> Lookup {
         let mut prefixes: Vec<PrefixEntry> = Vec::with_capacity(self.prefixes.len());
-        for (path, (exact, prefix)) in self.prefixes {
+        for (path, Claims { exact, prefix }) in self.prefixes {
             // The map is sorted, so a beginning of this path stands before it: start at the
             // neighbour and go up until one fits.
             let mut parent = prefixes.len().checked_sub(1).map(|index| index as u32);

@@ -88,6 +88,7 @@ macro_rules! compose {
 pub(crate) use compose;
 
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "the macro declares public settings")]
 mod tests {
     use super::Inherit;
 

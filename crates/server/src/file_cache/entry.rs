@@ -11,6 +11,8 @@ use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::response::LastModified;
+
 /// What is at a path.
 #[derive(Debug, Clone)]
 pub enum Found {
@@ -41,8 +43,8 @@ impl Found {
 pub struct FileEntry {
     /// Bytes.
     pub size: u64,
-    /// Last change, seconds of Unix time.
-    pub modified_s: i64,
+    /// Last change.
+    pub modified: LastModified,
     /// The contents, where they are small.
     pub body: Option<Bytes>,
     /// The open file, where they are not.
@@ -65,9 +67,10 @@ impl FileEntry {
         write!(rest, "\"{modified_s:x}-{size:x}\"").expect("two 64-bit numbers fit");
         let left = rest.len();
         let etag_len = (etag.len() - left) as u8;
+        let modified = LastModified::new(modified_s);
         Self {
             size,
-            modified_s,
+            modified,
             body,
             file: file.map(Arc::new),
             etag,

@@ -24,7 +24,7 @@ pub use entry::{FileEntry, Found};
 use entry::{Identity, Probe};
 use watch::{Dependency, EntryId, Watch};
 
-/// How long an entry is believed without a `stat`.
+/// How long an entry is believed before a `stat` is asked, whatever inotify says.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bounds of the cache of one loop.
@@ -73,7 +73,8 @@ struct Entry {
     id: EntryId,
     found: Found,
     identity: Option<Identity>,
-    checked_at: Cell<Instant>,
+    /// Until when it is believed without a `stat`.
+    valid_until: Cell<Instant>,
     used: Cell<bool>,
     dependencies: Vec<Dependency>,
 }
@@ -148,12 +149,12 @@ impl FileCache {
     pub fn lookup(&self, path: &[u8]) -> Found {
         let now = revolve_reactor::now();
         if let Some(entry) = self.inner.borrow().entries.get(path) {
-            if now.saturating_duration_since(entry.checked_at.get()) < CHECK_INTERVAL {
+            if now < entry.valid_until.get() {
                 entry.used.set(true);
                 return entry.found.clone();
             }
             if Identity::of(path) == entry.identity {
-                entry.checked_at.set(now);
+                entry.valid_until.set(now + CHECK_INTERVAL);
                 entry.used.set(true);
                 return entry.found.clone();
             }
@@ -191,7 +192,7 @@ impl FileCache {
             id,
             found: probe.found,
             identity: probe.identity,
-            checked_at: Cell::new(now),
+            valid_until: Cell::new(now + CHECK_INTERVAL),
             used: Cell::new(false),
             dependencies,
         };

@@ -6,6 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use revolve_http::h1::writer;
+
+use crate::modules::core::{Tokens, signature};
 
 /// The loop's wall clock.
 pub struct Clock {
@@ -20,7 +23,7 @@ pub struct Clock {
 /// The texts of one second.
 struct Formatted {
     unix_s: i64,
-    http: [u8; 29],
+    preambles: [Vec<u8>; 2],
     error: Vec<u8>,
     access: Vec<u8>,
     iso8601: Vec<u8>,
@@ -39,7 +42,7 @@ impl Clock {
     pub fn without_loop() -> Self {
         let empty = Formatted {
             unix_s: i64::MIN,
-            http: [0; 29],
+            preambles: Default::default(),
             error: Vec::new(),
             access: Vec::new(),
             iso8601: Vec::new(),
@@ -92,7 +95,16 @@ impl Clock {
     fn format(&self, unix_s: i64) {
         let mut texts = self.formatted.borrow_mut();
         texts.unix_s = unix_s;
-        revolve_http::date::format_imf(unix_s, &mut texts.http);
+        let mut date = [0; 29];
+        revolve_http::date::format_imf(unix_s, &mut date);
+        for (tokens, preamble) in [Tokens::Version, Tokens::Name]
+            .into_iter()
+            .zip(&mut texts.preambles)
+        {
+            preamble.clear();
+            writer::header(preamble, b"Server", signature(tokens).as_bytes());
+            writer::header(preamble, b"Date", &date);
+        }
         let timestamp = Timestamp::from_second(unix_s).unwrap_or(Timestamp::UNIX_EPOCH);
         let zoned = timestamp.to_zoned(self.zone.clone());
         let time = zoned.datetime();
@@ -127,9 +139,9 @@ impl Clock {
         );
     }
 
-    /// The `Date` header's value.
-    pub fn http_date(&self) -> [u8; 29] {
-        self.with(|texts| texts.http)
+    /// Hands over the lines `Server` and `Date` of responses.
+    pub(crate) fn with_preamble<T>(&self, tokens: Tokens, use_it: impl FnOnce(&[u8]) -> T) -> T {
+        self.with(|texts| use_it(&texts.preambles[tokens as usize]))
     }
 
     /// `2026/11/22 11:00:00`, local time.

@@ -16,6 +16,7 @@ use crate::config::scope::{
 use crate::config::setting::settings;
 use crate::phase::Outcome;
 use crate::request::Request;
+use crate::response::LastModified;
 use crate::variable::Value;
 
 /// One `add_header`.
@@ -164,7 +165,8 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
         }
         match header.name.to_ascii_lowercase().as_slice() {
             b"last-modified" => {
-                request.response.last_modified_s = revolve_http::date::parse(&value);
+                request.response.last_modified =
+                    revolve_http::date::parse(&value).map(LastModified::new);
             }
             b"etag" => {
                 request.response.clear_etag();
@@ -192,8 +194,8 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
         Expires::Max => return push_expires(request, 2_145_916_555, "max-age=315360000"),
         Expires::Access(0) => return push_expires(request, now_s, "max-age=0"),
         Expires::Access(seconds) => (now_s + seconds, *seconds),
-        Expires::Modified(seconds) => match request.response.last_modified_s {
-            Some(modified_s) => (modified_s + seconds, modified_s + seconds - now_s),
+        Expires::Modified(seconds) => match request.response.last_modified {
+            Some(modified) => (modified.unix_s + seconds, modified.unix_s + seconds - now_s),
             None => return,
         },
         Expires::Daily(second) => {

@@ -123,14 +123,14 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
 }
 
 fn is_unmodified(request: &Request, date: &[u8]) -> bool {
-    let Some(modified_s) = request.response.last_modified_s else {
+    let Some(modified) = request.response.last_modified else {
         return false;
     };
-    revolve_http::date::parse(date).is_some_and(|date| date >= modified_s)
+    revolve_http::date::parse(date).is_some_and(|date| date >= modified.unix_s)
 }
 
 fn is_modified(request: &Request, date: &[u8]) -> bool {
-    let Some(modified_s) = request.response.last_modified_s else {
+    let Some(modified) = request.response.last_modified else {
         return true;
     };
     let rule = request.settings().not_modified.if_modified_since;
@@ -138,8 +138,8 @@ fn is_modified(request: &Request, date: &[u8]) -> bool {
         return true;
     }
     match revolve_http::date::parse(date) {
-        Some(date) if date == modified_s => false,
-        Some(date) => rule == IfModifiedSince::Exact || date < modified_s,
+        Some(date) if date == modified.unix_s => false,
+        Some(date) => rule == IfModifiedSince::Exact || date < modified.unix_s,
         None => true,
     }
 }

@@ -58,7 +58,10 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     }
     match asked(request, length, ranges_max) {
         Asked::Whole => {
-            request.response.headers.push(b"Accept-Ranges", b"bytes");
+            request
+                .response
+                .headers
+                .push_clean(b"Accept-Ranges", &[b"bytes"]);
             Outcome::Next
         }
         Asked::Parts(parts) => {
@@ -77,7 +80,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
             request
                 .response
                 .headers
-                .push_parts(b"Content-Range", &[b"bytes */", length]);
+                .push_clean(b"Content-Range", &[b"bytes */", length]);
             Outcome::Finish(416)
         }
     }
@@ -103,8 +106,9 @@ fn if_range_holds(response: &Response, condition: &[u8]) -> bool {
     if condition.len() >= 2 && condition.ends_with(b"\"") {
         return response.etag == condition;
     }
-    response.last_modified_s.is_some()
-        && revolve_http::date::parse(condition) == response.last_modified_s
+    response
+        .last_modified
+        .is_some_and(|modified| revolve_http::date::parse(condition) == Some(modified.unix_s))
 }
 
 /// Parses what follows `bytes=`; a part that overlaps the others too much makes the whole go out.

@@ -14,7 +14,7 @@ use revolve_conf::{Diagnostic, Directive};
 use crate::config::location::ServerId;
 use crate::config::regex::{Groups, Pattern};
 use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
-use crate::variable::SlotId;
+use crate::variable::{GroupSlots, SlotId};
 
 /// One name of a server.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub enum ServerName {
     /// `x.*`, kept as `x.`: any name that begins so.
     Trailing(String),
     /// `~pattern`, with the variables that its named groups set.
-    Regex(Pattern, Vec<(usize, SlotId)>),
+    Regex(Pattern, GroupSlots),
 }
 
 impl std::fmt::Display for ServerName {
@@ -131,7 +131,15 @@ pub struct VirtualHosts {
     exact: HashMap<String, ServerId, foldhash::fast::RandomState>,
     leading: HashMap<String, ServerId, foldhash::fast::RandomState>,
     trailing: HashMap<String, ServerId, foldhash::fast::RandomState>,
-    patterns: Vec<(Pattern, ServerId, Vec<(usize, SlotId)>)>,
+    patterns: Vec<PatternHost>,
+}
+
+/// A server that a pattern leads to.
+#[derive(Debug)]
+struct PatternHost {
+    pattern: Pattern,
+    server: ServerId,
+    slots: GroupSlots,
 }
 
 /// A server found for a host, with the variables that its pattern sets.
@@ -169,7 +177,12 @@ impl VirtualHosts {
             }
             ServerName::Trailing(prefix) => insert(&mut self.trailing, prefix),
             ServerName::Regex(pattern, slots) => {
-                self.patterns.push((pattern.clone(), server, slots.clone()));
+                let (pattern, slots) = (pattern.clone(), slots.clone());
+                self.patterns.push(PatternHost {
+                    pattern,
+                    server,
+                    slots,
+                });
                 true
             }
         }
@@ -226,7 +239,12 @@ impl VirtualHosts {
                 }
             }
         }
-        for (pattern, server, slots) in &self.patterns {
+        for PatternHost {
+            pattern,
+            server,
+            slots,
+        } in &self.patterns
+        {
             if pattern.captures(host.as_bytes(), groups) {
                 return FoundServer {
                     server: *server,

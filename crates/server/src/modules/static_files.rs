@@ -45,7 +45,7 @@ fn serve(request: &mut Request, entry: &FileEntry) -> Outcome {
     let response = &mut request.response;
     response.status = 200;
     response.content_length = Some(entry.size);
-    response.last_modified_s = Some(entry.modified_s);
+    response.last_modified = Some(entry.modified);
     response.ranges_allowed = true;
     if etag {
         not_modified::set_etag(response, entry.etag());
