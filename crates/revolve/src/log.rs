@@ -13,6 +13,8 @@ use crate::version::PROGRAM;
 /// error too while somebody may be looking, as nginx does.
 pub(crate) struct MasterLog {
     targets: Vec<(Rc<File>, Level, bool)>,
+    /// The server does not serve yet: who started it reads on standard error why not.
+    is_starting: bool,
     /// Whether standard error is still where the person who started us looks.
     has_terminal: bool,
 }
@@ -22,6 +24,7 @@ impl MasterLog {
     pub(crate) fn to_stderr() -> MasterLog {
         MasterLog {
             targets: Vec::new(),
+            is_starting: true,
             has_terminal: true,
         }
     }
@@ -35,6 +38,11 @@ impl MasterLog {
             Some((Rc::clone(file), target.level, is_stderr(path)))
         };
         self.targets = config.process_log.iter().filter_map(target).collect();
+    }
+
+    /// The server serves. From now on a log on standard error has the form of a log.
+    pub(crate) fn serving(&mut self) {
+        self.is_starting = false;
     }
 
     /// Standard error is no longer anybody's terminal.
@@ -53,11 +61,14 @@ impl MasterLog {
     /// Writes one line.
     pub(crate) fn write(&self, level: Level, message: &str) {
         self.write_files(level, message);
-        let mut on_stderr = self.targets.iter().filter(|(.., is_stderr)| *is_stderr);
-        if on_stderr.any(|(file, level_max, _)| write_line(file, *level_max, level, message)) {
-            return;
+        let is_for_person = level <= Level::Warn && self.has_terminal;
+        if is_for_person && self.is_starting {
+            return eprintln!("{PROGRAM}: [{}] {message}", level.name());
         }
-        if self.has_terminal && level <= Level::Warn {
+        let mut on_stderr = self.targets.iter().filter(|(.., is_stderr)| *is_stderr);
+        let is_said =
+            on_stderr.any(|(file, level_max, _)| write_line(file, *level_max, level, message));
+        if is_for_person && !is_said {
             eprintln!("{PROGRAM}: [{}] {message}", level.name());
         }
     }

@@ -409,12 +409,12 @@ impl Master {
         self.leave(Phase::Draining, || Message::Drain);
     }
 
-    /// Stops at once; a second time it kills.
+    /// Stops at once, and kills the workers that do not.
     fn stop(self: &Rc<Self>, why: &str) {
-        self.notice(why);
         if self.phase.get() == Phase::Stopping {
-            return self.kill();
+            return;
         }
+        self.notice(why);
         self.leave(Phase::Stopping, || Message::Stop);
         let master = Rc::clone(self);
         spawn(async move {

@@ -33,6 +33,15 @@ pub(crate) fn identity(config: &ProcessConfig) -> Result<Option<Identity>, Strin
     find(name, group, config.user.is_some()).map(Some)
 }
 
+/// nginx's warning, where `user` has no effect because the master is not root.
+pub(crate) fn useless_user(config: &ProcessConfig) -> Option<&'static str> {
+    let is_useless = config.user.is_some() && !rustix::process::geteuid().is_root();
+    is_useless.then_some(
+        "the \"user\" directive makes sense only if the master process runs with super-user \
+         privileges, ignored",
+    )
+}
+
 /// As in nginx the group defaults to the one of the user's name.
 fn find(name: &str, group: Option<&str>, is_configured: bool) -> Result<Identity, String> {
     let user = match User::from_name(name) {

@@ -7,13 +7,11 @@ use crate::version::PROGRAM;
 
 /// Prints what is wrong with a configuration, with colours where a terminal is.
 pub(crate) fn print(loaded: &Loaded) {
-    eprint!("{}", render(loaded));
-}
-
-/// What [`print`] prints.
-pub(crate) fn render(loaded: &Loaded) -> String {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    loaded.diagnostics.render(&loaded.sources, PROGRAM, color)
+    eprint!(
+        "{}",
+        loaded.diagnostics.render(&loaded.sources, PROGRAM, color)
+    );
 }
 
 /// Prints an error that no file is to blame for.

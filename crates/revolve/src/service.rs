@@ -104,6 +104,9 @@ impl Service {
             service.opened.close_sockets();
             return None;
         }
+        if let Some(warning) = privilege::useless_user(service.config.process()) {
+            service.log.write(Level::Warn, warning);
+        }
         service.log.notice("using the \"epoll\" event method");
         service.log.notice(
             version::version()
@@ -123,6 +126,7 @@ impl Service {
 
     /// The server serves: tells whoever waits for it.
     pub(crate) fn serving(&mut self, readiness: Option<daemon::Readiness>) {
+        self.log.serving();
         if let Some(folder) = &self.folder {
             println!(
                 "Revolve serves {} on {}",
