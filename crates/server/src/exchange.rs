@@ -208,6 +208,8 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
         if walked == Walked::Close {
             request.response.status = 444;
             access_log::write(request);
+            // What was answered before is still on its way out; whether it arrives is no matter.
+            let _ = output.flush(request).await;
             return After::Close;
         }
         respond(request, output);
@@ -435,7 +437,8 @@ fn log_ignored(request: &Request) {
 
 /// Passes the response through the header filters and puts it into the output.
 fn respond(request: &mut Request, output: &mut Output) {
-    if request.continue_wanted && request.head().expect_continue {
+    let may_continue = request.continue_wanted && !request.continue_refused;
+    if may_continue && request.head().expect_continue {
         let line = b"HTTP/1.1 100 Continue\r\n\r\n";
         output.write(line);
         request.response.sent_bytes += line.len() as u64;
