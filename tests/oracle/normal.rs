@@ -127,11 +127,11 @@ fn lengths(text: &str) -> String {
 
 /// Whether a body is a built-in error page, or a length is that of one whose body stays behind.
 fn is_page(text: &str, length: &str, body: &str) -> bool {
-    let is_error = ["HTTP/1.1 3", "HTTP/1.1 4", "HTTP/1.1 5"]
-        .iter()
-        .any(|it| text.starts_with(it));
+    let errors = ["HTTP/1.1 3", "HTTP/1.1 4", "HTTP/1.1 5"];
+    let has_error = errors.iter().any(|error| text.contains(error));
     let is_short = matches!(length.parse(), Ok(130..=200));
-    body.starts_with("<html>\r\n<head><title>") || (is_error && body.is_empty() && is_short)
+    let has_no_body = body.is_empty() || body.starts_with("HTTP/1.1 ");
+    body.starts_with("<html>\r\n<head><title>") || (has_error && has_no_body && is_short)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::known::{self, About, Difference, Known};
 use super::normal::{Answer, Who, normal};
 use super::request::{Case, Request};
-use super::{known, site};
+use super::site;
 use crate::support::{Client, End, Folder, Server, client, nginx, ports, revolve};
 
 /// How many cases are on their way at a time: those that wait for a timeout cost nothing else.
@@ -134,20 +135,22 @@ pub(super) fn compare_requests(requests: impl IntoIterator<Item = Request>) {
     compare(requests.into_iter().map(Case::from).collect());
 }
 
-fn check(pair: &Pair, case: &Case, known: &[known::Known]) -> Option<String> {
+fn check(pair: &Pair, case: &Case, known: &[Known]) -> Option<String> {
     let mut last = None;
     for look in LOOKS {
         let (theirs, ours) = (ask(&pair.nginx, case, look), ask(&pair.ours, case, look));
         let is_final = theirs.end == End::Closed && ours.end == End::Closed;
         let theirs = normal(&theirs, &pair.nginx.who);
         let ours = normal(&ours, &pair.ours.who);
-        if let Some(known) = known.iter().find(|known| known.case == *case) {
-            return check_known(known, &theirs, &ours);
+        let difference = Difference {
+            case,
+            theirs: &theirs,
+            ours: &ours,
+        };
+        match judge(&difference, known) {
+            Ok(()) => return None,
+            Err(problem) => last = Some(problem),
         }
-        if theirs == ours {
-            return None;
-        }
-        last = Some(describe(case, &theirs, &ours));
         if is_final {
             break;
         }
@@ -155,20 +158,39 @@ fn check(pair: &Pair, case: &Case, known: &[known::Known]) -> Option<String> {
     last
 }
 
-/// A known difference must still be one, and ours must be the one that is meant.
-fn check_known(known: &known::Known, theirs: &str, ours: &str) -> Option<String> {
-    let shown = describe(&known.case, theirs, ours);
-    if theirs == ours {
-        return Some(format!(
-            "{shown}\nis the same, but listed as different: {}",
-            known.why
-        ));
+/// Whether two answers are as they should be: the same, or different in the way that is meant.
+fn judge(it: &Difference, known: &[Known]) -> Result<(), String> {
+    for Known { about, why } in known {
+        match about {
+            About::One(case, _) if case != it.case => {}
+            About::One(..) if it.theirs == it.ours => {
+                return Err(format!(
+                    "{}\nis the same, but known as different: {why}",
+                    describe(it)
+                ));
+            }
+            About::One(_, status) if it.ours.starts_with(status) => return Ok(()),
+            About::One(_, status) => {
+                return Err(format!("{}\nshould begin {status:?}: {why}", describe(it)));
+            }
+            About::All(differs) if it.theirs != it.ours && differs(it) => return Ok(()),
+            About::All(_) => {}
+        }
     }
-    let is_meant = ours.starts_with(known.ours);
-    (!is_meant).then(|| format!("{shown}\nshould begin {:?}: {}", known.ours, known.why))
+    if it.theirs == it.ours {
+        Ok(())
+    } else {
+        Err(describe(it))
+    }
 }
 
-fn describe(case: &Case, theirs: &str, ours: &str) -> String {
+fn describe(it: &Difference) -> String {
+    let Difference { case, theirs, ours } = it;
+    let same = theirs
+        .bytes()
+        .zip(ours.bytes())
+        .take_while(|(a, b)| a == b)
+        .count();
     let cut = |text: &str| {
         let end = text
             .char_indices()
@@ -176,11 +198,6 @@ fn describe(case: &Case, theirs: &str, ours: &str) -> String {
             .map_or(text.len(), |(at, _)| at);
         text[..end].replace('\r', "").replace('\n', "\n    ")
     };
-    let same = theirs
-        .bytes()
-        .zip(ours.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
     format!(
         "=== {case}\n  nginx:\n    {}\n  revolve:\n    {}\n  (the same up to byte {same})",
         cut(theirs),
