@@ -14,23 +14,16 @@ use std::time::Duration;
 
 use revolve_reactor::signal::{SIGINT, SIGTERM, Signals};
 use revolve_reactor::{
-    AcceptMode, Address, Deal, EventLoop, ListenOptions, Listener, SendQueue, Stream, TcpServer,
-    now, spawn,
+    AcceptMode, Address, Deal, EventLoop, ListenOptions, Listener, Stream, TcpServer, spawn,
 };
 
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Sends back what comes in, until the peer has no more or is silent for too long.
 async fn echo(stream: Stream, _peer: Address) {
-    while let Ok(received) = stream.recv().deadline(now() + IDLE_MAX).await {
-        if received.is_empty() {
-            return;
-        }
-        let (sent, _) = stream
-            .send(SendQueue::from(received))
-            .stall_max(IDLE_MAX)
-            .await;
-        if sent.is_err() {
+    while let Ok(received) = stream.recv().within(IDLE_MAX).await {
+        let ended = received.is_empty();
+        if ended || stream.send(received.into()).await.0.is_err() {
             return;
         }
     }

@@ -259,15 +259,16 @@ fn send_once(
     }
 }
 
-/// Sends the chunks of memory at the front in one gathered `sendmsg(2)`. Where a file follows,
-/// the kernel is told that more comes, so that the head of a response and the beginning of its
-/// body share a segment.
+/// Sends the chunks of memory at the front in one gathered `sendmsg(2)`. Where a file follows
+/// that is to share their segment, the kernel is told that more comes.
 fn gather<const N: usize>(fd: BorrowedFd<'_>, queue: &SendQueue) -> Result<(u64, Asked), Errno> {
     let mut slices = [IoSlice::new(&[]); N];
     let (mut count, mut asked, mut flags) = (0, 0, SendFlags::NOSIGNAL);
     for chunk in queue.unsent() {
         let Some(bytes) = chunk.memory() else {
-            flags |= SendFlags::MORE;
+            if queue.joins_files() {
+                flags |= SendFlags::MORE;
+            }
             break;
         };
         if count == N {

@@ -108,6 +108,7 @@ pub(crate) struct Parts {
     sent: usize,
     bytes: u64,
     file_bytes_per_turn_max: u64,
+    join_files: bool,
 }
 
 /// Chunks waiting to be sent, in order; one pointer, out of the current loop's pool, so that
@@ -128,6 +129,7 @@ impl SendQueue {
                 sent: 0,
                 bytes: 0,
                 file_bytes_per_turn_max: FILE_BYTES_PER_TURN_MAX,
+                join_files: false,
             })
         });
         SendQueue { parts: Some(parts) }
@@ -193,6 +195,17 @@ impl SendQueue {
         } else {
             bytes_max
         };
+    }
+
+    /// Whether memory in front of a file waits for it, so that both share a segment
+    /// (`MSG_MORE`; nginx `tcp_nopush`). Default: no. It saves a packet a response; for a file of
+    /// many segments it costs the kernel more, because no page of the file begins a segment then.
+    pub fn join_files(&mut self, join: bool) {
+        self.parts_mut().join_files = join;
+    }
+
+    pub(crate) fn joins_files(&self) -> bool {
+        self.parts().join_files
     }
 
     pub(crate) fn file_budget(&self) -> u64 {
@@ -275,6 +288,7 @@ impl Drop for SendQueue {
             parts.sent = 0;
             parts.bytes = 0;
             parts.file_bytes_per_turn_max = FILE_BYTES_PER_TURN_MAX;
+            parts.join_files = false;
             if parts.chunks.capacity() <= CHUNKS_KEPT_MAX {
                 event_loop::try_with_core(|core| core.send_queues.put(parts));
             }

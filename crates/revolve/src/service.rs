@@ -104,11 +104,17 @@ impl Service {
             service.opened.close_sockets();
             return None;
         }
-        if let Some(warning) = privilege::useless_user(service.config.process()) {
-            service.log.write(Level::Warn, warning);
+        service.introduce();
+        Some(service)
+    }
+
+    /// The first lines of the log, those of nginx.
+    fn introduce(&self) {
+        if let Some(warning) = privilege::useless_user(self.config.process()) {
+            self.log.write(Level::Warn, warning);
         }
-        service.log.notice("using the \"epoll\" event method");
-        service.log.notice(
+        self.log.notice("using the \"epoll\" event method");
+        self.log.notice(
             version::version()
                 .trim_end()
                 .rsplit(' ')
@@ -118,10 +124,8 @@ impl Service {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let shown = |limit: Option<u64>| limit.map_or("unlimited".into(), |it| it.to_string());
         let (soft, hard) = (shown(limit.current), shown(limit.maximum));
-        service
-            .log
+        self.log
             .notice(&format!("getrlimit(RLIMIT_NOFILE): {soft}:{hard}"));
-        Some(service)
     }
 
     /// The server serves: tells whoever waits for it.

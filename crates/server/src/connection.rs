@@ -182,9 +182,9 @@ where
 {
     let registered = Registered(connection);
     let connection = &registered.0;
-    let mut deadline = first_deadline(connection);
+    let mut wait = first_wait(connection);
     loop {
-        let input = match connection.stream.recv().deadline(deadline).await {
+        let input = match connection.stream.recv().within(wait).await {
             Ok(input) if !input.is_empty() => input,
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 timed_out_idle(connection);
@@ -196,19 +196,19 @@ where
         match exchanges.run(connection, input).await {
             After::Idle(keep_alive) => {
                 connection.state.set(State::Idle);
-                deadline = revolve_reactor::now() + keep_alive;
+                wait = keep_alive;
             }
             After::Close => return,
         }
     }
 }
 
-fn first_deadline(connection: &Connection) -> Instant {
+fn first_wait(connection: &Connection) -> Duration {
     let site = connection.server.site();
     let http = site.http();
     let server = &http.servers[http.hosts_at(connection).default as usize];
     let settings = &http.locations[server.location as usize].settings;
-    revolve_reactor::now() + Duration::from_millis(settings.client.header_timeout_ms)
+    Duration::from_millis(settings.client.header_timeout_ms)
 }
 
 /// A client that never sent a request is worth a line; one that kept its connection is not.

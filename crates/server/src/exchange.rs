@@ -103,7 +103,7 @@ where
 
 /// What is on its way out.
 pub(crate) struct Output {
-    queue: SendQueue,
+    queue: Option<SendQueue>,
     tail: Option<Buffer>,
     gathered_bytes: u64,
 }
@@ -111,7 +111,7 @@ pub(crate) struct Output {
 impl Output {
     fn new() -> Self {
         Self {
-            queue: SendQueue::new(),
+            queue: None,
             tail: None,
             gathered_bytes: 0,
         }
@@ -134,30 +134,28 @@ impl Output {
     fn push(&mut self, chunk: Chunk) {
         self.gathered_bytes += chunk.len();
         self.push_tail();
-        self.queue.push(chunk);
+        self.queue.get_or_insert_with(SendQueue::new).push(chunk);
     }
 
     fn push_tail(&mut self) {
         if let Some(tail) = self.tail.take()
             && !tail.is_empty()
         {
-            self.queue.push(Chunk::Buffer(tail));
+            self.queue
+                .get_or_insert_with(SendQueue::new)
+                .push(Chunk::Buffer(tail));
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.gathered_bytes == 0
     }
 
     /// Sends all of it; on an error the answer is how many bytes were left.
     async fn flush(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
-        if self.is_empty() {
-            return Ok(());
-        }
         self.push_tail();
         let settings = &request.settings().output;
-        let mut queue = std::mem::replace(&mut self.queue, SendQueue::new());
+        let Some(mut queue) = self.queue.take() else {
+            return Ok(());
+        };
         queue.file_bytes_per_turn_max(settings.sendfile_chunk_bytes);
+        queue.join_files(settings.tcp_nopush);
         let stall_max = Duration::from_millis(settings.send_timeout_ms);
         let (result, mut queue) = request
             .connection
@@ -167,7 +165,7 @@ impl Output {
             .await;
         let left = queue.bytes();
         queue.clear();
-        self.queue = queue;
+        self.queue = Some(queue);
         self.gathered_bytes = 0;
         result.map_err(|error| (error, left))
     }

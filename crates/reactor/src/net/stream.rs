@@ -250,6 +250,16 @@ impl Recv<'_> {
         self
     }
 
+    /// Fails with `TimedOut` if nothing has come for so long, counted from the turn's time. The
+    /// cheapest way to a deadline.
+    pub fn within(mut self, duration: Duration) -> Self {
+        let after_ms = u64::try_from(duration.as_millis()).unwrap_or(NEVER_MS);
+        // Rounded up, and the turn's tick is rounded down: never early.
+        let ticks_ms = after_ms.saturating_add(1);
+        self.deadline_ms = self.stream.handle.core.now_ms().saturating_add(ticks_ms);
+        self
+    }
+
     /// Receives at most so many bytes, if that is less than a buffer. At least 1.
     pub fn max(mut self, bytes: usize) -> Self {
         self.bytes_max = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);

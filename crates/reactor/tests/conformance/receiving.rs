@@ -157,6 +157,14 @@ pub(crate) fn a_deadline_passes_and_the_stream_lives_on(kind: DriverKind) {
             assert_eq!(error.kind(), ErrorKind::TimedOut);
             assert!(Instant::now() >= deadline && begun.elapsed() < Duration::from_secs(5));
         }
+        let begun = now();
+        let error = other
+            .recv()
+            .within(Duration::from_millis(20))
+            .await
+            .expect_err("a deadline");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!((20..5000).contains(&(now() - begun).as_millis()));
         send(&one, b"late").await;
         let deadline = now() + Duration::from_secs(10);
         assert_eq!(

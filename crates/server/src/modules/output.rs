@@ -20,7 +20,7 @@ settings! {
             sendfile: bool = false,
             /// `sendfile_max_chunk`, bytes a turn, default 2m.
             sendfile_chunk_bytes: u64 = 2 << 20,
-            /// `tcp_nopush`, default off. Head and file share packets always (`MSG_MORE`).
+            /// `tcp_nopush`, default off: head and file share packets (`MSG_MORE`).
             tcp_nopush: bool = false,
             /// `tcp_nodelay`, default on.
             tcp_nodelay: bool = true,
