@@ -200,7 +200,7 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     request.connection.append_peer(out);
     out.extend_from_slice(b", server: ");
     out.extend_from_slice(request.server().primary_name.as_bytes());
-    if !request.head_done {
+    if !request.parser.line_started() {
         return;
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
@@ -208,11 +208,9 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         crate::modules::access_log::escape_default(value, out);
         out.push(b'"');
     };
-    quoted(
-        b", request: \"",
-        request.bytes(request.head().request_line),
-        out,
-    );
+    // Of a head that is not complete, what has come of it.
+    let line = request.parser.request_line_or_start(&request.head_bytes);
+    quoted(b", request: \"", request.bytes(line), out);
     if let Some(host) = request.known(request.head().known.host) {
         quoted(b", host: \"", host, out);
     }
