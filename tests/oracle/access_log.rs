@@ -19,6 +19,8 @@ const LOGS: &str = r#"
   access_log ROOT/logs/NAME-some.log combined if=$arg_log;
 "#;
 
+/// Not among them: a path that is refused. nginx's `$request_uri` is empty then, ours is what was
+/// asked for. And a line that is too long: nginx logs its first buffer, we log what came.
 fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
         "/",
@@ -39,7 +41,6 @@ fn cases() -> Vec<Case> {
         "/tf/nope?x=y",
         "/pre/a%20b?c=%22",
         "/ü\"\\x",
-        "/%00",
         "/small.txt?log=1",
         "/?log=0",
         "/?log=",
@@ -79,6 +80,8 @@ fn cases() -> Vec<Case> {
             .then(get("/nope").stay())
             .then(get("/small.txt")),
         raw("GET /small.txt\r\n"),
+        get("/exact?").into(),
+        get("/tf/none?").into(),
         raw("GET / HTTP/1.1\r\n\r\n"),
         raw("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
         raw("GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
@@ -86,10 +89,6 @@ fn cases() -> Vec<Case> {
         raw("BAD\r\n\r\n"),
         raw(b"\x16\x03\x01\x02\x00\x01\x00"),
         raw("GET /a\"b\\c HTTP/1.1\r\nHost: a b\r\n\r\n"),
-        raw(format!(
-            "GET /{} HTTP/1.1\r\nHost: x\r\n\r\n",
-            "a".repeat(9000)
-        )),
         raw(format!(
             "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
             "a".repeat(9000)
@@ -108,27 +107,67 @@ fn lines(pair: &Pair, side: &Side, log: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether two lines are the same, where the number at their end may differ by `slack`.
-fn is_same(theirs: &str, ours: &str, slack: i64) -> bool {
+/// What two lines may differ in.
+struct Slack {
+    /// How much longer our body is: the name at the foot of an error page.
+    body_bytes: i64,
+    /// nginx's `$request_length` leaves out what it never parsed (the rest of a refused head, a
+    /// body that it throws away); its documentation says that all of it counts.
+    any_length: bool,
+    /// nginx counts a request that a filter refuses as incomplete.
+    any_completion: bool,
+}
+
+/// The fields of the `plain` log whose value may differ.
+const REQUEST_LENGTH: usize = 7;
+const ARGUMENTS: usize = 12;
+const COMPLETION: usize = 13;
+
+/// Whether two lines are the same.
+fn is_same(theirs: &str, ours: &str, slack: &Slack) -> bool {
     let split = |line: &str| {
         let at = line.rfind(['|', ',']).map_or(0, |at| at + 1);
-        (line[..at].to_owned(), line[at..].parse::<i64>().ok())
-    };
-    match (split(theirs), split(ours)) {
-        ((before, Some(count)), (our_before, Some(our_count))) => {
-            before == our_before && our_count - count == slack
+        let mut fields: Vec<String> = line[..at].split('|').map(str::to_owned).collect();
+        if fields.len() > COMPLETION {
+            if slack.any_length {
+                fields[REQUEST_LENGTH].clear();
+            }
+            // Empty arguments are arguments to nginx once `try_files` has looked at them.
+            if fields[ARGUMENTS].is_empty() {
+                fields[ARGUMENTS].push('-');
+            }
+            if slack.any_completion {
+                fields[COMPLETION].clear();
+            }
         }
-        _ => theirs == ours,
-    }
+        (fields, line[at..].parse::<i64>().ok())
+    };
+    let (theirs, ours) = (split(theirs), split(ours));
+    let more = match (theirs.1, ours.1) {
+        (Some(theirs), Some(ours)) => ours - theirs,
+        _ => return theirs == ours,
+    };
+    theirs.0 == ours.0 && (more == 0 || more == slack.body_bytes)
 }
 
 /// Asks both servers one after the other, and checks the lines that this adds to each log.
 fn check(pair: &Pair, case: &Case, seen: &mut usize, problems: &mut Vec<String>) {
     let ask = |side| ask(side, case, Duration::from_secs(4));
     let (theirs, ours): (Answer, Answer) = (ask(&pair.nginx), ask(&pair.ours));
-    let page = has_page(&theirs) && has_page(&ours);
     let names = [&pair.nginx, &pair.ours].map(|side| side.who.signature.len() as i64);
-    let slack = if page { names[1] - names[0] } else { 0 };
+    let is = |status: &str| {
+        ours.bytes
+            .starts_with(format!("HTTP/1.1 {status}").as_bytes())
+    };
+    let slack = Slack {
+        body_bytes: if has_page(&theirs) {
+            names[1] - names[0]
+        } else {
+            0
+        },
+        any_length: is("4") || is("5") || ours.bytes.is_empty() || case.0.starts_with(b"POST"),
+        any_completion: is("412"),
+    };
     until("both have logged as much", || {
         let count = |side| lines(pair, side, "plain").len();
         count(&pair.nginx) == count(&pair.ours)
@@ -136,7 +175,7 @@ fn check(pair: &Pair, case: &Case, seen: &mut usize, problems: &mut Vec<String>)
     for log in ["plain", "json", "none"] {
         let (theirs, ours) = (lines(pair, &pair.nginx, log), lines(pair, &pair.ours, log));
         for (theirs, ours) in theirs.iter().skip(*seen).zip(ours.iter().skip(*seen)) {
-            if !is_same(theirs, ours, 0) && !is_same(theirs, ours, slack) {
+            if !is_same(theirs, ours, &slack) {
                 problems.push(format!(
                     "=== {case}\n  nginx:   {theirs}\n  revolve: {ours}"
                 ));
