@@ -1,1 +1,5 @@
-//! placeholder
+//! What is said of a configuration, and what the command line does with it.
+
+mod command_line;
+mod mistakes;
+mod several;

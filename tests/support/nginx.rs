@@ -23,7 +23,9 @@ pub(crate) fn is_here() -> bool {
 pub(crate) fn command(folder: &Folder, config: &str) -> Command {
     let mut command = Command::new(NGINX);
     command.current_dir(folder.path());
-    command.arg("-p").arg(folder.path()).arg("-e").arg("stderr");
+    // With a file here it says on standard error what it has to say, without a time.
+    let log = folder.file("nginx-start.log");
+    command.arg("-p").arg(folder.path()).arg("-e").arg(log);
     command.arg("-c").arg(folder.file(config));
     command
 }
