@@ -228,6 +228,10 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
             return After::Close;
         }
         if input.is_empty() {
+            // The answer was begun before the drain, and said that the connection stays.
+            if request.connection.server.is_draining() {
+                return After::Close;
+            }
             return After::Idle(Duration::from_millis(
                 request.settings().keepalive.timeout.0,
             ));
