@@ -134,7 +134,9 @@ impl Logs {
             };
             let out = file.buffer();
             line_head(&self.clock, level, out);
+            let start = out.len();
             body(out);
+            escape_controls(out, start);
             out.push(b'\n');
         }
     }
@@ -174,6 +176,21 @@ impl Logs {
         self.flush();
         for file in self.files.borrow_mut().iter_mut() {
             file.replace(opened);
+        }
+    }
+}
+
+/// A path or a header may hold line ends: nobody forges a line with them, or paints a terminal.
+fn escape_controls(line: &mut Vec<u8>, start: usize) {
+    let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;
+    if !line[start..].iter().any(is_control) {
+        return;
+    }
+    for byte in line.split_off(start) {
+        if is_control(&byte) {
+            let _ = write!(line, "\\x{byte:02X}");
+        } else {
+            line.push(byte);
         }
     }
 }
