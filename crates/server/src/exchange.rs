@@ -378,27 +378,20 @@ fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
 }
 
 fn choose_server(request: &mut Request) {
-    if let Some(host) = request.parser.head().host {
-        let host = host.of(&request.head_bytes);
-        let host = host.strip_suffix(b".").unwrap_or(host);
-        request.host.extend(
-            host.iter()
-                .map(|byte| char::from(byte.to_ascii_lowercase())),
-        );
-    }
     let site = request.site.share();
     let hosts = site.http().hosts_at(&request.connection);
     if hosts.is_single() {
         return;
     }
-    let found = hosts.find(&request.host, &mut request.groups);
+    let mut host = Vec::new();
+    request.append_host(&mut host);
+    let host = String::from_utf8_lossy(&host);
+    let found = hosts.find(&host, &mut request.groups);
     request.server = found.server;
     request.location = site.http().servers[found.server as usize].location;
     if let Some(slots) = found.groups {
         request.groups_subject.clear();
-        request
-            .groups_subject
-            .extend_from_slice(request.host.as_bytes());
+        request.groups_subject.extend_from_slice(host.as_bytes());
         request.set_slots(slots);
     }
 }

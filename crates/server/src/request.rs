@@ -64,8 +64,6 @@ pub struct Request {
     pub path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub args: Vec<u8>,
-    /// The host in lower case, without port and final dot; empty where there is none.
-    pub host: String,
     /// Whether the request was redirected internally.
     pub internal: bool,
     /// Internal redirects left.
@@ -113,7 +111,6 @@ impl Request {
             method: Method::Get,
             path: Vec::new(),
             args: Vec::new(),
-            host: String::new(),
             internal: false,
             redirects_left: REDIRECTS_MAX,
             error_page_used: false,
@@ -172,7 +169,6 @@ impl Request {
         self.method = Method::Get;
         self.path.clear();
         self.args.clear();
-        self.host.clear();
         self.internal = false;
         self.redirects_left = REDIRECTS_MAX;
         self.error_page_used = false;
@@ -270,6 +266,22 @@ impl Request {
             let value = self.group(*index).to_vec();
             self.slots[slot.0 as usize] = Some(value);
         }
+    }
+
+    /// Appends the host that was asked for, in lower case, without port and final dot; false
+    /// where there is none.
+    pub fn append_host(&self, out: &mut Vec<u8>) -> bool {
+        if !self.head_done {
+            return false;
+        }
+        let Some(host) = self.known(self.head().host) else {
+            return false;
+        };
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        let start = out.len();
+        out.extend_from_slice(host);
+        out[start..].make_ascii_lowercase();
+        !host.is_empty()
     }
 
     /// Appends the values of a request header, joined by ", " (cookies by "; ").

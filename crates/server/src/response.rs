@@ -215,10 +215,11 @@ impl Response {
         self.error_status = 0;
         self.head_bytes = 0;
         self.sent_bytes = 0;
+        self.headers.clear();
+        self.etag.clear();
         self.clear_content();
         self.location.clear();
         self.location_completed = false;
-        self.headers.clear();
     }
 
     /// Drops what belongs to a content, so that another can take its place.

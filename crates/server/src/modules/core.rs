@@ -292,8 +292,8 @@ pub(crate) fn complete_location(request: &mut Request) {
     let local = request.connection.local();
     if settings.server_name_in_redirect {
         url.extend_from_slice(request.server().primary_name.as_bytes());
-    } else if !request.host.is_empty() {
-        url.extend_from_slice(request.host.as_bytes());
+    } else if request.append_host(&mut url) {
+        // The host is there now.
     } else if let Some(revolve_reactor::Address::Inet(address)) = local {
         let _ = match address {
             std::net::SocketAddr::V4(address) => write!(url, "{}", address.ip()),

@@ -311,10 +311,7 @@ fn realpath_root(request: &Request, out: &mut Vec<u8>) -> bool {
 
 /// The host of the request line or the `Host` header, else the server's name.
 fn host(request: &Request, out: &mut Vec<u8>) -> bool {
-    if request.host.is_empty() {
-        return text(&request.server().primary_name, out);
-    }
-    text(&request.host, out)
+    request.append_host(out) || text(&request.server().primary_name, out)
 }
 
 /// The name of the `Authorization: Basic` line.

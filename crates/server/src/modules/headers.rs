@@ -170,7 +170,8 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
             }
             b"etag" => {
                 request.response.clear_etag();
-                super::not_modified::set_etag(&mut request.response, &value);
+                request.response.headers.push(b"ETag", &value);
+                request.response.etag = value;
             }
             _ => request.response.headers.push(&header.name, &value),
         }

@@ -77,11 +77,11 @@ fn if_modified_since(scope: &mut Scope, directive: &Directive) -> Result<(), Dia
     )
 }
 
-/// Gives the response its `ETag`.
+/// Gives the response its `ETag`, which holds no line break.
 pub(crate) fn set_etag(response: &mut Response, etag: &[u8]) {
     response.etag.clear();
     response.etag.extend_from_slice(etag);
-    response.headers.push(b"ETag", etag);
+    response.headers.push_clean(b"ETag", &[etag]);
 }
 
 /// Header filter: 304 where the client has it already, 412 where its condition fails.

@@ -130,14 +130,10 @@ pub(crate) fn set_content_type(request: &mut Request) {
     content_type.clear();
     let settings = &request.settings().types;
     let extension = request.extension();
-    let mut lower = [0; 32];
-    let known = match lower.get_mut(..extension.len()) {
-        Some(lower) if !extension.is_empty() => {
-            lower.copy_from_slice(extension);
-            lower.make_ascii_lowercase();
-            settings.types.get(&*lower)
-        }
-        _ => None,
+    let known = if extension.iter().any(u8::is_ascii_uppercase) {
+        settings.types.get(&extension.to_ascii_lowercase())
+    } else {
+        settings.types.get(extension)
     };
     content_type.extend_from_slice(known.map_or(settings.default_type.as_bytes(), Vec::as_slice));
     request.response.content_type = content_type;
