@@ -30,7 +30,7 @@ pub struct ErrorPage {
     target: Target,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Target {
     /// A path of this server, or a URL to send the client to: told apart when evaluated.
     Uri(Value),
