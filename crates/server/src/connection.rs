@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use revolve_reactor::{Address, Stream};
+use revolve_reactor::{Address, Lease, Stream};
 
 use crate::config::Http;
 use crate::exchange::{After, Exchanges};
@@ -176,8 +176,11 @@ impl Drop for Registered {
 ///
 /// While it waits, this small future is all that it costs; what a request needs is borrowed from
 /// the loop's pool for as long as the exchange lasts.
-pub(crate) async fn run<F>(connection: Rc<Connection>, exchanges: Rc<Exchanges<F>>)
-where
+pub(crate) async fn run<F>(
+    connection: Rc<Connection>,
+    exchanges: Rc<Exchanges<F>>,
+    _lease: Option<Lease>,
+) where
     F: Future<Output = (Box<Request>, After)> + 'static,
 {
     let registered = Registered(connection);
@@ -193,7 +196,7 @@ where
             _ => return,
         };
         connection.state.set(State::Active);
-        match exchanges.run(connection, input).await {
+        match exchanges.begin(connection, input).await {
             After::Idle(keep_alive) => {
                 connection.state.set(State::Idle);
                 wait = keep_alive;

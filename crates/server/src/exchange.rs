@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use revolve_http::h1::{
@@ -49,7 +50,7 @@ pub(crate) struct Exchanges<F> {
 }
 
 /// Memory of finished exchanges that is kept at most.
-const KEPT_MAX: usize = 256;
+const KEPT_MAX: usize = 32;
 
 impl<F> Exchanges<F>
 where
@@ -63,29 +64,21 @@ where
         }
     }
 
-    /// Runs an exchange that begins with these bytes.
-    pub(crate) async fn run(&self, connection: &Rc<Connection>, input: Buffer) -> After {
+    /// Begins an exchange with these bytes.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        connection: &'a Rc<Connection>,
+        input: Buffer,
+    ) -> Running<'a, F> {
         let request = self.request(connection);
         let kept = self.futures.borrow_mut().pop();
         let mut future = kept.unwrap_or_else(|| Box::pin(None));
         future.set(Some((self.make)(request, input)));
-        let (mut request, after) = std::future::poll_fn(|cx| {
-            connection.server.set_current(connection.number);
-            future
-                .as_mut()
-                .as_pin_mut()
-                .expect("it was set above")
-                .poll(cx)
-        })
-        .await;
-        future.set(None);
-        request.release();
-        let mut futures = self.futures.borrow_mut();
-        if futures.len() < KEPT_MAX {
-            futures.push(future);
-            self.requests.borrow_mut().push(request);
+        Running {
+            exchanges: self,
+            connection,
+            future: Some(future),
         }
-        after
     }
 
     fn request(&self, connection: &Rc<Connection>) -> Box<Request> {
@@ -98,6 +91,40 @@ where
             }
             None => Box::new(Request::new(connection.clone(), site)),
         }
+    }
+}
+
+/// An exchange under way. Its size is what an idle connection pays for it, so the exchange itself
+/// lies elsewhere.
+pub(crate) struct Running<'a, F> {
+    exchanges: &'a Exchanges<F>,
+    connection: &'a Connection,
+    future: Option<Pin<Box<Option<F>>>>,
+}
+
+impl<F> Future for Running<'_, F>
+where
+    F: Future<Output = (Box<Request>, After)>,
+{
+    type Output = After;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<After> {
+        self.connection.server.set_current(self.connection.number);
+        let slot = self.future.as_mut();
+        let exchange = slot.and_then(|slot| slot.as_mut().as_pin_mut());
+        let exchange = exchange.expect("a finished exchange is not polled");
+        let (mut request, after) = std::task::ready!(exchange.poll(cx));
+        request.release();
+        let exchanges = self.exchanges;
+        if let Some(mut future) = self.future.take() {
+            future.set(None);
+            let mut futures = exchanges.futures.borrow_mut();
+            if futures.len() < KEPT_MAX {
+                futures.push(future);
+                exchanges.requests.borrow_mut().push(request);
+            }
+        }
+        Poll::Ready(after)
     }
 }
 

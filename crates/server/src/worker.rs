@@ -112,11 +112,7 @@ impl LoopServer {
         });
         let exchanges = Rc::new(Exchanges::new(exchange));
         let _ = server.serve.set(Box::new(move |connection, lease| {
-            let exchanges = exchanges.clone();
-            spawn(async move {
-                connection::run(connection, exchanges).await;
-                drop(lease);
-            });
+            spawn(connection::run(connection, exchanges.clone(), lease));
         }));
         server.attach_hooks();
         CURRENT.with(|current| {
