@@ -178,4 +178,5 @@ macro_rules! suites {
 
 suites! {
     epoll: revolve_reactor::DriverKind::Epoll;
+    io_uring: revolve_reactor::DriverKind::IoUring;
 }

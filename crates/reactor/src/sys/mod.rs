@@ -48,6 +48,8 @@ use crate::op::{Progress, ReadOp, WriteOp};
 use crate::send_queue::SendQueue;
 
 pub(crate) mod epoll;
+#[cfg(target_os = "linux")]
+pub(crate) mod io_uring;
 pub(crate) mod readiness;
 pub(crate) mod socket_option;
 
@@ -155,17 +157,28 @@ pub enum DriverKind {
     /// Edge-triggered `epoll(7)`.
     #[default]
     Epoll,
+    /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
+    /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
+    IoUring,
 }
 
 /// The driver of a loop, chosen when the loop is built and called without indirection.
 pub(crate) enum AnyDriver {
     Epoll(readiness::Readiness<epoll::Epoll>),
+    IoUring(Box<io_uring::Uring>),
 }
 
 impl AnyDriver {
     pub(crate) fn new(kind: DriverKind, limits: Limits) -> io::Result<AnyDriver> {
         match kind {
             DriverKind::Epoll => Ok(AnyDriver::Epoll(readiness::Readiness::new(limits)?)),
+            DriverKind::IoUring => match io_uring::Uring::new(limits) {
+                Ok(driver) => Ok(AnyDriver::IoUring(Box::new(driver))),
+                Err(error) => {
+                    io_uring::say_refused(&error);
+                    AnyDriver::new(DriverKind::Epoll, limits)
+                }
+            },
         }
     }
 }
@@ -174,6 +187,7 @@ macro_rules! each {
     ($self:ident, $driver:ident => $call:expr) => {
         match $self {
             AnyDriver::Epoll($driver) => $call,
+            AnyDriver::IoUring($driver) => $call,
         }
     };
 }
