@@ -11,7 +11,7 @@
 //! Submissions of a turn leave in the one system call that the next turn waits in.
 
 // What is unsafe is named file by file: the ring and its memory.
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -25,12 +25,11 @@ use rustix::fs::FileType;
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Slot, Token, Work};
 use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp};
-use crate::paged_slab::PagedSlab;
 use crate::send_queue::SendQueue;
 use crate::sys::epoll::EventFd;
 use crate::sys::{Driver, Limits, Wake};
 
-use ring::{Key, Outcome, Ring};
+use ring::{Outcome, Ring};
 
 #[allow(unsafe_code)]
 mod buffers;
@@ -52,9 +51,9 @@ pub(crate) fn say_refused(error: &io::Error) {
 pub(crate) struct Uring {
     ring: Ring,
     channels: Channels,
-    /// What the ring does for each channel: inserted and removed together with `channels`, so
-    /// that an index means the same in both.
-    states: PagedSlab<State>,
+    /// What came in for a channel and was not asked for yet, where that is more than one thing:
+    /// by the token, for channels that are `STASHED`.
+    stashes: HashMap<u64, VecDeque<Item>>,
     /// Channels with something to give or to perform in the next perform step.
     ready: VecDeque<Token>,
     listeners: Vec<Token>,
@@ -64,40 +63,37 @@ pub(crate) struct Uring {
     limits: Limits,
 }
 
-/// What the ring does for one channel.
-#[derive(Default)]
-struct State {
-    /// The multishot receive or accept in flight.
-    multishot: Option<Key>,
+/// What the ring does for a channel: bits of [`Channel::in_flight`].
+mod bits {
+    /// A multishot receive or accept is in flight.
+    pub(super) const MULTISHOT: u16 = 1;
     /// It is being cancelled, and ends soon.
-    ending: bool,
-    read_poll: Option<Key>,
-    /// The send, or the poll for writability, in flight.
-    write: Option<Key>,
-    write_kind: WriteKind,
-    /// What is in flight belongs to a write that was given up: the next one waits for its end.
-    write_orphaned: bool,
+    pub(super) const ENDING: u16 = 2;
+    /// A poll for readability is in flight.
+    pub(super) const READ_POLL: u16 = 4;
+    /// A send is in flight, which `send_key` names.
+    pub(super) const SEND: u16 = 8;
+    /// A poll for writability is in flight.
+    pub(super) const WRITE_POLL: u16 = 16;
+    pub(super) const WRITE: u16 = SEND | WRITE_POLL;
+    /// What the write side has in flight was given up: the next one waits for its end.
+    pub(super) const ORPHANED: u16 = 32;
     /// The deadline of the send in flight has passed.
-    write_overdue: bool,
-    /// What came in and was not asked for yet.
-    stash: VecDeque<Item>,
+    pub(super) const OVERDUE: u16 = 64;
+    /// There is a stash.
+    pub(super) const STASHED: u16 = 128;
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum WriteKind {
-    #[default]
-    Ring,
-    Readiness,
-}
-
+/// What came in.
 enum Item {
     Read(ReadOutcome),
     Accepted(io::Result<(OwnedFd, Address)>),
 }
 
+/// True if any of the bits is set.
 #[inline]
-fn index(token: Token) -> usize {
-    token.to_u64() as u32 as usize
+fn has(channel: &Channel, bits: u16) -> bool {
+    channel.in_flight & bits != 0
 }
 
 #[inline]
@@ -120,20 +116,13 @@ impl Uring {
         Ok(Uring {
             ring,
             channels: Channels::default(),
-            states: PagedSlab::new(),
+            stashes: HashMap::new(),
             ready: VecDeque::new(),
             listeners: Vec::new(),
             sources: 0,
             wake,
             limits,
         })
-    }
-
-    /// The channel of a token and the ring's state of it, if it is still there.
-    #[inline]
-    fn find(&mut self, token: Token) -> Option<(&mut Channel, &mut State)> {
-        let channel = self.channels.find(token)?;
-        Some((channel, self.states.get_mut(index(token))?))
     }
 
     fn perform_completions(&mut self, work: &mut Work<'_>) {
@@ -160,6 +149,23 @@ impl Uring {
                 self.perform_write(token, work);
             }
         }
+    }
+
+    /// Cancels what is in flight for a channel; true if anything is.
+    fn cancel_all(&mut self, token: Token, channel: &Channel) -> bool {
+        if has(channel, bits::MULTISHOT) {
+            self.ring.cancel(token, reading::multishot(channel.kind));
+        }
+        if has(channel, bits::READ_POLL) {
+            self.ring.cancel(token, ring::Kind::PollRead);
+        }
+        if has(channel, bits::WRITE_POLL) {
+            self.ring.cancel(token, ring::Kind::PollWrite);
+        }
+        if has(channel, bits::SEND) {
+            self.ring.cancel_send(channel.send_key);
+        }
+        has(channel, bits::MULTISHOT | bits::READ_POLL | bits::WRITE)
     }
 
     /// Submits, and has the kernel do what it can do now. The kernel does a limited number of
@@ -205,9 +211,10 @@ impl Driver for Uring {
             }
         }
         let token = self.channels.next_token()?;
+        if !ring::can_name(token) {
+            return Err(io::Error::other("too many channels in one loop"));
+        }
         self.channels.insert(fd, kind);
-        let key = self.states.insert(State::default());
-        debug_assert_eq!(key, index(token), "both slabs give the same keys");
         match kind {
             Kind::Stream => {}
             Kind::Listener => self.listeners.push(token),
@@ -220,19 +227,16 @@ impl Driver for Uring {
     /// socket open until then, and an entry that is not submitted yet names a descriptor that is
     /// about to be closed.
     fn release(&mut self, token: Token) -> Channel {
-        let state = self.states.remove(index(token));
         let channel = self.channels.remove(token);
         match channel.kind {
             Kind::Stream => {}
             Kind::Listener => self.listeners.retain(|listener| *listener != token),
             Kind::Source => self.sources -= 1,
         }
-        let in_flight = [state.multishot, state.read_poll, state.write];
-        let mut any = false;
-        for key in in_flight.into_iter().flatten() {
-            self.ring.cancel(key);
-            any = true;
+        if has(&channel, bits::STASHED) {
+            self.stashes.remove(&token.to_u64());
         }
+        let any = self.cancel_all(token, &channel);
         if any {
             // What fails here fails again in the next wait, which says so.
             let _ = self.flush();
@@ -262,14 +266,11 @@ impl Driver for Uring {
         if !SEND_AT_ONCE && !has_files(queue) {
             return Progress::Spent;
         }
-        if self.states[index(token)].write.is_some() {
+        let channel = self.channels.get(token);
+        if has(channel, bits::WRITE) {
             return Progress::Spent;
         }
-        op::send(
-            self.channels.get(token).as_fd(),
-            queue,
-            self.limits.send_bytes,
-        )
+        op::send(channel.as_fd(), queue, self.limits.send_bytes)
     }
 
     /// The socket takes no more: what is left waits for room.
@@ -312,7 +313,7 @@ impl Driver for Uring {
     }
 
     fn perform(&mut self, work: &mut Work<'_>) {
-        if !self.states.is_empty() {
+        if !self.channels.is_empty() {
             self.ring.provide_buffers(work.buffers);
         }
         self.ring.reap();

@@ -27,29 +27,69 @@ const SLICE_BYTES_MAX: usize = 1 << 30;
 /// Tables of pieces kept for use again.
 const GATHERS_KEPT_MAX: usize = 16;
 
-/// Completions that are nobody's operation.
-const WAKE: u64 = u64::MAX;
-const CANCEL: u64 = u64::MAX - 1;
+/// Bits of an entry's user data below the generation: the index of a channel (or the key of a
+/// send), and what the entry is.
+const INDEX_BITS: u32 = 29;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 
 /// How often the drop of a ring waits for completions, and for how long each time.
 const DRAIN_ROUNDS: u32 = 20;
 const DRAIN_WAIT: Duration = Duration::from_millis(50);
 
-/// Names an operation in flight.
-pub(super) type Key = u32;
+/// Names a send in flight.
+pub(super) type SendKey = u32;
 
-/// What an operation is, with the memory that the kernel may touch.
-pub(super) enum Op {
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
     Accept,
     Recv,
     PollRead,
     PollWrite,
-    Send(SendQueue),
+    Send,
+    /// These two are nobody's operation.
+    Cancel,
+    Wake,
 }
 
-struct InFlight {
+impl Kind {
+    const ALL: [Kind; 7] = [
+        Kind::Accept,
+        Kind::Recv,
+        Kind::PollRead,
+        Kind::PollWrite,
+        Kind::Send,
+        Kind::Cancel,
+        Kind::Wake,
+    ];
+
+    /// The user data of an entry of this kind, of which a channel has one at a time.
+    #[inline]
+    fn of(self, token: Token) -> u64 {
+        token.to_u64() | (self as u64) << INDEX_BITS
+    }
+
+    #[inline]
+    fn from_user_data(user_data: u64) -> Kind {
+        Kind::ALL[(user_data >> INDEX_BITS) as usize & 7]
+    }
+}
+
+/// True if the ring can name the channel.
+pub(super) fn can_name(token: Token) -> bool {
+    token.to_u64() & u64::from(u32::MAX) <= INDEX_MASK
+}
+
+#[inline]
+fn token_of(user_data: u64) -> Token {
+    Token::from_u64(user_data & !(7 << INDEX_BITS))
+}
+
+/// A send, with the memory that the kernel reads.
+struct Sending {
     token: Token,
-    op: Op,
+    queue: SendQueue,
     gather: Option<Box<Gather>>,
 }
 
@@ -81,10 +121,16 @@ pub(super) struct Ring {
     /// Dropped by hand, before the memory that the kernel was lent.
     ring: ManuallyDrop<IoUring>,
     buffers: ManuallyDrop<ProvidedBuffers>,
-    in_flight: PagedSlab<InFlight>,
+    sending: PagedSlab<Sending>,
+    /// Operations in flight other than sends.
+    others: usize,
     /// Completions taken from the kernel, from `reaped_at` on.
     reaped: Vec<cqueue::Entry>,
     reaped_at: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "the kernel is given the address of what is in the box"
+    )]
     gathers: Vec<Box<Gather>>,
     recv_bytes_max: usize,
     wake: RawFd,
@@ -129,7 +175,8 @@ impl Ring {
         let mut ring = Ring {
             ring: ManuallyDrop::new(ring),
             buffers: ManuallyDrop::new(buffers),
-            in_flight: PagedSlab::new(),
+            sending: PagedSlab::new(),
+            others: 0,
             reaped: Vec::with_capacity(entries as usize),
             reaped_at: 0,
             gathers: Vec::new(),
@@ -146,16 +193,15 @@ impl Ring {
         let entry = opcode::PollAdd::new(Fd(self.wake), libc::POLLIN as u32)
             .multi(true)
             .build()
-            .user_data(WAKE);
+            .user_data((Kind::Wake as u64) << INDEX_BITS);
         self.push(&entry);
         self.wake_lost = false;
     }
 
-    /// Queues an entry. All memory that it names is owned by `in_flight` or by `buffers`.
+    /// Queues an entry. All memory that it names is owned by `sending` or by `buffers`.
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: the memory that an entry names lies in `in_flight` until the entry's last
-        // completion, or in the provided buffers, which go when nothing is in flight; both
-        // survive the ring.
+        // SAFETY: the memory that an entry names lies in `sending` until the entry's completion,
+        // or in the provided buffers, which go when nothing is in flight; both survive the ring.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             // Full: the kernel takes all entries, once there is room for their completions. An
             // error is heard again by the next wait.
@@ -164,80 +210,77 @@ impl Ring {
         }
     }
 
-    fn begin(&mut self, token: Token, op: Op, entry: squeue::Entry) -> Key {
-        let in_flight = InFlight {
-            token,
-            op,
-            gather: None,
-        };
-        let key = self.in_flight.insert(in_flight);
-        self.push(&entry.user_data(key as u64));
-        key as Key
+    fn begin(&mut self, token: Token, kind: Kind, entry: squeue::Entry) {
+        self.others += 1;
+        self.push(&entry.user_data(kind.of(token)));
     }
 
     /// Receives again and again, into provided buffers.
-    pub(super) fn recv(&mut self, token: Token, fd: BorrowedFd<'_>) -> Key {
+    pub(super) fn recv(&mut self, token: Token, fd: BorrowedFd<'_>) {
         let entry = opcode::RecvMulti::new(Fd(fd.as_raw_fd()), GROUP).build();
-        self.begin(token, Op::Recv, entry)
+        self.begin(token, Kind::Recv, entry);
     }
 
     /// Accepts again and again, non-blocking and close-on-exec.
-    pub(super) fn accept(&mut self, token: Token, fd: BorrowedFd<'_>) -> Key {
+    pub(super) fn accept(&mut self, token: Token, fd: BorrowedFd<'_>) {
         let entry = opcode::AcceptMulti::new(Fd(fd.as_raw_fd()))
             .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
             .build();
-        self.begin(token, Op::Accept, entry)
+        self.begin(token, Kind::Accept, entry);
     }
 
     /// Tells once when the descriptor can be read.
-    pub(super) fn poll_read(&mut self, token: Token, fd: BorrowedFd<'_>) -> Key {
+    pub(super) fn poll_read(&mut self, token: Token, fd: BorrowedFd<'_>) {
         let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
         let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build();
-        self.begin(token, Op::PollRead, entry)
+        self.begin(token, Kind::PollRead, entry);
     }
 
     /// Tells once when the descriptor can be written.
-    pub(super) fn poll_write(&mut self, token: Token, fd: BorrowedFd<'_>) -> Key {
+    pub(super) fn poll_write(&mut self, token: Token, fd: BorrowedFd<'_>) {
         let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLOUT as u32).build();
-        self.begin(token, Op::PollWrite, entry)
+        self.begin(token, Kind::PollWrite, entry);
     }
 
     /// Sends from the front of a queue, which holds memory there: as many bytes as the socket
     /// takes at once, once it takes any.
-    pub(super) fn send(&mut self, token: Token, fd: BorrowedFd<'_>, queue: SendQueue) -> Key {
+    pub(super) fn send(&mut self, token: Token, fd: BorrowedFd<'_>, queue: SendQueue) -> SendKey {
         let fd = Fd(fd.as_raw_fd());
-        let key = self.in_flight.insert(InFlight {
+        let key = self.sending.insert(Sending {
             token,
-            op: Op::Send(queue),
+            queue,
             gather: None,
         });
-        let InFlight { op, gather, .. } = &mut self.in_flight[key];
-        let Op::Send(queue) = op else {
-            unreachable!("it was inserted as a send");
-        };
+        let Sending { queue, gather, .. } = &mut self.sending[key];
         let only = queue.only().and_then(|chunk| chunk.memory());
         let entry = if let Some(bytes) = only {
             let len = bytes.len().min(SLICE_BYTES_MAX) as u32;
-            let flags = libc::MSG_NOSIGNAL;
-            opcode::Send::new(fd, bytes.as_ptr(), len)
-                .flags(flags)
-                .build()
+            let send = opcode::Send::new(fd, bytes.as_ptr(), len);
+            send.flags(libc::MSG_NOSIGNAL).build()
         } else {
-            let table = self.gathers.pop().unwrap_or_else(Gather::new);
-            let table = gather.insert(table);
-            let flags = table.lay_out(queue);
-            opcode::SendMsg::new(fd, &raw const table.header)
-                .flags(flags as u32)
-                .build()
+            let table = gather.insert(self.gathers.pop().unwrap_or_else(Gather::new));
+            table.lay_out(queue);
+            let send = opcode::SendMsg::new(fd, &raw const table.header);
+            send.flags(libc::MSG_NOSIGNAL as u32).build()
         };
-        self.push(&entry.user_data(key as u64));
-        key as Key
+        let user_data = key as u64 | (Kind::Send as u64) << INDEX_BITS;
+        self.push(&entry.user_data(user_data));
+        key as SendKey
     }
 
-    /// Asks the kernel to end an operation; it will say so by the operation's last completion.
-    pub(super) fn cancel(&mut self, key: Key) {
-        let entry = opcode::AsyncCancel::new(u64::from(key)).build();
-        self.push(&entry.user_data(CANCEL));
+    /// Asks the kernel to end an operation of a channel; its last completion says that it has.
+    pub(super) fn cancel(&mut self, token: Token, kind: Kind) {
+        self.cancel_user_data(kind.of(token));
+    }
+
+    /// Asks the kernel to end a send.
+    pub(super) fn cancel_send(&mut self, key: SendKey) {
+        self.cancel_user_data(u64::from(key) | (Kind::Send as u64) << INDEX_BITS);
+    }
+
+    fn cancel_user_data(&mut self, user_data: u64) {
+        let entry = opcode::AsyncCancel::new(user_data).build();
+        self.push(&entry.user_data((Kind::Cancel as u64) << INDEX_BITS));
     }
 
     /// True if there is a completion to be performed.
@@ -309,15 +352,13 @@ impl Ring {
         }
     }
 
-    /// The next connection that was reaped for an accept in flight, before its turn.
-    pub(super) fn take_accepted(&mut self, key: Key) -> Option<Result<OwnedFd, Errno>> {
+    /// The next connection that was reaped for a listener, before its turn.
+    pub(super) fn take_accepted(&mut self, token: Token) -> Option<Result<OwnedFd, Errno>> {
         for at in self.reaped_at..self.reaped.len() {
             let entry = &self.reaped[at];
-            if entry.user_data() == u64::from(key) && cqueue::more(entry.flags()) {
+            if entry.user_data() == Kind::Accept.of(token) && cqueue::more(entry.flags()) {
                 let entry = self.reaped.remove(at);
-                // SAFETY: the kernel has opened it for this completion alone, which is removed.
-                let owned = |fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-                return Some(result(&entry).map(owned));
+                return Some(opened(&entry));
             }
         }
         None
@@ -325,71 +366,67 @@ impl Ring {
 
     #[inline]
     fn complete(&mut self, entry: &cqueue::Entry, pool: &BufferPool) -> Option<Completion> {
-        let (key, flags) = (entry.user_data(), entry.flags());
+        let (user_data, flags) = (entry.user_data(), entry.flags());
         let more = cqueue::more(flags);
-        if key >= CANCEL {
-            self.wake_lost |= key == WAKE && !more;
-            return None;
-        }
-        let result = result(entry);
-        let key = key as usize;
-        let InFlight { token, op, .. } = &self.in_flight[key];
-        let token = *token;
-        let outcome = match op {
-            Op::Accept => Outcome::Accepted(result.map(|fd| {
-                // SAFETY: the kernel has just opened it for this completion alone.
-                unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
-            })),
-            Op::Recv => {
-                let id = cqueue::buffer_select(flags);
-                let buffer = match id {
-                    Some(id) => {
-                        let received = result.unwrap_or(0) as usize;
-                        let max = self.recv_bytes_max;
-                        Some(self.buffers.take(id, received, pool, max))
-                    }
-                    None => None,
-                };
-                // Without a buffer it is the end.
-                let empty = || pool.copy_few(&[]);
-                Outcome::Received(result.map(|_| buffer.unwrap_or_else(empty)))
+        let kind = Kind::from_user_data(user_data);
+        let outcome = match kind {
+            Kind::Accept => Outcome::Accepted(opened(entry)),
+            Kind::Recv => Outcome::Received(self.buffer(entry, pool)),
+            Kind::PollRead => Outcome::ReadReady,
+            Kind::PollWrite => Outcome::WriteReady,
+            Kind::Send => return Some(self.end_send(user_data, result(entry))),
+            Kind::Cancel => return None,
+            Kind::Wake => {
+                self.wake_lost |= !more;
+                return None;
             }
-            Op::PollRead => Outcome::ReadReady,
-            Op::PollWrite => Outcome::WriteReady,
-            Op::Send(_) => return Some(self.end_send(key, result)),
         };
         if !more {
-            self.in_flight.remove(key);
+            self.others -= 1;
         }
         Some(Completion {
-            token,
+            token: token_of(user_data),
             more,
             outcome,
         })
     }
 
-    fn end_send(&mut self, key: usize, result: Result<u32, Errno>) -> Completion {
-        let InFlight { token, op, gather } = self.in_flight.remove(key);
-        let Op::Send(queue) = op else {
-            unreachable!("the caller saw a send");
+    /// What was received. Without a buffer it is the end.
+    #[inline]
+    fn buffer(&mut self, entry: &cqueue::Entry, pool: &BufferPool) -> Result<Buffer, Errno> {
+        let result = result(entry);
+        let Some(id) = cqueue::buffer_select(entry.flags()) else {
+            return result.map(|_| pool.copy_few(&[]));
         };
+        let received = result.unwrap_or(0) as usize;
+        let buffer = self.buffers.take(id, received, pool, self.recv_bytes_max);
+        result.map(|_| buffer)
+    }
+
+    #[inline]
+    fn end_send(&mut self, user_data: u64, result: Result<u32, Errno>) -> Completion {
+        let ended = self.sending.remove((user_data & INDEX_MASK) as usize);
         if self.gathers.len() < GATHERS_KEPT_MAX {
-            self.gathers.extend(gather);
+            self.gathers.extend(ended.gather);
         }
         Completion {
-            token,
+            token: ended.token,
             more: false,
-            outcome: Outcome::Sent(result.map(u64::from), queue),
+            outcome: Outcome::Sent(result.map(u64::from), ended.queue),
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.others == 0 && self.sending.is_empty()
     }
 
     /// Cancels everything, and waits until nothing is in flight; false if that did not happen.
     fn drain(&mut self) -> bool {
-        if self.in_flight.is_empty() {
+        if self.is_idle() {
             return true;
         }
-        let all = CancelBuilder::any().all();
-        self.push(&opcode::AsyncCancel2::new(all).build().user_data(CANCEL));
+        let all = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
+        self.push(&all.user_data((Kind::Cancel as u64) << INDEX_BITS));
         for _ in 0..DRAIN_ROUNDS {
             if self.sleep(Some(DRAIN_WAIT)).is_err() {
                 return false;
@@ -399,7 +436,7 @@ impl Ring {
                 self.reaped_at += 1;
                 self.discard(&entry);
             }
-            if self.in_flight.is_empty() {
+            if self.is_idle() {
                 return true;
             }
         }
@@ -408,23 +445,30 @@ impl Ring {
 
     /// A completion that nobody waits for any more.
     fn discard(&mut self, entry: &cqueue::Entry) {
-        let key = entry.user_data();
-        if key >= CANCEL {
-            return;
+        let more = cqueue::more(entry.flags());
+        match Kind::from_user_data(entry.user_data()) {
+            Kind::Cancel | Kind::Wake => return,
+            Kind::Send => {
+                let ended = self.end_send(entry.user_data(), result(entry));
+                return drop(ended);
+            }
+            Kind::Accept => drop(opened(entry)),
+            Kind::Recv | Kind::PollRead | Kind::PollWrite => {}
         }
-        let key = key as usize;
-        if matches!(self.in_flight[key].op, Op::Accept)
-            && let Ok(fd) = result(entry)
-        {
-            // SAFETY: the kernel has opened it for this completion alone.
-            drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
-        }
-        if !cqueue::more(entry.flags()) {
-            self.in_flight.remove(key);
+        if !more {
+            self.others -= 1;
         }
     }
 }
 
+/// The connection that a completion of an accept brought. To be called once for each.
+#[inline]
+fn opened(entry: &cqueue::Entry) -> Result<OwnedFd, Errno> {
+    // SAFETY: the kernel has opened it for this completion alone.
+    result(entry).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+#[inline]
 fn result(entry: &cqueue::Entry) -> Result<u32, Errno> {
     u32::try_from(entry.result()).map_err(|_| Errno::from_raw_os_error(-entry.result()))
 }
@@ -447,9 +491,8 @@ impl Gather {
         Box::new(unsafe { zeroed() })
     }
 
-    /// Names the memory at the front of the queue, and gives the flags of the send. Where a file
-    /// follows that is to share its segment, the kernel is told that more comes.
-    fn lay_out(&mut self, queue: &SendQueue) -> libc::c_int {
+    /// Names the memory at the front of the queue.
+    fn lay_out(&mut self, queue: &SendQueue) {
         let mut count = 0;
         for chunk in queue.unsent().take(SLICES) {
             let Some(bytes) = chunk.memory() else {
@@ -466,7 +509,6 @@ impl Gather {
         }
         self.header.msg_iov = self.slices.as_mut_ptr();
         self.header.msg_iovlen = count as _;
-        libc::MSG_NOSIGNAL
     }
 }
 
@@ -480,7 +522,7 @@ impl Drop for Ring {
             // SAFETY: nothing is in flight, and the kernel has forgotten the ring of buffers.
             unsafe { ManuallyDrop::drop(&mut self.buffers) };
         } else {
-            std::mem::forget(std::mem::take(&mut self.in_flight));
+            std::mem::forget(std::mem::take(&mut self.sending));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::{Uring, WriteKind, has_files, index, list};
+use super::{Uring, bits, has, has_files, list, ring};
 use crate::channel::{Flags, Slot, Token, Work};
 use crate::op::{self, Progress, WriteOp, WriteOutcome};
 use crate::send_queue::SendQueue;
@@ -20,8 +20,7 @@ impl Uring {
     #[inline]
     pub(super) fn start_write(&mut self, token: Token) {
         let channel = self.channels.get_mut(token);
-        let state = &mut self.states[index(token)];
-        if state.write.is_some() {
+        if has(channel, bits::WRITE) {
             return;
         }
         let Slot::Pending(op, _) = &mut channel.write else {
@@ -30,45 +29,49 @@ impl Uring {
         match op {
             WriteOp::Send { queue, .. } if !has_files(queue) => {
                 let queue = std::mem::replace(queue, SendQueue::lent());
-                state.write_kind = WriteKind::Ring;
-                state.write = Some(self.ring.send(token, channel.as_fd(), queue));
+                channel.in_flight |= bits::SEND;
+                channel.send_key = self.ring.send(token, channel.as_fd(), queue);
             }
             WriteOp::Send { .. } if channel.flags.has(Flags::WRITABLE) => {
                 list(&mut self.ready, channel, token);
             }
             WriteOp::Send { .. } | WriteOp::Connect { .. } => {
-                state.write_kind = WriteKind::Readiness;
-                state.write = Some(self.ring.poll_write(token, channel.as_fd()));
+                channel.in_flight |= bits::WRITE_POLL;
+                self.ring.poll_write(token, channel.as_fd());
             }
         }
     }
 
     /// A write was given up: what is in flight ends by itself, and keeps its memory until then.
     pub(super) fn orphan_write(&mut self, token: Token) {
-        let state = &mut self.states[index(token)];
-        if let (Some(key), false) = (state.write, state.write_orphaned) {
-            state.write_orphaned = true;
-            state.write_overdue = false;
-            self.ring.cancel(key);
+        let channel = self.channels.get_mut(token);
+        if !has(channel, bits::WRITE) || has(channel, bits::ORPHANED) {
+            return;
+        }
+        channel.in_flight |= bits::ORPHANED;
+        if has(channel, bits::SEND) {
+            self.ring.cancel_send(channel.send_key);
+        } else {
+            self.ring.cancel(token, ring::Kind::PollWrite);
         }
     }
 
     /// A send whose deadline has passed fails when the kernel has given its memory back.
     pub(super) fn expire_write(&mut self, token: Token, now_ms: u64) {
-        let Some((channel, state)) = self.find(token) else {
+        let Some(channel) = self.channels.find(token) else {
             return;
         };
         let overdue = channel.write_deadline_ms <= now_ms && channel.write.is_pending();
-        let (Some(key), false, true) = (state.write, state.write_orphaned, overdue) else {
+        if !overdue || has(channel, bits::ORPHANED) {
             return;
-        };
-        if state.write_kind == WriteKind::Ring {
-            channel.write_deadline_ms = NEVER_MS;
-            state.write_overdue = true;
-        } else {
-            state.write_orphaned = true;
         }
-        self.ring.cancel(key);
+        if has(channel, bits::SEND) {
+            channel.write_deadline_ms = NEVER_MS;
+            channel.in_flight |= bits::OVERDUE;
+            self.ring.cancel_send(channel.send_key);
+        } else {
+            self.orphan_write(token);
+        }
     }
 
     /// A send through the ring has ended.
@@ -80,12 +83,12 @@ impl Uring {
         mut queue: SendQueue,
         work: &mut Work<'_>,
     ) {
-        let Some((channel, state)) = self.find(token) else {
+        let Some(channel) = self.channels.find(token) else {
             return discard(queue, work);
         };
-        state.write = None;
-        let overdue = std::mem::take(&mut state.write_overdue);
-        let orphaned = std::mem::take(&mut state.write_orphaned);
+        let overdue = has(channel, bits::OVERDUE);
+        let orphaned = has(channel, bits::ORPHANED);
+        channel.in_flight &= !(bits::SEND | bits::OVERDUE | bits::ORPHANED);
         if orphaned || !channel.write.is_pending() {
             discard(queue, work);
             return self.start_write(token);
@@ -106,9 +109,8 @@ impl Uring {
                 {
                     channel.write_deadline_ms = work.now_ms.saturating_add(*stall_ms);
                 }
-                let fd = self.channels.get(token).as_fd();
-                let key = self.ring.send(token, fd, queue);
-                self.states[index(token)].write = Some(key);
+                channel.in_flight |= bits::SEND;
+                channel.send_key = self.ring.send(token, channel.as_fd(), queue);
                 return;
             }
         };
@@ -122,11 +124,12 @@ impl Uring {
 
     /// The ring's poll tells that there is room, or that a connect has come to an end.
     pub(super) fn write_ready(&mut self, token: Token, work: &mut Work<'_>) {
-        let Some((channel, state)) = self.find(token) else {
+        let Some(channel) = self.channels.find(token) else {
             return;
         };
-        state.write = None;
-        if std::mem::take(&mut state.write_orphaned) {
+        let orphaned = has(channel, bits::ORPHANED);
+        channel.in_flight &= !(bits::WRITE_POLL | bits::ORPHANED);
+        if orphaned {
             return self.start_write(token);
         }
         channel.flags.insert(Flags::WRITABLE);
@@ -136,10 +139,10 @@ impl Uring {
     /// Performs a write on readiness.
     pub(super) fn perform_write(&mut self, token: Token, work: &mut Work<'_>) {
         let send_bytes = self.limits.send_bytes;
-        let Some((channel, state)) = self.find(token) else {
+        let Some(channel) = self.channels.find(token) else {
             return;
         };
-        if state.write.is_some() || !channel.write.is_pending() {
+        if has(channel, bits::WRITE) || !channel.write.is_pending() {
             return;
         }
         let Slot::Pending(mut op, waker) = std::mem::replace(&mut channel.write, Slot::Idle) else {
