@@ -10,6 +10,13 @@ use std::ops::Deref;
 
 use crate::event_loop;
 
+/// What is received in so few bytes moves into a buffer of this size: thousands of connections
+/// that become ready in one turn then share the cache lines of one large buffer, and hold what
+/// they received in a few kilobytes each.
+const SMALL_BYTES: usize = 2048;
+/// Small buffers that are kept for use again: 1 MiB.
+const SMALL_KEPT_MAX: usize = 512;
+
 /// Bytes received, or room for bytes to be sent, out of the current loop's pool.
 ///
 /// The bytes in use lie between a front that [`advance`](Buffer::advance) moves and an end
@@ -29,6 +36,15 @@ impl Buffer {
     /// If no event loop was built on this thread.
     pub fn take() -> Buffer {
         event_loop::with_core(|core| core.buffers.take())
+    }
+
+    fn over(bytes: Box<[u8]>) -> Buffer {
+        Buffer {
+            bytes,
+            start: 0,
+            end: 0,
+            local: PhantomData,
+        }
     }
 
     /// Bytes in use.
@@ -55,7 +71,8 @@ impl Buffer {
         &mut self.bytes[self.start as usize..self.end as usize]
     }
 
-    /// Bytes that the buffer can hold in all (`buffer_bytes` of the loop).
+    /// Bytes that the buffer can hold in all: `buffer_bytes` of the loop, or fewer where few were
+    /// received.
     pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
@@ -143,6 +160,7 @@ impl Drop for Buffer {
 /// The buffers of one loop that are not in use.
 pub(crate) struct BufferPool {
     free: RefCell<Vec<Box<[u8]>>>,
+    free_small: RefCell<Vec<Box<[u8]>>>,
     buffer_bytes: usize,
     kept_max: usize,
 }
@@ -150,7 +168,8 @@ pub(crate) struct BufferPool {
 impl BufferPool {
     pub(crate) fn new(buffer_bytes: usize, kept_max: usize) -> BufferPool {
         BufferPool {
-            free: RefCell::new(Vec::new()),
+            free: RefCell::default(),
+            free_small: RefCell::default(),
             buffer_bytes,
             kept_max,
         }
@@ -158,21 +177,32 @@ impl BufferPool {
 
     #[inline]
     pub(crate) fn take(&self) -> Buffer {
-        let bytes = self.free.borrow_mut().pop();
-        let bytes = bytes.unwrap_or_else(|| vec![0; self.buffer_bytes].into_boxed_slice());
-        Buffer {
-            bytes,
-            start: 0,
-            end: 0,
-            local: PhantomData,
+        Buffer::over(take_from(&self.free, self.buffer_bytes))
+    }
+
+    /// Moves few bytes into a small buffer, so that the large one is free for the next receive.
+    #[inline]
+    pub(crate) fn fit(&self, buffer: Buffer) -> Buffer {
+        if buffer.len() > SMALL_BYTES || self.buffer_bytes <= SMALL_BYTES {
+            return buffer;
         }
+        let mut small = Buffer::over(take_from(&self.free_small, SMALL_BYTES));
+        small.fill(&buffer);
+        small
     }
 
     /// Buffers of a loop that this thread had before may differ in size: they are freed.
     #[inline]
     fn put(&self, bytes: Box<[u8]>) {
-        let mut free = self.free.borrow_mut();
-        if free.len() < self.kept_max && bytes.len() == self.buffer_bytes {
+        let (free, kept_max) = if bytes.len() == self.buffer_bytes {
+            (&self.free, self.kept_max)
+        } else if bytes.len() == SMALL_BYTES {
+            (&self.free_small, SMALL_KEPT_MAX)
+        } else {
+            return;
+        };
+        let mut free = free.borrow_mut();
+        if free.len() < kept_max {
             free.push(bytes);
         }
     }
@@ -181,6 +211,12 @@ impl BufferPool {
     fn free_count(&self) -> usize {
         self.free.borrow().len()
     }
+}
+
+#[inline]
+fn take_from(free: &RefCell<Vec<Box<[u8]>>>, len: usize) -> Box<[u8]> {
+    let bytes = free.borrow_mut().pop();
+    bytes.unwrap_or_else(|| vec![0; len].into_boxed_slice())
 }
 
 #[cfg(test)]
@@ -214,6 +250,21 @@ mod tests {
         let taken: Vec<Buffer> = (0..5).map(|_| Buffer::take()).collect();
         drop(taken);
         assert_eq!(event_loop::with_core(|core| core.buffers.free_count()), 2);
+    }
+
+    #[test]
+    fn few_bytes_move_into_a_small_buffer() {
+        let _loop = EventLoop::new().unwrap();
+        event_loop::with_core(|core| {
+            let mut few = core.buffers.take();
+            few.fill(b"few");
+            let few = core.buffers.fit(few);
+            assert_eq!((few.as_slice(), few.capacity()), (&b"few"[..], SMALL_BYTES));
+            assert_eq!(core.buffers.free_count(), 1);
+            let mut many = core.buffers.take();
+            many.fill(&[7; SMALL_BYTES + 1]);
+            assert!(core.buffers.fit(many).capacity() > SMALL_BYTES);
+        });
     }
 
     #[test]

@@ -10,10 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
 
-use slab::Slab;
-
 use crate::net::Address;
 use crate::op::{ReadOp, ReadOutcome, Request, WriteOp, WriteOutcome};
+use crate::paged_slab::PagedSlab;
 use crate::send_queue::Chunk;
 use crate::timer_queue::{NEVER_MS, TimerKey};
 
@@ -250,7 +249,7 @@ impl AsFd for Channel {
 /// All channels of a driver.
 #[derive(Default)]
 pub(crate) struct Channels {
-    slab: Slab<Channel>,
+    slab: PagedSlab<Channel>,
     next_generation: u32,
 }
 
@@ -332,7 +331,7 @@ impl Channels {
     /// Takes every pending operation away, for a loop that ends.
     pub(crate) fn abandon(&mut self) -> Vec<Remains> {
         let mut remains = Vec::new();
-        for (_, channel) in &mut self.slab {
+        for channel in self.slab.values_mut() {
             for side in [Side::Read, Side::Write] {
                 remains.push(channel.cancel(side));
             }

@@ -36,6 +36,7 @@ mod event_loop;
 mod hook;
 pub mod net;
 mod op;
+mod paged_slab;
 mod send_queue;
 pub mod server;
 pub mod signal;

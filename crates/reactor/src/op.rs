@@ -156,7 +156,7 @@ pub(crate) fn recv(
         match rustix::net::recv(fd, &mut buffer.spare_mut()[..room], RecvFlags::empty()) {
             Ok((n, _)) => {
                 buffer.extend(n);
-                return Progress::Done(Ok((buffer, n == room)));
+                return Progress::Done(Ok((pool.fit(buffer), n == room)));
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Progress::Blocked,

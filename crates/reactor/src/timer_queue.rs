@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use slab::Slab;
+use crate::paged_slab::PagedSlab;
 
 /// The deadline of a timer that is not armed.
 pub const NEVER_MS: u64 = u64::MAX;
@@ -44,7 +44,7 @@ struct Timer<T> {
 /// A queue of timers, each with an owner of type `T`.
 pub struct TimerQueue<T> {
     heap: BinaryHeap<Reverse<Entry>>,
-    timers: Slab<Timer<T>>,
+    timers: PagedSlab<Timer<T>>,
     stale: usize,
     next_generation: u32,
 }
@@ -60,7 +60,7 @@ impl<T> TimerQueue<T> {
     pub const fn new() -> Self {
         TimerQueue {
             heap: BinaryHeap::new(),
-            timers: Slab::new(),
+            timers: PagedSlab::new(),
             stale: 0,
             next_generation: 0,
         }
@@ -193,7 +193,7 @@ impl<T> TimerQueue<T> {
 }
 
 #[inline]
-fn live<T>(timers: &mut Slab<Timer<T>>, index: u32, generation: u32) -> Option<&mut Timer<T>> {
+fn live<T>(timers: &mut PagedSlab<Timer<T>>, index: u32, generation: u32) -> Option<&mut Timer<T>> {
     timers
         .get_mut(index as usize)
         .filter(|timer| timer.generation == generation)

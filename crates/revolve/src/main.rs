@@ -73,6 +73,8 @@ fn main() -> ExitCode {
     } else {
         None
     };
+    // Huge pages would make a few connections cost megabytes; refused on old kernels.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     run(&options, readiness)
 }
 

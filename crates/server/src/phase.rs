@@ -156,7 +156,8 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outc
         return error_page::finish_plainly(request, 500);
     }
     request.redirects_left -= 1;
-    request.path = path;
+    let replaced = std::mem::replace(&mut request.path, path);
+    request.give_spare(replaced);
     if let Some(args) = args {
         request.args = args;
     }

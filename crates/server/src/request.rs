@@ -89,8 +89,10 @@ pub struct Request {
     pub sequence: u64,
     /// Bytes of head and body that were read.
     pub length: u64,
-    /// Scratch memory for paths.
+    /// Scratch memory for paths of files.
     pub(crate) file_path: Vec<u8>,
+    /// Memory for the next path or URI that takes the place of another.
+    pub(crate) spare: Vec<u8>,
     /// What of its body is still to be read.
     pub(crate) body_left: BodyLeft,
     /// Whether it came to its end (`$request_completion`).
@@ -125,6 +127,7 @@ impl Request {
             sequence: 0,
             length: 0,
             file_path: Vec::new(),
+            spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,
         };
@@ -144,6 +147,18 @@ impl Request {
         self.response.body.clear();
         self.connection = Attached(None);
         self.site = Attached(None);
+    }
+
+    /// Empty memory for a path or URI; what it replaces is given to [`Request::give_spare`].
+    pub(crate) fn take_spare(&mut self) -> Vec<u8> {
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.clear();
+        spare
+    }
+
+    /// Keeps memory for [`Request::take_spare`].
+    pub(crate) fn give_spare(&mut self, spare: Vec<u8>) {
+        self.spare = spare;
     }
 
     /// Forgets the request before; called for each request of a connection.

@@ -93,7 +93,7 @@ impl Registry {
                     None => match by_prefix(name) {
                         Some(definition) => definition,
                         None => {
-                            diagnostics.push(unknown_variable(name, *span, &builtins));
+                            diagnostics.push(unknown_variable(name, *span));
                             continue;
                         }
                     },
@@ -108,14 +108,10 @@ impl Registry {
     }
 }
 
-fn unknown_variable(
-    name: &str,
-    span: Option<Span>,
-    builtins: &HashMap<&str, Getter>,
-) -> Diagnostic {
+fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
     let message = format!("unknown \"{name}\" variable");
     let diagnostic = Diagnostic::new(span, message).label("used here");
-    match revolve_conf::directive::suggest(name, builtins.keys().copied()) {
+    match revolve_conf::directive::suggest(name, modules::variable_names()) {
         Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
         None => diagnostic,
     }

@@ -15,11 +15,11 @@ pub(crate) fn unknown(directive: &Directive) -> Diagnostic {
     if let Some(module) = nginx_module(name) {
         return diagnostic
             .label(format!(
-                "nginx has it in its {module} module; Revolve does not have it yet"
+                "nginx has it in {module}; Revolve does not have it yet"
             ))
             .help("remove the line or put # before it: Revolve ignores no directive in silence");
     }
-    let diagnostic = diagnostic.label("neither Revolve nor nginx has a directive of this name");
+    let diagnostic = diagnostic.label("neither Revolve nor nginx has this directive");
     match revolve_conf::directive::suggest(name, modules::rows().map(|row| row.name)) {
         Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
         None => diagnostic,

@@ -24,6 +24,15 @@ pub(crate) const SERVER: u32 = 8;
 /// Inside `location`.
 pub(crate) const LOCATION: u32 = 16;
 
+/// The contexts by their names, from the outermost inwards.
+pub(crate) const CONTEXTS: [(u32, &str); 5] = [
+    (MAIN, "main"),
+    (EVENTS, "events"),
+    (HTTP, "http"),
+    (SERVER, "server"),
+    (LOCATION, "location"),
+];
+
 /// A row of a module's directive table.
 pub(crate) type DirectiveRow = Row<Scope>;
 

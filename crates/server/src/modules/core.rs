@@ -281,12 +281,15 @@ pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
 /// Makes a path in `Location` a URL, as `absolute_redirect` and its companions say.
 pub(crate) fn complete_location(request: &mut Request) {
     use std::io::Write as _;
-    let settings = &request.settings().core;
-    if request.response.location.first() != Some(&b'/') || !settings.absolute_redirect {
+    if request.response.location.first() != Some(&b'/')
+        || !request.settings().core.absolute_redirect
+    {
         return;
     }
+    let mut url = request.take_spare();
+    url.extend_from_slice(b"http://");
+    let settings = &request.settings().core;
     let local = request.connection.local();
-    let mut url = b"http://".to_vec();
     if settings.server_name_in_redirect {
         url.extend_from_slice(request.server().primary_name.as_bytes());
     } else if request.append_host(&mut url) {
@@ -304,6 +307,7 @@ pub(crate) fn complete_location(request: &mut Request) {
         let _ = write!(url, ":{}", address.port());
     }
     url.extend_from_slice(&request.response.location);
-    request.response.location = url;
+    let replaced = std::mem::replace(&mut request.response.location, url);
+    request.give_spare(replaced);
     request.response.location_completed = true;
 }

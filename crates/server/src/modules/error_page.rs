@@ -22,7 +22,7 @@ use crate::response::Piece;
 use crate::variable::Value;
 
 /// One row of `error_page`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ErrorPage {
     status: u16,
     /// `None`: the status stays. `Some(0)`, written `=`: the one that answers decides.
@@ -126,18 +126,14 @@ pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
     request.continue_refused = true;
     request.response.content_type.clear();
     let settings = &request.settings().error_page;
-    if !request.error_page_used
-        && request.redirects_left > 0
-        && let Some(page) = settings
-            .pages
-            .iter()
-            .find(|page| page.status == shown_status(status))
-    {
-        let page = page.clone();
-        if !settings.recursive {
-            request.error_page_used = true;
+    let recursive = settings.recursive;
+    if !request.error_page_used && request.redirects_left > 0 {
+        let pages = settings.pages.clone();
+        let mut pages = pages.iter();
+        if let Some(page) = pages.find(|page| page.status == shown_status(status)) {
+            request.error_page_used = !recursive;
+            return send_to(request, page, status);
         }
-        return send_to(request, &page, status);
     }
     finish_plainly(request, status)
 }
@@ -167,7 +163,8 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         Target::Named(name) => return Outcome::Named(name.clone()),
         Target::Uri(value) => value,
     };
-    let uri = value.evaluate(request);
+    let mut uri = request.take_spare();
+    value.append(request, &mut uri);
     if uri.first() == Some(&b'/') {
         if request.method != Method::Head {
             request.method = Method::Get;
@@ -180,7 +177,8 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         _ => 302,
     };
     request.response.error_status = status;
-    request.response.location = uri;
+    let replaced = std::mem::replace(&mut request.response.location, uri);
+    request.give_spare(replaced);
     finish_plainly(request, status)
 }
 

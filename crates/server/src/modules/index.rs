@@ -75,7 +75,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             }
         };
         if name.starts_with(b"/") {
-            outcome = Outcome::Redirect(name.to_vec(), None);
+            let mut path = request.take_spare();
+            path.extend_from_slice(name);
+            outcome = Outcome::Redirect(path, None);
             break;
         }
         file.clear();
@@ -84,7 +86,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         file.extend_from_slice(name);
         match request.connection.server.files.lookup(&file) {
             Found::File(_) | Found::Directory => {
-                let path = [&request.path[..], name].concat();
+                let mut path = request.take_spare();
+                path.extend_from_slice(&request.path);
+                path.extend_from_slice(name);
                 outcome = Outcome::Redirect(path, None);
                 break;
             }

@@ -8,6 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use revolve_conf::directive::Args;
@@ -36,11 +37,10 @@ pub struct Listen {
 impl Listen {
     /// What a server listens on that has no `listen`: `*:80`, or `*:8000` without privileges.
     pub(crate) fn implied(span: Span) -> Self {
-        let port = if rustix::process::geteuid().is_root() {
-            80
-        } else {
-            8000
-        };
+        // A worker that gave its privilege up reads the same configuration as its master.
+        static BEGAN_AS_ROOT: OnceLock<bool> = OnceLock::new();
+        let is_root = BEGAN_AS_ROOT.get_or_init(|| rustix::process::geteuid().is_root());
+        let port = if *is_root { 80 } else { 8000 };
         Self {
             address: Address::Inet(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
             options: ListenOptions::default(),

@@ -26,7 +26,7 @@ pub mod try_files;
 pub mod types;
 
 use crate::config::process;
-use crate::config::scope::DirectiveRow;
+use crate::config::scope::{CONTEXTS, DirectiveRow};
 use crate::config::setting::compose;
 use crate::phase::{Handler, Phase};
 use crate::variable::Builtin;
@@ -95,9 +95,25 @@ pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
     TABLES.iter().flat_map(|table| table.iter())
 }
 
+/// Every directive, and the names of the contexts in which it may stand, outermost first.
+///
+/// `include` is not among them: the grammar knows it, and it may stand anywhere.
+pub fn directives() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    rows().map(|row| {
+        let contexts = CONTEXTS.iter().filter(|(bit, _)| row.contexts & bit != 0);
+        (row.name, contexts.map(|(_, name)| *name).collect())
+    })
+}
+
 /// Every variable of every module.
 pub(crate) fn variables() -> impl Iterator<Item = &'static Builtin> {
     core_variables::VARIABLES.iter()
+}
+
+/// The names of the variables that there are without a configuration, without their `$`; those
+/// made of the name of a header, an argument or a cookie (`$http_name`) are not among them.
+pub fn variable_names() -> impl Iterator<Item = &'static str> {
+    variables().map(|variable| variable.name)
 }
 
 /// Who is asked in which phase, in this order.

@@ -99,7 +99,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     };
     let try_files = try_files.clone();
     let mut file = std::mem::take(&mut request.file_path);
-    let mut uri = Vec::new();
+    let mut uri = request.take_spare();
     let mut found = false;
     for TryName { name, folder } in &try_files.names {
         uri.clear();
@@ -123,6 +123,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         }
     }
     request.file_path = file;
+    request.give_spare(uri);
     if found {
         return Outcome::Next;
     }

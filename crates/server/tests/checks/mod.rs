@@ -1,0 +1,57 @@
+//! What must hold for any bytes. The fuzz target and the test over its corpus call the same
+//! function.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use revolve_conf::{Directive, Files, Snapshot, SnapshotFiles};
+use revolve_server::{Prefix, load, log};
+
+/// Any bytes as a configuration: there is one, or there are errors that can be shown; and the
+/// same bytes give the same answer again.
+pub(crate) fn server_config(data: &[u8]) {
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_file("/x", data.to_vec());
+    snapshot.insert_glob("/*", vec!["/x".into(), "/mime.types".into()]);
+    snapshot.insert_file("/mime.types", b"types { text/html html; }\n".to_vec());
+    let mut files = SnapshotFiles::new(snapshot);
+    let (document, _) = revolve_conf::parse(Path::new("/x"), None, &mut files);
+    if document.directives.iter().any(asks_the_resolver) {
+        return;
+    }
+    let (listens, shown) = read(&mut files);
+    let (again, shown_again) = read(&mut files);
+    assert_eq!((&listens, &shown), (&again, &shown_again));
+    assert!(listens.is_some() || shown.contains("[emerg]"), "{shown}");
+}
+
+/// Builds the configuration; the answer is where it would listen, and what is said of it.
+fn read(files: &mut dyn Files) -> (Option<Vec<String>>, String) {
+    let prefix = Prefix {
+        prefix: "/no/such/folder".into(),
+        error_log: log::file::STDERR.into(),
+        access_log: None,
+    };
+    let (config, sources, diagnostics) = load(Path::new("/x"), &prefix, None, files);
+    let shown = diagnostics.render(&sources, "x", false);
+    assert_eq!(config.is_none(), diagnostics.has_errors());
+    let listens = config.map(|config| {
+        let listens = config.listens().map(|spec| spec.address.to_string());
+        listens.collect()
+    });
+    (listens, shown)
+}
+
+/// Whether a `listen` names a host: then the answer is the network's, and slow.
+fn asks_the_resolver(directive: &Directive) -> bool {
+    let inside = directive.block.iter().flatten();
+    let is_host = |text: &str| {
+        let host = text.split(':').next().unwrap_or_default();
+        let is_literal = text.starts_with('[') || ["unix", "*", ""].contains(&host);
+        let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
+        !(is_literal || is_number || host.parse::<Ipv4Addr>().is_ok())
+    };
+    let named = directive.args.first().map(|word| word.text.as_str());
+    (directive.name.text == "listen" && named.is_some_and(is_host))
+        || inside.into_iter().any(asks_the_resolver)
+}

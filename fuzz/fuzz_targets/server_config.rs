@@ -1,0 +1,9 @@
+//! Directives, values, names and patterns, up to the typed configuration.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../crates/server/tests/checks/mod.rs"]
+mod checks;
+
+fuzz_target!(|data: &[u8]| checks::server_config(data));
