@@ -90,7 +90,7 @@ fn take(request: &mut Request, input: &mut Buffer) -> Drained {
     request.length += (before - input.len()) as u64;
     if matches!(drained, Drained::Invalid(_)) {
         request.log(
-            Level::Info,
+            Level::Error,
             format_args!("client sent invalid chunked body"),
         );
         request.keep_alive = false;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use revolve_http::h1::{
-    HeadError, HeadLimits, Progress, Target, TargetForm, Version, normalize_path,
+    HeadError, HeadLimits, Progress, Target, TargetError, TargetForm, Version, normalize_path,
 };
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
@@ -18,6 +18,7 @@ use crate::log::Level;
 use crate::modules::keepalive::Lingering;
 use crate::modules::{self, access_log};
 use crate::phase::{self, Outcome, Walked};
+use crate::refusal;
 use crate::request::Request;
 use crate::response::{HeadContext, Piece, write_head};
 
@@ -233,6 +234,8 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
         if walked == Walked::Close {
             request.response.status = 444;
             access_log::write(request);
+            // What was answered before is still on its way out; whether it arrives is no matter.
+            let _ = output.flush(request).await;
             return After::Close;
         }
         respond(request, output);
@@ -252,6 +255,10 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
             return After::Close;
         }
         if input.is_empty() {
+            // The answer was begun before the drain, and said that the connection stays.
+            if request.connection.server.is_draining() {
+                return After::Close;
+            }
             return After::Idle(Duration::from_millis(
                 request.settings().keepalive.timeout.0,
             ));
@@ -322,33 +329,27 @@ fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
     if request.parser.line_started() {
         request.log(
             Level::Info,
-            format_args!("{what}{}", while_reading(request)),
+            format_args!("{what}{}", refusal::while_reading(request)),
         );
         request.response.status = status;
+        take_target_of_line(request);
         access_log::write(request);
     }
     HeadRead::Gone
 }
 
-fn while_reading(request: &Request) -> &'static str {
-    if request.parser.request_line_done() {
-        " while reading client request headers"
-    } else {
-        " while reading client request line"
-    }
+fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
+    refusal::log(request, error);
+    take_target_of_line(request);
+    HeadRead::Refused(error.status())
 }
 
-fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
-    let line = request.parser.error_line();
-    let message = error.message();
-    let place = while_reading(request);
-    if line.is_empty() {
-        request.log(Level::Info, format_args!("{message}{place}"));
-    } else {
-        let shown = String::from_utf8_lossy(request.bytes(line)).into_owned();
-        request.log(Level::Info, format_args!("{message}: \"{shown}\"{place}"));
+/// Takes the target of a head that will not be complete, for the access log.
+fn take_target_of_line(request: &mut Request) {
+    if !request.head_done && request.parser.request_line_done() {
+        // That it may be refused too is no matter any more.
+        let _ = take_target(request);
     }
-    HeadRead::Refused(error.status())
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
@@ -357,13 +358,31 @@ fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
     let head = request.parser.head();
     request.method = head.method;
     request.keep_alive = head.keep_alive.is_on();
+    if let Err(error) = take_target(request) {
+        let message = error.message();
+        request.log(
+            Level::Info,
+            format_args!("{message} while reading client request line"),
+        );
+        return HeadRead::Refused(error.status());
+    }
+    choose_server(request);
+    if let Err(error) = apply_limits_of_server(request, limits) {
+        return refuse_head(request, error);
+    }
+    log_ignored(request);
+    HeadRead::Complete
+}
+
+/// Takes path and arguments from the request line.
+fn take_target(request: &mut Request) -> Result<(), TargetError> {
     let Target {
         form,
         path,
         args,
         complex,
         ..
-    } = head.target;
+    } = request.parser.head().target;
     if let Some(args) = args {
         request.args.extend_from_slice(args.of(&request.head_bytes));
     }
@@ -377,31 +396,14 @@ fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
             let raw_path = request.bytes(request.head().target.path);
             let result = normalize_path(raw_path, merge_slashes, &mut path);
             request.path = path;
-            if let Err(error) = result {
-                let message = error.message();
-                request.log(
-                    Level::Info,
-                    format_args!("{message} while reading client request line"),
-                );
-                return HeadRead::Refused(error.status());
+            if result.is_err() {
+                request.path.clear();
             }
+            return result;
         }
         _ => request.path.extend_from_slice(raw_path),
     }
-    choose_server(request);
-    if let Err(error) = apply_limits_of_server(request, limits) {
-        return refuse_head(request, error);
-    }
-    log_ignored(request);
-    if request.head().method == revolve_http::h1::Method::Connect {
-        request.log(Level::Info, format_args!("client sent CONNECT method"));
-        return HeadRead::Refused(405);
-    }
-    if request.head().method == revolve_http::h1::Method::Trace {
-        request.log(Level::Info, format_args!("client sent TRACE method"));
-        return HeadRead::Refused(405);
-    }
-    HeadRead::Complete
+    Ok(())
 }
 
 fn choose_server(request: &mut Request) {
@@ -453,7 +455,8 @@ fn log_ignored(request: &Request) {
 
 /// Passes the response through the header filters and puts it into the output.
 fn respond(request: &mut Request, output: &mut Output) {
-    if request.continue_wanted && request.head().expect_continue {
+    let may_continue = request.continue_wanted && !request.continue_refused;
+    if may_continue && request.head().expect_continue {
         let line = b"HTTP/1.1 100 Continue\r\n\r\n";
         output.write(line);
         request.response.sent_bytes += line.len() as u64;

@@ -81,6 +81,8 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether `Expect: 100-continue` is to be answered before the response.
     pub continue_wanted: bool,
+    /// Whether an error was met: the client need not send its body then, as in nginx.
+    pub continue_refused: bool,
     /// When its first byte was read.
     pub started_at: Instant,
     /// Its number on its connection, from 1.
@@ -120,6 +122,7 @@ impl Request {
             response: Response::default(),
             keep_alive: false,
             continue_wanted: false,
+            continue_refused: false,
             started_at: revolve_reactor::now(),
             sequence: 0,
             length: 0,
@@ -178,6 +181,7 @@ impl Request {
         self.response.reset();
         self.keep_alive = false;
         self.continue_wanted = false;
+        self.continue_refused = false;
         self.started_at = revolve_reactor::now();
         self.sequence = self.connection.next_sequence();
         self.length = 0;
@@ -313,15 +317,9 @@ impl Request {
             if !self.bytes(header.name).eq_ignore_ascii_case(b"cookie") {
                 continue;
             }
-            for pair in self.bytes(header.value).split(|byte| *byte == b';') {
-                let pair = pair.trim_ascii_start();
-                let Some(at) = memchr::memchr(b'=', pair) else {
-                    continue;
-                };
-                if pair[..at].eq_ignore_ascii_case(name) {
-                    out.extend_from_slice(&pair[at + 1..]);
-                    return true;
-                }
+            if let Some(value) = cookie_in(self.bytes(header.value), name) {
+                out.extend_from_slice(value);
+                return true;
             }
         }
         false
@@ -373,4 +371,22 @@ fn same_header_name(known: &[u8], wanted: &[u8]) -> bool {
         let known = known.to_ascii_lowercase();
         known == *wanted || (known == b'_' && *wanted == b'-')
     })
+}
+
+/// The value of a cookie in a `Cookie` line. A pair begins after `;` or `,`, a value ends at `;`.
+/// Source: nginx's `ngx_http_parse_multi_header_lines`.
+fn cookie_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = line;
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.len() > name.len() && rest[..name.len()].eq_ignore_ascii_case(name) {
+            let after = rest[name.len()..].trim_ascii_start();
+            if let Some(value) = after.strip_prefix(b"=") {
+                let value = value.trim_ascii_start();
+                return value.split(|byte| *byte == b';').next();
+            }
+        }
+        let next = memchr::memchr2(b';', b',', rest)?;
+        rest = &rest[next + 1..];
+    }
 }

@@ -134,7 +134,9 @@ impl Logs {
             };
             let out = file.buffer();
             line_head(&self.clock, level, out);
+            let start = out.len();
             body(out);
+            escape_controls(out, start);
             out.push(b'\n');
         }
     }
@@ -178,6 +180,21 @@ impl Logs {
     }
 }
 
+/// A path or a header may hold line ends: nobody forges a line with them, or paints a terminal.
+fn escape_controls(line: &mut Vec<u8>, start: usize) {
+    let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;
+    if !line[start..].iter().any(is_control) {
+        return;
+    }
+    for byte in line.split_off(start) {
+        if is_control(&byte) {
+            let _ = write!(line, "\\x{byte:02X}");
+        } else {
+            line.push(byte);
+        }
+    }
+}
+
 /// `2026/11/22 11:00:00 [error] 1234#1234: `
 fn line_head(clock: &Clock, level: Level, out: &mut Vec<u8>) {
     clock.error_time(out);
@@ -200,7 +217,7 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     request.connection.append_peer(out);
     out.extend_from_slice(b", server: ");
     out.extend_from_slice(request.server().primary_name.as_bytes());
-    if !request.head_done {
+    if !request.parser.line_started() {
         return;
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
@@ -208,11 +225,9 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         crate::modules::access_log::escape_default(value, out);
         out.push(b'"');
     };
-    quoted(
-        b", request: \"",
-        request.bytes(request.head().request_line),
-        out,
-    );
+    // Of a head that is not complete, what has come of it.
+    let line = request.parser.request_line_or_start(&request.head_bytes);
+    quoted(b", request: \"", request.bytes(line), out);
     if let Some(host) = request.known(request.head().known.host) {
         quoted(b", host: \"", host, out);
     }

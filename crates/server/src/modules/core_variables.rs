@@ -15,11 +15,11 @@ use crate::variable::Builtin;
 pub(crate) const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "args",
-        get: |r, out| some(&r.args, out),
+        get: args,
     },
     Builtin {
         name: "query_string",
-        get: |r, out| some(&r.args, out),
+        get: args,
     },
     Builtin {
         name: "is_args",
@@ -68,11 +68,11 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "document_uri",
-        get: |r, out| some(&r.path, out),
+        get: |r, out| !r.path.is_empty() && some(&r.path, out),
     },
     Builtin {
         name: "uri",
-        get: |r, out| some(&r.path, out),
+        get: |r, out| !r.path.is_empty() && some(&r.path, out),
     },
     Builtin {
         name: "host",
@@ -172,7 +172,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_uri",
-        get: |r, out| r.head_done && some(r.bytes(r.head().target.raw), out),
+        get: |r, out| r.parser.request_line_done() && some(r.bytes(r.head().target.raw), out),
     },
     Builtin {
         name: "scheme",
@@ -252,6 +252,11 @@ pub(crate) const VARIABLES: &[Builtin] = &[
         },
     },
 ];
+
+/// Nothing where there are none, which logs show as `-`.
+fn args(request: &Request, out: &mut Vec<u8>) -> bool {
+    !request.args.is_empty() && some(&request.args, out)
+}
 
 fn some(value: &[u8], out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(value);

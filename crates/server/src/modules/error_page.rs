@@ -123,6 +123,7 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 /// Source: nginx's `ngx_http_special_response_handler`.
 pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
     close_after(request, status);
+    request.continue_refused = true;
     request.response.content_type.clear();
     let settings = &request.settings().error_page;
     let recursive = settings.recursive;
@@ -184,7 +185,7 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
 /// Answers with the built-in page.
 pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     close_after(request, status);
-    request.continue_wanted = false;
+    request.continue_refused = true;
     let title = page_title(status);
     let shown = match request.response.error_status {
         0 => shown_status(status),

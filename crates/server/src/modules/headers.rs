@@ -102,7 +102,7 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let first = &directive.args[0];
     let wrong = |word: &revolve_conf::Word| {
-        Diagnostic::new(word.span, "invalid value")
+        Diagnostic::new(word.span, "\"expires\" directive invalid value")
             .label("expected epoch, max, off, a time like 30d or -1, @ and a time of day, or modified and a time")
     };
     let value = match directive.args.get(1) {

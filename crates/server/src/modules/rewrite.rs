@@ -89,7 +89,6 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         return Outcome::Close;
     }
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
-        request.continue_wanted = true;
         let mut location = std::mem::take(&mut request.response.location);
         location.clear();
         if let Some(text) = text {

@@ -76,7 +76,7 @@ fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     let fallback = if let Some(code) = last.text.strip_prefix('=') {
         let status = code.parse().ok().filter(|status| *status <= 999);
         Fallback::Status(status.ok_or_else(|| {
-            Diagnostic::new(last.span, format!("invalid code \"{code}\""))
+            Diagnostic::new(last.span, format!("invalid code \"={code}\""))
                 .label("expected a status like =404")
         })?)
     } else if let Some(name) = last.text.strip_prefix('@') {

@@ -1,0 +1,71 @@
+//! What the error log says of a request whose head is refused, in nginx's words.
+
+use revolve_http::h1::{HeadError, HeaderId, Span};
+
+use crate::log::Level;
+use crate::modules::access_log::escape_default;
+use crate::request::Request;
+
+/// Bytes of an offending line that are shown. Source: nginx's `NGX_MAX_ERROR_STR - 300`.
+const SHOWN_BYTES_MAX: usize = 1748;
+
+/// Logs why a head is refused.
+pub(crate) fn log(request: &Request, error: HeadError) {
+    let message = error.message();
+    let place = place_of(error, request);
+    match shown(request, error) {
+        Some(shown) => request.log(Level::Info, format_args!("{message}: {shown}{place}")),
+        None => request.log(Level::Info, format_args!("{message}{place}")),
+    }
+}
+
+/// What was being read when a client went away, or when its head was refused.
+pub(crate) fn while_reading(request: &Request) -> &'static str {
+    if request.parser.request_line_done() {
+        " while reading client request headers"
+    } else {
+        " while reading client request line"
+    }
+}
+
+fn place_of(error: HeadError, request: &Request) -> &'static str {
+    match error {
+        // Found when the line was complete already.
+        HeadError::InvalidMethodHttp09 => " while reading client request line",
+        _ => while_reading(request),
+    }
+}
+
+/// The words that nginx quotes. What it does not quote is in the request line, which every
+/// message ends with.
+fn shown(request: &Request, error: HeadError) -> Option<String> {
+    let line = request.parser.error_line();
+    match error {
+        HeadError::InvalidHeaderLine => {
+            let byte = request.head_bytes.get(line.end as usize);
+            let byte = byte.map_or(String::new(), |byte| format!("\\x{byte:02x}"));
+            Some(format!("\"{}{byte}...\"", escaped(request, line)))
+        }
+        HeadError::HeaderTooLarge => Some(format!("\"{}...\"", escaped(request, line))),
+        HeadError::DuplicateHost => {
+            let mut headers = request.head().headers.iter();
+            let first = headers.find(|header| header.id == HeaderId::Host);
+            let previous = first.map_or(String::new(), |host| escaped(request, host.value));
+            let shown = escaped(request, line);
+            Some(format!("\"{shown}\", previous value: \"Host: {previous}\""))
+        }
+        HeadError::DuplicateHeader => Some(format!("\"{}\"", escaped(request, line))),
+        HeadError::UnknownTransferEncoding => {
+            let coding = request.head().known.transfer_encoding?;
+            Some(format!("\"{}\"", escaped(request, coding)))
+        }
+        _ => None,
+    }
+}
+
+fn escaped(request: &Request, span: Span) -> String {
+    let bytes = request.bytes(span);
+    let mut out = Vec::new();
+    escape_default(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)], &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}

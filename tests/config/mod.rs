@@ -1,0 +1,5 @@
+//! What is said of a configuration, and what the command line does with it.
+
+mod command_line;
+mod mistakes;
+mod several;

@@ -1,0 +1,111 @@
+//! The lines of the error log: what is worth one, at which level, and with which words.
+
+use std::time::Duration;
+
+use super::pair::{Pair, Side, ask, start};
+use super::request::{Case, get, method, post, raw};
+use crate::support::until;
+
+fn cases() -> Vec<Case> {
+    let long = "a".repeat(9000);
+    let mut cases: Vec<Case> = [
+        "/nope",
+        "/nope/",
+        "/b/",
+        "/a/nope",
+        "/small.txt/x",
+        "/alias/nope",
+        "/ep/none",
+        "/epmiss/x",
+        "/eploop/x",
+        "/ralias/nope",
+        "/x.php",
+        "/%00",
+        "/..",
+        "/%zz",
+    ]
+    .map(|path| get(path).into())
+    .to_vec();
+    cases.extend([
+        post("/small/", "more than ten bytes").into(),
+        method("TRACE", "/").into(),
+        get("/nope").line("Referer: http://r/x").into(),
+        get("/nope").host("second.example:80").into(),
+        get("/nope").http_10().no_host().into(),
+        raw("BAD\r\n\r\n"),
+        raw("get / HTTP/1.1\r\n\r\n"),
+        raw("GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+        raw("GET / HTTP/1.x\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nA@B: x\r\nConnection: close\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nA_B: x\r\nConnection: close\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"),
+        raw("GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        raw("POST /exact HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        raw("POST /exact\r\n\r\n"),
+        raw(format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n")),
+        raw(format!("GET / HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n")),
+        raw("GET /cut HTTP/1.1\r\nHo"),
+        raw("GET /cut"),
+    ]);
+    cases
+}
+
+/// The lines of a log without time, process and connection, and without those that are about
+/// connections and processes rather than requests.
+fn lines(pair: &Pair, side: &Side) -> Vec<String> {
+    let text = pair.folder.read(&format!("logs/{}-error.log", side.name));
+    let shorten = |line: &str| {
+        let (_, rest) = line.split_once(" [")?;
+        let (level, rest) = rest.split_once("] ")?;
+        let (_, rest) = rest.split_once(": ")?;
+        let (_, message) = rest.strip_prefix('*')?.split_once(' ')?;
+        let message = message.replace(&format!(":{}", side.who.port), ":PORT");
+        // Which lines of an incomplete head were taken is not the point.
+        let (message, _) = match message.contains(" while reading client request ") {
+            true => message.split_once(", host: ").unwrap_or((&message, "")),
+            false => (message.as_str(), ""),
+        };
+        // nginx cuts a line at 2,048 bytes, we cut what a client sent in it.
+        let message: String = message.chars().take(1000).collect();
+        let is_noise = message.contains("keepalive connection");
+        (!is_noise).then(|| format!("[{level}] {message}"))
+    };
+    text.lines().filter_map(shorten).collect()
+}
+
+#[test]
+fn error_logs_have_the_lines_of_nginx() {
+    let Some(pair) = start("access_log off;") else {
+        return;
+    };
+    let mut problems = Vec::new();
+    let (mut seen_theirs, mut seen_ours) = (0, 0);
+    for case in cases() {
+        for side in [&pair.nginx, &pair.ours] {
+            ask(side, &case, Duration::from_secs(4));
+        }
+        // A connection that lingers is done when its last line is written; there may be none.
+        crate::support::wait::stays(Duration::from_millis(20), || true);
+        let (theirs, ours) = (lines(&pair, &pair.nginx), lines(&pair, &pair.ours));
+        let (new_theirs, new_ours) = (&theirs[seen_theirs..], &ours[seen_ours..]);
+        if new_theirs != new_ours {
+            problems.push(format!(
+                "=== {case}\n  nginx:   {new_theirs:#?}\n  revolve: {new_ours:#?}"
+            ));
+        }
+        (seen_theirs, seen_ours) = (theirs.len(), ours.len());
+    }
+    assert!(
+        problems.is_empty(),
+        "{} differ\n{}",
+        problems.len(),
+        problems.join("\n")
+    );
+    until("something was logged", || seen_ours > 30);
+}

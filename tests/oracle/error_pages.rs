@@ -1,0 +1,49 @@
+//! Built-in pages, `error_page`, and what may follow what.
+
+use super::pair::compare_requests;
+use super::request::{get, head, method};
+
+const PATHS: &[&str] = &[
+    "/ep/none",
+    "/ep200/none",
+    "/epe/none",
+    "/epx/none",
+    "/epn/none",
+    "/epu/none",
+    "/epu301/none",
+    "/ep403/x",
+    "/ep5/x",
+    "/eploop/x",
+    "/eprec/x",
+    "/eprec2/x",
+    "/epmiss/x",
+    "/epvar/x?y=z",
+    "/st/",
+    "/nope",
+    "/b/",
+    "/r404",
+    "/r500",
+    "/r418",
+    "/404.html",
+    "/ep/..%2f",
+    "/x.php",
+];
+
+#[test]
+fn errors_have_the_pages_that_nginx_gives_them() {
+    let each = |path: &&str| {
+        [
+            get(*path),
+            head(*path),
+            get(*path).stay(),
+            get(*path).http_10(),
+            method("POST", *path).line("Content-Length: 0"),
+            method("PUT", *path).line("Content-Length: 3").body("abc"),
+            get(*path).line("If-Modified-Since: Thu, 01 Jan 2037 00:00:00 GMT"),
+            get(*path).line("Range: bytes=0-1"),
+            get(*path).host("redirect.example"),
+            get(*path).host("bare.example"),
+        ]
+    };
+    compare_requests(PATHS.iter().flat_map(each));
+}

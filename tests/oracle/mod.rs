@@ -1,0 +1,25 @@
+//! nginx is the reference: the same configuration and the same bytes, and the same answer.
+//!
+//! A file here is a group of requests. Each is sent to both servers on a connection of its own;
+//! what must be the same is the status line, the header lines and their order, the body, and how
+//! the connection ends. Where we mean to differ, `known` says why.
+
+mod access_log;
+mod bodies;
+mod conditionals;
+mod error_log;
+mod error_pages;
+mod known;
+mod locations;
+mod malformed;
+mod methods;
+mod normal;
+mod pair;
+mod pipelining;
+mod ranges;
+mod redirects;
+mod request;
+mod site;
+mod static_files;
+mod stock;
+mod virtual_hosts;

@@ -1,0 +1,180 @@
+//! The site that both servers serve.
+
+use crate::support::Folder;
+
+/// Its files.
+pub(super) fn write(folder: &Folder) {
+    let files: [(&str, &[u8]); 14] = [
+        ("html/index.html", b"index\n"),
+        ("html/small.txt", b"0123456789"),
+        ("html/empty.txt", b""),
+        ("html/noext", b"x"),
+        ("html/UP.HTM", b"up"),
+        ("html/sp ace.txt", b"space"),
+        ("html/404.html", b"custom 404\n"),
+        ("html/50x.html", b"custom 50x\n"),
+        ("html/a/index.html", b"a index"),
+        ("html/b/other.html", b"no index here"),
+        ("html/.hid/index.html", b"hidden"),
+        ("html/page.css", b"body {}\n"),
+        ("html/data.tar.gz", b"\x1f\x8b"),
+        ("html/ü.html", b"umlaut"),
+    ];
+    for (name, content) in files {
+        folder.write(name, content);
+    }
+    folder.make("html/emptydir");
+    let big: Vec<u8> = (0..300 * 1024).map(|at: u32| (at % 251) as u8).collect();
+    folder.write("html/big.bin", big);
+}
+
+/// The configuration, with `ROOT`, `PORT`, `NAME` of the server and `NGINX_ONLY` to be filled in.
+pub(super) const CONFIG: &str = r#"
+daemon off;
+worker_processes 1;
+pid ROOT/NAME.pid;
+error_log ROOT/logs/NAME-error.log info;
+events {}
+http {
+  NGINX_ONLY
+  types {
+    text/html html htm shtml;
+    text/css css;
+    text/plain txt;
+    application/gzip gz;
+  }
+  default_type application/octet-stream;
+  LOGS
+  client_header_timeout 2s;
+  client_body_timeout 1s;
+  lingering_timeout 500ms;
+
+  server {
+    listen 127.0.0.1:PORT;
+    server_name first.example;
+    root ROOT/html;
+    location = /exact { return 200 "exact\n"; }
+    location /pre/ { return 200 "pre $uri|$args|$is_args|$request_uri|$host|$request_method\n"; }
+    location ^~ /noregex/ { return 200 "noregex"; }
+    location ~ \.php$ { return 403; }
+    location ~* ^/ci/(?<rest>[a-z]+)/(\d+)$ { return 200 "$1-$2-$rest\n"; }
+    location /r301 { return 301 /elsewhere; }
+    location /r302 { return 302 http://example.org/x?a=$arg_a; }
+    location /r303 { return 303 /x; }
+    location /r307 { return 307 https://example.org/; }
+    location /r308 { return 308 /y; }
+    location /url { return https://example.com$request_uri; }
+    location /r204 { return 204; }
+    location /r404 { return 404; }
+    location /r404t { return 404 "nope\n"; }
+    location /r500 { return 500; }
+    location /r418 { return 418; }
+    location /r418t { return 418 "teapot"; }
+    location /r444 { return 444; }
+    location /r200e { return 200; }
+    location /r599 { return 599; }
+    location /int { internal; return 200 "internal"; }
+    location /ep/ { error_page 404 /404.html; }
+    location /ep200/ { error_page 404 =200 /404.html; }
+    location /epe/ { error_page 404 = /404.html; }
+    location /epx/ { error_page 404 = @named; }
+    location /epn/ { error_page 404 @named; }
+    location /epu/ { error_page 404 http://example.org/404; }
+    location /epu301/ { error_page 404 =301 http://example.org/404; }
+    location /ep403/ { error_page 403 /int; return 403; }
+    location /ep5/ { error_page 500 502 503 504 /50x.html; return 503; }
+    location /eploop/ { error_page 404 /eploop/still-not-there; }
+    location /eprec/ { recursive_error_pages on; error_page 404 /eprec2/x; }
+    location /eprec2/ { error_page 404 /404.html; }
+    location /epmiss/ { error_page 404 /no-such-page.html; }
+    location /epvar/ { error_page 404 /vars/?from=$uri; }
+    location @named { return 202 "named $uri"; }
+    location /alias/ { alias ROOT/html/a/; }
+    location /aliasf { alias ROOT/html/small.txt; }
+    location ~ ^/ralias/(.*)$ { alias ROOT/html/$1; }
+    location /tf/ { try_files $uri /small.txt; }
+    location /tf404/ { try_files $uri $uri/ =404; }
+    location /tfn/ { try_files $uri @named; }
+    location /tfa/ { try_files /nope.txt /pre/x?y=$arg_y; }
+    location /tfx/ { try_files $uri $uri.html /a/index.html =500; }
+    location /hd/ { add_header X-A "v $uri"; add_header X-B b always; alias ROOT/html/; }
+    location /hdr/ { add_header X-A a; add_header X-B b always; return 302 /x; }
+    location /ex/ { expires 1h; alias ROOT/html/; }
+    location /exm/ { expires max; alias ROOT/html/; }
+    location /exe/ { expires epoch; alias ROOT/html/; }
+    location /exn/ { expires -1; alias ROOT/html/; }
+    location /exo/ { expires off; alias ROOT/html/; }
+    location /exmod/ { expires modified +24h; alias ROOT/html/; }
+    location /noetag/ { etag off; alias ROOT/html/; }
+    location /imsb/ { if_modified_since before; alias ROOT/html/; }
+    location /imso/ { if_modified_since off; alias ROOT/html/; }
+    location /mr0/ { max_ranges 0; alias ROOT/html/; }
+    location /mr1/ { max_ranges 1; alias ROOT/html/; }
+    location /small/ { client_max_body_size 10; return 200 "ok"; }
+    location /smallfile/ { client_max_body_size 10; alias ROOT/html/; }
+    location /norel/ { absolute_redirect off; return 301 /x; }
+    location /noreldir/ { absolute_redirect off; alias ROOT/html/; }
+    location /noport/ { port_in_redirect off; return 301 /x; }
+    location /snr/ { server_name_in_redirect on; return 301 /x; }
+    location /ka0/ { keepalive_timeout 0; return 200 "x"; }
+    location /kah/ { keepalive_timeout 10s 9s; return 200 "x"; }
+    location /kr1/ { keepalive_requests 1; return 200 "x"; }
+    location /kd/ { keepalive_disable safari; return 200 "x"; }
+    location /n1/ {
+      location /n1/n2/ { return 200 "n2"; }
+      location ~ \.x$ { return 200 "n1x"; }
+      return 200 "n1";
+    }
+    location /st/ { server_tokens off; return 404; }
+    location /lit/ { default_type "text/x-lit"; return 200 "a"; }
+    location /types/ { types { text/x-own txt; } default_type text/x-default; alias ROOT/html/; }
+    location /notypes/ { types {} alias ROOT/html/; }
+    location /idx/ { alias ROOT/html/; index nothere.html small.txt; }
+    location /idxabs/ { alias ROOT/html/; index nothere.html /exact; }
+    location /idxvar/ { alias ROOT/html/; index $arg_i index.html; }
+    location /rootvar/ { root ROOT/$arg_r; }
+    location /vars/ {
+      return 200 "$scheme|$server_name|$server_protocol|$request|$http_user_agent|$http_x_foo|$cookie_c|$arg_q|$content_length|$content_type|$remote_addr|$https|$document_root|$request_filename|$document_uri|$query_string|$request_length|$sent_http_content_type|$remote_user|$http_cookie|\n";
+    }
+    location /vars2/ {
+      return 200 "$args|$is_args|$arg_a|$arg_A|$arg_none|$hostname|$http_host|$http_connection|$http_range|$uri|$request_completion|$server_addr|$status|$pipe|$http_referer|$realpath_root|\n";
+    }
+    location /cap/ { location ~ ^/cap/(?<n>.)(.)$ { return 200 "$n $2"; } }
+    location /satisfy/ { satisfy any; alias ROOT/html/; }
+    location /sendfile/ { sendfile on; sendfile_max_chunk 64k; tcp_nopush on; alias ROOT/html/; }
+    location /ofc/ { open_file_cache max=10 inactive=5s; open_file_cache_errors on; alias ROOT/html/; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name second.example *.wild.example wt.*;
+    location / { return 200 "second $server_name $host"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name ~^(?<who>\w+)\.re\.example$;
+    location / { return 200 "re $who $1"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name .dot.example;
+    underscores_in_headers on;
+    ignore_invalid_headers off;
+    merge_slashes off;
+    location / { return 200 "dot $uri $http_a_b"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name redirect.example www.redirect.example;
+    server_name_in_redirect on;
+    error_page 404 /gone;
+    location = /gone { return 410 "gone\n"; }
+    location / { root ROOT/html; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name bare.example;
+    server_tokens off;
+    return 404;
+  }
+}
+"#;

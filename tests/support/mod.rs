@@ -1,0 +1,14 @@
+//! What all tests share. Every server here has its own folder and ports, and ends with its test.
+
+pub(crate) mod client;
+pub(crate) mod folder;
+pub(crate) mod nginx;
+pub(crate) mod ports;
+pub(crate) mod proc;
+pub(crate) mod server;
+pub(crate) mod wait;
+
+pub(crate) use client::{Client, End, Response, get};
+pub(crate) use folder::Folder;
+pub(crate) use server::{Run, Server, revolve};
+pub(crate) use wait::until;

@@ -1,0 +1,83 @@
+//! What the kernel says about processes.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+
+/// Sends a signal.
+///
+/// # Panics
+///
+/// If there is no such process.
+#[track_caller]
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    assert!(
+        try_signal(pid, signal),
+        "no process {pid} to send {signal:?} to"
+    );
+}
+
+/// Sends a signal; the answer is whether there was such a process.
+pub(crate) fn try_signal(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
+/// The fields of `/proc/PID/stat` from the third on, which come after the name in parentheses.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whether the process lives; a zombie does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
+}
+
+/// The living children of a process, in the order of their ids.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mut found: Vec<u32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&pid| {
+            let parent = parent.to_string();
+            stat(pid).is_some_and(|fields| fields[1] == parent && fields[0] != "Z")
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// The processor time that a process has taken, its own and the kernel's for it.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let fields = stat(pid).expect("a process to be measured");
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // USER_HZ, which is 100 on every Linux.
+    Duration::from_millis(ticks * 10)
+}
+
+/// A line of `/proc/PID/status`, as a number.
+pub(crate) fn status(pid: u32, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The memory of a process that is its own, in bytes: not what it maps from files.
+pub(crate) fn memory_bytes(pid: u32) -> u64 {
+    status(pid, "RssAnon:").expect("a process to be measured") * 1024
+}
+
+/// How many file descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Whether this test runs as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
