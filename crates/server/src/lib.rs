@@ -22,6 +22,7 @@ pub mod worker;
 mod body;
 mod exchange;
 mod listener;
+mod room;
 
 pub use config::{Config, ListenSpec, Prefix, ProcessConfig, load};
 pub use worker::{Descriptors, Worker};
