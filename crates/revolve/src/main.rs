@@ -73,6 +73,8 @@ fn main() -> ExitCode {
     } else {
         None
     };
+    // A process started through /proc/self/exe is called `exe` where only that name is shown.
+    let _ = rustix::thread::set_name(c"revolve");
     // Huge pages would make a few connections cost megabytes; refused on old kernels.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     run(&options, readiness)
