@@ -22,7 +22,6 @@ pub mod worker;
 mod body;
 mod exchange;
 mod listener;
-mod refusal;
 
 pub use config::{Config, ListenSpec, Prefix, ProcessConfig, load};
 pub use worker::{Descriptors, Worker};
