@@ -428,11 +428,12 @@ impl Worker {
         let logs = OpenLogs::from_descriptors(descriptors.logs);
         let threads = config.process.thread_count();
         let reactors = if threads > 1 {
+            let builder = config.process.event_loop();
             let (config, logs) = (config.clone(), logs.clone());
             let init = move |_| {
                 LoopServer::start(config.clone(), &logs, None);
             };
-            let reactors = Reactors::spawn(threads, "reactor", init)?;
+            let reactors = Reactors::spawn_with(threads, "reactor", builder, init)?;
             Some(Arc::new(reactors.with_deal(Deal::LeastConnections)))
         } else {
             None
