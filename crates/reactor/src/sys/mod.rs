@@ -57,6 +57,9 @@ use crate::send_queue::SendQueue;
 pub(crate) mod epoll;
 pub(crate) mod kind;
 pub(crate) mod level;
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "unix.rs")]
+pub(crate) mod platform;
 pub(crate) mod poll;
 pub(crate) mod portable;
 pub(crate) mod readiness;

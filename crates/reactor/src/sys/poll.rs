@@ -49,16 +49,17 @@ fn readable(kind: Kind) -> c_short {
 
 fn facts(events: c_short) -> Flags {
     let mut flags = Flags::NONE;
-    if events & (POLLIN | POLLRDHUP) != 0 {
+    let any = |of: c_short| events & of != 0;
+    if any(POLLIN | POLLRDHUP) {
         flags.insert(Flags::READABLE);
     }
-    if events & POLLOUT != 0 {
+    if any(POLLOUT) {
         flags.insert(Flags::WRITABLE);
     }
-    if events & POLLRDHUP != 0 {
+    if any(POLLRDHUP) {
         flags.insert(Flags::PEER_CLOSED);
     }
-    if events & BROKEN != 0 {
+    if any(BROKEN) {
         let broken = Flags::READABLE.with(Flags::WRITABLE);
         flags.insert(broken.with(Flags::PEER_CLOSED));
     }

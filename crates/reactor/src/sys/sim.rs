@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, SocketAddrAny};
+use rustix::net::{Shutdown, SocketAddrAny};
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Kind, Side, Token};
 use crate::net::Address;
 use crate::op::{self, Progress};
 use crate::send_queue::SendQueue;
+use crate::sys::platform;
 use crate::sys::poll::Poll;
 use crate::sys::{Event, Poller, Wake};
 
@@ -437,13 +438,12 @@ fn send_short(
 ) -> Result<Progress<io::Result<()>>, Errno> {
     let sent = match queue.unsent().next() {
         Some(crate::send_queue::Chunk::File { file, offset, len }) => {
-            let (mut offset, count) = (*offset, bytes.min(*len) as usize);
-            rustix::fs::sendfile(fd, file, Some(&mut offset), count)?
+            platform::sendfile(fd, file, *offset, bytes.min(*len) as usize)?
         }
         Some(chunk) => {
             let memory = chunk.memory().unwrap_or_default();
             let count = memory.len().min(bytes as usize);
-            rustix::net::send(fd, &memory[..count], SendFlags::NOSIGNAL)?
+            rustix::net::send(fd, &memory[..count], platform::NO_SIGNAL)?
         }
         None => 0,
     };

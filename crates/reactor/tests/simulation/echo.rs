@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use revolve_reactor::{
@@ -12,12 +12,9 @@ use revolve_reactor::{
 
 use super::{Dice, run, seeds};
 
-/// A listener in the abstract namespace, under a name of its own.
-fn listener() -> (Listener, Address) {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("\0revolve-simulation-{}-{number}", std::process::id());
-    let address = Address::Unix(name.into());
+/// A listener in a folder.
+fn listener(folder: &Path) -> (Listener, Address) {
+    let address = Address::Unix(folder.join("socket"));
     let fd = Listener::bind(&address, &ListenOptions::default()).expect("bind");
     (Listener::from_fd(fd).expect("register"), address)
 }
@@ -82,7 +79,8 @@ async fn converse(address: &Address, sent: &Bytes, dice: &mut Dice) -> (Vec<u8>,
 /// How a run went: turns, connections that the server and that the clients found broken.
 fn scenario(seed: u64, faults: Faults) -> (u64, u32, u32) {
     run(seed, faults, async move {
-        let (listener, address) = listener();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (listener, address) = listener(folder.path());
         let broken = Rc::new(Cell::new(0));
         let server = spawn(serve(listener, Rc::clone(&broken)));
         let mut clients = Vec::new();
