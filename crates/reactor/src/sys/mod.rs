@@ -57,15 +57,21 @@ use crate::send_queue::SendQueue;
 pub(crate) mod epoll;
 pub(crate) mod kind;
 pub(crate) mod level;
-#[cfg_attr(target_os = "linux", path = "linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "unix.rs")]
-pub(crate) mod platform;
+#[cfg(target_os = "linux")]
+pub(crate) mod linux;
 pub(crate) mod poll;
 pub(crate) mod portable;
 pub(crate) mod readiness;
 pub(crate) mod select;
 pub(crate) mod sim;
 pub(crate) mod socket_option;
+#[cfg(not(target_os = "linux"))]
+pub(crate) mod unix;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux as platform;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use unix as platform;
 
 pub use sim::{Faults, Simulation};
 
