@@ -451,13 +451,14 @@ impl Worker {
         let pressed = Arc::new(AtomicBool::new(false));
         let acceptor = revolve_reactor::current();
         let reactors = if threads > 1 {
+            let builder = config.process.event_loop();
             let (config, logs) = (config.clone(), logs.clone());
             let (pressed, acceptor) = (pressed.clone(), acceptor.clone());
             let init = move |_| {
                 let room = Room::new(pressed.clone(), acceptor.clone());
                 LoopServer::start(config.clone(), &logs, None, room);
             };
-            let reactors = Reactors::spawn(threads, "reactor", init)?;
+            let reactors = Reactors::spawn_with(threads, "reactor", builder, init)?;
             Some(Arc::new(reactors.with_deal(Deal::LeastConnections)))
         } else {
             None
