@@ -53,8 +53,9 @@ pub use net::{
 };
 pub use send_queue::{Chunk, SendQueue};
 pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
-pub use sys::DriverKind;
+pub use sys::kind::UnknownDriver;
 pub use sys::socket_option::TcpInfo;
+pub use sys::{DriverKind, Faults, Simulation};
 pub use task::{JoinError, JoinHandle, yield_now};
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
