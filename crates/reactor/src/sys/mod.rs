@@ -122,6 +122,10 @@ pub(crate) trait Driver {
     /// What `send_at_once` was told by the socket: it takes no more for now.
     fn send_blocked(&mut self, token: Token);
 
+    /// From now on the caller reads the descriptor himself, whenever an operation `Ready` is
+    /// complete that left no bytes behind: a driver that receives ahead stops before it tells.
+    fn read_directly(&mut self, _token: Token) {}
+
     /// Cancels the operation of a side, and gives what it owned, to be dropped by the caller.
     fn cancel(&mut self, token: Token, side: Side) -> Remains {
         self.channels_mut().get_mut(token).cancel(side)
@@ -351,6 +355,10 @@ impl Driver for AnyDriver {
     #[inline]
     fn send_blocked(&mut self, token: Token) {
         each!(self, driver => driver.send_blocked(token));
+    }
+
+    fn read_directly(&mut self, token: Token) {
+        each!(self, driver => driver.read_directly(token));
     }
 
     fn cancel(&mut self, token: Token, side: Side) -> Remains {

@@ -10,7 +10,6 @@
 //!
 //! Submissions of a turn leave in the one system call that the next turn waits in.
 
-// What is unsafe is named file by file: the ring and its memory.
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -82,6 +81,8 @@ mod bits {
     pub(super) const OVERDUE: u16 = 64;
     /// There is a stash.
     pub(super) const STASHED: u16 = 128;
+    /// Somebody reads the socket himself: nothing may be received while he is told to.
+    pub(super) const DIRECT: u16 = 256;
 }
 
 /// What came in.
@@ -263,11 +264,8 @@ impl Driver for Uring {
         if queue.is_empty() {
             return Progress::Done(Ok(()));
         }
-        if !SEND_AT_ONCE && !has_files(queue) {
-            return Progress::Spent;
-        }
         let channel = self.channels.get(token);
-        if has(channel, bits::WRITE) {
+        if !has_files(queue) || has(channel, bits::WRITE) {
             return Progress::Spent;
         }
         op::send(channel.as_fd(), queue, self.limits.send_bytes)
@@ -276,6 +274,10 @@ impl Driver for Uring {
     /// The socket takes no more: what is left waits for room.
     fn send_blocked(&mut self, token: Token) {
         self.channels.get_mut(token).flags.remove(Flags::WRITABLE);
+    }
+
+    fn read_directly(&mut self, token: Token) {
+        self.channels.get_mut(token).in_flight |= bits::DIRECT;
     }
 
     fn cancel(&mut self, token: Token, side: Side) -> Remains {
@@ -321,9 +323,6 @@ impl Driver for Uring {
         self.perform_ready(work);
     }
 }
-
-/// Whether sends are tried in the caller's turn.
-const SEND_AT_ONCE: bool = false;
 
 fn has_files(queue: &SendQueue) -> bool {
     queue.unsent().any(|chunk| chunk.memory().is_none())

@@ -37,6 +37,9 @@ impl Uring {
             return list(&mut self.ready, channel, token);
         }
         if has(channel, bits::MULTISHOT) {
+            if has(channel, bits::DIRECT) && matches!(op, ReadOp::Ready { .. }) {
+                self.end_multishot(token);
+            }
             return;
         }
         match op {
@@ -154,9 +157,12 @@ impl Uring {
         let Some(stash) = self.stashes.get_mut(&token.to_u64()) else {
             return;
         };
+        let direct = has(channel, bits::DIRECT);
         let outcome = match op {
-            ReadOp::Ready { .. } => Some(ReadOutcome::Ready),
-            ReadOp::Recv { .. } | ReadOp::Accept => give_some(channel, stash),
+            ReadOp::Ready { .. } if !direct => Some(ReadOutcome::Ready),
+            ReadOp::Ready { .. } | ReadOp::Recv { .. } | ReadOp::Accept => {
+                give_some(channel, stash)
+            }
         };
         if stash.is_empty() {
             self.stashes.remove(&token.to_u64());
@@ -247,7 +253,9 @@ fn deliver(
         }
         Slot::Done(_) => return Some(outcome),
         // A wait for readiness leaves bytes to the next operation by itself, but no error.
-        Slot::Pending(ReadOp::Ready { .. }, _) if matches!(outcome, ReadOutcome::Failed(_)) => {
+        Slot::Pending(ReadOp::Ready { .. }, _)
+            if matches!(outcome, ReadOutcome::Failed(_)) && !has(channel, bits::DIRECT) =>
+        {
             (ReadOutcome::Ready, Some(outcome))
         }
         Slot::Pending(..) => (outcome, None),
