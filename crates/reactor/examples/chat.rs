@@ -18,7 +18,6 @@ use revolve_reactor::{EventLoop, JoinHandle, ListenOptions, Listener, SendQueue,
 
 const LINE_BYTES_MAX: usize = 4 * 1024;
 const OUTBOX_BYTES_MAX: u64 = 256 * 1024;
-
 type Room = Rc<RefCell<BTreeMap<u64, Rc<Member>>>>;
 type Task = RefCell<Option<JoinHandle<()>>>;
 
@@ -84,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("listening on {}", listener.local_address()?);
         for number in 1.. {
             let stream = Stream::from_fd(listener.accept().await?.0)?;
+            stream.set_nodelay(true)?;
             let (outbox, reader, sender) = Default::default();
             let member = Rc::new(Member {
                 stream,

@@ -72,6 +72,7 @@ impl Example {
         let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(STEP_MAX)).unwrap();
         stream.set_write_timeout(Some(STEP_MAX)).unwrap();
+        stream.set_nodelay(true).unwrap();
         stream
     }
 }
