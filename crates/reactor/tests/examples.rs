@@ -373,3 +373,23 @@ fn echo_echoes() {
     child.wait().unwrap();
     assert_eq!(heard, b"to and fro");
 }
+
+#[test]
+fn every_io_model_echoes_whole_messages_to_all() {
+    for model in ["blocking", "polling", "select", "poll", "epoll"] {
+        let server = Example::start("models", &[model, ANY]);
+        let mut streams: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+        for (number, stream) in streams.iter_mut().enumerate() {
+            // The largest is more than the sockets hold, so that it goes through in pieces.
+            let message = pattern(1 << (4 + number));
+            let mut writer = stream.try_clone().unwrap();
+            let sent = message.clone();
+            let writer = thread::spawn(move || {
+                writer.write_all(&sent).unwrap();
+                writer.shutdown(Shutdown::Write).unwrap();
+            });
+            assert!(read_all(stream) == message, "{model}");
+            writer.join().unwrap();
+        }
+    }
+}

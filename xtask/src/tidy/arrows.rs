@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("revolve-fuzz", &["revolve-http", "revolve-conf"]),
     ("xtask", &[]),
+    ("revolve-rivals", &[]),
 ];
 
 /// The protocol crate is a state machine: it may not be built on what does I/O.
