@@ -59,3 +59,8 @@ pub use sys::{DriverKind, Faults, Simulation};
 pub use task::{JoinError, JoinHandle, yield_now};
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
+
+/// The guide: its code is compiled and run by the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reactor.md")]
+mod guide {}

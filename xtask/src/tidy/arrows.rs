@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["revolve-server", "revolve-http", "revolve-conf"],
     ),
     ("xtask", &[]),
+    ("revolve-rivals", &[]),
 ];
 
 /// The protocol crate is a state machine: it may not be built on what does I/O.
