@@ -34,14 +34,17 @@ mod buffer;
 mod channel;
 mod event_loop;
 mod hook;
+mod job_queue;
 pub mod net;
 mod op;
 mod paged_slab;
+mod semaphore;
 mod send_queue;
 pub mod server;
 pub mod signal;
 mod sys;
 mod task;
+mod thread_pool;
 mod time;
 mod timer_queue;
 
@@ -51,10 +54,14 @@ pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use net::{
     Accept, Address, Keepalive, ListenOptions, Listener, Readable, Ready, Recv, Send, Stream,
 };
+pub use semaphore::{Acquire, Closed, Permit, Semaphore};
 pub use send_queue::{Chunk, SendQueue};
 pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
 pub use sys::DriverKind;
 pub use sys::socket_option::TcpInfo;
 pub use task::{JoinError, JoinHandle, yield_now};
+pub use thread_pool::{
+    JobError, PoolHandle, PoolStats, Shutdown, SubmitError, ThreadPool, ThreadPoolBuilder,
+};
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
