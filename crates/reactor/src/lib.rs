@@ -59,7 +59,9 @@ pub use event_loop::{Builder, EventLoop, LoopHandle, current, now, spawn, spawn_
 pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use net::{
-    Accept, Address, Keepalive, ListenOptions, Listener, Readable, Ready, Recv, Send, Stream,
+    Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
+    Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram, splice,
+    splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};

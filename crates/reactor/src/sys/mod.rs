@@ -47,7 +47,9 @@ use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work}
 use crate::op::{Progress, ReadOp, WriteOp};
 use crate::send_queue::SendQueue;
 
+pub(crate) mod datagram;
 pub(crate) mod epoll;
+pub(crate) mod pipe;
 pub(crate) mod readiness;
 pub(crate) mod socket_option;
 

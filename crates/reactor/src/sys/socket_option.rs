@@ -1,4 +1,4 @@
-//! Socket options that `rustix` does not have: the one file of this crate with unsafe code.
+//! Socket options that `rustix` does not have.
 #![allow(unsafe_code)]
 
 use std::io;
