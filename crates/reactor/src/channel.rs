@@ -122,6 +122,11 @@ impl<O, R> Slot<O, R> {
         matches!(self, Slot::Pending(..))
     }
 
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Slot::Done(_))
+    }
+
     /// Ends the pending operation, and gives the waker of its task.
     #[inline]
     pub(crate) fn complete(&mut self, outcome: R) -> Option<Waker> {

@@ -32,31 +32,48 @@
 
 mod buffer;
 mod channel;
+mod codec;
+mod delimited;
 mod event_loop;
+mod frame;
 mod hook;
+mod job_queue;
 pub mod net;
 mod op;
 mod paged_slab;
+mod piece;
+mod semaphore;
 mod send_queue;
 pub mod server;
 pub mod signal;
 mod sys;
 mod task;
+mod thread_pool;
 mod time;
 mod timer_queue;
 
 pub use buffer::Buffer;
+pub use codec::{Codec, CodecError, Decoder, Extent, Framed, Outgoing};
+pub use delimited::{FixedCodec, LengthCodec, LineCodec};
 pub use event_loop::{Builder, EventLoop, LoopHandle, current, now, spawn, spawn_urgent, turn};
+pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use net::{
-    Accept, Address, Keepalive, ListenOptions, Listener, Readable, Ready, Recv, Send, Stream,
+    Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
+    Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram, splice,
+    splice_both,
 };
+pub use piece::Piece;
+pub use semaphore::{Acquire, Closed, Permit, Semaphore};
 pub use send_queue::{Chunk, SendQueue};
 pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
 pub use sys::kind::UnknownDriver;
 pub use sys::socket_option::TcpInfo;
 pub use sys::{DriverKind, Faults, Simulation};
 pub use task::{JoinError, JoinHandle, yield_now};
+pub use thread_pool::{
+    JobError, PoolHandle, PoolStats, Shutdown, SubmitError, ThreadPool, ThreadPoolBuilder,
+};
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
 

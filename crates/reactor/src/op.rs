@@ -44,6 +44,8 @@ pub(crate) enum Request<'a> {
     Accept,
     /// Tell when the descriptor has something to read, and read nothing.
     Ready,
+    /// Tell when the descriptor takes something to write, and write nothing.
+    Writable,
     /// Connect to the address.
     Connect { address: &'a SocketAddrAny },
     /// Send what the queue holds.
@@ -59,6 +61,7 @@ impl fmt::Display for Request<'_> {
             Request::Recv { bytes_max } => write!(f, "receive of at most {bytes_max} bytes"),
             Request::Accept => write!(f, "accept"),
             Request::Ready => write!(f, "wait for readiness"),
+            Request::Writable => write!(f, "wait for room to write"),
             Request::Connect { address } => {
                 write!(
                     f,
@@ -104,6 +107,8 @@ pub(crate) enum WriteOp {
     Connect {
         address: Box<SocketAddrAny>,
     },
+    /// The caller writes the descriptor himself, and has seen that it takes no more.
+    Ready,
 }
 
 /// What an operation of the write side ends in; the queue goes back to the sender.
@@ -128,6 +133,7 @@ impl WriteOp {
         match self {
             WriteOp::Send { queue, .. } => Request::Send { queue },
             WriteOp::Connect { address } => Request::Connect { address },
+            WriteOp::Ready => Request::Writable,
         }
     }
 
@@ -135,7 +141,7 @@ impl WriteOp {
     pub(crate) fn fail(self, error: io::Error) -> WriteOutcome {
         let queue = match self {
             WriteOp::Send { queue, .. } => Some(queue),
-            WriteOp::Connect { .. } => None,
+            WriteOp::Connect { .. } | WriteOp::Ready => None,
         };
         WriteOutcome {
             result: Err(error),

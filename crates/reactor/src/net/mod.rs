@@ -1,15 +1,28 @@
 //! Sockets: addresses, listeners, streams and other descriptors that can be polled.
 
 mod address;
+mod client;
 mod connector;
+mod datagram;
 mod handle;
 mod listener;
 mod option;
+mod outbox;
 mod readable;
+mod splice;
 mod stream;
+mod udp;
+mod unix_datagram;
+mod writable;
 
 pub use address::Address;
+pub use client::{Backoff, TcpClient};
+pub use datagram::Datagram;
 pub use listener::{Accept, ListenOptions, Listener};
 pub use option::Keepalive;
+pub use outbox::{Outbox, OutboxError};
 pub use readable::{Readable, Ready};
+pub use splice::{Spliced, splice, splice_both};
 pub use stream::{Recv, Send, Stream};
+pub use udp::UdpSocket;
+pub use unix_datagram::UnixDatagram;

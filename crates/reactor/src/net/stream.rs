@@ -47,6 +47,10 @@ impl Stream {
         Stream { handle }
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Connects to an address.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, WriteOp};
 use crate::send_queue::SendQueue;
 
+pub(crate) mod datagram;
 #[cfg(target_os = "linux")]
 pub(crate) mod epoll;
 #[cfg(target_os = "linux")]
@@ -61,6 +62,7 @@ pub(crate) mod kind;
 pub(crate) mod level;
 #[cfg(target_os = "linux")]
 pub(crate) mod linux;
+pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod portable;
 pub(crate) mod readiness;

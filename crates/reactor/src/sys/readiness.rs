@@ -237,12 +237,13 @@ fn perform_write<P: Poller>(
             progress
         }
         WriteOp::Connect { address } => poller.connect(channel.as_fd(), address),
+        WriteOp::Ready => Progress::Done(Ok(())),
     };
     match progress {
         Progress::Done(result) => {
             let queue = match op {
                 WriteOp::Send { queue, .. } => Some(queue),
-                WriteOp::Connect { .. } => None,
+                WriteOp::Connect { .. } | WriteOp::Ready => None,
             };
             channel.write_deadline_ms = crate::timer_queue::NEVER_MS;
             channel.write = Slot::Done(WriteOutcome { result, queue });

@@ -35,7 +35,7 @@ impl Uring {
             WriteOp::Send { .. } if channel.flags.has(Flags::WRITABLE) => {
                 list(&mut self.ready, channel, token);
             }
-            WriteOp::Send { .. } | WriteOp::Connect { .. } => {
+            WriteOp::Send { .. } | WriteOp::Connect { .. } | WriteOp::Ready => {
                 channel.in_flight |= bits::WRITE_POLL;
                 self.ring.poll_write(token, channel.as_fd());
             }
@@ -159,12 +159,13 @@ impl Uring {
                 progress
             }
             WriteOp::Connect { address } => op::connect(channel.as_fd(), address),
+            WriteOp::Ready => Progress::Done(Ok(())),
         };
         match progress {
             Progress::Done(result) => {
                 let queue = match op {
                     WriteOp::Send { queue, .. } => Some(queue),
-                    WriteOp::Connect { .. } => None,
+                    WriteOp::Connect { .. } | WriteOp::Ready => None,
                 };
                 channel.write_deadline_ms = NEVER_MS;
                 channel.write = Slot::Done(WriteOutcome { result, queue });

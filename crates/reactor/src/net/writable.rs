@@ -1,0 +1,67 @@
+//! Waiting until a descriptor that is written past its channel takes more.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::channel::{Channel, Side};
+use crate::net::handle::{Handle, replace_waker};
+use crate::op::WriteOp;
+use crate::sys::Driver;
+
+/// Waits for room to write, after a write has met `WouldBlock`.
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Writable<'a> {
+    handle: &'a Handle,
+    submitted: bool,
+}
+
+impl<'a> Writable<'a> {
+    pub(crate) fn new(handle: &'a Handle) -> Writable<'a> {
+        Writable {
+            handle,
+            submitted: false,
+        }
+    }
+}
+
+impl Future for Writable<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let handle = self.handle;
+        let waker = cx.waker().clone();
+        if !self.submitted {
+            let mut driver = handle.core.driver.borrow_mut();
+            let channel = driver.channels_mut().get_mut(handle.token);
+            if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
+                return Poll::Ready(Err(error));
+            }
+            driver.send_blocked(handle.token);
+            driver.submit_write(handle.token, WriteOp::Ready, waker);
+            self.submitted = true;
+            return Poll::Pending;
+        }
+        let (done, former) = handle.with_mut(|channel| {
+            let done = channel.write.take_done();
+            (done, replace_waker(&mut channel.write, waker))
+        });
+        drop(former);
+        match done {
+            None => Poll::Pending,
+            Some(outcome) => {
+                self.submitted = false;
+                Poll::Ready(outcome.result)
+            }
+        }
+    }
+}
+
+impl Drop for Writable<'_> {
+    fn drop(&mut self) {
+        if self.submitted {
+            self.handle.cancel(Side::Write);
+        }
+    }
+}

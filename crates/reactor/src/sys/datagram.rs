@@ -1,0 +1,196 @@
+//! Many datagrams in one system call, where the kernel has one for it: recvmmsg(2), which `rustix`
+//! does not have, and sendmmsg(2). Elsewhere one call a datagram.
+#![cfg_attr(target_os = "linux", allow(unsafe_code))]
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrAny};
+
+use crate::buffer::Buffer;
+use crate::net::Address;
+
+/// Datagrams in one call at most.
+pub(crate) const BATCH_MAX: usize = 16;
+
+/// What came with a datagram.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    pub(crate) from: Address,
+    pub(crate) truncated: bool,
+}
+
+/// Receives one datagram into an empty buffer.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut Buffer) -> Result<Meta, Errno> {
+    let mut slices = [std::io::IoSliceMut::new(buffer.spare_mut())];
+    let mut control = RecvAncillaryBuffer::default();
+    let flags = RecvFlags::empty();
+    let received = rustix::net::recvmsg(fd, &mut slices, &mut control, flags)?;
+    buffer.extend(received.bytes);
+    Ok(Meta {
+        from: received.address.map_or(Address::UNNAMED, Address::from),
+        truncated: received.flags.contains(ReturnFlags::TRUNC),
+    })
+}
+
+/// Sends one datagram, to the peer that the socket is connected to if no other is named.
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    bytes: &[u8],
+    to: Option<&SocketAddrAny>,
+) -> Result<usize, Errno> {
+    match to {
+        Some(to) => rustix::net::sendto(fd, bytes, SendFlags::NOSIGNAL, to),
+        None => rustix::net::send(fd, bytes, SendFlags::NOSIGNAL),
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{receive_batch, send_batch};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::mem::MaybeUninit;
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+    use std::os::fd::AsRawFd;
+
+    use rustix::net::{MMsgHdr, SendAncillaryBuffer};
+
+    use super::*;
+
+    /// Receives datagrams of an internet socket into empty buffers, one each, and says how many;
+    /// `take` is told of each.
+    pub(crate) fn receive_batch(
+        fd: BorrowedFd<'_>,
+        buffers: &mut [Buffer],
+        mut take: impl FnMut(Meta),
+    ) -> Result<usize, Errno> {
+        let count = buffers.len().min(BATCH_MAX);
+        let mut names = [MaybeUninit::<libc::sockaddr_storage>::zeroed(); BATCH_MAX];
+        let mut slices = [const { MaybeUninit::<libc::iovec>::zeroed() }; BATCH_MAX];
+        let mut messages = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; BATCH_MAX];
+        for (index, buffer) in buffers.iter_mut().enumerate().take(count) {
+            let room = buffer.spare_mut();
+            let slice = slices[index].write(libc::iovec {
+                iov_base: room.as_mut_ptr().cast(),
+                iov_len: room.len(),
+            });
+            // SAFETY: the structure holds integers and pointers, for which zeroes are valid.
+            let message = unsafe { messages[index].assume_init_mut() };
+            message.msg_hdr.msg_name = names[index].as_mut_ptr().cast();
+            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            message.msg_hdr.msg_iov = slice;
+            message.msg_hdr.msg_iovlen = 1;
+        }
+        // SAFETY: the first `count` headers point to names, slices and buffers that live until
+        // the call returns and that nobody else touches meanwhile, with their true lengths.
+        let received = unsafe {
+            libc::recvmmsg(
+                fd.as_raw_fd(),
+                messages.as_mut_ptr().cast(),
+                count as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        let Ok(received) = usize::try_from(received) else {
+            let error = std::io::Error::last_os_error();
+            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        };
+        for index in 0..received {
+            // SAFETY: written above, and by the kernel.
+            let (message, name) = unsafe {
+                (
+                    messages[index].assume_init_ref(),
+                    names[index].assume_init_ref(),
+                )
+            };
+            buffers[index].extend(message.msg_len as usize);
+            take(Meta {
+                from: address(name),
+                truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            });
+        }
+        Ok(received)
+    }
+
+    fn address(name: &libc::sockaddr_storage) -> Address {
+        let name: *const libc::sockaddr_storage = name;
+        // SAFETY: a storage has room for, and the alignment of, every address; the family says
+        // which one the kernel has written, and all of their fields are integers.
+        unsafe {
+            match libc::c_int::from((*name).ss_family) {
+                libc::AF_INET => {
+                    let v4 = &*name.cast::<libc::sockaddr_in>();
+                    let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                    let port = u16::from_be(v4.sin_port);
+                    Address::Inet(SocketAddr::V4(SocketAddrV4::new(ip, port)))
+                }
+                libc::AF_INET6 => {
+                    let v6 = &*name.cast::<libc::sockaddr_in6>();
+                    let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                    let port = u16::from_be(v6.sin6_port);
+                    let flow = u32::from_be(v6.sin6_flowinfo);
+                    let inet = SocketAddrV6::new(ip, port, flow, v6.sin6_scope_id);
+                    Address::Inet(SocketAddr::V6(inet))
+                }
+                _ => Address::UNNAMED,
+            }
+        }
+    }
+
+    /// Sends up to [`BATCH_MAX`] datagrams, and says how many went.
+    pub(crate) fn send_batch(
+        fd: BorrowedFd<'_>,
+        datagrams: &[(&[u8], SocketAddrAny)],
+    ) -> Result<usize, Errno> {
+        let datagrams = &datagrams[..datagrams.len().min(BATCH_MAX)];
+        let mut slices = [[IoSlice::new(&[])]; BATCH_MAX];
+        for (slice, (bytes, _)) in slices.iter_mut().zip(datagrams) {
+            slice[0] = IoSlice::new(bytes);
+        }
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH_MAX] = Default::default();
+        let messages = slices.iter().zip(&mut controls).zip(datagrams);
+        let mut messages: Vec<MMsgHdr<'_>> = messages
+            .map(|((slice, control), (_, to))| MMsgHdr::new_with_addr(to, slice, control))
+            .collect();
+        rustix::net::sendmmsg(fd, &mut messages, SendFlags::NOSIGNAL)
+    }
+}
+
+/// Receives datagrams into empty buffers, one each, and says how many; `take` is told of each.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn receive_batch(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [Buffer],
+    mut take: impl FnMut(Meta),
+) -> Result<usize, Errno> {
+    let mut received = 0;
+    for buffer in buffers {
+        match receive(fd, buffer) {
+            Ok(meta) => take(meta),
+            Err(error) if received == 0 => return Err(error),
+            Err(_) => break,
+        }
+        received += 1;
+    }
+    Ok(received)
+}
+
+/// Sends datagrams, and says how many went.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn send_batch(
+    fd: BorrowedFd<'_>,
+    datagrams: &[(&[u8], SocketAddrAny)],
+) -> Result<usize, Errno> {
+    let mut sent = 0;
+    for (bytes, to) in datagrams {
+        match send(fd, bytes, Some(to)) {
+            Ok(_) => sent += 1,
+            Err(error) if sent == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(sent)
+}
