@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use revolve_reactor::{
     Address, Buffer, DriverKind, EventLoop, ListenOptions, Listener, SendQueue, Stream, sleep,
-    spawn, timeout, yield_now,
+    spawn, splice, timeout, yield_now,
 };
 
 const KINDS: [DriverKind; 2] = [DriverKind::Epoll, DriverKind::IoUring];
@@ -296,6 +296,52 @@ fn a_listener_that_is_given_up_hands_over_what_it_accepted() {
                 accepted.push(next.expect("none is lost").expect("accept").0);
             }
             assert!(listener.take_accepted().is_none());
+        });
+    });
+}
+
+#[test]
+fn splicing_what_was_received_ahead_keeps_the_order() {
+    on_each(|kind| {
+        event_loop(kind).block_on(async {
+            let (source, from) = pair();
+            let (to, sink) = pair();
+            let (mut source, from, to) = (source, stream(from), stream(to));
+            let sink = stream(sink);
+            let sent: Vec<u8> = (0..300_000).map(|at| (at % 253) as u8).collect();
+            let mut parts = sent.chunks(1009);
+            // A request is received and its successors come in while nobody asks.
+            let mut all = Vec::new();
+            source
+                .write_all(parts.next().expect("a part"))
+                .expect("write");
+            all.extend_from_slice(&from.recv().await.expect("receive"));
+            touch(from.recv()).await;
+            for part in parts.by_ref().take(5) {
+                source.write_all(part).expect("write");
+                yield_now().await;
+            }
+            let splicing = spawn(async move { splice(&from, &to).await });
+            let receiving = spawn(async move {
+                let mut all = Vec::new();
+                loop {
+                    let more = sink.recv().await.expect("receive");
+                    if more.is_empty() {
+                        return all;
+                    }
+                    all.extend_from_slice(&more);
+                }
+            });
+            for part in parts {
+                source.write_all(part).expect("write");
+                yield_now().await;
+                yield_now().await;
+            }
+            drop(source);
+            let moved = splicing.await.expect("the task").expect("splice");
+            all.extend(receiving.await.expect("the receiver"));
+            assert!(all == sent, "{} bytes of {}", all.len(), sent.len());
+            assert_eq!(moved, sent.len() as u64 - 1009);
         });
     });
 }
