@@ -10,7 +10,9 @@
 //! them.
 
 use crate::lock::Lock;
-use crate::words::{LINE_WORDS, Word, commit, equal, load, read, store, whole_lines, words_of, write};
+use crate::words::{
+    LINE_WORDS, Word, commit, equal, load, read, store, whole_lines, words_of, write,
+};
 
 const AT_OWNER: usize = 0;
 const AT_SLEEPERS: usize = 1;
@@ -345,7 +347,9 @@ impl<'a> Shard<'a> {
         store(&self.words[AT_FRESH], self.geometry.slots as u64);
         let mut key = vec![0; self.geometry.key_bytes];
         for (_, number) in records {
-            let Ok(slot) = self.slot(number) else { continue };
+            let Ok(slot) = self.slot(number) else {
+                continue;
+            };
             read(self.key(slot), &mut key);
             let hash = load(&slot[SLOT_HASH]);
             // No death leaves a key twice; where memory was overwritten, the more recent stays.
@@ -360,7 +364,9 @@ impl<'a> Shard<'a> {
         }
         store(&self.words[AT_FREE], 0);
         for number in (1..=self.geometry.slots as u64).rev() {
-            let Ok(slot) = self.slot(number) else { continue };
+            let Ok(slot) = self.slot(number) else {
+                continue;
+            };
             if load(&slot[SLOT_STAMP]) == 0 {
                 store(&slot[SLOT_NEXT], load(&self.words[AT_FREE]));
                 store(&self.words[AT_FREE], number);
@@ -384,7 +390,9 @@ impl<'a> Shard<'a> {
         let mut records = Vec::new();
         let mut key = vec![0; self.geometry.key_bytes];
         for number in 1..=self.geometry.slots as u64 {
-            let Ok(slot) = self.slot(number) else { continue };
+            let Ok(slot) = self.slot(number) else {
+                continue;
+            };
             let stamp = load(&slot[SLOT_STAMP]);
             if stamp == 0 {
                 continue;
