@@ -119,7 +119,8 @@ pub(crate) mod tests {
 
     #[test]
     fn names_cannot_lie() {
-        let line = b"42 (a) S 1 (b) Z) R 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1 2\n";
+        let line =
+            b"42 (a) S 1 (b) Z) R 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1 2\n";
         let stat = parse(line).unwrap();
         assert_eq!((stat.started_ticks, stat.ended), (987_654, false));
         let line = b"42 (a) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2\n";

@@ -10,7 +10,9 @@
 //! them.
 
 use crate::lock::Lock;
-use crate::words::{LINE_WORDS, Word, commit, equal, load, read, store, whole_lines, words_of, write};
+use crate::words::{
+    LINE_WORDS, Word, commit, equal, load, read, store, whole_lines, words_of, write,
+};
 
 const AT_OWNER: usize = 0;
 const AT_SLEEPERS: usize = 1;
@@ -339,25 +341,32 @@ impl<'a> Shard<'a> {
         for at in 0..self.geometry.buckets {
             store(&self.words[self.geometry.buckets_at + at], 0);
         }
-        for at in [AT_FREE, AT_NEWEST, AT_OLDEST, AT_LIVE] {
+        for at in [AT_FREE, AT_NEWEST, AT_OLDEST, AT_LIVE, AT_TICK] {
             store(&self.words[at], 0);
         }
         store(&self.words[AT_FRESH], self.geometry.slots as u64);
         let mut key = vec![0; self.geometry.key_bytes];
         for (_, number) in records {
-            let Ok(slot) = self.slot(number) else { continue };
+            let Ok(slot) = self.slot(number) else {
+                continue;
+            };
             read(self.key(slot), &mut key);
             let hash = load(&slot[SLOT_HASH]);
-            // The same key twice cannot come from a death; the more recent would be lost for good.
+            // No death leaves a key twice; where memory was overwritten, the more recent stays.
             if let Ok(Some(double)) = self.find(hash, &key) {
                 let _ = self.remove(double);
             }
+            // In order from 1 up, so that no stamp passes another at any moment.
+            store(&slot[SLOT_STAMP], self.next_stamp());
             self.link_chain(number, slot, hash);
             let _ = self.link_newest(number, slot);
             self.add_live(1);
         }
+        store(&self.words[AT_FREE], 0);
         for number in (1..=self.geometry.slots as u64).rev() {
-            let Ok(slot) = self.slot(number) else { continue };
+            let Ok(slot) = self.slot(number) else {
+                continue;
+            };
             if load(&slot[SLOT_STAMP]) == 0 {
                 store(&slot[SLOT_NEXT], load(&self.words[AT_FREE]));
                 store(&self.words[AT_FREE], number);
@@ -376,13 +385,14 @@ impl<'a> Shard<'a> {
         commit(&self.words[AT_UNDO_SLOT], 0);
     }
 
-    /// The stamp and slot of each record, and the highest stamp put into place. What does not match
-    /// its hash is freed.
+    /// The stamp and slot of each record. What does not match its hash is freed.
     fn records(self, hash_of: impl Fn(&[u8]) -> u64) -> Vec<(u64, u64)> {
         let mut records = Vec::new();
         let mut key = vec![0; self.geometry.key_bytes];
         for number in 1..=self.geometry.slots as u64 {
-            let Ok(slot) = self.slot(number) else { continue };
+            let Ok(slot) = self.slot(number) else {
+                continue;
+            };
             let stamp = load(&slot[SLOT_STAMP]);
             if stamp == 0 {
                 continue;
@@ -394,8 +404,6 @@ impl<'a> Shard<'a> {
                 commit(&slot[SLOT_STAMP], 0);
             }
         }
-        let tick = records.iter().map(|(stamp, _)| *stamp).max();
-        store(&self.words[AT_TICK], tick.unwrap_or(0));
         records
     }
 

@@ -61,7 +61,7 @@ impl TableOptions {
         self
     }
 
-    /// Parts with a lock of their own: default 16, a power of two from 1 to 4,096. Each holds the same
+    /// Parts with a lock of their own: default 16, from 1 to 4,096. Each holds the same
     /// share of the entries, and is full when its share is used up, so leave room: keys spread
     /// evenly, not exactly. With one shard, the least recently used record of the whole table goes.
     pub fn shards(mut self, shards: usize) -> Self {
@@ -92,8 +92,8 @@ impl TableOptions {
     }
 
     fn geometry<K: Pod, V: Pod>(&self) -> Result<Geometry, ZoneError> {
-        if !self.shards.is_power_of_two() || self.shards > SHARDS_MAX {
-            let what = "the number of shards must be a power of two from 1 to 4096";
+        if !(1..=SHARDS_MAX).contains(&self.shards) {
+            let what = "the number of shards must be from 1 to 4096";
             return Err(ZoneError::Options(what));
         }
         if self.entries_max == 0 || self.entries_max > ENTRIES_MAX {
@@ -184,7 +184,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
         same("key bytes", key_bytes, size_of::<K>() as u64)?;
         same("value bytes", value_bytes, size_of::<V>() as u64)?;
         let (slots, shards) = (slots as usize, shards as usize);
-        if slots == 0 || !shards.is_power_of_two() {
+        if slots == 0 || shards == 0 {
             return Err(ZoneError::Damaged);
         }
         let geometry = Geometry::new(size_of::<K>(), size_of::<V>(), slots);
@@ -309,7 +309,11 @@ impl<K: Pod, V: Pod> Table<K, V> {
             match (slot, after) {
                 (None, None) => Ok(true),
                 (Some(slot), None) => shard.remove(slot).map(|()| true),
-                (_, Some(value)) => {
+                (Some(slot), Some(value)) => {
+                    shard.overwrite(slot, bytemuck::bytes_of(value))?;
+                    shard.touch(slot).map(|()| true)
+                }
+                (None, Some(value)) => {
                     let inserted = self.insert_in(shard, (hash, key), value)?;
                     Ok(inserted.is_some())
                 }
@@ -507,5 +511,4 @@ fn key_of<K: Pod>(shard: Shard<'_>, slot: u64) -> Result<K, Broken> {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

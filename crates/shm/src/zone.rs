@@ -361,8 +361,13 @@ mod tests {
             let error = Zone::create("large", Kind::Array, 0, FIELDS_A, words).unwrap_err();
             assert!(matches!(error, ZoneError::Options(_)));
         }
-        let error =
-            Zone::create("large", Kind::Array, 0, FIELDS_A, Some(isize::MAX as usize / 16));
+        let error = Zone::create(
+            "large",
+            Kind::Array,
+            0,
+            FIELDS_A,
+            Some(isize::MAX as usize / 16),
+        );
         assert!(matches!(error.unwrap_err(), ZoneError::System { .. }));
     }
 

@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("revolve-reactor", &[]),
     ("revolve-http", &[]),
     ("revolve-conf", &[]),
+    ("revolve-shm", &[]),
     (
         "revolve-server",
         &["revolve-reactor", "revolve-http", "revolve-conf"],
