@@ -413,12 +413,7 @@ impl Builder {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         let kind = self.driver.map_or_else(DriverKind::from_env, Ok)?;
-        let driver = match self.simulation {
-            Some(simulation) if kind == DriverKind::Sim => {
-                AnyDriver::simulated(simulation, self.limits)?
-            }
-            _ => AnyDriver::new(kind, self.limits)?,
-        };
+        let driver = AnyDriver::new(kind, self.simulation, self.limits)?;
         let virtual_clock = driver.virtual_clock();
         let now = virtual_clock
             .as_ref()

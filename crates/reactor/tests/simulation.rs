@@ -12,6 +12,8 @@ use revolve_reactor::{EventLoop, Faults, Simulation, Stream, timeout};
 
 #[path = "simulation/cancelling.rs"]
 mod cancelling;
+#[path = "simulation/churn.rs"]
+mod churn;
 #[path = "simulation/clock.rs"]
 mod clock;
 #[path = "simulation/echo.rs"]

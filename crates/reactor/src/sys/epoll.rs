@@ -63,10 +63,8 @@ fn facts(events: EventFlags) -> Flags {
     flags
 }
 
-impl Poller for Epoll {
-    const NAME: &'static str = "epoll";
-
-    fn new(events_per_poll: usize) -> io::Result<Epoll> {
+impl Epoll {
+    pub(crate) fn new(events_per_poll: usize) -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Every write is an edge, so that the counter need never be read.
@@ -78,6 +76,12 @@ impl Poller for Epoll {
             wake: Arc::new(EventFd(wake)),
             events,
         })
+    }
+}
+
+impl Poller for Epoll {
+    fn name(&self) -> &'static str {
+        "epoll"
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {

@@ -53,6 +53,7 @@ use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, WriteOp};
 use crate::send_queue::SendQueue;
 
+pub(crate) mod any_poller;
 pub(crate) mod datagram;
 #[cfg(target_os = "linux")]
 pub(crate) mod epoll;
@@ -77,6 +78,7 @@ pub(crate) use linux as platform;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use unix as platform;
 
+use any_poller::AnyPoller;
 pub use sim::{Faults, Simulation};
 
 /// What a channel may do in one turn.
@@ -156,13 +158,14 @@ pub(crate) struct Event {
 /// Tells which descriptors are ready.
 pub(crate) trait Poller: Sized {
     /// The name of the mechanism, for messages.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// Whether events tell that the peer has closed its side. Where they do not, the end of the
     /// stream tells it once received, and [`rearm`](Poller::rearm) makes the poller look again.
-    const TELLS_PEER_CLOSED: bool = true;
+    fn tells_peer_closed(&self) -> bool {
+        true
+    }
 
-    fn new(events_per_poll: usize) -> io::Result<Self>;
     fn wake_handle(&self) -> Arc<dyn Wake>;
 
     /// Begins to watch a descriptor.
@@ -243,56 +246,59 @@ pub enum DriverKind {
 
 /// The driver of a loop, chosen when the loop is built and called without indirection.
 pub(crate) enum AnyDriver {
-    #[cfg(target_os = "linux")]
-    Epoll(readiness::Readiness<epoll::Epoll>),
+    Readiness(readiness::Readiness<AnyPoller>),
     #[cfg(target_os = "linux")]
     IoUring(Box<io_uring::Uring>),
-    Poll(readiness::Readiness<poll::Poll>),
-    Select(readiness::Readiness<select::Select>),
-    Portable(readiness::Readiness<portable::Portable>),
-    Sim(readiness::Readiness<sim::Sim>),
 }
 
 impl AnyDriver {
-    pub(crate) fn new(kind: DriverKind, limits: Limits) -> io::Result<AnyDriver> {
-        match kind {
-            #[cfg(target_os = "linux")]
-            DriverKind::Epoll => Ok(AnyDriver::Epoll(readiness::Readiness::new(limits)?)),
-            #[cfg(not(target_os = "linux"))]
-            DriverKind::Epoll => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "epoll(7) is Linux's: choose another driver",
-            )),
-            #[cfg(target_os = "linux")]
-            DriverKind::IoUring => match io_uring::Uring::new(limits) {
-                Ok(driver) => Ok(AnyDriver::IoUring(Box::new(driver))),
-                Err(error) => {
-                    io_uring::say_refused(&error);
-                    AnyDriver::new(DriverKind::Epoll, limits)
-                }
-            },
-            #[cfg(not(target_os = "linux"))]
-            DriverKind::IoUring => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "io_uring(7) is Linux's: choose another driver",
-            )),
-            DriverKind::Poll => Ok(AnyDriver::Poll(readiness::Readiness::new(limits)?)),
-            DriverKind::Select => Ok(AnyDriver::Select(readiness::Readiness::new(limits)?)),
-            DriverKind::Portable => Ok(AnyDriver::Portable(readiness::Readiness::new(limits)?)),
-            DriverKind::Sim => AnyDriver::simulated(Simulation::from_env()?, limits),
+    pub(crate) fn new(
+        kind: DriverKind,
+        simulation: Option<Simulation>,
+        limits: Limits,
+    ) -> io::Result<AnyDriver> {
+        let poller = match kind {
+            DriverKind::Epoll => AnyPoller::epoll(limits.events_per_poll),
+            DriverKind::IoUring => return AnyDriver::io_uring(limits),
+            DriverKind::Poll => AnyPoller::poll(),
+            DriverKind::Select => AnyPoller::select(),
+            DriverKind::Portable => AnyPoller::portable(limits.events_per_poll),
+            DriverKind::Sim => {
+                let simulation = simulation.map_or_else(Simulation::from_env, Ok)?;
+                AnyPoller::sim(simulation)
+            }
+        }?;
+        Ok(AnyDriver::Readiness(readiness::Readiness::new(
+            poller, limits,
+        )))
+    }
+
+    /// A ring; where it is refused, that is said once and epoll takes its place.
+    #[cfg(target_os = "linux")]
+    fn io_uring(limits: Limits) -> io::Result<AnyDriver> {
+        match io_uring::Uring::new(limits) {
+            Ok(driver) => Ok(AnyDriver::IoUring(Box::new(driver))),
+            Err(error) => {
+                io_uring::say_refused(&error);
+                AnyDriver::new(DriverKind::Epoll, None, limits)
+            }
         }
     }
 
-    pub(crate) fn simulated(simulation: Simulation, limits: Limits) -> io::Result<AnyDriver> {
-        let poller = sim::Sim::with(simulation, limits.events_per_poll)?;
-        Ok(AnyDriver::Sim(readiness::Readiness::over(poller, limits)))
+    #[cfg(not(target_os = "linux"))]
+    fn io_uring(_: Limits) -> io::Result<AnyDriver> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "io_uring(7) is Linux's: choose another driver",
+        ))
     }
 
     /// The clock that the loop goes by, where it is not the system's.
     pub(crate) fn virtual_clock(&self) -> Option<Rc<sim::Clock>> {
         match self {
-            AnyDriver::Sim(driver) => driver.poller().clock(),
-            _ => None,
+            AnyDriver::Readiness(driver) => driver.poller().virtual_clock(),
+            #[cfg(target_os = "linux")]
+            AnyDriver::IoUring(_) => None,
         }
     }
 }
@@ -300,14 +306,9 @@ impl AnyDriver {
 macro_rules! each {
     ($self:ident, $driver:ident => $call:expr) => {
         match $self {
-            #[cfg(target_os = "linux")]
-            AnyDriver::Epoll($driver) => $call,
+            AnyDriver::Readiness($driver) => $call,
             #[cfg(target_os = "linux")]
             AnyDriver::IoUring($driver) => $call,
-            AnyDriver::Poll($driver) => $call,
-            AnyDriver::Select($driver) => $call,
-            AnyDriver::Portable($driver) => $call,
-            AnyDriver::Sim($driver) => $call,
         }
     };
 }

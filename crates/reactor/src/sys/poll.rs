@@ -109,12 +109,8 @@ fn number(fd: RawFd) -> RawFd {
     if fd < 0 { !fd } else { fd }
 }
 
-impl Poller for Poll {
-    const NAME: &'static str = "poll";
-    const TELLS_PEER_CLOSED: bool = POLLRDHUP != 0;
-
-    /// poll gives all that is ready at once, whatever their number.
-    fn new(_: usize) -> io::Result<Poll> {
+impl Poll {
+    pub(crate) fn new() -> io::Result<Poll> {
         let alarm = Alarm::new()?;
         let entry = pollfd {
             fd: alarm.as_fd().as_raw_fd(),
@@ -127,6 +123,16 @@ impl Poller for Poll {
             places: Vec::new(),
             alarm,
         })
+    }
+}
+
+impl Poller for Poll {
+    fn name(&self) -> &'static str {
+        "poll"
+    }
+
+    fn tells_peer_closed(&self) -> bool {
+        POLLRDHUP != 0
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {

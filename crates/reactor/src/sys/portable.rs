@@ -56,11 +56,8 @@ impl Portable {
     }
 }
 
-impl Poller for Portable {
-    const NAME: &'static str = "portable";
-    const TELLS_PEER_CLOSED: bool = false;
-
-    fn new(events_per_poll: usize) -> io::Result<Portable> {
+impl Portable {
+    pub(crate) fn new(events_per_poll: usize) -> io::Result<Portable> {
         let poller = polling::Poller::new()?;
         if !poller.supports_edge() || !poller.supports_level() {
             let message = "the portable driver needs edge- and level-triggered events";
@@ -72,6 +69,16 @@ impl Poller for Portable {
             watched: Vec::new(),
             events: Events::with_capacity(capacity),
         })
+    }
+}
+
+impl Poller for Portable {
+    fn name(&self) -> &'static str {
+        "portable"
+    }
+
+    fn tells_peer_closed(&self) -> bool {
+        false
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {

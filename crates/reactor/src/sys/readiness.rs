@@ -28,11 +28,7 @@ pub(crate) struct Readiness<P> {
 }
 
 impl<P: Poller> Readiness<P> {
-    pub(crate) fn new(limits: Limits) -> io::Result<Readiness<P>> {
-        Ok(Readiness::over(P::new(limits.events_per_poll)?, limits))
-    }
-
-    pub(crate) fn over(poller: P, limits: Limits) -> Readiness<P> {
+    pub(crate) fn new(poller: P, limits: Limits) -> Readiness<P> {
         Readiness {
             poller,
             channels: Channels::default(),
@@ -125,7 +121,7 @@ fn perform_read<P: Poller>(
             let bytes_max = recv_bytes.min(bytes_max as usize);
             match poller.recv(channel.as_fd(), work.buffers, bytes_max) {
                 Progress::Done(Ok((buffer, filled))) => {
-                    if !P::TELLS_PEER_CLOSED && buffer.is_empty() {
+                    if buffer.is_empty() && !poller.tells_peer_closed() {
                         channel.flags.insert(Flags::PEER_CLOSED);
                     }
                     // A short read has emptied the socket, unless the end of the stream or an
@@ -136,7 +132,7 @@ fn perform_read<P: Poller>(
                     ReadOutcome::Received(buffer)
                 }
                 Progress::Done(Err(error)) => {
-                    if !P::TELLS_PEER_CLOSED {
+                    if !poller.tells_peer_closed() {
                         channel.flags.insert(Flags::PEER_CLOSED);
                     }
                     ReadOutcome::Failed(error)
@@ -259,7 +255,7 @@ fn perform_write<P: Poller>(
 
 impl<P: Poller> Driver for Readiness<P> {
     fn name(&self) -> &'static str {
-        P::NAME
+        self.poller.name()
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {

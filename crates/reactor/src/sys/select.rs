@@ -90,12 +90,8 @@ impl Select {
     }
 }
 
-impl Poller for Select {
-    const NAME: &'static str = "select";
-    const TELLS_PEER_CLOSED: bool = false;
-
-    /// select gives all that is ready at once, whatever their number.
-    fn new(_: usize) -> io::Result<Select> {
+impl Select {
+    pub(crate) fn new() -> io::Result<Select> {
         let alarm = Alarm::new()?;
         let number = within_limit(alarm.as_fd())?;
         let empty = vec![FdSetElement::default(); fd_set_num_elements(0, FD_SETSIZE as RawFd)];
@@ -109,6 +105,16 @@ impl Poller for Select {
             owners: vec![None; FD_SETSIZE],
             alarm,
         })
+    }
+}
+
+impl Poller for Select {
+    fn name(&self) -> &'static str {
+        "select"
+    }
+
+    fn tells_peer_closed(&self) -> bool {
+        false
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {

@@ -243,12 +243,12 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn with(simulation: Simulation, events_per_poll: usize) -> io::Result<Sim> {
+    pub(crate) fn new(simulation: Simulation) -> io::Result<Sim> {
         let clock = simulation
             .virtual_clock
             .then(|| Rc::new(Clock(Cell::new(Instant::now()))));
         Ok(Sim {
-            poll: Poll::new(events_per_poll)?,
+            poll: Poll::new()?,
             simulation,
             chance: RefCell::new(Chance(simulation.seed)),
             clock,
@@ -325,11 +325,12 @@ impl Sim {
 }
 
 impl Poller for Sim {
-    const NAME: &'static str = "sim";
-    const TELLS_PEER_CLOSED: bool = Poll::TELLS_PEER_CLOSED;
+    fn name(&self) -> &'static str {
+        "sim"
+    }
 
-    fn new(events_per_poll: usize) -> io::Result<Sim> {
-        Sim::with(Simulation::CALM, events_per_poll)
+    fn tells_peer_closed(&self) -> bool {
+        self.poll.tells_peer_closed()
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {
@@ -365,6 +366,7 @@ impl Poller for Sim {
         Ok(())
     }
 
+    #[cold]
     fn recv(
         &self,
         fd: BorrowedFd<'_>,
@@ -386,6 +388,7 @@ impl Poller for Sim {
         op::recv(fd, pool, bytes_max)
     }
 
+    #[cold]
     fn send(
         &self,
         fd: BorrowedFd<'_>,
@@ -412,6 +415,7 @@ impl Poller for Sim {
         op::send(fd, queue, budget_bytes)
     }
 
+    #[cold]
     fn accept(&self, fd: BorrowedFd<'_>) -> Progress<io::Result<(OwnedFd, Address)>> {
         if self.strikes(self.simulation.faults.false_ready) {
             return Progress::Blocked;
@@ -422,6 +426,7 @@ impl Poller for Sim {
         op::accept(fd)
     }
 
+    #[cold]
     fn connect(&self, fd: BorrowedFd<'_>, address: &SocketAddrAny) -> Progress<io::Result<()>> {
         if self.strikes(self.simulation.faults.false_ready) {
             return Progress::Blocked;
@@ -500,13 +505,10 @@ mod tests {
 
     #[test]
     fn flags_of_an_event_survive_being_held() {
-        let mut sim = Sim::with(
-            Simulation::seeded(3).faults(Faults {
-                delay: 1000,
-                ..Faults::NONE
-            }),
-            8,
-        )
+        let mut sim = Sim::new(Simulation::seeded(3).faults(Faults {
+            delay: 1000,
+            ..Faults::NONE
+        }))
         .expect("a poller");
         let event = Event {
             token: Token::from_u64(5),

@@ -22,7 +22,8 @@ fn sleeps_are_never_short_and_hours_pass_at_once() {
                 sleepers.push(spawn(async move {
                     let mut dice = Dice::new(seed ^ number << 40);
                     for _ in 0..3 {
-                        let (before, asked) = (now(), Duration::from_millis(dice.below(7_200_000)));
+                        let (before, asked) =
+                            (now(), Duration::from_micros(dice.below(7_200_000_000)));
                         sleep(asked).await;
                         assert!(now() - before >= asked);
                     }
@@ -57,7 +58,7 @@ fn deadlines_pass_when_their_time_has_come_and_not_before() {
             });
             let (mut dice, mut received) = (Dice::new(!seed), 0);
             loop {
-                let (before, allowed) = (now(), Duration::from_millis(1 + dice.below(200)));
+                let (before, allowed) = (now(), Duration::from_micros(1 + dice.below(200_000)));
                 match other.recv().within(allowed).await {
                     Ok(buffer) if buffer.is_empty() => break,
                     Ok(buffer) => received += buffer.len(),
