@@ -484,11 +484,6 @@ const MEANING: &[Mistake] = &[
         "invalid code \"=x\" in FILE:2",
         "",
     ),
-    ours(
-        "user no-such-user-here;\nevents {}\n",
-        "getpwnam(\"no-such-user-here\") failed",
-        "",
-    ),
 ];
 
 const INCLUDES: &[Mistake] = &[
@@ -542,10 +537,7 @@ fn check(folder: &Folder, mistake: &Mistake) -> Option<String> {
     if !run.err.contains(mistake.and) {
         problems.push(format!("should have in it: {}", mistake.and));
     }
-    if run.code != 1
-        || run.err.contains("panicked")
-        || run.err.contains("syntax is ok") && !says.contains("getpwnam")
-    {
+    if run.code != 1 || run.err.contains("panicked") || run.err.contains("syntax is ok") {
         problems.push(format!("exit code {}", run.code));
     }
     let last = format!("revolve: configuration file {here}/nginx.conf test failed");

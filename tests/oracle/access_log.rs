@@ -51,8 +51,15 @@ fn cases() -> Vec<Case> {
     .iter()
     .flat_map(|path| [get(*path).into(), head(*path).into()])
     .collect();
+    cases.extend(with_lines());
+    cases.extend(refused());
+    cases
+}
+
+/// Requests whose header lines are shown in a log, or decide what is.
+fn with_lines() -> Vec<Case> {
     let odd = "q\" b\\ t\tv u\u{fc} d\u{7f} e\u{1b} s/";
-    cases.extend([
+    vec![
         get("/exact").line(format!("X-Foo: {odd}")).into(),
         get("/exact")
             .line(format!("User-Agent: {odd}"))
@@ -79,6 +86,12 @@ fn cases() -> Vec<Case> {
             .stay()
             .then(get("/nope").stay())
             .then(get("/small.txt")),
+    ]
+}
+
+/// Requests without a head that is good and complete.
+fn refused() -> Vec<Case> {
+    vec![
         raw("GET /small.txt\r\n"),
         get("/exact?").into(),
         get("/tf/none?").into(),
@@ -96,8 +109,7 @@ fn cases() -> Vec<Case> {
         raw("GET /exact HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"),
         raw("GET /cut HTTP/1.1\r\nHo"),
         raw("GET /cut"),
-    ]);
-    cases
+    ]
 }
 
 fn lines(pair: &Pair, side: &Side, log: &str) -> Vec<String> {

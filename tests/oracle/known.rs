@@ -15,8 +15,11 @@ pub(super) enum About {
     /// This one request, which we answer with another status line.
     One(Case, &'static str),
     /// Whatever differs in this way and in no other.
-    All(fn(&Difference) -> bool),
+    All(Differs),
 }
+
+/// Whether two answers differ in one certain way.
+type Differs = fn(&Difference) -> bool;
 
 /// Two answers that are not the same, in their normal form.
 pub(super) struct Difference<'a> {
@@ -36,7 +39,7 @@ pub(super) fn table() -> Vec<Known> {
         Known { about, why }
     };
     let mut table: Vec<Known> = ones().into_iter().map(one).collect();
-    let all: [(fn(&Difference) -> bool, _); 4] = [
+    let all: [(Differs, &'static str); 4] = [
         (
             closes_after_412,
             "nginx says keep-alive with a 412 and closes all the same",

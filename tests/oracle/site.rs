@@ -45,9 +45,9 @@ http {
   }
   default_type application/octet-stream;
   LOGS
-  client_header_timeout 2s;
-  client_body_timeout 1s;
-  lingering_timeout 500ms;
+  client_header_timeout 700ms;
+  client_body_timeout 700ms;
+  lingering_timeout 300ms;
 
   server {
     listen 127.0.0.1:PORT;

@@ -1,6 +1,7 @@
 //! Master and workers: starting, signals, reload, death.
 
 mod ending;
+mod event_types;
 mod logs;
 mod reload;
 mod starting;

@@ -219,3 +219,21 @@ fn workers_give_up_the_rights_of_root() {
         until("the reason is in the log", || site.log().contains(&line));
     }
 }
+
+#[test]
+fn a_user_that_does_not_exist_is_named() {
+    if !proc::is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let site = Site::new();
+    let top = "daemon off; user no-such-user-here;";
+    site.folder.write("nginx.conf", site.config(top, ""));
+    for option in ["-t", "-q"] {
+        let run = Run::of(revolve(&site.folder).arg(option));
+        let says = "revolve: [emerg] getpwnam(\"no-such-user-here\") failed";
+        assert!(run.err.contains(says), "{}", run.err);
+        assert_eq!(run.code, 1);
+        assert!(!ports::is_listening(site.port));
+    }
+}

@@ -86,11 +86,6 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).expect("shutdown");
     }
 
-    /// The stream itself.
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
     /// Sends a GET on a connection that stays, and reads the response.
     #[track_caller]
     pub(crate) fn get(&mut self, path: &str) -> Response {

@@ -23,6 +23,10 @@ pub(crate) struct Token {
     generation: u32,
 }
 
+#[allow(
+    dead_code,
+    reason = "for the mechanisms that give 64 bits back, which not every system has"
+)]
 impl Token {
     #[inline]
     pub(crate) fn to_u64(self) -> u64 {

@@ -23,7 +23,8 @@ use crate::buffer::BufferPool;
 use crate::channel::{Token, Work};
 use crate::hook::Hooks;
 use crate::send_queue::{Chunk, SendQueuePool};
-use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Wake};
+use crate::sys::sim::Clock;
+use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
 use crate::task::{self, JoinHandle, TaskQueues, Urgency};
 use crate::timer_queue::{NEVER_MS, TimerQueue};
 
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) send_queues: SendQueuePool,
     pub(crate) tasks: TaskQueues,
     pub(crate) hooks: Hooks,
+    /// Goes instead of the system's clock in a simulation.
+    virtual_clock: Option<Rc<Clock>>,
     /// Tick 0.
     epoch: Instant,
     now: Cell<Instant>,
@@ -74,7 +77,10 @@ impl Core {
     }
 
     fn read_clock(&self) {
-        let now = Instant::now();
+        let now = match &self.virtual_clock {
+            None => Instant::now(),
+            Some(clock) => clock.now(),
+        };
         let since = now.saturating_duration_since(self.epoch);
         self.now.set(now);
         self.now_ms
@@ -319,7 +325,8 @@ impl std::fmt::Debug for LoopHandle {
 /// How a loop is to be built. Every setter states its default and what it costs.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    driver: DriverKind,
+    driver: Option<DriverKind>,
+    simulation: Option<Simulation>,
     limits: Limits,
     buffer_bytes: usize,
     buffers_kept_max: usize,
@@ -328,7 +335,8 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         Builder {
-            driver: DriverKind::default(),
+            driver: None,
+            simulation: None,
             limits: Limits {
                 events_per_poll: 512,
                 recv_bytes: usize::MAX,
@@ -341,9 +349,18 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The kernel mechanism. Default: epoll.
+    /// The kernel mechanism. Default: what the environment variable `REVOLVE_DRIVER` names (`epoll`,
+    /// `poll`, `select`, `portable`, `sim`) when the loop is built, else [`DriverKind::default`].
     pub fn driver(mut self, kind: DriverKind) -> Builder {
-        self.driver = kind;
+        self.driver = Some(kind);
+        self
+    }
+
+    /// Runs the loop on [`DriverKind::Sim`], with these faults and this clock. Default: what
+    /// [`Simulation::from_env`] gives, where that driver is chosen.
+    pub fn simulation(mut self, simulation: Simulation) -> Builder {
+        self.driver = Some(DriverKind::Sim);
+        self.simulation = Some(simulation);
         self
     }
 
@@ -387,14 +404,25 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` if this thread has one; otherwise what the kernel says.
+    /// `AlreadyExists` if this thread has one; `InvalidInput` if `REVOLVE_DRIVER` is asked and names
+    /// no driver; `Unsupported` for one that this system does not have; otherwise what the
+    /// kernel says.
     pub fn build(self) -> io::Result<EventLoop> {
         if try_with_core(|_| ()).is_some() {
             let message = "this thread has an event loop already";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
-        let driver = AnyDriver::new(self.driver, self.limits)?;
-        let now = Instant::now();
+        let kind = self.driver.map_or_else(DriverKind::from_env, Ok)?;
+        let driver = match self.simulation {
+            Some(simulation) if kind == DriverKind::Sim => {
+                AnyDriver::simulated(simulation, self.limits)?
+            }
+            _ => AnyDriver::new(kind, self.limits)?,
+        };
+        let virtual_clock = driver.virtual_clock();
+        let now = virtual_clock
+            .as_ref()
+            .map_or_else(Instant::now, |clock| clock.now());
         static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
         let shared = Shared {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -412,6 +440,7 @@ impl Builder {
             send_queues: SendQueuePool::default(),
             tasks: TaskQueues::default(),
             hooks: Hooks::default(),
+            virtual_clock,
             epoch: now,
             now: Cell::new(now),
             now_ms: Cell::new(0),

@@ -67,8 +67,9 @@ pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};
 pub use send_queue::{Chunk, SendQueue};
 pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
-pub use sys::DriverKind;
+pub use sys::kind::UnknownDriver;
 pub use sys::socket_option::TcpInfo;
+pub use sys::{DriverKind, Faults, Simulation};
 pub use task::{JoinError, JoinHandle, yield_now};
 pub use thread_pool::{
     JobError, PoolHandle, PoolStats, Shutdown, SubmitError, ThreadPool, ThreadPoolBuilder,

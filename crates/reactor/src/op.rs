@@ -13,11 +13,12 @@ use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SocketAddrAny};
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::net::Address;
 use crate::send_queue::{Chunk, SendQueue};
+use crate::sys::platform;
 
 /// Pieces gathered into one `sendmsg(2)`: a few are laid out cheaply, the kernel takes more.
 const FEW_SLICES: usize = 8;
@@ -173,9 +174,8 @@ pub(crate) fn recv(
 
 /// Accepts once; a connection that its peer has given up already is passed over.
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> Progress<io::Result<(OwnedFd, Address)>> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     loop {
-        match rustix::net::acceptfrom_with(fd, flags) {
+        match platform::accept(fd) {
             Ok((socket, peer)) => {
                 let peer = peer.map_or(Address::UNNAMED, Address::from);
                 return Progress::Done(Ok((socket, peer)));
@@ -249,13 +249,12 @@ fn send_once(
     file_budget: u64,
 ) -> Result<(u64, Asked), Errno> {
     if let Some(bytes) = queue.only().and_then(Chunk::memory) {
-        let sent = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?;
+        let sent = rustix::net::send(fd, bytes, platform::NO_SIGNAL)?;
         return Ok((sent as u64, Asked::Memory(bytes.len() as u64)));
     }
     if let Some(Chunk::File { file, offset, len }) = queue.unsent().next() {
-        let (mut offset, count) = (*offset, (*len).min(file_budget));
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let sent = rustix::fs::sendfile(fd, file, Some(&mut offset), count)?;
+        let count = usize::try_from((*len).min(file_budget)).unwrap_or(usize::MAX);
+        let sent = platform::sendfile(fd, file, *offset, count)?;
         return Ok((sent as u64, Asked::File));
     }
     if queue.chunks() <= FEW_SLICES {
@@ -269,11 +268,11 @@ fn send_once(
 /// that is to share their segment, the kernel is told that more comes.
 fn gather<const N: usize>(fd: BorrowedFd<'_>, queue: &SendQueue) -> Result<(u64, Asked), Errno> {
     let mut slices = [IoSlice::new(&[]); N];
-    let (mut count, mut asked, mut flags) = (0, 0, SendFlags::NOSIGNAL);
+    let (mut count, mut asked, mut flags) = (0, 0, platform::NO_SIGNAL);
     for chunk in queue.unsent() {
         let Some(bytes) = chunk.memory() else {
             if queue.joins_files() {
-                flags |= SendFlags::MORE;
+                flags |= platform::MORE;
             }
             break;
         };

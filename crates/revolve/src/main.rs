@@ -48,6 +48,8 @@ const ROLE_WORKER: &str = "worker";
 const EXIT_UNFIT: u8 = 2;
 
 fn main() -> ExitCode {
+    // A process started through /proc/self/exe is called `exe` where only that name is shown.
+    let _ = rustix::thread::set_name(c"revolve");
     let role = std::env::var_os(ROLE);
     if role.as_deref().is_some_and(|role| role == ROLE_WORKER) {
         return worker::run();

@@ -14,7 +14,7 @@ use revolve_conf::os_error_text;
 use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
-use revolve_reactor::{EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
+use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
 use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
@@ -490,14 +490,16 @@ fn respawn_pause(quick_deaths: u32) -> Duration {
 struct Needs {
     identity: Option<crate::privilege::Identity>,
     threads: usize,
+    driver: Option<DriverKind>,
 }
 
 impl Needs {
     fn of(service: &Service) -> Needs {
-        let threads = service.config.process().thread_count();
+        let process = service.config.process();
         Needs {
             identity: service.identity.clone(),
-            threads,
+            threads: process.thread_count(),
+            driver: process.driver,
         }
     }
 }

@@ -10,7 +10,7 @@ use revolve_conf::os_error_text;
 use revolve_reactor::signal::{
     SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
-use revolve_reactor::{EventLoop, LoopHandle, spawn};
+use revolve_reactor::{LoopHandle, spawn};
 use revolve_server::log::Level;
 use revolve_server::{Descriptors, Worker};
 
@@ -38,7 +38,7 @@ struct Single {
 
 fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
     worker_process::limit(std::process::id(), 0, &service);
-    let mut event_loop = EventLoop::new()?;
+    let mut event_loop = service.config.process().event_loop().build()?;
     let watched = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH];
     let mut signals = Signals::new(&watched)?;
     let worker = Worker::start(Arc::clone(&service.config), descriptors(&service)?)?;

@@ -50,7 +50,8 @@ fn serve() -> Result<(), String> {
     };
     let generation = bundle.generation;
     let started = prepare(bundle).and_then(|(config, descriptors)| {
-        let event_loop = EventLoop::new().map_err(|error| os_error_text(&error))?;
+        let event_loop = config.process().event_loop().build();
+        let event_loop = event_loop.map_err(|error| os_error_text(&error))?;
         let worker = Worker::start(config, descriptors);
         let worker = worker.map_err(|error| os_error_text(&error))?;
         Ok((event_loop, worker))

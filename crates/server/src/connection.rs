@@ -13,15 +13,6 @@ use crate::log::Level;
 use crate::request::Request;
 use crate::worker::LoopServer;
 
-/// Where a connection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Waiting for a request; nothing is lost when it is closed.
-    Idle,
-    /// A request is being read or answered.
-    Active,
-}
-
 /// A socket that connections come from, by its address.
 #[derive(Debug)]
 pub struct ListenerInfo {
@@ -75,7 +66,8 @@ pub struct Connection {
     local: OnceCell<Option<Box<Address>>>,
     started_at: Instant,
     requests: Cell<u32>,
-    state: Cell<State>,
+    /// Since when it waits for a request; `None` while one is read or answered.
+    idle_since: Cell<Option<Instant>>,
     pipelined: Cell<bool>,
     pub(crate) key: Cell<usize>,
 }
@@ -97,15 +89,21 @@ impl Connection {
             local: OnceCell::new(),
             started_at: revolve_reactor::now(),
             requests: Cell::new(0),
-            state: Cell::new(State::Idle),
+            idle_since: Cell::new(Some(revolve_reactor::now())),
             pipelined: Cell::new(false),
             key: Cell::new(usize::MAX),
         }
     }
 
-    /// Where it stands.
-    pub fn state(&self) -> State {
-        self.state.get()
+    /// Whether it waits for a request: nothing is lost when it is closed then.
+    pub fn is_idle(&self) -> bool {
+        self.idle_since.get().is_some()
+    }
+
+    /// How long it has waited for a request; `None` while one is read or answered.
+    pub fn idle_for(&self) -> Option<Duration> {
+        let since = self.idle_since.get()?;
+        Some(revolve_reactor::now().saturating_duration_since(since))
     }
 
     /// How long it has lived.
@@ -195,10 +193,10 @@ pub(crate) async fn run<F>(
             }
             _ => return,
         };
-        connection.state.set(State::Active);
+        connection.idle_since.set(None);
         match exchanges.begin(connection, input).await {
             After::Idle(keep_alive) => {
-                connection.state.set(State::Idle);
+                connection.idle_since.set(Some(revolve_reactor::now()));
                 wait = keep_alive;
             }
             After::Close => return,

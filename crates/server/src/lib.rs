@@ -22,7 +22,7 @@ pub mod worker;
 mod body;
 mod exchange;
 mod listener;
-mod refusal;
+mod room;
 
 pub use config::{Config, ListenSpec, Prefix, ProcessConfig, load};
 pub use worker::{Descriptors, Worker};

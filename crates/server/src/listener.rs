@@ -1,14 +1,17 @@
 //! Accepting: one task a listening socket.
 
+use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Listener, timeout};
+use revolve_reactor::{Address, Listener, timeout};
 use rustix::io::Errno;
 
 use crate::connection::ListenerInfo;
 use crate::log::{Level, error_text};
+use crate::room::LONG_IDLE;
 use crate::worker::LoopServer;
 
 /// How long accepting waits for a connection to end before clients are turned away.
@@ -21,24 +24,42 @@ const TURNED_AWAY_MAX: usize = 8;
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Temporarily Unavailable\r\n\
     Content-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
 
+/// A client that was accepted and waits for room; whoever stops the task takes it over.
+#[derive(Default)]
+pub(crate) struct Waiting(Cell<Option<(OwnedFd, Address)>>);
+
+impl Waiting {
+    pub(crate) fn take(&self) -> Option<(OwnedFd, Address)> {
+        self.0.take()
+    }
+}
+
 /// Accepts until the listener is dropped.
-pub(crate) async fn run(server: Rc<LoopServer>, listener: Rc<Listener>, info: Rc<ListenerInfo>) {
+pub(crate) async fn run(
+    server: Rc<LoopServer>,
+    listener: Rc<Listener>,
+    info: Rc<ListenerInfo>,
+    waiting: Rc<Waiting>,
+) {
     loop {
-        if !server.has_room() {
-            wait_for_room(&server, "worker_connections are not enough").await;
-            continue;
-        }
         match listener.accept().await {
-            Ok((fd, peer)) => server.admit(fd, peer, &info),
+            Ok(accepted) => {
+                waiting.0.set(Some(accepted));
+                while !server.has_room() {
+                    wait_for_room(&server, &server.room().shortage()).await;
+                }
+                if let Some((fd, peer)) = waiting.take() {
+                    server.admit(fd, peer, &info);
+                }
+            }
             Err(error) if is_exhaustion(&error) => {
-                out_of_descriptors(&server, &listener, &error).await
+                out_of_descriptors(&server, &listener, &error).await;
             }
             Err(error) => {
                 let text = error_text(&error);
-                server
-                    .site()
-                    .logs
-                    .process(Level::Alert, format_args!("accept4() failed ({text})"));
+                let site = server.site();
+                let message = format_args!("accept4() failed ({text})");
+                site.logs.process(Level::Alert, message);
                 revolve_reactor::sleep(ROOM_WAIT).await;
             }
         }
@@ -52,10 +73,11 @@ fn is_exhaustion(error: &io::Error) -> bool {
         .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
-/// No descriptor is left. What can be spared is closed: files that are open only to be fast, and
-/// the connection that has idled longest. Clients wait in the backlog meanwhile; where nothing
-/// becomes free, some of them are told so.
+/// No descriptor is left, although some are kept spare: something else holds them. Files that are
+/// open only to be fast are closed, others make way; where nothing becomes free, some clients of
+/// the backlog are told so.
 async fn out_of_descriptors(server: &Rc<LoopServer>, listener: &Listener, error: &io::Error) {
+    server.measure_room();
     if server.files.close_descriptors() {
         return;
     }
@@ -71,9 +93,31 @@ async fn out_of_descriptors(server: &Rc<LoopServer>, listener: &Listener, error:
     }
 }
 
-/// Closes an idle connection and waits until any ends; false where none did in time.
+/// Has others make way and waits until a connection ends; false where none did in time.
 async fn wait_for_room(server: &Rc<LoopServer>, why: &str) -> bool {
     server.complain_of_room(why);
-    server.close_longest_idle();
-    timeout(ROOM_WAIT, server.connection_ended()).await.is_ok()
+    server.close_idle(LONG_IDLE, false);
+    let pressing = Pressing::new(server);
+    let ended = timeout(ROOM_WAIT, server.room().connection_ended()).await;
+    drop(pressing);
+    if ended.is_err() {
+        server.close_idle(Duration::ZERO, true);
+    }
+    ended.is_ok()
+}
+
+/// While it lives, responses close their connections.
+struct Pressing<'a>(&'a LoopServer);
+
+impl<'a> Pressing<'a> {
+    fn new(server: &'a LoopServer) -> Self {
+        server.room().set_pressed(true);
+        Self(server)
+    }
+}
+
+impl Drop for Pressing<'_> {
+    fn drop(&mut self) {
+        self.0.room().set_pressed(false);
+    }
 }

@@ -180,7 +180,7 @@ pub struct Response {
     pub status: u16,
     /// `Content-Type`; empty for none.
     pub content_type: Vec<u8>,
-    /// `Content-Length`; without it the body is sent in chunks.
+    /// `Content-Length`; where nobody sets it, the bytes of the body.
     pub content_length: Option<u64>,
     /// `Last-Modified`.
     pub last_modified: Option<LastModified>,
@@ -198,8 +198,6 @@ pub struct Response {
     pub body: Vec<Piece>,
     /// Memory of [`Piece::Text`].
     pub text: Vec<u8>,
-    /// Whether the body goes out in chunks.
-    pub chunked: bool,
     /// The status that an error handler gives whatever answers in its place; 0 for none.
     pub error_status: u16,
     /// Bytes of the head as sent, for the log.
@@ -229,7 +227,6 @@ impl Response {
         self.clear_validators();
         self.body.clear();
         self.text.clear();
-        self.chunked = false;
     }
 
     /// Drops `Last-Modified`, `ETag` and the permission to ask for ranges.
@@ -287,10 +284,6 @@ impl Response {
                 out.extend_from_slice(&self.location);
                 return true;
             }
-            b"transfer-encoding" if self.chunked => {
-                out.extend_from_slice(b"chunked");
-                return true;
-            }
             _ => {}
         }
         let mut found = false;
@@ -340,9 +333,6 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
     }
     if response.location_completed {
         writer::header(out, b"Location", &response.location);
-    }
-    if response.chunked {
-        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if context.keep_alive {
         out.extend_from_slice(b"Connection: keep-alive\r\n");

@@ -1,16 +1,14 @@
 //! A worker: the loops of one process, and what each of them serves with.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use revolve_reactor::{
     Address, Deal, JoinHandle, Lease, Listener, Reactors, Readable, Stream, TurnEnd, on_task_panic,
@@ -19,18 +17,16 @@ use revolve_reactor::{
 use slab::Slab;
 
 use crate::config::Config;
-use crate::connection::{self, Connection, ListenerInfo, State};
+use crate::connection::{self, Connection, ListenerInfo};
 use crate::exchange::{Exchanges, exchange};
 use crate::file_cache::FileCache;
-use crate::listener;
+use crate::listener::{self, Waiting};
 use crate::log::{Clock, Level, LogFile, Logs, OpenLogs, file::STDERR};
+use crate::room::{self, Room};
 use crate::site::Site;
 
 /// Connections are numbered through the whole process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-
-/// How often a lack of room is complained about.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the end of a drain is looked for on the other loops.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
@@ -60,8 +56,7 @@ pub struct LoopServer {
     /// Where connections are dealt to, on a loop that only accepts.
     dealer: Option<Arc<Reactors>>,
     draining: Cell<bool>,
-    ended: RefCell<Vec<Waker>>,
-    complained_at: Cell<Option<Instant>>,
+    room: Room,
     current_number: Cell<u64>,
     boundary: Cell<u64>,
     ids: foldhash::quality::RandomState,
@@ -74,12 +69,18 @@ type Serve = Box<dyn Fn(Rc<Connection>, Option<Lease>)>;
 struct Listening {
     info: Rc<ListenerInfo>,
     listener: Rc<Listener>,
+    waiting: Rc<Waiting>,
     task: JoinHandle<()>,
 }
 
 impl LoopServer {
     /// Makes this thread's loop a server with a configuration; there is one a thread.
-    fn start(config: Arc<Config>, logs: &OpenLogs, dealer: Option<Arc<Reactors>>) -> Rc<Self> {
+    fn start(
+        config: Arc<Config>,
+        logs: &OpenLogs,
+        dealer: Option<Arc<Reactors>>,
+        room: Room,
+    ) -> Rc<Self> {
         let clock = Rc::new(Clock::of_loop());
         let limits = file_limits(&config);
         let (files, error) = FileCache::new(limits);
@@ -103,8 +104,7 @@ impl LoopServer {
             listeners: RefCell::default(),
             dealer,
             draining: Cell::new(false),
-            ended: RefCell::default(),
-            complained_at: Cell::new(None),
+            room,
             current_number: Cell::new(0),
             boundary: Cell::new(0),
             ids: foldhash::quality::RandomState::default(),
@@ -173,7 +173,7 @@ impl LoopServer {
 
     /// Whether `worker_connections` allows another connection.
     pub(crate) fn has_room(&self) -> bool {
-        self.connection_count() < self.site.borrow().config.process.connections_max()
+        self.connection_count() < self.room.connections_max()
     }
 
     pub(crate) fn next_connection_number(&self) -> u64 {
@@ -255,44 +255,59 @@ impl LoopServer {
         self.connections
             .borrow_mut()
             .try_remove(connection.key.get());
-        for waker in self.ended.borrow_mut().drain(..) {
-            waker.wake();
+        self.room.note_end();
+        if let Some(acceptor) = self.room.acceptor_waiting_elsewhere() {
+            acceptor.run_in_loop(|| {
+                if let Some(server) = LoopServer::current() {
+                    server.room.note_end();
+                }
+            });
         }
     }
 
-    /// Waits until a connection ends.
-    pub(crate) async fn connection_ended(&self) {
-        let mut registered = false;
-        poll_fn(|cx| {
-            if registered {
-                return Poll::Ready(());
-            }
-            registered = true;
-            self.ended.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Closes the connection that has idled longest: somebody needs its descriptor more.
-    pub(crate) fn close_longest_idle(&self) {
+    /// Closes connections that have idled for at least so long; with `longest`, the one alone
+    /// that has idled longest. On a loop that only accepts, those of the loops that serve.
+    pub(crate) fn close_idle(&self, at_least: Duration, longest: bool) {
+        for handle in self.dealer.iter().flat_map(|reactors| reactors.handles()) {
+            handle.run_in_loop(move || {
+                if let Some(server) = LoopServer::current() {
+                    server.close_idle(at_least, longest);
+                }
+            });
+        }
         let connections = self.connections.borrow();
-        let idle = connections.iter().map(|(_, connection)| connection);
-        let idle = idle.filter(|connection| connection.state() == State::Idle);
-        if let Some(connection) = idle.min_by_key(|connection| connection.number) {
-            connection.close_idle();
+        let idle = connections
+            .iter()
+            .filter_map(|(_, connection)| Some((connection.idle_for()?, connection)))
+            .filter(|(idle, _)| *idle >= at_least);
+        if longest {
+            if let Some((_, connection)) = idle.max_by_key(|(idle, _)| *idle) {
+                connection.close_idle();
+            }
+        } else {
+            idle.for_each(|(_, connection)| connection.close_idle());
         }
+    }
+
+    /// Looks again how many connections there is room for.
+    pub(crate) fn measure_room(&self) {
+        let site = self.site();
+        self.room.measure(&site.config, self.connection_count());
+    }
+
+    /// The room for connections.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Whether a connection closes after the response at hand, whatever its client would like.
+    pub(crate) fn keeps_no_connection(&self) -> bool {
+        self.draining.get() || self.room.is_pressed()
     }
 
     /// Complains, once a second at most, that connections have to wait.
     pub(crate) fn complain_of_room(&self, why: &str) {
-        let now = revolve_reactor::now();
-        let due = self
-            .complained_at
-            .get()
-            .is_none_or(|at| now - at >= COMPLAINT_INTERVAL);
-        if due {
-            self.complained_at.set(Some(now));
+        if self.room.complaint_is_due() {
             let count = self.connection_count();
             self.site().logs.process(
                 Level::Alert,
@@ -311,7 +326,7 @@ impl LoopServer {
         for (_, connection) in self.connections.borrow().iter() {
             let address = connection.listener().address();
             let kept = site.config.listens().any(|spec| spec.address == *address);
-            if !kept && connection.state() == State::Idle {
+            if !kept && connection.is_idle() {
                 connection.close_idle();
             }
         }
@@ -344,17 +359,27 @@ impl LoopServer {
                 rustix::net::sockopt::set_tcp_nodelay(fd.as_fd(), true)?;
             }
             let listener = Rc::new(Listener::from_fd(fd)?);
-            if site.config.process.multi_accept() {
-                listener.set_accept_budget(256);
-            }
+            let batch = if site.config.process.multi_accept() {
+                256
+            } else {
+                16
+            };
+            listener.set_accept_budget(room::batch_max(batch));
             if spec.options.reuse_port || site.config.process.worker_count() == 1 {
                 listener.set_rotation(0);
             }
             let info = Rc::new(ListenerInfo::new(address));
-            let task = spawn(listener::run(self.clone(), listener.clone(), info.clone()));
+            let waiting = Rc::new(Waiting::default());
+            let task = spawn(listener::run(
+                self.clone(),
+                listener.clone(),
+                info.clone(),
+                waiting.clone(),
+            ));
             listeners.push(Listening {
                 info,
                 listener,
+                waiting,
                 task,
             });
         }
@@ -365,21 +390,17 @@ impl LoopServer {
     fn stop_accepting(self: &Rc<Self>) {
         for listening in self.listeners.borrow_mut().drain(..) {
             listening.task.cancel();
-            while let Some(accepted) = listening.listener.take_accepted() {
-                if let Ok((fd, peer)) = accepted {
-                    self.admit(fd, peer, &listening.info);
-                }
+            let held = listening.waiting.take();
+            let batch = std::iter::from_fn(|| listening.listener.take_accepted());
+            for (fd, peer) in held.into_iter().chain(batch.flatten()) {
+                self.admit(fd, peer, &listening.info);
             }
         }
     }
 
     fn begin_drain(self: &Rc<Self>) {
         self.draining.set(true);
-        for (_, connection) in self.connections.borrow().iter() {
-            if connection.state() == State::Idle {
-                connection.close_idle();
-            }
-        }
+        self.close_idle(Duration::ZERO, false);
     }
 
     fn flush_logs(&self) {
@@ -427,18 +448,30 @@ impl Worker {
     pub fn start(config: Arc<Config>, descriptors: Descriptors) -> io::Result<Worker> {
         let logs = OpenLogs::from_descriptors(descriptors.logs);
         let threads = config.process.thread_count();
+        let pressed = Arc::new(AtomicBool::new(false));
+        let acceptor = revolve_reactor::current();
         let reactors = if threads > 1 {
+            let builder = config.process.event_loop();
             let (config, logs) = (config.clone(), logs.clone());
+            let (pressed, acceptor) = (pressed.clone(), acceptor.clone());
             let init = move |_| {
-                LoopServer::start(config.clone(), &logs, None);
+                let room = Room::new(pressed.clone(), acceptor.clone());
+                LoopServer::start(config.clone(), &logs, None, room);
             };
-            let reactors = Reactors::spawn(threads, "reactor", init)?;
+            let reactors = Reactors::spawn_with(threads, "reactor", builder, init)?;
             Some(Arc::new(reactors.with_deal(Deal::LeastConnections)))
         } else {
             None
         };
-        let main = LoopServer::start(config, &logs, reactors.clone());
+        let room = Room::new(pressed, acceptor);
+        let main = LoopServer::start(config, &logs, reactors.clone(), room);
         main.set_listeners(descriptors.listeners)?;
+        let server = main.clone();
+        // Whoever starts the worker opens some more: signals, the channel to the master.
+        spawn(async move {
+            revolve_reactor::yield_now().await;
+            server.measure_room();
+        });
         Ok(Worker { main, reactors })
     }
 
@@ -461,7 +494,9 @@ impl Worker {
     pub fn reload(&self, config: Arc<Config>, descriptors: Descriptors) -> io::Result<()> {
         let logs = OpenLogs::from_descriptors(descriptors.logs);
         self.on_all(move |server| server.set_config(config.clone(), &logs));
-        self.main.set_listeners(descriptors.listeners)
+        self.main.set_listeners(descriptors.listeners)?;
+        self.main.measure_room();
+        Ok(())
     }
 
     /// Takes newly opened log files in place of those of the same paths.

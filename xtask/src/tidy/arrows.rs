@@ -26,7 +26,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "revolve-conf",
         ],
     ),
-    ("revolve-fuzz", &["revolve-http", "revolve-conf"]),
+    (
+        "revolve-fuzz",
+        &[
+            "revolve-server",
+            "revolve-http",
+            "revolve-conf",
+            "revolve-reactor",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -152,13 +152,17 @@ impl Tree {
     }
 }
 
-/// `path` from `root`, with `/` between the parts.
+/// `path` from `root`, with `/` between the parts and `..` resolved.
 pub(super) fn relative(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).unwrap_or(path);
-    let parts: Vec<_> = inside
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy())
-        .collect();
+    let mut parts = Vec::new();
+    for part in inside.components() {
+        if part == std::path::Component::ParentDir {
+            parts.pop();
+        } else {
+            parts.push(part.as_os_str().to_string_lossy());
+        }
+    }
     parts.join("/")
 }
 
@@ -187,5 +191,9 @@ mod tests {
     #[test]
     fn relative_paths_use_slashes() {
         assert_eq!(relative(Path::new("/r"), Path::new("/r/a/b.rs")), "a/b.rs");
+        assert_eq!(
+            relative(Path::new("/r"), Path::new("/r/c/d/../../t/m.rs")),
+            "t/m.rs"
+        );
     }
 }

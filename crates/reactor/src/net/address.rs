@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
+use crate::sys::platform;
+
 /// The address of a TCP or Unix socket.
 ///
 /// Displayed as nginx does: `127.0.0.1:80`, `[::1]:80`, `unix:/path`, and `unix:` for a
@@ -54,8 +56,8 @@ impl Address {
             Address::Inet(inet) => Ok(SocketAddrAny::from(*inet)),
             Address::Unix(path) => {
                 let raw = match path.as_os_str().as_bytes() {
-                    [] => SocketAddrUnix::new_unnamed(),
-                    [0, name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+                    [] => platform::unnamed()?,
+                    [0, name @ ..] => platform::abstract_name(name)?,
                     _ => SocketAddrUnix::new(path)?,
                 };
                 Ok(SocketAddrAny::from(raw))
@@ -76,7 +78,7 @@ impl From<SocketAddrAny> for Address {
         if let Some(path) = unix.path_bytes() {
             return Address::Unix(Path::new(OsStr::from_bytes(path)).to_path_buf());
         }
-        match unix.abstract_name() {
+        match platform::abstract_name_of(&unix) {
             Some(name) if !name.is_empty() => {
                 let mut path = vec![0];
                 path.extend_from_slice(name);

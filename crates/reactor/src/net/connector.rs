@@ -5,23 +5,20 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 
-use rustix::net::{SocketAddrAny, SocketFlags, SocketType, socket_with};
+use rustix::net::{SocketAddrAny, SocketType};
 
 use crate::channel::{Channel, Kind, Side};
 use crate::net::address::Address;
 use crate::net::handle::{Handle, replace_waker};
 use crate::net::stream::Stream;
 use crate::op::{self, Progress, WriteOp};
-use crate::sys::Driver;
+use crate::sys::{Driver, platform};
 
 /// A non-blocking, close-on-exec socket of the family of `address`.
 pub(crate) fn stream_socket(address: &SocketAddrAny) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(socket_with(
+    Ok(platform::socket(
         address.address_family(),
         SocketType::STREAM,
-        flags,
-        None,
     )?)
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, sockopt};
+use rustix::net::{AddressFamily, SendFlags, sockopt};
 
 use crate::channel::{Accepted, Kind, Side};
 use crate::net::address::Address;
@@ -18,7 +18,7 @@ use crate::net::connector::stream_socket;
 use crate::net::handle::Handle;
 use crate::net::option::{self, Keepalive};
 use crate::op::{ReadOp, ReadOutcome};
-use crate::sys::socket_option;
+use crate::sys::{platform, socket_option};
 use crate::timer_queue::NEVER_MS;
 
 /// Connections accepted in one turn at most, unless told otherwise.
@@ -179,12 +179,10 @@ impl Listener {
     /// As accept(2), when even that is not possible.
     pub fn accept_and_close_one(&self, answer: &[u8]) -> io::Result<bool> {
         drop(self.reserve.take());
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let accepted = rustix::net::accept_with(&self.handle.fd, flags);
-        let result = match accepted {
-            Ok(socket) => {
+        let result = match platform::accept(self.as_fd()) {
+            Ok((socket, _)) => {
                 if !answer.is_empty() {
-                    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+                    let flags = platform::NO_SIGNAL | SendFlags::DONTWAIT;
                     let _ = rustix::net::send(&socket, answer, flags);
                     let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
                 }

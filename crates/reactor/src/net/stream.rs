@@ -19,6 +19,7 @@ use crate::net::readable::Ready;
 use crate::op::{Progress, ReadOp, ReadOutcome, WriteOp};
 use crate::send_queue::SendQueue;
 use crate::sys::Driver;
+use crate::sys::platform;
 use crate::sys::socket_option::{self, TcpInfo};
 use crate::timer_queue::NEVER_MS;
 
@@ -146,13 +147,13 @@ impl Stream {
         Ok(sockopt::set_tcp_nodelay(&self.handle.fd, on)?)
     }
 
-    /// `TCP_CORK`: send full segments only, until turned off (nginx `tcp_nopush`).
+    /// `TCP_CORK` (`TCP_NOPUSH` on macOS and the BSDs): send full segments only, until turned off (nginx `tcp_nopush`).
     ///
     /// # Errors
     ///
     /// As setsockopt(2); a Unix socket has no such option.
     pub fn set_cork(&self, on: bool) -> io::Result<()> {
-        Ok(sockopt::set_tcp_cork(&self.handle.fd, on)?)
+        platform::set_cork(self.as_fd(), on)
     }
 
     /// `SO_KEEPALIVE` and its times.

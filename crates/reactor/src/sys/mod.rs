@@ -34,7 +34,9 @@
 //! 4. may report too much, never too little: performing an operation that is not ready costs
 //!    one system call that says so;
 //! 5. can be woken from another thread through the [`Wake`] that it gives, any number of times
-//!    for one return of [`wait`](Poller::wait).
+//!    for one return of [`wait`](Poller::wait);
+//! 6. leaves performing to the operations themselves. The one that simulates puts itself in
+//!    between ([`recv`](Poller::recv) to [`connect`](Poller::connect)).
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -43,15 +45,37 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use rustix::net::SocketAddrAny;
+
+use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
-use crate::op::{Progress, ReadOp, WriteOp};
+use crate::net::Address;
+use crate::op::{self, Progress, ReadOp, WriteOp};
 use crate::send_queue::SendQueue;
 
 pub(crate) mod datagram;
+#[cfg(target_os = "linux")]
 pub(crate) mod epoll;
+pub(crate) mod kind;
+pub(crate) mod level;
+#[cfg(target_os = "linux")]
+pub(crate) mod linux;
 pub(crate) mod pipe;
+pub(crate) mod poll;
+pub(crate) mod portable;
 pub(crate) mod readiness;
+pub(crate) mod select;
+pub(crate) mod sim;
 pub(crate) mod socket_option;
+#[cfg(not(target_os = "linux"))]
+pub(crate) mod unix;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux as platform;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use unix as platform;
+
+pub use sim::{Faults, Simulation};
 
 /// What a channel may do in one turn.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +152,10 @@ pub(crate) trait Poller: Sized {
     /// The name of the mechanism, for messages.
     const NAME: &'static str;
 
+    /// Whether events tell that the peer has closed its side. Where they do not, the end of the
+    /// stream tells it once received, and [`rearm`](Poller::rearm) makes the poller look again.
+    const TELLS_PEER_CLOSED: bool = true;
+
     fn new(events_per_poll: usize) -> io::Result<Self>;
     fn wake_handle(&self) -> Arc<dyn Wake>;
 
@@ -148,26 +176,99 @@ pub(crate) trait Poller: Sized {
 
     /// Sleeps until something is ready, and appends what is.
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Receives once: [`op::recv`].
+    #[inline]
+    fn recv(
+        &self,
+        fd: BorrowedFd<'_>,
+        pool: &BufferPool,
+        bytes_max: usize,
+    ) -> Progress<io::Result<(Buffer, bool)>> {
+        op::recv(fd, pool, bytes_max)
+    }
+
+    /// Sends within a budget: [`op::send`].
+    #[inline]
+    fn send(
+        &self,
+        fd: BorrowedFd<'_>,
+        queue: &mut SendQueue,
+        budget_bytes: u64,
+    ) -> Progress<io::Result<()>> {
+        op::send(fd, queue, budget_bytes)
+    }
+
+    /// Accepts once: [`op::accept`].
+    #[inline]
+    fn accept(&self, fd: BorrowedFd<'_>) -> Progress<io::Result<(OwnedFd, Address)>> {
+        op::accept(fd)
+    }
+
+    /// Asks how connecting goes: [`op::connect`].
+    #[inline]
+    fn connect(&self, fd: BorrowedFd<'_>, address: &SocketAddrAny) -> Progress<io::Result<()>> {
+        op::connect(fd, address)
+    }
 }
 
-/// The mechanism that a loop runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// The mechanism that a loop runs on. All keep the same promises, and every one but `Sim` is
+/// there for use; what they cost differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriverKind {
-    /// Edge-triggered `epoll(7)`.
-    #[default]
+    /// Edge-triggered `epoll(7)`, on Linux: the default there.
     Epoll,
+    /// `poll(2)`: a turn costs the kernel a look at every connection.
+    Poll,
+    /// `select(2)`: as poll, and with descriptors below `FD_SETSIZE` (1,024) alone; a larger
+    /// number is an error (`Unsupported`) when it is registered. That a peer has closed its side
+    /// is known when the end of the stream is received, not before.
+    Select,
+    /// The `polling` crate: kqueue on macOS and the BSDs, the default there; epoll on Linux. Knows
+    /// that a peer has closed as select does.
+    Portable,
+    /// Real sockets under a seed: see [`Simulation`].
+    Sim,
 }
 
 /// The driver of a loop, chosen when the loop is built and called without indirection.
 pub(crate) enum AnyDriver {
+    #[cfg(target_os = "linux")]
     Epoll(readiness::Readiness<epoll::Epoll>),
+    Poll(readiness::Readiness<poll::Poll>),
+    Select(readiness::Readiness<select::Select>),
+    Portable(readiness::Readiness<portable::Portable>),
+    Sim(readiness::Readiness<sim::Sim>),
 }
 
 impl AnyDriver {
     pub(crate) fn new(kind: DriverKind, limits: Limits) -> io::Result<AnyDriver> {
         match kind {
+            #[cfg(target_os = "linux")]
             DriverKind::Epoll => Ok(AnyDriver::Epoll(readiness::Readiness::new(limits)?)),
+            #[cfg(not(target_os = "linux"))]
+            DriverKind::Epoll => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "epoll(7) is Linux's: choose another driver",
+            )),
+            DriverKind::Poll => Ok(AnyDriver::Poll(readiness::Readiness::new(limits)?)),
+            DriverKind::Select => Ok(AnyDriver::Select(readiness::Readiness::new(limits)?)),
+            DriverKind::Portable => Ok(AnyDriver::Portable(readiness::Readiness::new(limits)?)),
+            DriverKind::Sim => AnyDriver::simulated(Simulation::from_env()?, limits),
+        }
+    }
+
+    pub(crate) fn simulated(simulation: Simulation, limits: Limits) -> io::Result<AnyDriver> {
+        let poller = sim::Sim::with(simulation, limits.events_per_poll)?;
+        Ok(AnyDriver::Sim(readiness::Readiness::over(poller, limits)))
+    }
+
+    /// The clock that the loop goes by, where it is not the system's.
+    pub(crate) fn virtual_clock(&self) -> Option<Rc<sim::Clock>> {
+        match self {
+            AnyDriver::Sim(driver) => driver.poller().clock(),
+            _ => None,
         }
     }
 }
@@ -175,7 +276,12 @@ impl AnyDriver {
 macro_rules! each {
     ($self:ident, $driver:ident => $call:expr) => {
         match $self {
+            #[cfg(target_os = "linux")]
             AnyDriver::Epoll($driver) => $call,
+            AnyDriver::Poll($driver) => $call,
+            AnyDriver::Select($driver) => $call,
+            AnyDriver::Portable($driver) => $call,
+            AnyDriver::Sim($driver) => $call,
         }
     };
 }

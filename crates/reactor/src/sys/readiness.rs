@@ -13,7 +13,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::channel::{Accepted, Channel, Channels, Flags, Kind, Side, Slot, Token, Work};
-use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
+use crate::op::{Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
 use crate::send_queue::SendQueue;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
@@ -29,13 +29,21 @@ pub(crate) struct Readiness<P> {
 
 impl<P: Poller> Readiness<P> {
     pub(crate) fn new(limits: Limits) -> io::Result<Readiness<P>> {
-        Ok(Readiness {
-            poller: P::new(limits.events_per_poll)?,
+        Ok(Readiness::over(P::new(limits.events_per_poll)?, limits))
+    }
+
+    pub(crate) fn over(poller: P, limits: Limits) -> Readiness<P> {
+        Readiness {
+            poller,
             channels: Channels::default(),
             ready: VecDeque::new(),
             events: Vec::with_capacity(limits.events_per_poll),
             limits,
-        })
+        }
+    }
+
+    pub(crate) fn poller(&self) -> &P {
+        &self.poller
     }
 
     /// Notes what became ready, and lists the channels that wait for it.
@@ -115,8 +123,11 @@ fn perform_read<P: Poller>(
     let outcome = match *op {
         ReadOp::Recv { bytes_max } => {
             let bytes_max = recv_bytes.min(bytes_max as usize);
-            match op::recv(channel.as_fd(), work.buffers, bytes_max) {
+            match poller.recv(channel.as_fd(), work.buffers, bytes_max) {
                 Progress::Done(Ok((buffer, filled))) => {
+                    if !P::TELLS_PEER_CLOSED && buffer.is_empty() {
+                        channel.flags.insert(Flags::PEER_CLOSED);
+                    }
                     // A short read has emptied the socket, unless the end of the stream or an
                     // error, for which no further edge may come, lies behind the bytes.
                     if !filled && !channel.flags.has(Flags::PEER_CLOSED) {
@@ -124,7 +135,12 @@ fn perform_read<P: Poller>(
                     }
                     ReadOutcome::Received(buffer)
                 }
-                Progress::Done(Err(error)) => ReadOutcome::Failed(error),
+                Progress::Done(Err(error)) => {
+                    if !P::TELLS_PEER_CLOSED {
+                        channel.flags.insert(Flags::PEER_CLOSED);
+                    }
+                    ReadOutcome::Failed(error)
+                }
                 Progress::Blocked | Progress::Spent => {
                     return drained(poller, channel, token, Side::Read);
                 }
@@ -166,7 +182,7 @@ fn perform_accept<P: Poller>(
     };
     accepted.last_turn = turn;
     for _ in 0..accepted.batch {
-        match op::accept(channel.as_fd()) {
+        match poller.accept(channel.as_fd()) {
             Progress::Done(result) => {
                 let failed = result.is_err();
                 accepted.queue.push_back(result);
@@ -213,14 +229,14 @@ fn perform_write<P: Poller>(
     let progress = match &mut op {
         WriteOp::Send { queue, stall_ms } => {
             let bytes_before = queue.bytes();
-            let progress = op::send(channel.as_fd(), queue, send_bytes);
+            let progress = poller.send(channel.as_fd(), queue, send_bytes);
             work.sent.extend(queue.take_sent());
             if *stall_ms != 0 && queue.bytes() < bytes_before {
                 channel.write_deadline_ms = work.now_ms.saturating_add(*stall_ms);
             }
             progress
         }
-        WriteOp::Connect { address } => op::connect(channel.as_fd(), address),
+        WriteOp::Connect { address } => poller.connect(channel.as_fd(), address),
         WriteOp::Ready => Progress::Done(Ok(())),
     };
     match progress {
@@ -298,7 +314,8 @@ impl<P: Poller> Driver for Readiness<P> {
     fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
         let channel = self.channels.get(token);
         if channel.flags.has(Flags::WRITABLE) {
-            op::send(channel.as_fd(), queue, self.limits.send_bytes)
+            self.poller
+                .send(channel.as_fd(), queue, self.limits.send_bytes)
         } else {
             Progress::Blocked
         }

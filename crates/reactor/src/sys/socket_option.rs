@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// What the kernel reports of a TCP connection.
@@ -18,9 +18,16 @@ pub struct TcpInfo {
     pub rcv_space: u32,
 }
 
-/// `TCP_INFO` of tcp(7); an error for a socket that is not TCP.
+/// `TCP_INFO` of tcp(7); an error for a socket that is not TCP, or where there is no such option.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+pub(crate) fn tcp_info(_: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// `TCP_INFO` of tcp(7); an error for a socket that is not TCP, or where there is no such option.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
-    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: `info` is valid for writes of `len` bytes, and the kernel writes no more.
     let result = unsafe {
@@ -48,8 +55,22 @@ pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
 
 /// `TCP_DEFER_ACCEPT` of tcp(7): a connection is accepted once it has sent something, or after
 /// about so many seconds.
+#[cfg(target_os = "linux")]
 pub(crate) fn set_defer_accept(fd: BorrowedFd<'_>, seconds: i32) -> io::Result<()> {
     set_tcp(fd, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+/// Linux alone defers connections by a socket option.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn set_defer_accept(_: BorrowedFd<'_>, _: i32) -> io::Result<()> {
+    let message = "this system cannot defer the accepting of connections";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
+}
+
+/// `TCP_NOPUSH` of tcp(4): send full segments only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn set_nopush(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    set_tcp(fd, libc::TCP_NOPUSH, on.into())
 }
 
 /// `TCP_FASTOPEN` of tcp(7): the length of the queue of connections that have not completed the

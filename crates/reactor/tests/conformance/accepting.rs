@@ -105,7 +105,11 @@ pub(crate) fn connecting_succeeds_over_tcp_and_unix(kind: DriverKind) {
         let unix = Address::Unix(folder.path().join("socket"));
         let hidden = format!("\0revolve-conformance-{}-{kind:?}", std::process::id());
         for address in [any_port(), unix, Address::Unix(hidden.into())] {
-            let fd = Listener::bind(&address, &ListenOptions::default()).expect("bind");
+            let fd = match Listener::bind(&address, &ListenOptions::default()) {
+                // Linux alone has names that are no paths.
+                Err(error) if error.kind() == ErrorKind::Unsupported => continue,
+                result => result.expect("bind"),
+            };
             let listener = Listener::from_fd(fd).expect("register");
             let bound = listener.local_address().expect("name");
             assert!(bound == address || !address.is_unix());

@@ -4,7 +4,7 @@
 //! user www-data;
 //! worker_processes auto;
 //! worker_threads 2;            # sub-reactors in each worker; Revolve's own
-//! events { worker_connections 1024; multi_accept on; }
+//! events { use epoll; worker_connections 1024; multi_accept on; }
 //! ```
 
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use revolve_conf::directive::Args;
 use revolve_conf::value::{flag_of, number_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive};
+use revolve_reactor::{Builder, DriverKind, EventLoop};
 
 use crate::config::scope::{
     DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, duplicate, invalid_value, set_once,
@@ -62,8 +63,8 @@ pub struct ProcessConfig {
     pub worker_connections: Option<usize>,
     /// `multi_accept`, default off.
     pub multi_accept: Option<bool>,
-    /// `use`: the readiness mechanism by name.
-    pub driver: Option<String>,
+    /// `use`: how the loops ask the kernel; the default is the reactor's.
+    pub driver: Option<DriverKind>,
     /// Whether an `events` block was there.
     pub events: bool,
 }
@@ -97,6 +98,15 @@ impl ProcessConfig {
     /// `worker_connections`, default 512: connections that one worker holds at a time.
     pub fn connections_max(&self) -> usize {
         self.worker_connections.unwrap_or(512)
+    }
+
+    /// What an event loop that serves is built with.
+    pub fn event_loop(&self) -> Builder {
+        let builder = EventLoop::builder();
+        match self.driver {
+            Some(driver) => builder.driver(driver),
+            None => builder,
+        }
     }
 
     /// `multi_accept`, default off.
@@ -305,11 +315,13 @@ fn affinity(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
 
 fn driver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
-    if word.text != "epoll" {
+    let Some(driver) = DriverKind::from_event_type(&word.text) else {
         let message = format!("invalid event type \"{}\"", word.text);
-        return Err(Diagnostic::new(word.span, message).label("expected epoll"));
-    }
-    set_once(&mut scope.process.driver, word.text.clone(), directive)
+        let expected: Vec<_> = DriverKind::event_types().collect();
+        let label = format!("expected {}", expected.join(" or "));
+        return Err(Diagnostic::new(word.span, message).label(label));
+    };
+    set_once(&mut scope.process.driver, driver, directive)
 }
 
 fn events(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

@@ -160,7 +160,13 @@ impl FileCache {
             }
         }
         self.inner.borrow_mut().remove_path(path);
-        self.fill(path, now)
+        match self.fill(path, now) {
+            // What is held open to be fast makes way for what is asked for now.
+            Found::Missing(Errno::MFILE | Errno::NFILE) if self.close_descriptors() => {
+                self.fill(path, now)
+            }
+            found => found,
+        }
     }
 
     fn fill(&self, path: &[u8], now: Instant) -> Found {

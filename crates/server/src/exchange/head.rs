@@ -1,0 +1,214 @@
+//! Reading a head, and taking from it what the walk needs.
+
+use std::io;
+use std::time::Duration;
+
+use revolve_http::h1::{
+    HeadError, HeadLimits, Progress, Target, TargetError, TargetForm, normalize_path,
+};
+use revolve_reactor::Buffer;
+
+use super::output::Output;
+use super::refusal;
+use crate::log::Level;
+use crate::modules::access_log;
+use crate::request::Request;
+
+/// How the reading of a head ended.
+pub(super) enum HeadRead {
+    /// It is complete.
+    Complete,
+    /// It is not sound; this is the status to refuse it with.
+    Refused(u16),
+    /// The client went away, or took too long. Nothing is answered.
+    Gone,
+}
+
+/// Reads until the head is complete. What follows it stays in `input`.
+pub(super) async fn read_head(
+    request: &mut Request,
+    input: &mut Buffer,
+    output: &mut Output,
+) -> HeadRead {
+    let settings = &request.server_settings().client;
+    let (limits, timeout_ms) = (settings.head_limits(), settings.header_timeout_ms);
+    loop {
+        let before = request.head_bytes.len();
+        // A head that came whole is parsed where it lies, and only its own bytes are copied.
+        let progress = if before == 0 {
+            request.parser.parse(input, &limits)
+        } else {
+            request.head_bytes.extend_from_slice(input);
+            request.parser.parse(&request.head_bytes, &limits)
+        };
+        match progress {
+            Ok(Progress::Complete { head_bytes }) => {
+                if before == 0 {
+                    request.head_bytes.extend_from_slice(&input[..head_bytes]);
+                }
+                request.head_bytes.truncate(head_bytes);
+                input.advance(head_bytes - before);
+                request.length = head_bytes as u64;
+                return take_head(request, &limits);
+            }
+            Ok(Progress::Partial) if before == 0 => request.head_bytes.extend_from_slice(input),
+            Ok(Progress::Partial) => {}
+            Err(error) => {
+                if before == 0 {
+                    request.head_bytes.extend_from_slice(input);
+                }
+                request.length = request.head_bytes.len() as u64;
+                return refuse_head(request, error);
+            }
+        }
+        // Whoever waits for the answers before this one gets them before we wait for the rest.
+        if output.flush(request).await.is_err() {
+            return HeadRead::Gone;
+        }
+        let deadline = request.started_at + Duration::from_millis(timeout_ms);
+        match request.connection.stream.recv().deadline(deadline).await {
+            Ok(received) if !received.is_empty() => *input = received,
+            Ok(_) => {
+                request.length = request.head_bytes.len() as u64;
+                return client_gone(request, "client prematurely closed connection", 400);
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if request.server_settings().keepalive.reset_timed_out {
+                    let _ = request.connection.stream.set_linger_reset();
+                }
+                request.length = request.head_bytes.len() as u64;
+                return client_gone(request, "client timed out (110: Connection timed out)", 408);
+            }
+            Err(_) => return client_gone(request, "client closed connection", 400),
+        }
+    }
+}
+
+/// Nothing can be answered; what came is worth a line in both logs.
+fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
+    if request.parser.line_started() {
+        request.log(
+            Level::Info,
+            format_args!("{what}{}", refusal::while_reading(request)),
+        );
+        request.response.status = status;
+        take_target_of_line(request);
+        access_log::write(request);
+    }
+    HeadRead::Gone
+}
+
+fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
+    refusal::log(request, error);
+    take_target_of_line(request);
+    HeadRead::Refused(error.status())
+}
+
+/// Takes the target of a head that will not be complete, for the access log.
+fn take_target_of_line(request: &mut Request) {
+    if !request.head_done && request.parser.request_line_done() {
+        // That it may be refused too is no matter any more.
+        let _ = take_target(request);
+    }
+}
+
+/// Takes from the head what the walk needs: path, arguments, host, server.
+fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
+    request.head_done = true;
+    let head = request.parser.head();
+    request.method = head.method;
+    request.keep_alive = head.keep_alive.is_on();
+    if let Err(error) = take_target(request) {
+        let message = error.message();
+        request.log(
+            Level::Info,
+            format_args!("{message} while reading client request line"),
+        );
+        return HeadRead::Refused(error.status());
+    }
+    choose_server(request);
+    if let Err(error) = apply_limits_of_server(request, limits) {
+        return refuse_head(request, error);
+    }
+    log_ignored(request);
+    HeadRead::Complete
+}
+
+/// Takes path and arguments from the request line.
+fn take_target(request: &mut Request) -> Result<(), TargetError> {
+    let Target {
+        form,
+        path,
+        args,
+        complex,
+        ..
+    } = request.parser.head().target;
+    if let Some(args) = args {
+        request.args.extend_from_slice(args.of(&request.head_bytes));
+    }
+    let raw_path = path.of(&request.head_bytes);
+    match form {
+        TargetForm::Authority => request.path.push(b'/'),
+        _ if raw_path.is_empty() => request.path.push(b'/'),
+        _ if complex => {
+            let merge_slashes = request.server_settings().client.merge_slashes;
+            let mut path = std::mem::take(&mut request.path);
+            let raw_path = request.bytes(request.head().target.path);
+            let result = normalize_path(raw_path, merge_slashes, &mut path);
+            request.path = path;
+            if result.is_err() {
+                request.path.clear();
+            }
+            return result;
+        }
+        _ => request.path.extend_from_slice(raw_path),
+    }
+    Ok(())
+}
+
+fn choose_server(request: &mut Request) {
+    let site = request.site.share();
+    let hosts = site.http().hosts_at(&request.connection);
+    if hosts.is_single() {
+        return;
+    }
+    let mut host = Vec::new();
+    request.append_host(&mut host);
+    let host = String::from_utf8_lossy(&host);
+    let found = hosts.find(&host, &mut request.groups);
+    request.server = found.server;
+    request.location = site.http().servers[found.server as usize].location;
+    if let Some(slots) = found.groups {
+        request.groups_subject.clear();
+        request.groups_subject.extend_from_slice(host.as_bytes());
+        request.set_slots(slots);
+    }
+}
+
+/// The head was read by the rules of the default server; where those of the server that its host
+/// chose differ, it is read again by them.
+fn apply_limits_of_server(request: &mut Request, limits: &HeadLimits) -> Result<(), HeadError> {
+    let own = request.server_settings().client.head_limits();
+    if own == *limits {
+        return Ok(());
+    }
+    let own = HeadLimits {
+        line_bytes_max: limits.line_bytes_max,
+        head_bytes_max: limits.head_bytes_max,
+        ..own
+    };
+    request.parser.reset();
+    request.parser.parse(&request.head_bytes, &own).map(|_| ())
+}
+
+fn log_ignored(request: &Request) {
+    for line in &request.head().ignored {
+        let shown = String::from_utf8_lossy(request.bytes(*line));
+        request.log(
+            Level::Info,
+            format_args!(
+                "client sent invalid header line: \"{shown}\" while reading client request headers"
+            ),
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! One or more requests of a connection, from the first byte until it idles again.
+
+mod head;
+mod output;
+mod pool;
+mod refusal;
+mod respond;
+
+use std::io;
+use std::time::Duration;
+
+use revolve_reactor::Buffer;
+
+use self::head::{HeadRead, read_head};
+use self::output::Output;
+pub(crate) use self::pool::Exchanges;
+use self::respond::respond;
+use crate::body::{self, Drained};
+use crate::log::Level;
+use crate::modules::access_log;
+use crate::modules::keepalive::Lingering;
+use crate::phase::{self, Walked};
+use crate::request::Request;
+
+/// What answers of pipelined requests may gather before they go out.
+const GATHER_BYTES_MAX: u64 = 64 * 1024;
+
+/// What becomes of a connection after an exchange.
+pub(crate) enum After {
+    /// It waits so long for another request.
+    Idle(Duration),
+    /// It is closed.
+    Close,
+}
+
+/// Serves the requests of a connection until no byte of another has come.
+pub(crate) async fn exchange(
+    mut request: Box<Request>,
+    mut input: Buffer,
+) -> (Box<Request>, After) {
+    let mut output = Output::new();
+    let after = serve(&mut request, &mut input, &mut output).await;
+    (request, after)
+}
+
+async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -> After {
+    loop {
+        let (mut walked, mut drained) = match read_head(request, input, output).await {
+            HeadRead::Complete => (phase::walk(request), body::drain_buffered(request, input)),
+            HeadRead::Refused(status) => (phase::refuse(request, status), Drained::Broken),
+            HeadRead::Gone => return After::Close,
+        };
+        if let Drained::Invalid(status) = drained {
+            request.response.reset();
+            walked = phase::refuse(request, status);
+            drained = Drained::Broken;
+        }
+        if walked == Walked::Close {
+            request.response.status = 444;
+            access_log::write(request);
+            // What was answered before is still on its way out; whether it arrives is no matter.
+            let _ = output.flush(request).await;
+            return After::Close;
+        }
+        respond(request, output);
+        let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
+        if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
+            && let Err((error, left)) = output.flush(request).await
+        {
+            return abort(request, &error, left);
+        }
+        request.completed = true;
+        access_log::write(request);
+        if drained == Drained::Partly && request.keep_alive && !body::drain(request, input).await {
+            request.keep_alive = false;
+        }
+        if !request.keep_alive {
+            close(request, input, drained).await;
+            return After::Close;
+        }
+        if input.is_empty() {
+            // The answer was begun before the drain, and said that the connection stays.
+            if request.connection.server.is_draining() {
+                return After::Close;
+            }
+            request.connection.set_pipelined(false);
+            return After::Idle(Duration::from_millis(
+                request.settings().keepalive.timeout.0,
+            ));
+        }
+        request.connection.set_pipelined(true);
+        request.begin();
+    }
+}
+
+/// The client took the response no further: it went away, or stopped reading.
+fn abort(request: &mut Request, error: &io::Error, left_bytes: u64) -> After {
+    request.response.sent_bytes = request.response.sent_bytes.saturating_sub(left_bytes);
+    request.keep_alive = false;
+    let text = crate::log::error_text(error);
+    if error.kind() == io::ErrorKind::TimedOut {
+        request.log(
+            Level::Info,
+            format_args!(
+                "client timed out (110: Connection timed out) while sending response to client"
+            ),
+        );
+        if request.settings().keepalive.reset_timed_out {
+            let _ = request.connection.stream.set_linger_reset();
+        }
+    } else {
+        request.log(
+            Level::Info,
+            format_args!("send() failed ({text}) while sending response to client"),
+        );
+    }
+    access_log::write(request);
+    After::Close
+}
+
+/// Closes; bytes that the client is still sending are read first, so that it gets to see the
+/// response instead of a reset.
+async fn close(request: &mut Request, input: &mut Buffer, drained: Drained) {
+    let settings = &request.settings().keepalive;
+    let unread = drained != Drained::Whole || !input.is_empty();
+    let linger = match settings.lingering {
+        Lingering::Off => false,
+        Lingering::On => unread,
+        Lingering::Always => true,
+    };
+    if linger {
+        let total = Duration::from_millis(settings.lingering_time_ms);
+        let pause = Duration::from_millis(settings.lingering_timeout_ms);
+        body::linger(&request.connection.stream, total, pause).await;
+    }
+}

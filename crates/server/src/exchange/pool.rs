@@ -1,0 +1,105 @@
+//! The memory of exchanges, used again from one to the next.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use revolve_reactor::Buffer;
+
+use super::After;
+use crate::connection::Connection;
+use crate::request::Request;
+
+/// The exchanges of one loop, in memory that is used again.
+///
+/// The future of an exchange is large and a connection needs it only while a request is under
+/// way. Its type is the same for all, so a finished one's memory serves the next.
+pub(crate) struct Exchanges<F> {
+    make: fn(Box<Request>, Buffer) -> F,
+    futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
+    #[allow(
+        clippy::vec_box,
+        reason = "a request moves into the pool and out by its box"
+    )]
+    requests: RefCell<Vec<Box<Request>>>,
+}
+
+/// Memory of finished exchanges that is kept at most.
+const KEPT_MAX: usize = 32;
+
+impl<F> Exchanges<F>
+where
+    F: Future<Output = (Box<Request>, After)> + 'static,
+{
+    pub(crate) fn new(make: fn(Box<Request>, Buffer) -> F) -> Self {
+        Self {
+            make,
+            futures: RefCell::default(),
+            requests: RefCell::default(),
+        }
+    }
+
+    /// Begins an exchange with these bytes.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        connection: &'a Rc<Connection>,
+        input: Buffer,
+    ) -> Running<'a, F> {
+        let request = self.request(connection);
+        let kept = self.futures.borrow_mut().pop();
+        let mut future = kept.unwrap_or_else(|| Box::pin(None));
+        future.set(Some((self.make)(request, input)));
+        Running {
+            exchanges: self,
+            connection,
+            future: Some(future),
+        }
+    }
+
+    fn request(&self, connection: &Rc<Connection>) -> Box<Request> {
+        let site = connection.server.site();
+        let kept = self.requests.borrow_mut().pop();
+        match kept {
+            Some(mut request) => {
+                request.reuse(connection.clone(), site);
+                request
+            }
+            None => Box::new(Request::new(connection.clone(), site)),
+        }
+    }
+}
+
+/// An exchange under way. Its size is what an idle connection pays for it, so the exchange itself
+/// lies elsewhere.
+pub(crate) struct Running<'a, F> {
+    exchanges: &'a Exchanges<F>,
+    connection: &'a Connection,
+    future: Option<Pin<Box<Option<F>>>>,
+}
+
+impl<F> Future for Running<'_, F>
+where
+    F: Future<Output = (Box<Request>, After)>,
+{
+    type Output = After;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<After> {
+        self.connection.server.set_current(self.connection.number);
+        let slot = self.future.as_mut();
+        let exchange = slot.and_then(|slot| slot.as_mut().as_pin_mut());
+        let exchange = exchange.expect("a finished exchange is not polled");
+        let (mut request, after) = std::task::ready!(exchange.poll(cx));
+        request.release();
+        let exchanges = self.exchanges;
+        if let Some(mut future) = self.future.take() {
+            future.set(None);
+            let mut futures = exchanges.futures.borrow_mut();
+            if futures.len() < KEPT_MAX {
+                futures.push(future);
+                exchanges.requests.borrow_mut().push(request);
+            }
+        }
+        Poll::Ready(after)
+    }
+}

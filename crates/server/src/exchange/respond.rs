@@ -1,0 +1,117 @@
+//! From a response to bytes: header filters, head, body.
+
+use revolve_http::h1::Version;
+use revolve_reactor::Chunk;
+
+use super::output::Output;
+use crate::modules;
+use crate::phase::{self, Outcome};
+use crate::request::Request;
+use crate::response::{HeadContext, Piece, write_head};
+
+/// Pieces up to this size are copied beside the head, so that one plain `send` takes both.
+const COPY_BYTES_MAX: u64 = 4096;
+
+/// Passes the response through the header filters and puts it into the output.
+pub(super) fn respond(request: &mut Request, output: &mut Output) {
+    let may_continue = request.continue_wanted && !request.continue_refused;
+    if may_continue && request.head().expect_continue {
+        let line = b"HTTP/1.1 100 Continue\r\n\r\n";
+        output.write(line);
+        request.response.sent_bytes += line.len() as u64;
+    }
+    filter(request);
+    if request.connection.server.keeps_no_connection() {
+        request.keep_alive = false;
+    }
+    let head_only = finish_response(request);
+    if request.version() >= Version::HTTP_10 {
+        let mut scratch = std::mem::take(&mut request.file_path);
+        scratch.clear();
+        let settings = request.settings();
+        let keep_alive_header_s = settings.keepalive.timeout.1;
+        request
+            .site
+            .logs
+            .clock()
+            .with_preamble(settings.core.server_tokens, |preamble| {
+                let keep_alive = request.keep_alive;
+                let context = HeadContext {
+                    preamble,
+                    keep_alive,
+                    keep_alive_header_s,
+                };
+                write_head(&request.response, &context, &mut scratch);
+            });
+        output.write(&scratch);
+        request.response.head_bytes = scratch.len() as u64;
+        request.response.sent_bytes += scratch.len() as u64;
+        request.file_path = scratch;
+    }
+    if !head_only {
+        write_body(request, output);
+    }
+}
+
+/// A filter may refuse the response (412, 416): the page that takes its place passes the same
+/// filters, which leave an error alone.
+fn filter(request: &mut Request) {
+    let mut at = 0;
+    let mut refused = false;
+    while let Some(filter) = modules::HEADER_FILTERS.get(at) {
+        if request.response.error_status != 0 {
+            request.response.status = request.response.error_status;
+        }
+        match filter(request) {
+            Outcome::Finish(status) if !refused => {
+                refused = true;
+                phase::settle(request, Outcome::Finish(status));
+                at = 0;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// Applies what holds whatever the content is; the answer says whether the body stays behind.
+fn finish_response(request: &mut Request) -> bool {
+    modules::core::complete_location(request);
+    let response = &mut request.response;
+    match response.status {
+        204 => {
+            response.clear_content();
+            true
+        }
+        304 => true,
+        _ => {
+            // Every content there is lies before us whole.
+            if response.content_length.is_none() {
+                response.content_length = Some(response.body_bytes());
+            }
+            request.is_head()
+        }
+    }
+}
+
+fn write_body(request: &mut Request, output: &mut Output) {
+    let body = std::mem::take(&mut request.response.body);
+    for piece in &body {
+        request.response.sent_bytes += piece.len();
+        match piece {
+            Piece::Text { start, end } => output.write(&request.response.text[*start..*end]),
+            Piece::Bytes(bytes) if piece.len() <= COPY_BYTES_MAX => output.write(bytes),
+            Piece::Bytes(bytes) => output.push(Chunk::Bytes(bytes.clone())),
+            Piece::Static(bytes) if piece.len() <= COPY_BYTES_MAX => output.write(bytes),
+            Piece::Static(bytes) => output.push(Chunk::Static(bytes)),
+            Piece::File { file, offset, len } => {
+                output.push(Chunk::File {
+                    file: file.clone(),
+                    offset: *offset,
+                    len: *len,
+                });
+            }
+        }
+    }
+    request.response.body = body;
+    request.response.body.clear();
+}
