@@ -48,6 +48,7 @@ mod send_queue;
 pub mod server;
 pub mod signal;
 mod stats;
+mod sync;
 mod sys;
 mod task;
 mod thread_pool;
@@ -62,6 +63,8 @@ pub use event_loop::{Builder, EventLoop, LoopHandle, current, now, spawn, spawn_
 pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use interval::{Interval, interval};
+#[cfg(feature = "futures-io")]
+pub use net::StreamIo;
 pub use net::{
     Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
     Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram, splice,
