@@ -183,11 +183,40 @@ impl BufferPool {
     /// Moves few bytes into a small buffer, so that the large one is free for the next receive.
     #[inline]
     pub(crate) fn fit(&self, buffer: Buffer) -> Buffer {
-        if buffer.len() > SMALL_BYTES || self.buffer_bytes <= SMALL_BYTES {
+        if !self.is_few(buffer.len()) {
             return buffer;
         }
+        self.copy_few(&buffer)
+    }
+
+    /// Bytes of one buffer.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
+    }
+
+    /// The memory of a buffer, for a kernel that fills it by itself.
+    pub(crate) fn take_bytes(&self) -> Box<[u8]> {
+        take_from(&self.free, self.buffer_bytes)
+    }
+
+    /// A buffer over memory that the kernel has filled so far.
+    pub(crate) fn adopt(&self, bytes: Box<[u8]>, filled: usize) -> Buffer {
+        let mut buffer = Buffer::over(bytes);
+        buffer.extend(filled);
+        buffer
+    }
+
+    /// True if so many bytes are copied into a small buffer rather than handed on.
+    #[inline]
+    pub(crate) fn is_few(&self, len: usize) -> bool {
+        len <= SMALL_BYTES && self.buffer_bytes > SMALL_BYTES
+    }
+
+    /// A small buffer with a copy of few bytes.
+    #[inline]
+    pub(crate) fn copy_few(&self, bytes: &[u8]) -> Buffer {
         let mut small = Buffer::over(take_from(&self.free_small, SMALL_BYTES));
-        small.fill(&buffer);
+        small.fill(bytes);
         small
     }
 

@@ -122,6 +122,11 @@ impl<O, R> Slot<O, R> {
         matches!(self, Slot::Pending(..))
     }
 
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Slot::Done(_))
+    }
+
     /// Ends the pending operation, and gives the waker of its task.
     #[inline]
     pub(crate) fn complete(&mut self, outcome: R) -> Option<Waker> {
@@ -173,6 +178,10 @@ pub(crate) struct Channel {
     pub(crate) write_deadline_ms: u64,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) accepted: Option<Box<Accepted>>,
+    /// What a completion driver has in flight for the channel: bits of its own.
+    pub(crate) in_flight: u16,
+    /// Its name for the send in flight.
+    pub(crate) send_key: u32,
 }
 
 impl Channel {
@@ -288,6 +297,8 @@ impl Channels {
             write_deadline_ms: NEVER_MS,
             timer: None,
             accepted: None,
+            in_flight: 0,
+            send_key: 0,
         })
     }
 
@@ -330,6 +341,10 @@ impl Channels {
             channel.expire(now_ms, woken);
             channel.deadline_ms()
         })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slab.is_empty()
     }
 
     /// Takes every pending operation away, for a loop that ends.

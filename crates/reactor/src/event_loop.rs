@@ -404,7 +404,7 @@ impl Default for Builder {
 
 impl Builder {
     /// The kernel mechanism. Default: what the environment variable `REVOLVE_DRIVER` names (`epoll`,
-    /// `poll`, `select`, `portable`, `sim`) when the loop is built, else [`DriverKind::default`].
+    /// `io_uring`, `poll`, `select`, `portable`, `sim`) when the loop is built, else [`DriverKind::default`].
     pub fn driver(mut self, kind: DriverKind) -> Builder {
         self.driver = Some(kind);
         self

@@ -85,3 +85,8 @@ pub use thread_pool::{
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
 pub use watchdog::Stall;
+
+/// The guide: its code is compiled and run by the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reactor.md")]
+mod guide {}

@@ -135,6 +135,11 @@ impl SendQueue {
         SendQueue { parts: Some(parts) }
     }
 
+    /// What stands in for a queue that is lent to the kernel: it has no bytes, and can hold none.
+    pub(crate) fn lent() -> SendQueue {
+        SendQueue { parts: None }
+    }
+
     #[inline]
     fn parts(&self) -> &Parts {
         self.parts
@@ -164,7 +169,7 @@ impl SendQueue {
     /// Bytes left to send.
     #[inline]
     pub fn bytes(&self) -> u64 {
-        self.parts().bytes
+        self.parts.as_ref().map_or(0, |parts| parts.bytes)
     }
 
     /// True if nothing is left to send.

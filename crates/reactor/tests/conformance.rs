@@ -193,6 +193,7 @@ macro_rules! suites {
 
 suites! {
     epoll: revolve_reactor::DriverKind::Epoll;
+    io_uring: revolve_reactor::DriverKind::IoUring;
     poll: revolve_reactor::DriverKind::Poll;
     select: revolve_reactor::DriverKind::Select;
     portable: revolve_reactor::DriverKind::Portable;

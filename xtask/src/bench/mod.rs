@@ -6,10 +6,15 @@
 
 pub(crate) mod floor;
 
+mod chart;
 mod clients;
+mod echo;
+mod echoes;
 mod http;
 mod latency;
+mod load;
 mod memory;
+mod models;
 mod options;
 mod process;
 mod servers;
@@ -29,6 +34,12 @@ use options::{Mode, Options};
 ///
 /// A missing tool (with how to install it), a server that does not start, a load that fails.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    let rest = arguments.get(1..).unwrap_or_default();
+    match arguments.first().map(String::as_str) {
+        Some("echo") => return echo::run(root, rest),
+        Some("models") => return models::run(root, rest),
+        _ => {}
+    }
     let Some(options) = Options::parse(arguments)? else {
         print!("{}", options::USAGE);
         return Ok(());

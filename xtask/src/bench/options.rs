@@ -5,6 +5,7 @@ use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
 usage: cargo xtask bench [http | memory | slow] [options]
+       cargo xtask bench [echo | models] [--rounds N] [--seconds S] [--no-build]
 
   --rounds N          rounds of turns (5)
   --seconds S         length of one measurement (2; slow: 10)
@@ -89,7 +90,7 @@ impl Options {
     }
 }
 
-fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
+pub(super) fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
     let value = value.ok_or_else(|| format!("{option} needs a number"))?;
     match value.parse() {
         Ok(number) if number > 0 => Ok(number),

@@ -66,13 +66,23 @@ fn process_cpu_ns(pid: u32) -> Result<u64, String> {
     ticks_ns(&stat).ok_or_else(gone)
 }
 
-/// User and system time of a line of `/proc/PID/stat`, in nanoseconds.
-fn ticks_ns(stat: &str) -> Option<u64> {
+/// User and system time of a process so far, in ticks of the clock: coarse, but apart.
+pub(super) fn cpu_ticks(pid: u32) -> Result<(u64, u64), String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    ticks(&stat).ok_or_else(|| format!("the server's process {pid} has ended"))
+}
+
+/// User and system time of a line of `/proc/PID/stat`, in ticks.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
     // The second field is the program's name in brackets and may hold spaces.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// User and system time of a line of `/proc/PID/stat`, in nanoseconds.
+fn ticks_ns(stat: &str) -> Option<u64> {
+    let (user, system) = ticks(stat)?;
     Some((user + system) * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 

@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("revolve-reactor", &[]),
     ("revolve-http", &[]),
     ("revolve-conf", &[]),
+    ("revolve-shm", &[]),
     (
         "revolve-server",
         &["revolve-reactor", "revolve-http", "revolve-conf"],
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
+    ("revolve-rivals", &[]),
 ];
 
 /// The protocol crate is a state machine: it may not be built on what does I/O.

@@ -85,6 +85,11 @@ impl Handle {
         Poll::Pending
     }
 
+    /// The caller reads the descriptor himself from now on: see [`Driver::read_directly`].
+    pub(crate) fn read_directly(&self) {
+        self.core.driver.borrow_mut().read_directly(self.token);
+    }
+
     pub(crate) fn cancel(&self, side: Side) {
         let remains = self.core.driver.borrow_mut().cancel(self.token, side);
         drop(remains);

@@ -34,22 +34,27 @@ const TURN_BYTES: u64 = 1 << 20;
 ///
 /// Those of receiving and of sending.
 pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
+    from.handle().read_directly();
     let mut moved = 0;
-    if let Some(first) = left_behind(from)? {
-        if first.is_empty() {
-            return end(to, moved);
-        }
-        moved += first.len() as u64;
-        to.send(SendQueue::from(first)).await.0?;
-    }
     let mut edge = false;
     loop {
+        while let Some(first) = left_behind(from)? {
+            if first.is_empty() {
+                return end(to, moved);
+            }
+            moved += first.len() as u64;
+            to.send(SendQueue::from(first)).await.0?;
+        }
         let ready = Ready {
             handle: from.handle(),
             edge,
             submitted: false,
         };
         ready.await?;
+        // A driver that had received ahead gives that first.
+        if from.handle().with(|channel| channel.read.is_done()) {
+            continue;
+        }
         match Pipe::take() {
             Ok(pipe) => {
                 let done = through(&pipe, from, to, &mut moved).await?;
@@ -72,7 +77,7 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
     }
 }
 
-/// What a receive that was cancelled has left behind.
+/// What a receive that was cancelled has left behind, or one that the kernel had begun.
 fn left_behind(from: &Stream) -> io::Result<Option<Buffer>> {
     let outcome = from.handle().with_mut(|channel| channel.read.take_done());
     match outcome {

@@ -24,7 +24,7 @@ pub(crate) struct Epoll {
     events: Vec<epoll::Event>,
 }
 
-struct EventFd(OwnedFd);
+pub(crate) struct EventFd(pub(crate) OwnedFd);
 
 impl Wake for EventFd {
     fn wake(&self) {

@@ -12,16 +12,20 @@ const VARIABLE: &str = "REVOLVE_DRIVER";
 /// Every driver and its name.
 const NAMES: &[(&str, DriverKind)] = &[
     ("epoll", DriverKind::Epoll),
+    ("io_uring", DriverKind::IoUring),
     ("poll", DriverKind::Poll),
     ("select", DriverKind::Select),
     ("portable", DriverKind::Portable),
     ("sim", DriverKind::Sim),
 ];
 
-/// What nginx calls the event types that this system has, and the driver for each.
+/// The event types that this system has, by nginx's names, and the driver for each.
 const EVENT_TYPES: &[(&str, DriverKind)] = &[
     #[cfg(target_os = "linux")]
     ("epoll", DriverKind::Epoll),
+    // Not one of nginx's: it has none that works by completion.
+    #[cfg(target_os = "linux")]
+    ("io_uring", DriverKind::IoUring),
     #[cfg(any(
         target_vendor = "apple",
         target_os = "freebsd",
@@ -128,7 +132,7 @@ mod tests {
         let error = "epol".parse::<DriverKind>().expect_err("no such driver");
         let text = error.to_string();
         assert!(
-            text.starts_with("unknown driver \"epol\", expected one of epoll, poll"),
+            text.starts_with("unknown driver \"epol\", expected one of epoll, io_uring, poll"),
             "{text}"
         );
     }

@@ -56,6 +56,8 @@ use crate::send_queue::SendQueue;
 pub(crate) mod datagram;
 #[cfg(target_os = "linux")]
 pub(crate) mod epoll;
+#[cfg(target_os = "linux")]
+pub(crate) mod io_uring;
 pub(crate) mod kind;
 pub(crate) mod level;
 #[cfg(target_os = "linux")]
@@ -121,6 +123,10 @@ pub(crate) trait Driver {
 
     /// What `send_at_once` was told by the socket: it takes no more for now.
     fn send_blocked(&mut self, token: Token);
+
+    /// From now on the caller reads the descriptor himself, whenever an operation `Ready` is
+    /// complete that left no bytes behind: a driver that receives ahead stops before it tells.
+    fn read_directly(&mut self, _token: Token) {}
 
     /// Cancels the operation of a side, and gives what it owned, to be dropped by the caller.
     fn cancel(&mut self, token: Token, side: Side) -> Remains {
@@ -228,6 +234,9 @@ pub enum DriverKind {
     /// The `polling` crate: kqueue on macOS and the BSDs, the default there; epoll on Linux. Knows
     /// that a peer has closed as select does.
     Portable,
+    /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
+    /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
+    IoUring,
     /// Real sockets under a seed: see [`Simulation`].
     Sim,
 }
@@ -236,6 +245,8 @@ pub enum DriverKind {
 pub(crate) enum AnyDriver {
     #[cfg(target_os = "linux")]
     Epoll(readiness::Readiness<epoll::Epoll>),
+    #[cfg(target_os = "linux")]
+    IoUring(Box<io_uring::Uring>),
     Poll(readiness::Readiness<poll::Poll>),
     Select(readiness::Readiness<select::Select>),
     Portable(readiness::Readiness<portable::Portable>),
@@ -251,6 +262,19 @@ impl AnyDriver {
             DriverKind::Epoll => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "epoll(7) is Linux's: choose another driver",
+            )),
+            #[cfg(target_os = "linux")]
+            DriverKind::IoUring => match io_uring::Uring::new(limits) {
+                Ok(driver) => Ok(AnyDriver::IoUring(Box::new(driver))),
+                Err(error) => {
+                    io_uring::say_refused(&error);
+                    AnyDriver::new(DriverKind::Epoll, limits)
+                }
+            },
+            #[cfg(not(target_os = "linux"))]
+            DriverKind::IoUring => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "io_uring(7) is Linux's: choose another driver",
             )),
             DriverKind::Poll => Ok(AnyDriver::Poll(readiness::Readiness::new(limits)?)),
             DriverKind::Select => Ok(AnyDriver::Select(readiness::Readiness::new(limits)?)),
@@ -278,6 +302,8 @@ macro_rules! each {
         match $self {
             #[cfg(target_os = "linux")]
             AnyDriver::Epoll($driver) => $call,
+            #[cfg(target_os = "linux")]
+            AnyDriver::IoUring($driver) => $call,
             AnyDriver::Poll($driver) => $call,
             AnyDriver::Select($driver) => $call,
             AnyDriver::Portable($driver) => $call,
@@ -331,6 +357,10 @@ impl Driver for AnyDriver {
     #[inline]
     fn send_blocked(&mut self, token: Token) {
         each!(self, driver => driver.send_blocked(token));
+    }
+
+    fn read_directly(&mut self, token: Token) {
+        each!(self, driver => driver.read_directly(token));
     }
 
     fn cancel(&mut self, token: Token, side: Side) -> Remains {

@@ -1,0 +1,329 @@
+//! The io_uring driver: operations are handed to the kernel, which tells when they are done.
+//!
+//! A stream that was asked to receive once keeps a multishot receive in the kernel, which fills
+//! buffers of the loop when bytes come; so an idle connection owns none, and a message costs no
+//! submission. What comes while nobody asks waits in the channel; when that is more than a little,
+//! the receive is ended, so that the socket's own buffer fills and the peer is held back.
+//! Listeners accept likewise, and stop when nobody asks. Sends from memory go through the ring;
+//! what a ring lacks (`sendfile(2)`) or has done already (`connect(2)`) is performed on readiness,
+//! which the ring's poll tells.
+//!
+//! Submissions of a turn leave in the one system call that the next turn waits in.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::{Arc, Once};
+use std::task::Waker;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::FileType;
+
+use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Slot, Token, Work};
+use crate::net::Address;
+use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp};
+use crate::send_queue::SendQueue;
+use crate::sys::epoll::EventFd;
+use crate::sys::{Driver, Limits, Wake};
+
+use ring::{Outcome, Ring};
+
+#[allow(unsafe_code)]
+mod buffers;
+mod reading;
+#[allow(unsafe_code)]
+mod ring;
+mod writing;
+
+/// Enters in one turn that only let the kernel finish what it has begun.
+const EXTRA_ENTERS: u32 = 32;
+
+/// Says once in the life of the process that loops run on epoll instead.
+pub(crate) fn say_refused(error: &io::Error) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| eprintln!("revolve-reactor: no io_uring here ({error}), running on epoll"));
+}
+
+/// The driver over a ring.
+pub(crate) struct Uring {
+    ring: Ring,
+    channels: Channels,
+    /// What came in for a channel and was not asked for yet, where that is more than one thing:
+    /// by the token, for channels that are `STASHED`.
+    stashes: HashMap<u64, VecDeque<Item>>,
+    /// Channels with something to give or to perform in the next perform step.
+    ready: VecDeque<Token>,
+    listeners: Vec<Token>,
+    /// Descriptors whose readiness must not be told later than what was received.
+    sources: usize,
+    wake: Arc<EventFd>,
+    limits: Limits,
+}
+
+/// What the ring does for a channel: bits of [`Channel::in_flight`].
+mod bits {
+    /// A multishot receive or accept is in flight.
+    pub(super) const MULTISHOT: u16 = 1;
+    /// It is being cancelled, and ends soon.
+    pub(super) const ENDING: u16 = 2;
+    /// A poll for readability is in flight.
+    pub(super) const READ_POLL: u16 = 4;
+    /// A send is in flight, which `send_key` names.
+    pub(super) const SEND: u16 = 8;
+    /// A poll for writability is in flight.
+    pub(super) const WRITE_POLL: u16 = 16;
+    pub(super) const WRITE: u16 = SEND | WRITE_POLL;
+    /// What the write side has in flight was given up: the next one waits for its end.
+    pub(super) const ORPHANED: u16 = 32;
+    /// The deadline of the send in flight has passed.
+    pub(super) const OVERDUE: u16 = 64;
+    /// There is a stash.
+    pub(super) const STASHED: u16 = 128;
+    /// Somebody reads the socket himself: nothing may be received while he is told to.
+    pub(super) const DIRECT: u16 = 256;
+}
+
+/// What came in.
+enum Item {
+    Read(ReadOutcome),
+    Accepted(io::Result<(OwnedFd, Address)>),
+}
+
+/// True if any of the bits is set.
+#[inline]
+fn has(channel: &Channel, bits: u16) -> bool {
+    channel.in_flight & bits != 0
+}
+
+#[inline]
+fn list(ready: &mut VecDeque<Token>, channel: &mut Channel, token: Token) {
+    if !channel.flags.has(Flags::LISTED) {
+        channel.flags.insert(Flags::LISTED);
+        ready.push_back(token);
+    }
+}
+
+impl Uring {
+    pub(crate) fn new(limits: Limits) -> io::Result<Uring> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Arc::new(EventFd(wake));
+        let ring = Ring::new(
+            limits.events_per_poll,
+            limits.recv_bytes,
+            wake.0.as_raw_fd(),
+        )?;
+        Ok(Uring {
+            ring,
+            channels: Channels::default(),
+            stashes: HashMap::new(),
+            ready: VecDeque::new(),
+            listeners: Vec::new(),
+            sources: 0,
+            wake,
+            limits,
+        })
+    }
+
+    fn perform_completions(&mut self, work: &mut Work<'_>) {
+        while let Some(completion) = self.ring.next(work.buffers) {
+            let (token, more) = (completion.token, completion.more);
+            match completion.outcome {
+                Outcome::Received(result) => self.received(token, more, result, work),
+                Outcome::Accepted(result) => self.accepted(token, more, result),
+                Outcome::ReadReady => self.read_ready(token, work),
+                Outcome::WriteReady => self.write_ready(token, work),
+                Outcome::Sent(result, queue) => self.sent(token, result, queue, work),
+            }
+        }
+    }
+
+    fn perform_ready(&mut self, work: &mut Work<'_>) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else {
+                break;
+            };
+            if let Some(channel) = self.channels.find(token) {
+                channel.flags.remove(Flags::LISTED);
+                self.give(token, work);
+                self.perform_write(token, work);
+            }
+        }
+    }
+
+    /// Cancels what is in flight for a channel; true if anything is.
+    fn cancel_all(&mut self, token: Token, channel: &Channel) -> bool {
+        if has(channel, bits::MULTISHOT) {
+            self.ring.cancel(token, reading::multishot(channel.kind));
+        }
+        if has(channel, bits::READ_POLL) {
+            self.ring.cancel(token, ring::Kind::PollRead);
+        }
+        if has(channel, bits::WRITE_POLL) {
+            self.ring.cancel(token, ring::Kind::PollWrite);
+        }
+        if has(channel, bits::SEND) {
+            self.ring.cancel_send(channel.send_key);
+        }
+        has(channel, bits::MULTISHOT | bits::READ_POLL | bits::WRITE)
+    }
+
+    /// Submits, and has the kernel do what it can do now. The kernel does a limited number of
+    /// things in each enter.
+    fn flush(&mut self) -> io::Result<()> {
+        self.ring.flush()?;
+        for _ in 0..EXTRA_ENTERS {
+            if !self.ring.has_kernel_work() {
+                break;
+            }
+            self.ring.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Uring {
+    fn name(&self) -> &'static str {
+        "io_uring"
+    }
+
+    fn wake_handle(&self) -> Arc<dyn Wake> {
+        Arc::<EventFd>::clone(&self.wake)
+    }
+
+    #[inline]
+    fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    #[inline]
+    fn channels_mut(&mut self) -> &mut Channels {
+        &mut self.channels
+    }
+
+    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token> {
+        if kind == Kind::Source {
+            // The ring would call them ready for ever.
+            let mode = rustix::fs::fstat(&fd)?.st_mode;
+            let file_type = FileType::from_raw_mode(mode);
+            if matches!(file_type, FileType::RegularFile | FileType::Directory) {
+                return Err(rustix::io::Errno::PERM.into());
+            }
+        }
+        let token = self.channels.next_token()?;
+        if !ring::can_name(token) {
+            return Err(io::Error::other("too many channels in one loop"));
+        }
+        self.channels.insert(fd, kind);
+        match kind {
+            Kind::Stream => {}
+            Kind::Listener => self.listeners.push(token),
+            Kind::Source => self.sources += 1,
+        }
+        Ok(token)
+    }
+
+    /// What is in flight is cancelled at once, and not in the next turn: the kernel holds the
+    /// socket open until then, and an entry that is not submitted yet names a descriptor that is
+    /// about to be closed.
+    fn release(&mut self, token: Token) -> Channel {
+        let channel = self.channels.remove(token);
+        match channel.kind {
+            Kind::Stream => {}
+            Kind::Listener => self.listeners.retain(|listener| *listener != token),
+            Kind::Source => self.sources -= 1,
+        }
+        if has(&channel, bits::STASHED) {
+            self.stashes.remove(&token.to_u64());
+        }
+        let any = self.cancel_all(token, &channel);
+        if any {
+            // What fails here fails again in the next wait, which says so.
+            let _ = self.flush();
+        }
+        channel
+    }
+
+    #[inline]
+    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()> {
+        self.channels.get_mut(token).read = Slot::Pending(op, waker);
+        self.arm_read(token);
+        Ok(())
+    }
+
+    #[inline]
+    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
+        self.channels.get_mut(token).write = Slot::Pending(op, waker);
+        self.start_write(token);
+    }
+
+    /// Files are sent at once; memory goes out with all that the turn sends.
+    #[inline]
+    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
+        if queue.is_empty() {
+            return Progress::Done(Ok(()));
+        }
+        let channel = self.channels.get(token);
+        if !has_files(queue) || has(channel, bits::WRITE) {
+            return Progress::Spent;
+        }
+        op::send(channel.as_fd(), queue, self.limits.send_bytes)
+    }
+
+    /// The socket takes no more: what is left waits for room.
+    fn send_blocked(&mut self, token: Token) {
+        self.channels.get_mut(token).flags.remove(Flags::WRITABLE);
+    }
+
+    fn read_directly(&mut self, token: Token) {
+        self.channels.get_mut(token).in_flight |= bits::DIRECT;
+    }
+
+    fn cancel(&mut self, token: Token, side: Side) -> Remains {
+        let remains = self.channels.get_mut(token).cancel(side);
+        match side {
+            Side::Read => {
+                if self.channels.get(token).kind == Kind::Listener {
+                    self.end_accept(token);
+                }
+            }
+            Side::Write => self.orphan_write(token),
+        }
+        remains
+    }
+
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+        self.expire_write(token, now_ms);
+        self.channels.expire(token, now_ms, woken)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.tidy_listeners();
+        let at_once = timeout == Some(Duration::ZERO);
+        if at_once || !self.ready.is_empty() || self.ring.has_completions() {
+            self.ring.flush()?;
+        } else {
+            self.ring.sleep(timeout)?;
+        }
+        // A change that a source tells came before what was received after it: both are known
+        // before any task runs.
+        if self.sources > 0 {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, work: &mut Work<'_>) {
+        if !self.channels.is_empty() {
+            self.ring.provide_buffers(work.buffers);
+        }
+        self.ring.reap();
+        self.perform_completions(work);
+        self.perform_ready(work);
+    }
+}
+
+fn has_files(queue: &SendQueue) -> bool {
+    queue.unsent().any(|chunk| chunk.memory().is_none())
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask bench echo`: what a message costs on the reactor, beside the floor and others.
+//!
+//! An echo server does nothing but what a reactor is for: it waits, receives and sends. Each
+//! connection has one message in flight.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::echoes::{self, Asked, Echo, Figures};
+use super::load::Load;
+use super::process::{self, LOAD_CPU};
+use super::table::{Spread, Table};
+
+/// Bytes of a message, and connections.
+const CASES: [(usize, usize); 4] = [(64, 64), (64, 1000), (16 * 1024, 64), (16 * 1024, 1000)];
+/// Descriptors that the load needs: connections to each server.
+const DESCRIPTORS: u64 = 8192;
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// Measures all cases, and prints a table of each.
+pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    let asked = Asked::parse(arguments)?;
+    process::raise_open_files(DESCRIPTORS)?;
+    if asked.build {
+        let package = ["--package", "revolve-reactor"];
+        echoes::build(
+            root,
+            &[&package[..], &["--example", "echo", "--example", "models"]].concat(),
+        )?;
+        let rivals = echoes::target(root).join("rivals");
+        let manifest = ["--manifest-path", "xtask/rivals/Cargo.toml", "--target-dir"];
+        echoes::build(
+            root,
+            &[&manifest[..], &[&rivals.to_string_lossy()]].concat(),
+        )?;
+    }
+    let servers = start(root);
+    process::on_cpu(LOAD_CPU, || {
+        for (bytes, connections) in CASES {
+            let measured = measure(&servers, bytes, connections, &asked)?;
+            println!("echo of {bytes} B over {connections} connections");
+            println!("{}", table(&servers, &measured).render());
+        }
+        Ok(())
+    })?
+}
+
+/// Starts every server that will start; the others are named and left out.
+fn start(root: &Path) -> Vec<Echo> {
+    let target = echoes::target(root);
+    let examples = target.join("release/examples");
+    let rivals = target.join("rivals/release");
+    let any = "127.0.0.1:0";
+    let started = [
+        Echo::start("epoll floor", &examples.join("models"), &["epoll", any]),
+        Echo::start("revolve", &examples.join("echo"), &["single", any]),
+        Echo::start("tokio", &rivals.join("tokio_echo"), &[any]),
+        Echo::start("monoio epoll", &rivals.join("monoio_echo"), &["epoll", any]),
+        Echo::start(
+            "monoio io_uring",
+            &rivals.join("monoio_echo"),
+            &["uring", any],
+        ),
+    ];
+    let said = |server: Result<Echo, String>| server.map_err(|error| eprintln!("{error}")).ok();
+    started.into_iter().filter_map(said).collect()
+}
+
+/// The figures of each server, round by round. The servers take turns in each round.
+fn measure(
+    servers: &[Echo],
+    bytes: usize,
+    connections: usize,
+    asked: &Asked,
+) -> Result<Vec<Vec<Figures>>, String> {
+    let mut loads = Vec::new();
+    for server in servers {
+        let connected = Load::connect(server.address, connections, bytes);
+        let mut load = connected.map_err(|error| format!("{}: {error}", server.name))?;
+        server.measure(&mut load, WARM_UP)?;
+        loads.push(load);
+    }
+    let mut measured = vec![Vec::new(); servers.len()];
+    for _ in 0..asked.rounds {
+        for ((server, load), figures) in servers.iter().zip(&mut loads).zip(&mut measured) {
+            figures.push(server.measure(load, asked.length)?);
+        }
+    }
+    Ok(measured)
+}
+
+fn table(servers: &[Echo], measured: &[Vec<Figures>]) -> Table {
+    let mut table = Table::new(&[
+        "server",
+        "CPU µs/msg",
+        "least",
+        "most",
+        "x floor",
+        "user",
+        "user µs",
+        "x floor",
+        "msg/s",
+        "p99 µs",
+    ]);
+    let floor = &measured[0];
+    let median = |figures: &[Figures], of: fn(&Figures) -> f64| {
+        Spread::of(figures.iter().map(of)).map_or(f64::NAN, |spread| spread.median)
+    };
+    // Ticks are few: the share is taken over all rounds, not of one.
+    let share = |figures: &[Figures]| {
+        figures.iter().map(|one| one.user_share).sum::<f64>() / figures.len() as f64
+    };
+    for (server, figures) in servers.iter().zip(measured) {
+        let cpu = Spread::of(figures.iter().map(|one| one.cpu_us));
+        let ratios = figures.iter().zip(floor);
+        let ratio = Spread::of(ratios.map(|(one, floor)| one.cpu_us / floor.cpu_us));
+        let (Some(cpu), Some(ratio)) = (cpu, ratio) else {
+            continue;
+        };
+        let user_us = cpu.median * share(figures);
+        let floor_user_us = median(floor, |one| one.cpu_us) * share(floor);
+        table.row([
+            server.name.clone(),
+            format!("{:.2}", cpu.median),
+            format!("{:.2}", cpu.min),
+            format!("{:.2}", cpu.max),
+            format!("{:.3}", ratio.median),
+            format!("{:.1} %", share(figures) * 100.0),
+            format!("{user_us:.2}"),
+            format!("{:.2}", user_us / floor_user_us),
+            format!("{:.0}", median(figures, |one| one.messages_per_s)),
+            format!("{:.0}", median(figures, |one| one.p99_us)),
+        ]);
+    }
+    table
+}

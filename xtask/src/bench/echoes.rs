@@ -1,0 +1,164 @@
+//! Echo servers as processes of their own: started, pinned, asked for their CPU time, ended.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::load::Load;
+use super::process::{self, SERVER_CPU};
+
+/// A running server on the server's CPU, ended when dropped.
+pub(super) struct Echo {
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    child: Child,
+}
+
+/// What one measurement found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    /// CPU time of the server a message.
+    pub(super) cpu_us: f64,
+    /// The part of it that was not the kernel's, as it is sampled by the clock's ticks.
+    pub(super) user_share: f64,
+    pub(super) messages_per_s: f64,
+    pub(super) p99_us: f64,
+}
+
+impl Echo {
+    /// Starts `program`, which says the address that it listens on at the end of its first line.
+    pub(super) fn start(name: &str, program: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = process::on_cpu(SERVER_CPU, || command.spawn())?
+            .map_err(|error| format!("{}: {error}", program.display()))?;
+        let output = child.stdout.take();
+        let mut line = String::new();
+        let read = output.map(|output| BufReader::new(output).read_line(&mut line));
+        let address = line.split_whitespace().last();
+        match address.and_then(|address| address.parse().ok()) {
+            Some(address) => Ok(Self {
+                name: name.into(),
+                address,
+                child,
+            }),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(format!("{name} did not start ({read:?}): {line}"))
+            }
+        }
+    }
+
+    /// Lets `load` run against this server.
+    pub(super) fn measure(&self, load: &mut Load, length: Duration) -> Result<Figures, String> {
+        let pid = self.child.id();
+        let user = |(user, system): (u64, u64)| (user, user + system);
+        let (cpu_ns, ticks) = (process::cpu_ns(&[pid])?, process::cpu_ticks(pid)?);
+        let answered = load.run(length);
+        let (cpu_ns_after, ticks_after) = (process::cpu_ns(&[pid])?, process::cpu_ticks(pid)?);
+        let mut answered = answered.map_err(|error| format!("{}: {error}", self.name))?;
+        let (before, after) = (user(ticks), user(ticks_after));
+        let messages = answered.messages.max(1) as f64;
+        let p99_us = super::table::percentile(&mut answered.taken_us, 0.99);
+        Ok(Figures {
+            cpu_us: (cpu_ns_after - cpu_ns) as f64 / 1e3 / messages,
+            user_share: (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64,
+            messages_per_s: messages / answered.length.as_secs_f64(),
+            p99_us: p99_us.unwrap_or(f64::NAN),
+        })
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Cargo's target folder, wherever it was moved to.
+pub(super) fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
+/// Runs `cargo build --release` with further arguments.
+pub(super) fn build(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release"]).args(arguments);
+    let status = command.current_dir(root).status();
+    match status.map_err(|error| format!("cargo cannot be run: {error}"))? {
+        status if status.success() => Ok(()),
+        status => Err(format!(
+            "cargo build {} ended with {status}",
+            arguments.join(" ")
+        )),
+    }
+}
+
+/// What the echo benches are asked for on the command line.
+pub(super) struct Asked {
+    pub(super) rounds: usize,
+    pub(super) length: Duration,
+    pub(super) build: bool,
+}
+
+impl Asked {
+    /// Reads `--rounds N`, `--seconds S` (a fraction too) and `--no-build`.
+    pub(super) fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut asked = Self {
+            rounds: 5,
+            length: Duration::from_secs(1),
+            build: true,
+        };
+        let mut words = arguments.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            match word {
+                "--no-build" => asked.build = false,
+                "--rounds" => asked.rounds = super::options::number(word, words.next())?,
+                "--seconds" => {
+                    let seconds = words.next().and_then(|text| text.parse().ok());
+                    let length = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+                    asked.length = length.ok_or("--seconds needs a number")?;
+                }
+                other => {
+                    let known = "--rounds N, --seconds S, --no-build";
+                    return Err(format!("`{other}` is none of {known}"));
+                }
+            }
+        }
+        Ok(asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Asked, String> {
+        let words: Vec<String> = line.split_whitespace().map(Into::into).collect();
+        Asked::parse(&words)
+    }
+
+    #[test]
+    fn options_are_read_and_mistakes_named() {
+        let asked = parse("--rounds 3 --seconds 0.5 --no-build").unwrap();
+        assert_eq!((asked.rounds, asked.build), (3, false));
+        assert_eq!(asked.length, Duration::from_millis(500));
+        for line in ["--rounds 0", "--seconds", "--seconds -1", "--case x"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_says_no_address_is_an_error() {
+        let started = Echo::start("echo", Path::new("/bin/echo"), &["hello"]);
+        assert!(started.err().unwrap().contains("did not start"));
+        assert!(Echo::start("none", Path::new("/nowhere/none"), &[]).is_err());
+    }
+}
