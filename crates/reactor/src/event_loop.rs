@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -17,16 +18,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use async_task::Runnable;
-
 use crate::buffer::BufferPool;
 use crate::channel::{Token, Work};
 use crate::hook::Hooks;
 use crate::send_queue::{Chunk, SendQueuePool};
+use crate::stats::{Counters, LoopStats};
 use crate::sys::sim::Clock;
 use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
-use crate::task::{self, JoinHandle, TaskQueues, Urgency};
+use crate::task::{self, JoinHandle, Runnable, TaskQueues, Urgency};
 use crate::timer_queue::{NEVER_MS, TimerQueue};
+use crate::watchdog::{self, Stall, Watchdog, Watched};
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -48,6 +49,10 @@ pub(crate) struct Core {
     now: Cell<Instant>,
     now_ms: Cell<u64>,
     turn: Cell<u64>,
+    /// When the turn began by the system's clock, if turns are measured.
+    turn_began: Cell<Option<Instant>>,
+    measure_turns: bool,
+    watched: Option<Arc<Watched>>,
     woken: Cell<Vec<Waker>>,
     sent: Cell<Vec<Chunk>>,
 }
@@ -114,6 +119,10 @@ impl Core {
         let notified = self.shared.awake(slept);
         self.read_clock();
         self.turn.set(self.turn.get() + 1);
+        self.shared.counters.turns.set(self.turn.get());
+        if self.measure_turns {
+            self.begin_measured();
+        }
         self.perform();
         self.fire_timers();
         if notified {
@@ -141,6 +150,7 @@ impl Core {
             woken: &mut woken,
             sent: &mut sent,
         });
+        self.shared.counters.ready_events.add(woken.len() as u64);
         woken.drain(..).for_each(Waker::wake);
         sent.clear();
         self.woken.set(woken);
@@ -162,6 +172,7 @@ impl Core {
             let mut driver = self.driver.borrow_mut();
             let mut timers = self.timers.borrow_mut();
             while let Some(key) = timers.expire(now_ms) {
+                self.shared.counters.timers_fired.add(1);
                 match timers.owner_mut(key) {
                     Some(TimerOwner::Task(waker)) => woken.extend(waker.take()),
                     Some(&mut TimerOwner::Channel(token)) => {
@@ -183,6 +194,39 @@ impl Core {
         }
         for function in posted.functions {
             function();
+        }
+    }
+
+    fn begin_measured(&self) {
+        self.turn_began.set(Some(Instant::now()));
+        if let Some(watched) = &self.watched {
+            watched.begin_turn(self.turn.get());
+        }
+    }
+
+    fn end_measured(&self) {
+        if let Some(began) = self.turn_began.take() {
+            self.shared.counters.note_turn(began.elapsed());
+        }
+        if let Some(watched) = &self.watched {
+            watched.end_turn(self.turn.get());
+        }
+    }
+
+    fn run_urgent(&self) {
+        let on_panic = |message: &str| self.on_panic(message);
+        let run = self.tasks.run_urgent(self.watched.as_deref(), on_panic);
+        self.shared.counters.tasks_run.add(run);
+    }
+
+    /// Runs tasks, and calls the hooks.
+    fn end_turn(&self) {
+        let on_panic = |message: &str| self.on_panic(message);
+        let run = self.tasks.run(self.watched.as_deref(), on_panic);
+        self.shared.counters.tasks_run.add(run);
+        self.hooks.end_turn();
+        if self.measure_turns {
+            self.end_measured();
         }
     }
 
@@ -225,6 +269,7 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     posted: Mutex<Posted>,
     wake: Arc<dyn Wake>,
+    counters: Counters,
 }
 
 const AWAKE: u8 = 0;
@@ -310,6 +355,11 @@ impl LoopHandle {
         self.shared.notify();
     }
 
+    /// What the loop has done so far. From any thread; costs the loop nothing.
+    pub fn stats(&self) -> LoopStats {
+        self.shared.counters.stats()
+    }
+
     /// True on the thread that the loop was built on, while it lives.
     pub fn is_in_loop_thread(&self) -> bool {
         try_with_core(|core| Arc::ptr_eq(&core.shared, &self.shared)).unwrap_or(false)
@@ -330,6 +380,8 @@ pub struct Builder {
     limits: Limits,
     buffer_bytes: usize,
     buffers_kept_max: usize,
+    measure_turns: bool,
+    watchdog: Option<watchdog::Settings>,
 }
 
 impl Default for Builder {
@@ -344,6 +396,8 @@ impl Default for Builder {
             },
             buffer_bytes: 16 * 1024,
             buffers_kept_max: 64,
+            measure_turns: false,
+            watchdog: None,
         }
     }
 }
@@ -400,6 +454,28 @@ impl Builder {
         self
     }
 
+    /// Whether [`LoopStats::longest_turn`] is measured. Default: no. Costs two reads of the clock a
+    /// turn, about 50 ns.
+    pub fn measure_turns(mut self, on: bool) -> Builder {
+        self.measure_turns = on;
+        self
+    }
+
+    /// Calls `report`, on a thread of its own, when a turn goes on for longer than `limit` (at least
+    /// 1 ms; noticed within a quarter more), once for that turn. Default: no watchdog. Costs a
+    /// thread, measuring turns, and two uncontended locks for each run of a task.
+    pub fn watchdog(
+        mut self,
+        limit: Duration,
+        report: impl Fn(&Stall) + Send + Sync + 'static,
+    ) -> Builder {
+        self.watchdog = Some(watchdog::Settings {
+            limit: limit.max(Duration::from_millis(1)),
+            report: Arc::new(report),
+        });
+        self
+    }
+
     /// Builds the loop of this thread.
     ///
     /// # Errors
@@ -426,7 +502,10 @@ impl Builder {
             closed: AtomicBool::new(false),
             posted: Mutex::default(),
             wake: driver.wake_handle(),
+            counters: Counters::default(),
         };
+        let measure_turns = self.measure_turns || self.watchdog.is_some();
+        let watchdog = self.watchdog.map(Watchdog::start).transpose()?;
         let core = Rc::new(Core {
             shared: Arc::new(shared),
             driver: RefCell::new(driver),
@@ -440,12 +519,16 @@ impl Builder {
             now: Cell::new(now),
             now_ms: Cell::new(0),
             turn: Cell::new(0),
+            turn_began: Cell::new(None),
+            measure_turns,
+            watched: watchdog.as_ref().map(Watchdog::watched),
             woken: Cell::default(),
             sent: Cell::default(),
         });
         CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&core)));
         Ok(EventLoop {
             core,
+            _watchdog: watchdog,
             local: PhantomData,
         })
     }
@@ -463,6 +546,7 @@ impl Builder {
 /// Dropping it drops all its tasks.
 pub struct EventLoop {
     core: Rc<Core>,
+    _watchdog: Option<Watchdog>,
     local: PhantomData<*const ()>,
 }
 
@@ -489,8 +573,9 @@ impl EventLoop {
     }
 
     /// Starts a task, which runs while the loop does.
+    #[track_caller]
     pub fn spawn<T: 'static>(&self, f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-        task::spawn(&self.core, f, Urgency::Normal)
+        task::spawn(&self.core, f, Urgency::Normal, Location::caller())
     }
 
     /// Turns until the future is ready. Other tasks run meanwhile, and stay when it returns.
@@ -505,15 +590,13 @@ impl EventLoop {
         loop {
             self.core
                 .begin_turn(self.core.tasks.is_idle() && !main.woken.load(Ordering::Acquire));
-            self.core
-                .tasks
-                .run_urgent(|message| self.core.on_panic(message));
+            self.core.run_urgent();
             let output = if main.woken.swap(false, Ordering::AcqRel) {
                 f.as_mut().poll(&mut cx)
             } else {
                 Poll::Pending
             };
-            self.end_turn();
+            self.core.end_turn();
             if let Poll::Ready(output) = output {
                 return output;
             }
@@ -524,13 +607,8 @@ impl EventLoop {
     pub fn run(&mut self) {
         while !self.core.shared.stopped.swap(false, Ordering::SeqCst) {
             self.core.begin_turn(self.core.tasks.is_idle());
-            self.end_turn();
+            self.core.end_turn();
         }
-    }
-
-    fn end_turn(&self) {
-        self.core.tasks.run(|message| self.core.on_panic(message));
-        self.core.hooks.end_turn();
     }
 }
 
@@ -607,8 +685,10 @@ pub fn current() -> LoopHandle {
 /// # Panics
 ///
 /// If there is no loop on this thread.
+#[track_caller]
 pub fn spawn<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    with_core(|core| task::spawn(core, f, Urgency::Normal))
+    let origin = Location::caller();
+    with_core(|core| task::spawn(core, f, Urgency::Normal, origin))
 }
 
 /// Starts a task that, when woken, runs before all others of the turn: for what must be known
@@ -617,8 +697,10 @@ pub fn spawn<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> 
 /// # Panics
 ///
 /// If there is no loop on this thread.
+#[track_caller]
 pub fn spawn_urgent<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    with_core(|core| task::spawn(core, f, Urgency::Urgent))
+    let origin = Location::caller();
+    with_core(|core| task::spawn(core, f, Urgency::Urgent, origin))
 }
 
 /// The time of this thread's loop: read once a turn.

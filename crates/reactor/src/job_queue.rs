@@ -6,12 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex, MutexGuard};
-
 use super::semaphore::Semaphore;
+use super::sync::{Condvar, Mutex, MutexGuard};
 
 /// A bounded queue, closed once.
 pub(crate) struct JobQueue<T> {

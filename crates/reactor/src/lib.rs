@@ -37,6 +37,7 @@ mod delimited;
 mod event_loop;
 mod frame;
 mod hook;
+mod interval;
 mod job_queue;
 pub mod net;
 mod op;
@@ -46,11 +47,14 @@ mod semaphore;
 mod send_queue;
 pub mod server;
 pub mod signal;
+mod stats;
+mod sync;
 mod sys;
 mod task;
 mod thread_pool;
 mod time;
 mod timer_queue;
+mod watchdog;
 
 pub use buffer::Buffer;
 pub use codec::{Codec, CodecError, Decoder, Extent, Framed, Outgoing};
@@ -58,6 +62,9 @@ pub use delimited::{FixedCodec, LengthCodec, LineCodec};
 pub use event_loop::{Builder, EventLoop, LoopHandle, current, now, spawn, spawn_urgent, turn};
 pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
+pub use interval::{Interval, interval};
+#[cfg(feature = "futures-io")]
+pub use net::StreamIo;
 pub use net::{
     Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
     Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram, splice,
@@ -67,6 +74,7 @@ pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};
 pub use send_queue::{Chunk, SendQueue};
 pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
+pub use stats::LoopStats;
 pub use sys::kind::UnknownDriver;
 pub use sys::socket_option::TcpInfo;
 pub use sys::{DriverKind, Faults, Simulation};
@@ -76,6 +84,7 @@ pub use thread_pool::{
 };
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
+pub use watchdog::Stall;
 
 /// The guide: its code is compiled and run by the documentation's tests.
 #[cfg(doctest)]

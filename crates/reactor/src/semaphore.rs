@@ -9,16 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Wake, Waker};
 
-#[cfg(loom)]
-use loom::{
-    sync::{Arc, Mutex, MutexGuard},
-    thread::{self, Thread},
-};
-#[cfg(not(loom))]
-use std::{
-    sync::{Arc, Mutex, MutexGuard},
-    thread::{self, Thread},
-};
+use super::sync::{Arc, Mutex, MutexGuard, Thread, thread};
 
 /// A counting semaphore (Dijkstra's; compare sem_overview(7)). Cheap to clone; every clone counts
 /// the same permits. From any thread.

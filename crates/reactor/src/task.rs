@@ -8,19 +8,26 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use async_task::{FallibleTask, Runnable};
+use async_task::FallibleTask;
 use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::event_loop::{self, Core, Shared};
+use crate::watchdog::Watched;
 
 /// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
-const TASKS_PER_TURN_MAX: usize = 4096;
+const TASKS_PER_TURN_MAX: u64 = 4096;
+
+/// Where a task was spawned.
+pub(crate) type Origin = &'static Location<'static>;
+
+/// A task that was woken.
+pub(crate) type Runnable = async_task::Runnable<Origin>;
 
 /// Why a task has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +51,7 @@ impl std::error::Error for JoinError {}
 
 /// A task that was spawned. Await it for the task's result; drop it to let the task run on.
 pub struct JoinHandle<T> {
-    task: Cell<Option<FallibleTask<T>>>,
+    task: Cell<Option<FallibleTask<T, Origin>>>,
     /// Handles stay with their loop, as tasks do.
     local: std::marker::PhantomData<*const ()>,
 }
@@ -59,7 +66,7 @@ impl<T> JoinHandle<T> {
     /// True if the task has ended, or was cancelled.
     pub fn is_finished(&self) -> bool {
         let task = self.task.take();
-        let finished = task.as_ref().is_none_or(FallibleTask::is_finished);
+        let finished = task.as_ref().is_none_or(|task| task.is_finished());
         self.task.set(task);
         finished
     }
@@ -143,6 +150,7 @@ pub(crate) fn spawn<T: 'static>(
     core: &Core,
     future: impl Future<Output = T> + 'static,
     urgency: Urgency,
+    origin: Origin,
 ) -> JoinHandle<T> {
     let shared = Arc::clone(&core.shared);
     let index = core.tasks.live.borrow().vacant_key();
@@ -152,13 +160,16 @@ pub(crate) fn spawn<T: 'static>(
         loop_number: shared.number,
     };
     let future = Registered { future, place };
+    let builder = async_task::Builder::new().metadata(origin);
     let (runnable, task) = match urgency {
-        Urgency::Normal => async_task::spawn_local(future, move |runnable| {
-            schedule(&shared, runnable, Urgency::Normal);
-        }),
-        Urgency::Urgent => async_task::spawn_local(future, move |runnable| {
-            schedule(&shared, runnable, Urgency::Urgent);
-        }),
+        Urgency::Normal => builder.spawn_local(
+            |_| future,
+            move |runnable| schedule(&shared, runnable, Urgency::Normal),
+        ),
+        Urgency::Urgent => builder.spawn_local(
+            |_| future,
+            move |runnable| schedule(&shared, runnable, Urgency::Urgent),
+        ),
     };
     core.tasks.live.borrow_mut().insert(runnable.waker());
     core.tasks.push(runnable, urgency);
@@ -232,21 +243,14 @@ impl TaskQueues {
             && self.yielded.borrow().is_empty()
     }
 
-    pub(crate) fn run_urgent(&self, on_panic: impl Fn(&str)) {
-        for _ in 0..TASKS_PER_TURN_MAX {
-            let Some(runnable) = self.pop_urgent() else {
-                break;
-            };
-            run(runnable, &on_panic);
-        }
+    /// Runs woken urgent tasks up to a bound, and says how many.
+    pub(crate) fn run_urgent(&self, watched: Option<&Watched>, on_panic: impl Fn(&str)) -> u64 {
+        run_all(|| self.pop_urgent(), watched, on_panic)
     }
 
-    /// Runs woken tasks, those included that are woken meanwhile, up to a bound.
-    pub(crate) fn run(&self, on_panic: impl Fn(&str)) {
-        for _ in 0..TASKS_PER_TURN_MAX {
-            let Some(runnable) = self.pop() else { break };
-            run(runnable, &on_panic);
-        }
+    /// Runs woken tasks, those included that are woken meanwhile, up to a bound, and says how many.
+    pub(crate) fn run(&self, watched: Option<&Watched>, on_panic: impl Fn(&str)) -> u64 {
+        run_all(|| self.pop(), watched, on_panic)
     }
 
     pub(crate) fn defer(&self, waker: Waker) {
@@ -264,10 +268,27 @@ impl TaskQueues {
 }
 
 #[inline]
-fn run(runnable: Runnable, on_panic: impl Fn(&str)) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runnable.run())) {
-        on_panic(panic_message(&*panic));
+fn run_all(
+    next: impl Fn() -> Option<Runnable>,
+    watched: Option<&Watched>,
+    on_panic: impl Fn(&str),
+) -> u64 {
+    let mut count = 0;
+    while count < TASKS_PER_TURN_MAX
+        && let Some(runnable) = next()
+    {
+        count += 1;
+        if let Some(watched) = watched {
+            watched.set_task(Some(runnable.metadata()));
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runnable.run())) {
+            on_panic(panic_message(&*panic));
+        }
+        if let Some(watched) = watched {
+            watched.set_task(None);
+        }
     }
+    count
 }
 
 /// The words of a panic, if it had any.

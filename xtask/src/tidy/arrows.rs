@@ -29,7 +29,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "revolve-fuzz",
-        &["revolve-server", "revolve-http", "revolve-conf"],
+        &[
+            "revolve-server",
+            "revolve-http",
+            "revolve-conf",
+            "revolve-reactor",
+        ],
     ),
     ("xtask", &[]),
     ("revolve-rivals", &[]),

@@ -9,9 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, connect, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketType, bind, connect};
 
 use crate::buffer::Buffer;
 use crate::channel::Kind;
@@ -21,6 +19,7 @@ use crate::net::handle::Handle;
 use crate::net::readable::Ready;
 use crate::net::writable::Writable;
 use crate::sys::datagram::{self, BATCH_MAX};
+use crate::sys::platform;
 use crate::task::yield_now;
 
 /// Datagrams that one socket may receive, or send, in one turn before the others have theirs.
@@ -71,8 +70,7 @@ pub(crate) struct DatagramSocket {
 }
 
 pub(crate) fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(socket_with(family, SocketType::DGRAM, flags, None)?)
+    Ok(platform::socket(family, SocketType::DGRAM)?)
 }
 
 impl DatagramSocket {

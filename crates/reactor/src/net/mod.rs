@@ -5,6 +5,8 @@ mod client;
 mod connector;
 mod datagram;
 mod handle;
+#[cfg(feature = "futures-io")]
+mod io;
 mod listener;
 mod option;
 mod outbox;
@@ -18,6 +20,8 @@ mod writable;
 pub use address::Address;
 pub use client::{Backoff, TcpClient};
 pub use datagram::Datagram;
+#[cfg(feature = "futures-io")]
+pub use io::StreamIo;
 pub use listener::{Accept, ListenOptions, Listener};
 pub use option::Keepalive;
 pub use outbox::{Outbox, OutboxError};

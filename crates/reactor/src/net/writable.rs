@@ -10,7 +10,40 @@ use crate::net::handle::{Handle, replace_waker};
 use crate::op::WriteOp;
 use crate::sys::Driver;
 
-/// Waits for room to write, after a write has met `WouldBlock`.
+/// Waits for room to write, after a write has met `WouldBlock`. `submitted` tells whether the
+/// operation is under way; whoever gives up then cancels it.
+pub(crate) fn poll(
+    handle: &Handle,
+    submitted: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let waker = cx.waker().clone();
+    if !*submitted {
+        let mut driver = handle.core.driver.borrow_mut();
+        let channel = driver.channels_mut().get_mut(handle.token);
+        if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
+            return Poll::Ready(Err(error));
+        }
+        driver.send_blocked(handle.token);
+        driver.submit_write(handle.token, WriteOp::Ready, waker);
+        *submitted = true;
+        return Poll::Pending;
+    }
+    let (done, former) = handle.with_mut(|channel| {
+        let done = channel.write.take_done();
+        (done, replace_waker(&mut channel.write, waker))
+    });
+    drop(former);
+    match done {
+        None => Poll::Pending,
+        Some(outcome) => {
+            *submitted = false;
+            Poll::Ready(outcome.result)
+        }
+    }
+}
+
+/// [`poll`] as a future, which cancels when dropped.
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct Writable<'a> {
     handle: &'a Handle,
@@ -30,31 +63,8 @@ impl Future for Writable<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let handle = self.handle;
-        let waker = cx.waker().clone();
-        if !self.submitted {
-            let mut driver = handle.core.driver.borrow_mut();
-            let channel = driver.channels_mut().get_mut(handle.token);
-            if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
-                return Poll::Ready(Err(error));
-            }
-            driver.send_blocked(handle.token);
-            driver.submit_write(handle.token, WriteOp::Ready, waker);
-            self.submitted = true;
-            return Poll::Pending;
-        }
-        let (done, former) = handle.with_mut(|channel| {
-            let done = channel.write.take_done();
-            (done, replace_waker(&mut channel.write, waker))
-        });
-        drop(former);
-        match done {
-            None => Poll::Pending,
-            Some(outcome) => {
-                self.submitted = false;
-                Poll::Ready(outcome.result)
-            }
-        }
+        let writable = &mut *self;
+        poll(writable.handle, &mut writable.submitted, cx)
     }
 }
 

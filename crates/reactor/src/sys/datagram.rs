@@ -6,10 +6,11 @@ use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrAny};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny};
 
 use crate::buffer::Buffer;
 use crate::net::Address;
+use crate::sys::platform::NO_SIGNAL;
 
 /// Datagrams in one call at most.
 pub(crate) const BATCH_MAX: usize = 16;
@@ -41,8 +42,8 @@ pub(crate) fn send(
     to: Option<&SocketAddrAny>,
 ) -> Result<usize, Errno> {
     match to {
-        Some(to) => rustix::net::sendto(fd, bytes, SendFlags::NOSIGNAL, to),
-        None => rustix::net::send(fd, bytes, SendFlags::NOSIGNAL),
+        Some(to) => rustix::net::sendto(fd, bytes, NO_SIGNAL, to),
+        None => rustix::net::send(fd, bytes, NO_SIGNAL),
     }
 }
 
@@ -155,7 +156,7 @@ mod linux {
         let mut messages: Vec<MMsgHdr<'_>> = messages
             .map(|((slice, control), (_, to))| MMsgHdr::new_with_addr(to, slice, control))
             .collect();
-        rustix::net::sendmmsg(fd, &mut messages, SendFlags::NOSIGNAL)
+        rustix::net::sendmmsg(fd, &mut messages, NO_SIGNAL)
     }
 }
 

@@ -1,0 +1,5 @@
+//! Where the parts that threads share take their locks from: here the standard library. The
+//! models in `tests/loom.rs` put loom's in its place.
+
+pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use std::thread::{self, Thread};

@@ -1,0 +1,115 @@
+//! Every order in which threads may meet, of the semaphore and of the pool's queue:
+//! `RUSTFLAGS="--cfg loom" cargo test -p revolve-reactor --release --test loom`.
+#![cfg(loom)]
+#![allow(unreachable_pub, reason = "what is public in the library is not here")]
+
+#[path = "../src/job_queue.rs"]
+#[allow(dead_code, reason = "the models use their part")]
+mod job_queue;
+#[path = "../src/semaphore.rs"]
+#[allow(dead_code, reason = "the models use their part")]
+mod semaphore;
+
+/// What the two take their locks from.
+mod sync {
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::thread::{self, Thread};
+}
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use job_queue::{JobQueue, Refused};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use semaphore::{Closed, Semaphore, block_on};
+
+#[test]
+fn no_more_than_the_permits_are_held_and_none_is_lost() {
+    loom::model(|| {
+        let semaphore = Semaphore::new(1);
+        let inside = Arc::new(AtomicUsize::new(0));
+        let work = |semaphore: Semaphore, inside: Arc<AtomicUsize>| {
+            let permit = semaphore.acquire_blocking().expect("open");
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+            inside.fetch_sub(1, Ordering::SeqCst);
+            drop(permit);
+        };
+        let other = {
+            let (semaphore, inside) = (semaphore.clone(), Arc::clone(&inside));
+            thread::spawn(move || work(semaphore, inside))
+        };
+        work(semaphore.clone(), inside);
+        other.join().expect("the other thread");
+        assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn one_who_gives_up_passes_on_what_was_granted() {
+    loom::model(|| {
+        let semaphore = Semaphore::new(1);
+        let held = semaphore.try_acquire().expect("free");
+        let releasing = thread::spawn(move || drop(held));
+        {
+            let mut gives_up = pin!(semaphore.acquire());
+            let _ = gives_up
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+        }
+        drop(semaphore.acquire_blocking().expect("open"));
+        releasing.join().expect("the other thread");
+        assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn closing_reaches_who_waits_and_who_comes() {
+    loom::model(|| {
+        let semaphore = Semaphore::new(0);
+        let own = semaphore.clone();
+        let waiting = thread::spawn(move || own.acquire_blocking().map(drop));
+        semaphore.close();
+        assert_eq!(waiting.join().expect("the other thread"), Err(Closed));
+    });
+}
+
+#[test]
+fn every_item_is_taken_once_and_the_queue_stays_bounded() {
+    loom::model(|| {
+        let queue = Arc::new(JobQueue::new(1));
+        let own = Arc::clone(&queue);
+        let taker = thread::spawn(move || {
+            let mut sum = 0;
+            while let Some(item) = own.pop() {
+                sum += item;
+            }
+            sum
+        });
+        for item in [1, 10] {
+            block_on(queue.push(item)).expect("open");
+            assert!(queue.len() <= 1);
+        }
+        queue.close();
+        assert_eq!(taker.join().expect("the taker"), 11);
+    });
+}
+
+#[test]
+fn an_item_is_either_refused_or_in_when_the_queue_closes() {
+    loom::model(|| {
+        let queue = Arc::new(JobQueue::new(1));
+        let own = Arc::clone(&queue);
+        let pusher = thread::spawn(move || match own.try_push(7) {
+            Ok(()) => 0,
+            Err(Refused::Closed(item) | Refused::Full(item)) => item,
+        });
+        queue.close();
+        let refused = pusher.join().expect("the pusher");
+        let left: i32 = queue.drain().into_iter().sum();
+        assert_eq!(refused + left, 7);
+        assert!(queue.pop().is_none());
+    });
+}
