@@ -57,7 +57,12 @@ impl Axis {
         });
         let low = least.log10().floor() as i32;
         let high = (most.log10().ceil() as i32).max(low + 1);
-        Self { low, high, from, to }
+        Self {
+            low,
+            high,
+            from,
+            to,
+        }
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -93,7 +98,13 @@ impl Chart {
             text(&mut svg, "middle", at, BOTTOM + 20.0, &format!("{mark}"));
         }
         let middle = f64::midpoint(LEFT, RIGHT);
-        text(&mut svg, "middle", middle, BOTTOM + 40.0, "idle connections");
+        text(
+            &mut svg,
+            "middle",
+            middle,
+            BOTTOM + 40.0,
+            "idle connections",
+        );
         self.lines(&mut svg, &x, &y);
         svg.push_str("</svg>\n");
         svg
@@ -103,14 +114,26 @@ impl Chart {
     fn lines(&self, svg: &mut String, x: &Axis, y: &Axis) {
         let mut names = Vec::new();
         for (series, color) in self.series.iter().zip(COLORS.iter().cycle()) {
-            let places = series.points.iter().map(|point| (x.at(point.0), y.at(point.1)));
+            let places = series
+                .points
+                .iter()
+                .map(|point| (x.at(point.0), y.at(point.1)));
             let places: Vec<(f64, f64)> = places.collect();
-            let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+            let path: Vec<String> = places
+                .iter()
+                .map(|(x, y)| format!("{x:.1},{y:.1}"))
+                .collect();
             let path = path.join(" ");
             // Writing to a string cannot fail.
-            let _ = writeln!(svg, "  <polyline class=\"line\" stroke=\"{color}\" points=\"{path}\"/>");
+            let _ = writeln!(
+                svg,
+                "  <polyline class=\"line\" stroke=\"{color}\" points=\"{path}\"/>"
+            );
             for (x, y) in &places {
-                let _ = writeln!(svg, "  <circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{color}\"/>");
+                let _ = writeln!(
+                    svg,
+                    "  <circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{color}\"/>"
+                );
             }
             if let (Some(place), Some(point)) = (places.last(), series.points.last()) {
                 names.push((place.1, place.0, format!("{} {:.1}", series.name, point.1)));
@@ -119,7 +142,10 @@ impl Chart {
         names.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut lowest: Vec<(f64, f64)> = Vec::new();
         for (y, x, name) in names {
-            let above = lowest.iter().filter(|place| place.0 == x).map(|place| place.1 + NAME_GAP);
+            let above = lowest
+                .iter()
+                .filter(|place| place.0 == x)
+                .map(|place| place.1 + NAME_GAP);
             let y = above.fold(y, f64::max);
             text(svg, "start", x + 10.0, y + 4.0, &name);
             lowest.push((x, y));
@@ -171,7 +197,14 @@ mod tests {
         assert_eq!(svg.matches("<circle").count(), 4);
         let at = |name: &str| -> f64 {
             let line = svg.lines().find(|line| line.contains(name)).unwrap();
-            line.split(" y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+            line.split(" y=\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
         };
         assert!((at(">one ") - at(">two ")).abs() >= NAME_GAP - 0.2);
     }
