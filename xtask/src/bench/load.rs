@@ -94,7 +94,7 @@ impl Load {
     pub(super) fn idle(&mut self, server: SocketAddr, idle: usize) -> io::Result<()> {
         while self.idle.len() < idle {
             let mut stream = TcpStream::connect(server)?;
-            if self.idle.len() % ROUND_TRIP_EACH == 0 {
+            if self.idle.len().is_multiple_of(ROUND_TRIP_EACH) {
                 stream.set_read_timeout(Some(ACCEPTED_WITHIN))?;
                 stream.write_all(b"?")?;
                 stream.read_exact(&mut [0])?;
