@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 790.0;
 const HEIGHT: f64 = 440.0;
 /// The field in which the lines lie; names stand to the right of it.
 const LEFT: f64 = 64.0;
@@ -140,15 +140,15 @@ impl Chart {
             }
         }
         names.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut lowest: Vec<(f64, f64)> = Vec::new();
+        let mut lowest = f64::MIN;
         for (y, x, name) in names {
-            let above = lowest
-                .iter()
-                .filter(|place| place.0 == x)
-                .map(|place| place.1 + NAME_GAP);
-            let y = above.fold(y, f64::max);
-            text(svg, "start", x + 10.0, y + 4.0, &name);
-            lowest.push((x, y));
+            // A line that ends early has its name above its end, off the lines that go on.
+            if x < RIGHT - 1.0 {
+                text(svg, "end", x - 6.0, y - 10.0, &name);
+                continue;
+            }
+            lowest = y.max(lowest + NAME_GAP);
+            text(svg, "start", x + 10.0, lowest + 4.0, &name);
         }
     }
 }

@@ -245,6 +245,10 @@ pub enum DriverKind {
 }
 
 /// The driver of a loop, chosen when the loop is built and called without indirection.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a loop has one driver, and it lies in the loop's own allocation"
+)]
 pub(crate) enum AnyDriver {
     Readiness(readiness::Readiness<AnyPoller>),
     #[cfg(target_os = "linux")]
