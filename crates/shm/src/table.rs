@@ -144,7 +144,7 @@ pub struct Table<K, V> {
     when_full: WhenFull,
     hasher: SipHasher13,
     lock_wait_max: Duration,
-    records: PhantomData<fn(K, V) -> (K, V)>,
+    records: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Pod, V: Pod> Table<K, V> {
