@@ -133,8 +133,9 @@ pub struct TableStats {
 /// Records by key in a memory file: fixed-size, bounded, sharded.
 ///
 /// Any thread of any process that has opened the table may call any function. Each takes the lock of
-/// one shard at a time: some tens of nanoseconds where nobody else is in that shard, and at most the
-/// wait of [`Table::set_lock_wait_max`] where somebody is stopped in it. Closures run with the lock
+/// one shard at a time: no system call where nobody else is in that shard, and at most the wait of
+/// [`Table::set_lock_wait_max`] where somebody is stopped in it. A lookup moves its record to the front
+/// of the order of use, which touches two records more. Closures run with the lock
 /// held: they are short, and touch no shared table, or they get [`TableError::Busy`].
 #[derive(Debug)]
 pub struct Table<K, V> {
@@ -144,7 +145,7 @@ pub struct Table<K, V> {
     when_full: WhenFull,
     hasher: SipHasher13,
     lock_wait_max: Duration,
-    records: PhantomData<fn(K, V) -> (K, V)>,
+    records: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Pod, V: Pod> Table<K, V> {

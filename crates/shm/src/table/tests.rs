@@ -196,7 +196,9 @@ proptest! {
 
 /// Records that the crash tests begin with: the shard is full, key 1 the least recently used.
 fn full_of_four() -> (Table<u32, Wide>, Model) {
-    let table = table(4, 1);
+    let mut table = table(4, 1);
+    // A dead owner is looked for at once, not after a sleep.
+    table.set_lock_wait_max(Duration::ZERO);
     let mut model = Model {
         entries_max: 4,
         ..Model::default()
