@@ -14,10 +14,11 @@ const NAME_GAP: f64 = 16.0;
 
 const STYLE: &str = "\
   <style>
-    text { font: 13px system-ui, sans-serif; fill: #333 }
+    text { font: 13px system-ui, sans-serif; fill: #767676 }
     .title { font-size: 16px; font-weight: 600 }
     .grid { stroke: #8884; stroke-width: 1 }
     .line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
+    @media (prefers-color-scheme: light) { text { fill: #333 } }
     @media (prefers-color-scheme: dark) { text { fill: #ddd } }
   </style>
 ";

@@ -127,7 +127,11 @@ fn table(servers: &[Echo], measured: &[Vec<Figures>]) -> Table {
             format!("{:.3}", ratio.median),
             format!("{:.1} %", share(figures) * 100.0),
             format!("{user_us:.2}"),
-            format!("{:.2}", user_us / floor_user_us),
+            if floor_user_us > 0.0 {
+                format!("{:.2}", user_us / floor_user_us)
+            } else {
+                "-".into()
+            },
             format!("{:.0}", median(figures, |one| one.messages_per_s)),
             format!("{:.0}", median(figures, |one| one.p99_us)),
         ]);
