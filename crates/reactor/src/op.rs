@@ -152,7 +152,6 @@ impl WriteOp {
 
 /// Receives once, into a buffer that is taken now. The second value tells that the buffer was
 /// filled: there may be more.
-#[inline(always)]
 pub(crate) fn recv(
     fd: BorrowedFd<'_>,
     pool: &BufferPool,

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rustix::net::SocketAddrAny;
 
-use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Kind, Side, Token};
 use crate::net::Address;
 use crate::op::{self, Progress};
@@ -32,6 +31,19 @@ pub(crate) enum AnyPoller {
     Select(Box<Select>),
     Portable(Portable),
     Sim(Box<Sim>),
+}
+
+macro_rules! each {
+    ($self:ident, $poller:ident => $call:expr) => {
+        match $self {
+            #[cfg(target_os = "linux")]
+            AnyPoller::Epoll($poller) => $call,
+            AnyPoller::Poll($poller) => $call,
+            AnyPoller::Select($poller) => $call,
+            AnyPoller::Portable($poller) => $call,
+            AnyPoller::Sim($poller) => $call,
+        }
+    };
 }
 
 impl AnyPoller {
@@ -62,6 +74,12 @@ impl AnyPoller {
         Ok(AnyPoller::Sim(Box::new(Sim::new(simulation)?)))
     }
 
+    /// Kept out of line: with epoll, there is nothing to do.
+    #[inline(never)]
+    fn rearm_level(&mut self, fd: BorrowedFd<'_>, token: Token, side: Side) {
+        each!(self, poller => poller.rearm(fd, token, side));
+    }
+
     /// The clock that the loop goes by, where it is not the system's.
     pub(crate) fn virtual_clock(&self) -> Option<Rc<Clock>> {
         match self {
@@ -69,19 +87,6 @@ impl AnyPoller {
             _ => None,
         }
     }
-}
-
-macro_rules! each {
-    ($self:ident, $poller:ident => $call:expr) => {
-        match $self {
-            #[cfg(target_os = "linux")]
-            AnyPoller::Epoll($poller) => $call,
-            AnyPoller::Poll($poller) => $call,
-            AnyPoller::Select($poller) => $call,
-            AnyPoller::Portable($poller) => $call,
-            AnyPoller::Sim($poller) => $call,
-        }
-    };
 }
 
 impl Poller for AnyPoller {
@@ -107,7 +112,11 @@ impl Poller for AnyPoller {
 
     #[inline]
     fn rearm(&mut self, fd: BorrowedFd<'_>, token: Token, side: Side) {
-        each!(self, poller => poller.rearm(fd, token, side));
+        match self {
+            #[cfg(target_os = "linux")]
+            AnyPoller::Epoll(_) => {}
+            _ => self.rearm_level(fd, token, side),
+        }
     }
 
     fn pause(&mut self, fd: BorrowedFd<'_>) {
@@ -124,15 +133,14 @@ impl Poller for AnyPoller {
     }
 
     #[inline]
-    fn recv(
+    fn allow_recv(
         &self,
         fd: BorrowedFd<'_>,
-        pool: &BufferPool,
         bytes_max: usize,
-    ) -> Progress<io::Result<(Buffer, bool)>> {
+    ) -> Result<usize, Progress<io::Error>> {
         match self {
-            AnyPoller::Sim(sim) => sim.recv(fd, pool, bytes_max),
-            _ => op::recv(fd, pool, bytes_max),
+            AnyPoller::Sim(sim) => sim.allow_recv(fd, bytes_max),
+            _ => Ok(bytes_max),
         }
     }
 

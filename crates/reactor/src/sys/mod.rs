@@ -36,7 +36,7 @@
 //! 5. can be woken from another thread through the [`Wake`] that it gives, any number of times
 //!    for one return of [`wait`](Poller::wait);
 //! 6. leaves performing to the operations themselves. The one that simulates puts itself in
-//!    between ([`recv`](Poller::recv) to [`connect`](Poller::connect)).
+//!    between ([`allow_recv`](Poller::allow_recv) to [`connect`](Poller::connect)).
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -47,7 +47,6 @@ use std::time::Duration;
 
 use rustix::net::SocketAddrAny;
 
-use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, WriteOp};
@@ -186,15 +185,14 @@ pub(crate) trait Poller: Sized {
     /// Sleeps until something is ready, and appends what is.
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// Receives once: [`op::recv`].
+    /// How many bytes a receive may bring now, or what becomes of it instead.
     #[inline]
-    fn recv(
+    fn allow_recv(
         &self,
-        fd: BorrowedFd<'_>,
-        pool: &BufferPool,
+        _: BorrowedFd<'_>,
         bytes_max: usize,
-    ) -> Progress<io::Result<(Buffer, bool)>> {
-        op::recv(fd, pool, bytes_max)
+    ) -> Result<usize, Progress<io::Error>> {
+        Ok(bytes_max)
     }
 
     /// Sends within a budget: [`op::send`].

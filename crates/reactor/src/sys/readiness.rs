@@ -13,7 +13,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::channel::{Accepted, Channel, Channels, Flags, Kind, Side, Slot, Token, Work};
-use crate::op::{Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
+use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
 use crate::send_queue::SendQueue;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
@@ -119,7 +119,12 @@ fn perform_read<P: Poller>(
     let outcome = match *op {
         ReadOp::Recv { bytes_max } => {
             let bytes_max = recv_bytes.min(bytes_max as usize);
-            match poller.recv(channel.as_fd(), work.buffers, bytes_max) {
+            let received = match poller.allow_recv(channel.as_fd(), bytes_max) {
+                Ok(bytes_max) => op::recv(channel.as_fd(), work.buffers, bytes_max),
+                Err(Progress::Done(error)) => Progress::Done(Err(error)),
+                Err(Progress::Blocked | Progress::Spent) => Progress::Blocked,
+            };
+            match received {
                 Progress::Done(Ok((buffer, filled))) => {
                     if buffer.is_empty() && !poller.tells_peer_closed() {
                         channel.flags.insert(Flags::PEER_CLOSED);

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny};
 
-use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Kind, Side, Token};
 use crate::net::Address;
 use crate::op::{self, Progress};
@@ -367,25 +366,23 @@ impl Poller for Sim {
     }
 
     #[cold]
-    fn recv(
+    fn allow_recv(
         &self,
         fd: BorrowedFd<'_>,
-        pool: &BufferPool,
         bytes_max: usize,
-    ) -> Progress<io::Result<(Buffer, bool)>> {
+    ) -> Result<usize, Progress<io::Error>> {
         let faults = self.simulation.faults;
         if self.strikes(faults.false_ready) {
-            return Progress::Blocked;
+            return Err(Progress::Blocked);
         }
         if let Some(error) = self.reset(fd) {
-            return Progress::Done(Err(error));
+            return Err(Progress::Done(error));
         }
-        let mut bytes_max = bytes_max;
         if self.strikes(faults.split) {
             let most = bytes_max.min(4096) as u64;
-            bytes_max = self.chance.borrow_mut().bytes(most) as usize;
+            return Ok(self.chance.borrow_mut().bytes(most) as usize);
         }
-        op::recv(fd, pool, bytes_max)
+        Ok(bytes_max)
     }
 
     #[cold]
