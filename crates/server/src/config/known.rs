@@ -9,21 +9,15 @@ const NGINX_DIRECTIVES: &str = include_str!("nginx_directives.tsv");
 
 /// The diagnostic for a directive that no table holds.
 pub(crate) fn unknown(directive: &Directive) -> Diagnostic {
-    let name = directive.name.text.as_str();
-    let message = format!("unknown directive \"{name}\"");
-    let diagnostic = Diagnostic::new(directive.name.span, message);
-    if let Some(module) = nginx_module(name) {
-        return diagnostic
+    if let Some(module) = nginx_module(&directive.name.text) {
+        return revolve_conf::directive::unknown(directive, std::iter::empty())
             .label(format!(
                 "nginx has it in {module}; Revolve does not have it yet"
             ))
             .help("remove the line or put # before it: Revolve ignores no directive in silence");
     }
-    let diagnostic = diagnostic.label("neither Revolve nor nginx has this directive");
-    match revolve_conf::directive::suggest(name, modules::rows().map(|row| row.name)) {
-        Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
-        None => diagnostic,
-    }
+    revolve_conf::directive::unknown(directive, modules::rows().map(|row| row.name))
+        .label("neither Revolve nor nginx has this directive")
 }
 
 fn nginx_module(name: &str) -> Option<&'static str> {

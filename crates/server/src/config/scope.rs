@@ -161,8 +161,7 @@ impl Scope {
 }
 
 fn not_allowed_here(directive: &Directive, contexts: u32) -> Diagnostic {
-    let message = format!("\"{}\" directive is not allowed here", directive.name.text);
-    Diagnostic::new(directive.name.span, message)
+    revolve_conf::directive::not_allowed(directive)
         .label(format!("expected inside {}", context_names(contexts)))
 }
 
