@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,11 +27,14 @@ use crate::stats::{Counters, LoopStats};
 use crate::sys::sim::Clock;
 use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
 use crate::task::{self, JoinHandle, Runnable, TaskQueues, Urgency};
-use crate::timer_queue::{NEVER_MS, TimerQueue};
+use crate::timer_queue::TimerQueue;
 use crate::watchdog::{self, Stall, Watchdog, Watched};
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that reaching the loop costs no look at whether it has run: the
+    /// `EventLoop` takes out what it has put in.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Core>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// Everything that one loop owns.
@@ -96,7 +100,8 @@ impl Core {
     pub(crate) fn arm_channel(&self, driver: &mut AnyDriver, token: Token) {
         let channel = driver.channels_mut().get_mut(token);
         let deadline_ms = channel.deadline_ms();
-        if deadline_ms != NEVER_MS {
+        if deadline_ms < channel.looked_at_ms {
+            channel.looked_at_ms = deadline_ms;
             let mut timers = self.timers.borrow_mut();
             match channel.timer {
                 Some(key) => timers.set(key, deadline_ms),
@@ -390,7 +395,7 @@ impl Default for Builder {
             driver: None,
             simulation: None,
             limits: Limits {
-                events_per_poll: 128,
+                events_per_poll: 32,
                 recv_bytes: usize::MAX,
                 send_bytes: 2 << 20,
             },
@@ -418,8 +423,9 @@ impl Builder {
         self
     }
 
-    /// Events taken from the kernel in one call. Default 128, at least 1: what they bring in is
-    /// received before any task runs, so more of them in one turn leave the processor's caches.
+    /// Events taken from the kernel in one call. Default 32, at least 1: what they bring in is
+    /// received before any task runs, so more of them in one turn leave the processor's caches, and
+    /// fewer cost more calls.
     pub fn events_per_poll(mut self, events: usize) -> Builder {
         self.limits.events_per_poll = events.max(1);
         self
@@ -615,7 +621,7 @@ impl EventLoop {
 impl Drop for EventLoop {
     fn drop(&mut self) {
         self.core.shut_down();
-        let _ = CURRENT.try_with(|current| current.take());
+        drop(CURRENT.with(|current| current.take()));
     }
 }
 
@@ -651,10 +657,7 @@ impl std::task::Wake for MainWaker {
 /// Runs `f` on this thread's loop, if there is one.
 #[inline]
 pub(crate) fn try_with_core<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    CURRENT
-        .try_with(|current| current.borrow().as_ref().map(f))
-        .ok()
-        .flatten()
+    CURRENT.with(|current| current.borrow().as_ref().map(f))
 }
 
 /// Runs `f` on this thread's loop.
@@ -710,6 +713,15 @@ pub fn spawn_urgent<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHan
 /// If there is no loop on this thread.
 pub fn now() -> Instant {
     with_core(|core| core.now())
+}
+
+/// The same in whole milliseconds since the loop was built.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn now_ms() -> u64 {
+    with_core(|core| core.now_ms())
 }
 
 /// The number of the turn of this thread's loop.

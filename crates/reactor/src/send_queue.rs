@@ -241,6 +241,10 @@ impl SendQueue {
     pub(crate) fn advance(&mut self, n: u64) {
         let parts = self.parts_mut();
         parts.bytes -= n;
+        if parts.bytes == 0 {
+            parts.sent = parts.chunks.len();
+            return;
+        }
         let mut left = n;
         while left > 0 {
             let chunk = &mut parts.chunks[parts.sent];

@@ -180,6 +180,9 @@ fn find_below(
     captured: &mut Option<LocationId>,
 ) -> bool {
     let lookup = &locations[*current as usize].inner;
+    if lookup.is_empty() {
+        return false;
+    }
     let mut regex_follows = true;
     if let Some(found) = lookup.find_static(path) {
         *current = found.id;

@@ -126,8 +126,11 @@ fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
         );
         return HeadRead::Refused(error.status());
     }
+    let default = request.server;
     choose_server(request);
-    if let Err(error) = apply_limits_of_server(request, limits) {
+    if request.server != default
+        && let Err(error) = apply_limits_of_server(request, limits)
+    {
         return refuse_head(request, error);
     }
     log_ignored(request);
