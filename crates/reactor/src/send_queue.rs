@@ -293,7 +293,9 @@ impl<C: Into<Chunk>> From<C> for SendQueue {
 impl Drop for SendQueue {
     fn drop(&mut self) {
         if let Some(mut parts) = self.parts.take() {
-            parts.chunks.clear();
+            if !parts.chunks.is_empty() {
+                parts.chunks.clear();
+            }
             parts.sent = 0;
             parts.bytes = 0;
             parts.file_bytes_per_turn_max = FILE_BYTES_PER_TURN_MAX;

@@ -180,9 +180,6 @@ fn find_below(
     captured: &mut Option<LocationId>,
 ) -> bool {
     let lookup = &locations[*current as usize].inner;
-    if lookup.is_empty() {
-        return false;
-    }
     let mut regex_follows = true;
     if let Some(found) = lookup.find_static(path) {
         *current = found.id;
@@ -190,7 +187,8 @@ fn find_below(
             return true;
         }
         regex_follows = found.regex_follows;
-        if find_below(locations, current, path, groups, captured) {
+        let is_leaf = locations[found.id as usize].inner.is_empty();
+        if !is_leaf && find_below(locations, current, path, groups, captured) {
             return true;
         }
     }
