@@ -45,7 +45,7 @@ fn run<T>(kind: DriverKind, test: impl Future<Output = T>) -> T {
     let builder = EventLoop::builder().driver(kind).buffer_bytes(BUFFER_BYTES);
     let mut event_loop = builder.build().expect("a loop");
     event_loop.block_on(async {
-        timeout(Duration::from_secs(20), test)
+        timeout(Duration::from_secs(120), test)
             .await
             .expect("the test hangs")
     })

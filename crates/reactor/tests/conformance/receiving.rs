@@ -155,7 +155,7 @@ pub(crate) fn a_deadline_passes_and_the_stream_lives_on(kind: DriverKind) {
                 .await
                 .expect_err("a deadline");
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            assert!(Instant::now() >= deadline && begun.elapsed() < Duration::from_secs(5));
+            assert!(Instant::now() >= deadline && begun.elapsed() < Duration::from_secs(60));
         }
         let begun = now();
         let error = other
@@ -179,19 +179,16 @@ pub(crate) fn a_deadline_that_moves_does_not_pass(kind: DriverKind) {
         let (one, other) = tcp_pair().await;
         let begun = Instant::now();
         spawn(async move {
-            for _ in 0..20 {
-                sleep(Duration::from_millis(10)).await;
+            for _ in 0..7 {
+                sleep(Duration::from_millis(200)).await;
                 send(&one, b"x").await;
             }
         });
-        for _ in 0..20 {
-            let received = other
-                .recv()
-                .deadline(now() + Duration::from_millis(100))
-                .await;
+        for _ in 0..7 {
+            let received = other.recv().deadline(now() + Duration::from_secs(1)).await;
             assert_eq!(received.expect("no deadline passes").len(), 1);
         }
-        assert!(begun.elapsed() >= Duration::from_millis(200));
+        assert!(begun.elapsed() >= Duration::from_millis(1400));
         assert!(other.recv().await.expect("receive").is_empty());
     });
 }
