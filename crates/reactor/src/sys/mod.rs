@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use rustix::net::SocketAddrAny;
 
+use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, WriteOp};
@@ -147,6 +148,9 @@ pub(crate) trait Driver {
     fn perform(&mut self, work: &mut Work<'_>);
 }
 
+/// What performing a receive once comes to: [`op::recv`].
+pub(crate) type Received = Progress<io::Result<(Buffer, bool)>>;
+
 /// One channel that became ready.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
@@ -190,8 +194,9 @@ pub(crate) trait Poller: Sized {
     fn allow_recv(
         &self,
         _: BorrowedFd<'_>,
+        _: &BufferPool,
         bytes_max: usize,
-    ) -> Result<usize, Progress<io::Error>> {
+    ) -> Result<usize, Received> {
         Ok(bytes_max)
     }
 
@@ -238,7 +243,7 @@ pub enum DriverKind {
     /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
     /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
     IoUring,
-    /// Real sockets under a seed: see [`Simulation`].
+    /// Sockets in memory, or real ones, under a seed: see [`Simulation`].
     Sim,
 }
 
@@ -293,6 +298,15 @@ impl AnyDriver {
             io::ErrorKind::Unsupported,
             "io_uring(7) is Linux's: choose another driver",
         ))
+    }
+
+    /// The network that the loop's sockets are of, where it is not the system's.
+    pub(crate) fn network(&self) -> Option<Rc<sim::Network>> {
+        match self {
+            AnyDriver::Readiness(driver) => driver.poller().network(),
+            #[cfg(target_os = "linux")]
+            AnyDriver::IoUring(_) => None,
+        }
     }
 
     /// The clock that the loop goes by, where it is not the system's.

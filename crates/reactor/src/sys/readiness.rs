@@ -119,10 +119,9 @@ fn perform_read<P: Poller>(
     let outcome = match *op {
         ReadOp::Recv { bytes_max } => {
             let bytes_max = recv_bytes.min(bytes_max as usize);
-            let received = match poller.allow_recv(channel.as_fd(), bytes_max) {
+            let received = match poller.allow_recv(channel.as_fd(), work.buffers, bytes_max) {
                 Ok(bytes_max) => op::recv(channel.as_fd(), work.buffers, bytes_max),
-                Err(Progress::Done(error)) => Progress::Done(Err(error)),
-                Err(Progress::Blocked | Progress::Spent) => Progress::Blocked,
+                Err(instead) => instead,
             };
             match received {
                 Progress::Done(Ok((buffer, filled))) => {
