@@ -14,10 +14,14 @@ mod cancelling;
 mod churn;
 #[path = "simulation/clock.rs"]
 mod clock;
+#[path = "simulation/conformance.rs"]
+mod conformance;
 #[path = "simulation/echo.rs"]
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
+#[path = "conformance/mod.rs"]
+mod suite;
 
 /// Seeds for each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 1000;

@@ -360,9 +360,8 @@ impl Send<'_> {
     /// Fails with `TimedOut` when no byte could be sent for so long (nginx `send_timeout`); every
     /// byte sent starts the time anew. Default: no limit.
     pub fn stall_max(mut self, duration: Duration) -> Self {
-        self.stall_ms = u64::try_from(duration.as_millis())
-            .unwrap_or(u64::MAX / 2)
-            .max(1);
+        // Rounded up, and the turn's tick is rounded down: never early.
+        self.stall_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2) + 1;
         self
     }
 

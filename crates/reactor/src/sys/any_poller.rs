@@ -103,10 +103,6 @@ impl Poller for AnyPoller {
         each!(self, poller => poller.name())
     }
 
-    fn tells_peer_closed(&self) -> bool {
-        each!(self, poller => poller.tells_peer_closed())
-    }
-
     fn wake_handle(&self) -> Arc<dyn Wake> {
         each!(self, poller => poller.wake_handle())
     }

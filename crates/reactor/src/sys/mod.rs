@@ -31,11 +31,13 @@
 //!    leaves that function empty;
 //! 3. reports a listener as long as a connection waits (level), and to one of the loops that share
 //!    it; a listener that nobody waits for is [paused](Poller::pause);
-//! 4. may report too much, never too little: performing an operation that is not ready costs
+//! 4. tells that the peer has closed its side, or looks again when the read side is rearmed: the end
+//!    of the stream may lie behind what a receive brought;
+//! 5. may report too much, never too little: performing an operation that is not ready costs
 //!    one system call that says so;
-//! 5. can be woken from another thread through the [`Wake`] that it gives, any number of times
+//! 6. can be woken from another thread through the [`Wake`] that it gives, any number of times
 //!    for one return of [`wait`](Poller::wait);
-//! 6. leaves performing to the operations themselves. The one that simulates puts itself in
+//! 7. leaves performing to the operations themselves. The one that simulates puts itself in
 //!    between ([`allow_recv`](Poller::allow_recv) to [`connect`](Poller::connect)).
 
 use std::io;
@@ -162,12 +164,6 @@ pub(crate) struct Event {
 pub(crate) trait Poller: Sized {
     /// The name of the mechanism, for messages.
     fn name(&self) -> &'static str;
-
-    /// Whether events tell that the peer has closed its side. Where they do not, the end of the
-    /// stream tells it once received, and [`rearm`](Poller::rearm) makes the poller look again.
-    fn tells_peer_closed(&self) -> bool {
-        true
-    }
 
     fn wake_handle(&self) -> Arc<dyn Wake>;
 

@@ -125,7 +125,7 @@ fn perform_read<P: Poller>(
             };
             match received {
                 Progress::Done(Ok((buffer, filled))) => {
-                    if buffer.is_empty() && !poller.tells_peer_closed() {
+                    if buffer.is_empty() {
                         channel.flags.insert(Flags::PEER_CLOSED);
                     }
                     // A short read has emptied the socket, unless the end of the stream or an
@@ -136,9 +136,7 @@ fn perform_read<P: Poller>(
                     ReadOutcome::Received(buffer)
                 }
                 Progress::Done(Err(error)) => {
-                    if !poller.tells_peer_closed() {
-                        channel.flags.insert(Flags::PEER_CLOSED);
-                    }
+                    channel.flags.insert(Flags::PEER_CLOSED);
                     ReadOutcome::Failed(error)
                 }
                 Progress::Blocked | Progress::Spent => {

@@ -115,10 +115,6 @@ impl Network {
         }
     }
 
-    pub(super) fn tells_peer_closed(&self) -> bool {
-        self.state.borrow().edges
-    }
-
     /// True if the descriptor names a socket of this network.
     pub(crate) fn has(&self, fd: BorrowedFd<'_>) -> bool {
         self.state.borrow().find(fd).is_some()

@@ -156,13 +156,6 @@ impl Poller for Sim {
         "sim"
     }
 
-    fn tells_peer_closed(&self) -> bool {
-        match &self.network {
-            Some(network) => network.tells_peer_closed(),
-            None => self.poll.tells_peer_closed(),
-        }
-    }
-
     fn wake_handle(&self) -> Arc<dyn Wake> {
         self.poll.wake_handle()
     }

@@ -17,6 +17,9 @@ use crate::op::{Asked, Progress};
 use crate::send_queue::{Chunk, SendQueue};
 use crate::sys::Received;
 
+/// Pieces gathered into one send.
+const SLICES_MAX: usize = 64;
+
 impl Network {
     /// A socket that listens on the address.
     ///
@@ -175,7 +178,7 @@ impl Network {
             };
             return Ok((self.put(fd, count, read)?, Asked::File));
         }
-        let memory = || queue.unsent().map_while(Chunk::memory);
+        let memory = || queue.unsent().map_while(Chunk::memory).take(SLICES_MAX);
         let asked: usize = memory().map(<[u8]>::len).sum();
         let sent = self.put(fd, asked.min(bytes_max), |room| {
             let bytes = memory().flatten().take(room.min(bytes_max));
