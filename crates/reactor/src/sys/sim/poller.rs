@@ -294,7 +294,7 @@ impl Sim {
         let sent = match self.of(fd) {
             Some(network) => {
                 network.tell_again(fd);
-                let sent = network.send_once(fd, queue, bytes_max, bytes_max);
+                let sent = network.send_once(fd, queue, bytes_max, queue.file_budget());
                 sent.map(|(sent, _)| sent)
             }
             None => send_few(fd, queue, bytes_max),
@@ -322,7 +322,8 @@ impl Sim {
 fn send_few(fd: BorrowedFd<'_>, queue: &SendQueue, bytes_max: u64) -> Result<u64, Errno> {
     let sent = match queue.unsent().next() {
         Some(Chunk::File { file, offset, len }) => {
-            platform::sendfile(fd, file, *offset, bytes_max.min(*len) as usize)?
+            let count = bytes_max.min(*len).min(queue.file_budget());
+            platform::sendfile(fd, file, *offset, count as usize)?
         }
         Some(chunk) => {
             let memory = chunk.memory().unwrap_or_default();
