@@ -24,7 +24,7 @@ use crate::channel::{Token, Work};
 use crate::hook::Hooks;
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
-use crate::sys::sim::Clock;
+use crate::sys::sim::{Clock, Network};
 use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
 use crate::task::{self, JoinHandle, Runnable, TaskQueues, Urgency};
 use crate::timer_queue::TimerQueue;
@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) hooks: Hooks,
     /// Goes instead of the system's clock in a simulation.
     virtual_clock: Option<Rc<Clock>>,
+    /// Where sockets are made, instead of in the kernel, in a simulation.
+    pub(crate) network: Option<Rc<Network>>,
     /// Tick 0.
     epoch: Instant,
     now: Cell<Instant>,
@@ -514,6 +516,7 @@ impl Builder {
         let watchdog = self.watchdog.map(Watchdog::start).transpose()?;
         let core = Rc::new(Core {
             shared: Arc::new(shared),
+            network: driver.network(),
             driver: RefCell::new(driver),
             timers: RefCell::new(TimerQueue::new()),
             buffers: BufferPool::new(self.buffer_bytes, self.buffers_kept_max),
@@ -670,6 +673,11 @@ pub(crate) fn with_core<R>(f: impl FnOnce(&Rc<Core>) -> R) -> R {
 pub(crate) fn core() -> io::Result<Rc<Core>> {
     try_with_core(Rc::clone)
         .ok_or_else(|| io::Error::other("no event loop on this thread: build an EventLoop first"))
+}
+
+/// The network that this thread's loop simulates, if it does.
+pub(crate) fn network() -> Option<Rc<Network>> {
+    try_with_core(|core| core.network.clone()).flatten()
 }
 
 /// The handle of this thread's loop.

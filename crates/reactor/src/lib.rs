@@ -54,6 +54,7 @@ mod task;
 mod thread_pool;
 mod time;
 mod timer_queue;
+mod unwind;
 mod watchdog;
 
 pub use buffer::Buffer;
