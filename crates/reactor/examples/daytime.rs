@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use revolve_http::date;
-use revolve_reactor::{Address, Buffer, SendQueue, Stream, TcpServer, now};
+use revolve_reactor::{Address, Buffer, Stream, TcpServer, now};
 
 /// How long a peer may take for its own end of the connection.
 const LINGER_MAX: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ async fn tell(stream: &Stream) -> io::Result<()> {
     let mut line = Buffer::take();
     line.fill(&text);
     line.fill(b"\r\n");
-    stream.send(SendQueue::from(line)).await.0?;
+    stream.send_all(line).await?;
     close(stream).await
 }
 

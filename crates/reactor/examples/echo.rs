@@ -23,7 +23,7 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 async fn echo(stream: Stream, _peer: Address) {
     while let Ok(received) = stream.recv().within(IDLE_MAX).await {
         let ended = received.is_empty();
-        if ended || stream.send(received.into()).await.0.is_err() {
+        if ended || stream.send_all(received).await.is_err() {
             return;
         }
     }

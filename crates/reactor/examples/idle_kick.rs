@@ -23,7 +23,7 @@ async fn serve(stream: Stream, peer: Address, silence: Duration) {
             Ok(received) if received.is_empty() => return,
             Ok(received) => {
                 warned = false;
-                if stream.send(received.into()).await.0.is_err() {
+                if stream.send_all(received).await.is_err() {
                     return;
                 }
             }

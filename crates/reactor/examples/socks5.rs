@@ -36,10 +36,10 @@ async fn handshake(stream: &Stream) -> io::Result<Result<SocketAddr, u8>> {
     let greeting = read(stream, 2).await?;
     let methods = read(stream, greeting[1].into()).await?;
     if greeting[0] != 5 || !methods.contains(&0) {
-        stream.send((&[5, 0xFF][..]).into()).await.0?;
+        stream.send_all(&[5, 0xFF][..]).await?;
         return Err(io::Error::other("no SOCKS5, or not without authentication"));
     }
-    stream.send((&[5, 0][..]).into()).await.0?;
+    stream.send_all(&[5, 0][..]).await?;
     let request = read(stream, 4).await?;
     let address_len = match request[3] {
         1 => 4,
@@ -81,7 +81,7 @@ async fn serve(client: Stream) -> io::Result<()> {
 
 async fn reply(client: &Stream, code: u8) -> io::Result<()> {
     let reply = vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0];
-    client.send(bytes::Bytes::from(reply).into()).await.0
+    client.send_all(bytes::Bytes::from(reply)).await
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

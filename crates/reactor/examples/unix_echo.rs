@@ -14,11 +14,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use revolve_reactor::signal::{SIGINT, SIGTERM, Signals};
-use revolve_reactor::{Address, EventLoop, SendQueue, Stream, TcpServer};
+use revolve_reactor::{Address, EventLoop, Stream, TcpServer};
 
 async fn echo(stream: Stream, _peer: Address) {
     while let Ok(received) = stream.recv().await {
-        if received.is_empty() || stream.send(received.into()).await.0.is_err() {
+        if received.is_empty() || stream.send_all(received).await.is_err() {
             return;
         }
     }
@@ -34,7 +34,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 async fn ask(path: &Path, text: String) -> io::Result<()> {
     let stream = Stream::connect(&Address::Unix(path.into())).await?;
-    stream.send(SendQueue::from(Bytes::from(text))).await.0?;
+    stream.send_all(Bytes::from(text)).await?;
     stream.shutdown_write()?;
     loop {
         let received = stream.recv().await?;

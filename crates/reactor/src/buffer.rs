@@ -3,7 +3,7 @@
 //! The loop takes a buffer when it is about to receive and not before, so that an idle
 //! connection owns none. A buffer goes back to the pool of its thread's loop when dropped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -162,6 +162,8 @@ impl Drop for Buffer {
 /// The buffers of one loop that are not in use.
 pub(crate) struct BufferPool {
     free: RefCell<Vec<Box<[u8]>>>,
+    /// What the last receive took and did not need: empty where it did.
+    receiving: Cell<Box<[u8]>>,
     free_small: RefCell<Vec<Box<[u8]>>>,
     buffer_bytes: usize,
     kept_max: usize,
@@ -171,6 +173,7 @@ impl BufferPool {
     pub(crate) fn new(buffer_bytes: usize, kept_max: usize) -> BufferPool {
         BufferPool {
             free: RefCell::default(),
+            receiving: Cell::default(),
             free_small: RefCell::default(),
             buffer_bytes,
             kept_max,
@@ -182,6 +185,16 @@ impl BufferPool {
         Buffer::over(take_from(&self.free, self.buffer_bytes))
     }
 
+    /// A buffer for a receive, which [`fit`](BufferPool::fit) may take back at once.
+    #[inline]
+    pub(crate) fn take_to_receive(&self) -> Buffer {
+        let bytes = self.receiving.take();
+        if bytes.is_empty() {
+            return self.take();
+        }
+        Buffer::over(bytes)
+    }
+
     /// Moves few bytes into a small buffer, so that the large one is free for the next receive.
     #[inline]
     pub(crate) fn fit(&self, mut buffer: Buffer) -> Buffer {
@@ -189,7 +202,13 @@ impl BufferPool {
             return buffer;
         }
         let small = self.copy_few(&buffer);
-        self.put(std::mem::take(&mut buffer.bytes));
+        let mut free = std::mem::take(&mut buffer.bytes);
+        if free.len() == self.buffer_bytes {
+            free = self.receiving.replace(free);
+        }
+        if !free.is_empty() {
+            self.put(free);
+        }
         small
     }
 
@@ -293,7 +312,10 @@ mod tests {
             few.fill(b"few");
             let few = core.buffers.fit(few);
             assert_eq!((few.as_slice(), few.capacity()), (&b"few"[..], SMALL_BYTES));
-            assert_eq!(core.buffers.free_count(), 1);
+            assert_eq!(core.buffers.free_count(), 0);
+            let next = core.buffers.take_to_receive();
+            assert!(next.capacity() > SMALL_BYTES);
+            assert_eq!(core.buffers.free_count(), 0, "it was kept at hand");
             let mut many = core.buffers.take();
             many.fill(&[7; SMALL_BYTES + 1]);
             assert!(core.buffers.fit(many).capacity() > SMALL_BYTES);

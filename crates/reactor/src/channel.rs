@@ -127,6 +127,15 @@ impl<O, R> Slot<O, R> {
         matches!(self, Slot::Done(_))
     }
 
+    /// Begins an operation on a side that is free.
+    #[inline]
+    pub(crate) fn begin(&mut self, op: O, waker: Waker) {
+        let former = std::mem::replace(self, Slot::Pending(op, waker));
+        // Dropping it would be a call that does nothing.
+        debug_assert!(matches!(former, Slot::Idle), "the side is not free");
+        std::mem::forget(former);
+    }
+
     /// Ends the pending operation, and gives the waker of its task.
     #[inline]
     pub(crate) fn complete(&mut self, outcome: R) -> Option<Waker> {

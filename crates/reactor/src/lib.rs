@@ -7,7 +7,7 @@
 //! for itself.
 //!
 //! ```
-//! use revolve_reactor::{Address, EventLoop, ListenOptions, Listener, SendQueue, Stream, spawn};
+//! use revolve_reactor::{Address, EventLoop, ListenOptions, Listener, Stream, spawn};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let mut event_loop = EventLoop::new()?;
@@ -19,10 +19,10 @@
 //!         let (fd, _peer) = listener.accept().await?;
 //!         let stream = Stream::from_fd(fd)?;
 //!         let received = stream.recv().await?;
-//!         stream.send(SendQueue::from(received)).await.0
+//!         stream.send_all(received).await
 //!     });
 //!     let client = Stream::connect(&address).await?;
-//!     client.send(SendQueue::from(&b"hello"[..])).await.0?;
+//!     client.send_all(&b"hello"[..]).await?;
 //!     assert_eq!(client.recv().await?.as_slice(), b"hello");
 //!     Ok(())
 //! })
@@ -70,8 +70,8 @@ pub use interval::{Interval, interval};
 pub use net::StreamIo;
 pub use net::{
     Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
-    Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram, splice,
-    splice_both,
+    Readable, Ready, Recv, Send, SendAll, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram,
+    splice, splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};

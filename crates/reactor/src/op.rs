@@ -157,7 +157,7 @@ pub(crate) fn recv(
     pool: &BufferPool,
     bytes_max: usize,
 ) -> Progress<io::Result<(Buffer, bool)>> {
-    let mut buffer = pool.take();
+    let mut buffer = pool.take_to_receive();
     let room = buffer.capacity().min(bytes_max);
     loop {
         match rustix::net::recv(fd, &mut buffer.spare_mut()[..room], RecvFlags::empty()) {
@@ -194,6 +194,19 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SocketAddrAny) -> Progress<i
         Ok(()) | Err(Errno::ISCONN) => Progress::Done(Ok(())),
         Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => Progress::Blocked,
         Err(error) => Progress::Done(Err(error.into())),
+    }
+}
+
+/// Sends once of these bytes what the socket takes.
+#[inline]
+pub(crate) fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Progress<io::Result<usize>> {
+    loop {
+        match rustix::net::send(fd, bytes, platform::NO_SIGNAL) {
+            Ok(sent) => return Progress::Done(Ok(sent)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Progress::Blocked,
+            Err(error) => return Progress::Done(Err(error.into())),
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Chunk {
         }
     }
 
-    fn advance(&mut self, n: u64) {
+    pub(crate) fn advance(&mut self, n: u64) {
         match self {
             Chunk::Buffer(buffer) => buffer.advance(n as usize),
             Chunk::Bytes(bytes) => bytes.advance(n as usize),

@@ -217,8 +217,10 @@ impl TaskQueues {
 
     #[inline]
     pub(crate) fn pop(&self) -> Option<Runnable> {
-        self.pop_urgent()
-            .or_else(|| self.normal.borrow_mut().pop_front())
+        if let urgent @ Some(_) = self.pop_urgent() {
+            return urgent;
+        }
+        self.normal.borrow_mut().pop_front()
     }
 
     #[inline]

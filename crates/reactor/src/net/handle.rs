@@ -9,7 +9,6 @@ use crate::channel::{Channel, Kind, Side, Slot, Token};
 use crate::event_loop::{self, Core};
 use crate::op::{ReadOp, ReadOutcome};
 use crate::sys::Driver;
-use crate::timer_queue::NEVER_MS;
 
 /// A registered descriptor. Dropping it cancels what is pending and closes the descriptor.
 pub(crate) struct Handle {
@@ -62,10 +61,11 @@ impl Handle {
             return Poll::Ready(outcome);
         }
         channel.read_deadline_ms = deadline_ms;
+        let is_looked_at = channel.looked_at_ms <= deadline_ms;
         if let Err(error) = driver.submit_read(self.token, op, waker) {
             return Poll::Ready(ReadOutcome::Failed(error));
         }
-        if deadline_ms != NEVER_MS {
+        if !is_looked_at {
             self.core.arm_channel(&mut driver, self.token);
         }
         Poll::Pending

@@ -28,6 +28,6 @@ pub use option::Keepalive;
 pub use outbox::{Outbox, OutboxError};
 pub use readable::{Readable, Ready};
 pub use splice::{Spliced, splice, splice_both};
-pub use stream::{Recv, Send, Stream};
+pub use stream::{Recv, Send, SendAll, Stream};
 pub use udp::UdpSocket;
 pub use unix_datagram::UnixDatagram;

@@ -18,7 +18,7 @@ use crate::net::option::{self, Keepalive};
 use crate::net::readable::Ready;
 use crate::net::socket;
 use crate::op::{Progress, ReadOp, ReadOutcome, WriteOp};
-use crate::send_queue::SendQueue;
+use crate::send_queue::{Chunk, SendQueue};
 use crate::sys::Driver;
 use crate::sys::platform;
 use crate::sys::socket_option::{self, TcpInfo};
@@ -108,6 +108,42 @@ impl Stream {
             stall_ms: 0,
             submitted: false,
         }
+    }
+
+    /// Sends one chunk whole. Cheaper than [`send`](Stream::send) where the socket takes it at once,
+    /// as it does with an answer of usual size, because no queue is made then.
+    ///
+    /// Sending begins when this is called, not when the future is first polled. Dropping the
+    /// future leaves it unknown how much was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Stream::send).
+    pub fn send_all(&self, chunk: impl Into<Chunk>) -> SendAll<'_> {
+        let mut chunk = chunk.into();
+        let begun = chunk.memory().map_or(Ok(0), |bytes| self.try_send(bytes));
+        let rest = match begun {
+            Ok(sent) if sent as u64 == chunk.len() => Rest::Done(Ok(())),
+            Ok(sent) => {
+                chunk.advance(sent as u64);
+                Rest::Queued(self.send(chunk.into()))
+            }
+            Err(error) => Rest::Done(Err(error)),
+        };
+        SendAll { rest }
+    }
+
+    /// Sends of these bytes what the socket takes at once, and says how many; 0 where it takes
+    /// none, while another send is pending, and always where the driver sends with the turn (io_uring,
+    /// sim): the rest is for [`send`](Stream::send), which also waits until the socket takes more.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe`, `ConnectionReset`.
+    #[inline]
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut driver = self.handle.core.driver.borrow_mut();
+        driver.try_send(self.handle.token, bytes)
     }
 
     /// Ready once there is something to receive, the end of the stream included; receives
@@ -403,6 +439,39 @@ impl Send<'_> {
         }
         self.submitted = true;
         Poll::Pending
+    }
+}
+
+/// A send of one chunk. Made by [`Stream::send_all`].
+#[must_use = "what the socket does not take at once is not sent unless awaited"]
+pub struct SendAll<'a> {
+    rest: Rest<'a>,
+}
+
+/// What is left to do after a send was begun.
+enum Rest<'a> {
+    Done(io::Result<()>),
+    Queued(Send<'a>),
+}
+
+impl Future for SendAll<'_> {
+    type Output = io::Result<()>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.rest {
+            Rest::Done(result) => Poll::Ready(std::mem::replace(result, Ok(()))),
+            Rest::Queued(send) => Pin::new(send).poll(cx).map(|(result, _)| result),
+        }
+    }
+}
+
+impl std::fmt::Debug for SendAll<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_done = matches!(self.rest, Rest::Done(_));
+        f.debug_struct("SendAll")
+            .field("is_done", &is_done)
+            .finish()
     }
 }
 

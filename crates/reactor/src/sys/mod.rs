@@ -125,6 +125,12 @@ pub(crate) trait Driver {
     /// Sends in the caller's turn instead of the perform step, where the driver can.
     fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>>;
 
+    /// Sends of these bytes what the socket takes in the caller's turn, which may be nothing: always
+    /// so where the driver sends with the turn.
+    fn try_send(&mut self, _token: Token, _bytes: &[u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
     /// What `send_at_once` was told by the socket: it takes no more for now.
     fn send_blocked(&mut self, token: Token);
 
@@ -205,6 +211,12 @@ pub(crate) trait Poller: Sized {
         budget_bytes: u64,
     ) -> Progress<io::Result<()>> {
         op::send(fd, queue, budget_bytes)
+    }
+
+    /// Sends of these bytes what the socket takes: [`op::try_send`].
+    #[inline]
+    fn try_send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> Progress<io::Result<usize>> {
+        op::try_send(fd, bytes)
     }
 
     /// Accepts once: [`op::accept`].
@@ -365,6 +377,11 @@ impl Driver for AnyDriver {
     #[inline]
     fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
         each!(self, driver => driver.send_at_once(token, queue))
+    }
+
+    #[inline]
+    fn try_send(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize> {
+        each!(self, driver => driver.try_send(token, bytes))
     }
 
     #[inline]

@@ -21,7 +21,7 @@ use crate::sys::{Driver, Event, Limits, Poller, Wake};
 pub(crate) struct Readiness<P> {
     poller: P,
     channels: Channels,
-    /// Channels with an operation to perform; the first ones are left over from the last turn.
+    /// Channels with an operation to perform in the next turn.
     ready: VecDeque<Token>,
     events: Vec<Event>,
     limits: Limits,
@@ -42,8 +42,23 @@ impl<P: Poller> Readiness<P> {
         &self.poller
     }
 
-    /// Notes what became ready, and lists the channels that wait for it.
-    fn note_events(&mut self) {
+    /// Performs what is left over from the last turn: so many as there were when it ended.
+    fn perform_left_over(&mut self, count: usize, work: &mut Work<'_>) {
+        for _ in 0..count {
+            let Some(token) = self.ready.pop_front() else {
+                break;
+            };
+            if let Some(channel) = self.channels.find(token) {
+                channel.flags.remove(Flags::LISTED);
+                perform_channel(&mut self.poller, channel, token, &self.limits, work);
+                list_if_due(&mut self.ready, channel, token);
+            }
+        }
+    }
+
+    /// Notes what became ready, and performs what waited for it, unless it is left over from the
+    /// last turn and has its place behind.
+    fn perform_events(&mut self, work: &mut Work<'_>) {
         for Event { token, flags } in self.events.drain(..) {
             let Some(channel) = self.channels.find(token) else {
                 continue;
@@ -56,34 +71,27 @@ impl<P: Poller> Readiness<P> {
                 continue;
             }
             channel.flags.insert(flags);
-            list_if_due(&mut self.ready, channel, token);
+            if !channel.flags.has(Flags::LISTED) && channel.is_due() {
+                perform_channel(&mut self.poller, channel, token, &self.limits, work);
+                list_if_due(&mut self.ready, channel, token);
+            }
         }
     }
+}
 
-    fn perform_channel(&mut self, token: Token, work: &mut Work<'_>) {
-        let Some(channel) = self.channels.find(token) else {
-            return;
-        };
-        channel.flags.remove(Flags::LISTED);
-        if channel.flags.has(Flags::READABLE) {
-            perform_read(
-                &mut self.poller,
-                channel,
-                token,
-                self.limits.recv_bytes,
-                work,
-            );
-        }
-        if channel.flags.has(Flags::WRITABLE) && channel.write.is_pending() {
-            perform_write(
-                &mut self.poller,
-                channel,
-                token,
-                self.limits.send_bytes,
-                work,
-            );
-        }
-        list_if_due(&mut self.ready, channel, token);
+#[inline]
+fn perform_channel<P: Poller>(
+    poller: &mut P,
+    channel: &mut Channel,
+    token: Token,
+    limits: &Limits,
+    work: &mut Work<'_>,
+) {
+    if channel.flags.has(Flags::READABLE) {
+        perform_read(poller, channel, token, limits.recv_bytes, work);
+    }
+    if channel.flags.has(Flags::WRITABLE) && channel.write.is_pending() {
+        perform_write(poller, channel, token, limits.send_bytes, work);
     }
 }
 
@@ -296,7 +304,7 @@ impl<P: Poller> Driver for Readiness<P> {
             self.poller.resume(channel.as_fd(), token)?;
             channel.flags.remove(Flags::PAUSED);
         }
-        channel.read = Slot::Pending(op, waker);
+        channel.read.begin(op, waker);
         list_if_due(&mut self.ready, channel, token);
         Ok(())
     }
@@ -304,7 +312,7 @@ impl<P: Poller> Driver for Readiness<P> {
     #[inline]
     fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
         let channel = self.channels.get_mut(token);
-        channel.write = Slot::Pending(op, waker);
+        channel.write.begin(op, waker);
         list_if_due(&mut self.ready, channel, token);
     }
 
@@ -317,6 +325,23 @@ impl<P: Poller> Driver for Readiness<P> {
         } else {
             Progress::Blocked
         }
+    }
+
+    #[inline]
+    fn try_send(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize> {
+        let channel = self.channels.get_mut(token);
+        if !channel.flags.has(Flags::WRITABLE) || channel.write.is_pending() {
+            return Ok(0);
+        }
+        let sent = match self.poller.try_send(channel.as_fd(), bytes) {
+            Progress::Done(sent) => sent?,
+            Progress::Blocked => 0,
+            Progress::Spent => return Ok(0),
+        };
+        if sent < bytes.len() {
+            drained(&mut self.poller, channel, token, Side::Write);
+        }
+        Ok(sent)
     }
 
     fn send_blocked(&mut self, token: Token) {
@@ -338,12 +363,8 @@ impl<P: Poller> Driver for Readiness<P> {
     }
 
     fn perform(&mut self, work: &mut Work<'_>) {
-        self.note_events();
-        for _ in 0..self.ready.len() {
-            let Some(token) = self.ready.pop_front() else {
-                break;
-            };
-            self.perform_channel(token, work);
-        }
+        let left_over = self.ready.len();
+        self.perform_events(work);
+        self.perform_left_over(left_over, work);
     }
 }

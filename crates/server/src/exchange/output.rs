@@ -43,6 +43,22 @@ impl Output {
         self.queue.get_or_insert_with(SendQueue::new).push(chunk);
     }
 
+    /// Sends what the socket takes at once, where all lies in one buffer: which is all of an answer
+    /// of usual size, so that no queue is made for it.
+    fn try_tail(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
+        let Some(tail) = self.tail.as_mut().filter(|_| self.queue.is_none()) else {
+            return Ok(());
+        };
+        let sent = request.connection.stream.try_send(tail);
+        let left = tail.len() as u64;
+        tail.advance(sent.map_err(|error| (error, left))?);
+        if tail.is_empty() {
+            self.tail = None;
+            self.gathered_bytes = 0;
+        }
+        Ok(())
+    }
+
     fn push_tail(&mut self) {
         if let Some(tail) = self.tail.take()
             && !tail.is_empty()
@@ -55,6 +71,7 @@ impl Output {
 
     /// Sends all of it; on an error the answer is how many bytes were left.
     pub(super) async fn flush(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
+        self.try_tail(request)?;
         self.push_tail();
         let settings = &request.settings().output;
         let Some(mut queue) = self.queue.take() else {
@@ -63,17 +80,13 @@ impl Output {
         queue.file_bytes_per_turn_max(settings.sendfile_chunk_bytes);
         queue.join_files(settings.tcp_nopush);
         let stall_max = Duration::from_millis(settings.send_timeout_ms);
-        let (result, mut queue) = request
+        let (result, queue) = request
             .connection
             .stream
             .send(queue)
             .stall_max(stall_max)
             .await;
         let left = queue.bytes();
-        if left > 0 {
-            queue.clear();
-        }
-        self.queue = Some(queue);
         self.gathered_bytes = 0;
         result.map_err(|error| (error, left))
     }
