@@ -138,7 +138,12 @@ impl PathLogs {
             Some(oldest + inactive)
         };
         let expiry = self.caches.iter().filter_map(of_cache);
-        expiry.chain(self.losses.borrow().due_at(now)).min()
+        expiry.chain(self.complaint_at(now)).min()
+    }
+
+    /// When there is something to complain about.
+    pub(super) fn complaint_at(&self, now: Instant) -> Option<Instant> {
+        self.losses.borrow().due_at(now)
     }
 
     /// Closes all files: each is opened anew with its next line.

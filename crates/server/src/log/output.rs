@@ -46,15 +46,19 @@ struct Inner {
     /// When something is to be done about lines that wait.
     due_at: Option<Instant>,
     losses: Rc<RefCell<Losses>>,
+    /// Whether somebody else says what was lost, for several logs together.
+    shares_losses: bool,
 }
 
 impl Output {
     /// A log, and the open file where it is one; without it its lines are lost.
     pub fn new(destination: &Destination, file: Option<Arc<File>>) -> Self {
-        Self::sharing(destination, file, Rc::default())
+        let output = Self::sharing(destination, file, Rc::default());
+        output.inner.borrow_mut().shares_losses = false;
+        output
     }
 
-    /// One of several logs whose losses are counted together.
+    /// One of several logs whose losses are counted, and complained about, together.
     pub(super) fn sharing(
         destination: &Destination,
         file: Option<Arc<File>>,
@@ -75,6 +79,7 @@ impl Output {
                 is_urgent: false,
                 due_at: None,
                 losses,
+                shares_losses: true,
             }),
             is_in_turn: Cell::new(false),
             is_waiting: Cell::new(false),
@@ -138,8 +143,11 @@ impl Output {
     /// When it wants to be looked at again, if it does.
     pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
         let inner = self.inner.borrow();
-        let losses = inner.losses.borrow().due_at(now);
-        [inner.due_at, losses].into_iter().flatten().min()
+        let losses = match inner.shares_losses {
+            true => None,
+            false => inner.losses.borrow().due_at(now),
+        };
+        inner.due_at.into_iter().chain(losses).min()
     }
 
     /// Writes what is due, or `all` that there is. What cannot be written is counted as lost.
@@ -178,6 +186,9 @@ impl Output {
     /// What is to be complained about elsewhere; `is_last` if there will be no other time.
     pub(super) fn complaint(&self, now: Instant, is_last: bool) -> Option<String> {
         let inner = self.inner.borrow();
+        if inner.shares_losses {
+            return None;
+        }
         inner.losses.borrow_mut().complaint(now, is_last)
     }
 

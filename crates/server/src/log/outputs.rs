@@ -201,6 +201,7 @@ impl Outputs {
         }
         drop(in_turn);
         self.by_path.borrow_mut().end_turn();
+        self.complain_by_path(false);
     }
 
     fn flush(&self, output: &Rc<Output>, all: bool) {
@@ -260,7 +261,8 @@ impl Outputs {
         if let Some(complaint) = complaint {
             self.complain(None, &complaint);
         }
-        if let Some(at) = self.by_path.borrow().next_at(now) {
+        let next_at = self.by_path.borrow().complaint_at(now);
+        if let Some(at) = next_at {
             self.wake_at(at);
         }
     }

@@ -317,7 +317,7 @@ pub(crate) fn write(request: &Request) {
         match &log.target {
             Target::Listed(index) => request.site.logs.append(*index, line),
             Target::ByPath(path) => {
-                if root_exists(request) {
+                if request.root_seen || root_exists(request) {
                     let (path, limits) = (path.evaluate(request), settings.path_limits.as_ref());
                     request.site.logs.append_by_path(&path, limits, line);
                 }

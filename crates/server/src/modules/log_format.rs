@@ -123,6 +123,9 @@ pub(crate) fn find(
         .chain(["combined"]);
     Err(match revolve_conf::directive::suggest(wanted, known) {
         Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+        None if wanted.contains('=') => {
+            diagnostic.help(format!("a format stands before it: `combined {wanted}`"))
+        }
         None => diagnostic,
     })
 }
