@@ -36,10 +36,10 @@ fn a_pipe_that_nobody_reads_stops_no_request_and_its_lines_are_counted() {
     let site = Site::new();
     let path = pipe(&site);
     // What a pipe and the server's own memory hold is soon less than this.
-    let text = format!("access_log logs/pipe long; location = / {{ return 200; }}");
+    let text = "access_log logs/pipe long; location = / { return 200; }";
     let long = format!("log_format long '$request {}';", "x".repeat(3000));
     let config = site
-        .config("daemon off;", &text)
+        .config("daemon off;", text)
         .replace("http {", &format!("http {{ {long}"));
     let mut server = crate::support::Server::start(&site.folder, &config, &[site.port]);
     let mut client = Client::connect(site.port);

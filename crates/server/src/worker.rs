@@ -463,7 +463,6 @@ impl Worker {
 
     /// Runs something on every loop.
     fn on_all(&self, f: impl Fn(&Rc<LoopServer>) + Send + Clone + 'static) {
-        f(&self.main);
         for handle in self.reactors.iter().flat_map(|reactors| reactors.handles()) {
             let f = f.clone();
             handle.run_in_loop(move || {
@@ -472,6 +471,8 @@ impl Worker {
                 }
             });
         }
+        // Last, so that the others need not wait for it.
+        f(&self.main);
     }
 
     /// Takes a new configuration; open connections stay, requests under way end on the old one.

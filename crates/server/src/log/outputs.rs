@@ -18,7 +18,7 @@ use super::sink::Sink;
 use super::{Clock, ErrorTarget, Level, escape_controls, line_head};
 
 /// How long a process that ends waits for a pipe or a syslog server that takes nothing.
-const END_PATIENCE: Duration = Duration::from_millis(500);
+const END_PATIENCE: Duration = Duration::from_millis(400);
 const END_PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
