@@ -13,6 +13,9 @@ use rustix::io::Errno;
 /// The name that stands for standard error in `error_log` and `access_log`.
 pub const STDERR: &str = "stderr";
 
+/// The rights to a file that is created, less the umask, as nginx's.
+const MODE: u32 = 0o644;
+
 /// Log files opened by who may: the master hands them to the workers.
 #[derive(Debug, Clone, Default)]
 pub struct OpenLogs {
@@ -78,6 +81,7 @@ fn options() -> OpenOptions {
     options
         .append(true)
         .create(true)
+        .mode(MODE)
         .custom_flags(flags.bits().cast_signed());
     options
 }

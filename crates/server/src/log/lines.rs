@@ -43,6 +43,18 @@ impl Lines {
         }
     }
 
+    /// How many lines a chunk of so many bytes has.
+    pub(crate) fn count_in(&self, chunk_bytes: usize) -> u64 {
+        let left = &self.ends[self.written_lines..];
+        let end = self.written_bytes + chunk_bytes;
+        left.partition_point(|line_end| *line_end <= end) as u64
+    }
+
+    /// Whether the first line was written in part.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Lets go of so many bytes, which were written.
     pub(crate) fn advance(&mut self, bytes: usize) {
         if bytes == 0 {
@@ -122,6 +134,7 @@ mod tests {
         let mut lines = lines(&["aa\n", "b\n", "cccc\n", "\n"]);
         assert_eq!(lines.chunk(4), b"aa\n");
         assert_eq!(lines.chunk(5), b"aa\nb\n");
+        assert_eq!(lines.count_in(5), 2);
         assert_eq!(lines.chunk(1), b"aa\n");
         lines.advance(3);
         assert_eq!(lines.chunk(4), b"b\n");

@@ -41,6 +41,7 @@ struct Inner {
     /// What was compressed, and how much of it is written.
     block: Vec<u8>,
     block_written_bytes: usize,
+    block_lines: u64,
     /// There is a line that is not to be held back.
     is_urgent: bool,
     /// When something is to be done about lines that wait.
@@ -76,6 +77,7 @@ impl Output {
                 buffering: destination.buffering,
                 block: Vec::new(),
                 block_written_bytes: 0,
+                block_lines: 0,
                 is_urgent: false,
                 due_at: None,
                 losses,
@@ -160,6 +162,7 @@ impl Output {
             inner.held_bytes_max()
         };
         inner.is_urgent = false;
+        let bytes_before = inner.lines.len_bytes();
         let result = inner.write(held_bytes);
         let is_full = matches!(&result, Err(error) if error.kind() == ErrorKind::WouldBlock);
         if let Err(error) = &result {
@@ -175,8 +178,10 @@ impl Output {
         let flush = inner.buffering.and_then(|buffering| buffering.flush);
         inner.due_at = match flush {
             _ if is_full => Some(now + RETRY_PAUSE),
-            Some(flush) if !inner.lines.is_empty() => Some(now + flush),
-            _ => None,
+            None => None,
+            Some(_) if inner.lines.is_empty() => None,
+            Some(_) if inner.lines.len_bytes() == bytes_before => inner.due_at,
+            Some(flush) => Some(now + flush),
         };
         let kept = inner.held_bytes_max().max(BYTES_KEPT);
         inner.lines.shrink(kept);
@@ -203,10 +208,8 @@ impl Output {
         let inner = &mut *self.inner.borrow_mut();
         inner.buffering = buffering;
         if let Some(file) = file {
+            inner.give_up_begun(&self.place);
             inner.sink = Sink::of(Some(file));
-            // What is left of an old block belongs to the old file.
-            inner.block.clear();
-            inner.block_written_bytes = 0;
             inner.losses.borrow_mut().forgive();
         }
     }
@@ -244,6 +247,7 @@ impl Inner {
                 Some(level) => {
                     let chunk = self.lines.chunk(bytes_max);
                     let chunk_bytes = chunk.len();
+                    self.block_lines = self.lines.count_in(chunk_bytes);
                     gzip::compress(chunk, level, &mut self.block);
                     let result = self.write_block();
                     if result.is_err() && self.block_written_bytes == 0 {
@@ -272,6 +276,22 @@ impl Inner {
         Ok(())
     }
 
+    /// Gives up what was begun and cannot be ended in the file that it was begun in.
+    fn give_up_begun(&mut self, place: &Place) {
+        let mut lost = 0;
+        if !self.block.is_empty() {
+            lost += self.block_lines;
+            self.block.clear();
+            self.block_written_bytes = 0;
+        }
+        if self.lines.is_cut() {
+            lost += 1;
+            let rest_bytes = self.lines.chunk(0).len();
+            self.lines.advance(rest_bytes);
+        }
+        self.note_losses(place, lost, &ErrorKind::WriteZero.into());
+    }
+
     fn note_losses(&self, place: &Place, lines: u64, error: &io::Error) {
         if lines == 0 {
             return;
@@ -293,5 +313,121 @@ impl Drop for Output {
     fn drop(&mut self) {
         // Whoever dropped it has been told of what failed before.
         let _ = self.inner.get_mut().write(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::path::Path;
+
+    use super::super::file;
+    use super::*;
+
+    fn output(path: &Path, gzip_level: Option<u8>) -> Output {
+        let destination = Destination {
+            place: Place::File(path.to_owned()),
+            buffering: gzip_level.map(|level| Buffering {
+                bytes: 16,
+                flush: Some(Duration::from_secs(5)),
+                gzip_level: Some(level),
+            }),
+        };
+        Output::new(&destination, Some(Arc::new(file::open(path).unwrap())))
+    }
+
+    fn add(output: &Output, text: &str, now: Instant) {
+        let clock = Clock::without_loop();
+        output.append(&clock, None, now, |out| {
+            out.extend_from_slice(text.as_bytes())
+        });
+    }
+
+    #[test]
+    fn lines_are_held_back_until_they_are_many_or_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (output, start) = (output(&path, Some(1)), Instant::now());
+        let written = || {
+            let mut text = String::new();
+            let bytes = fs::read(&path).unwrap();
+            if !bytes.is_empty() {
+                let mut decoder = flate2::read::MultiGzDecoder::new(bytes.as_slice());
+                decoder.read_to_string(&mut text).unwrap();
+            }
+            text
+        };
+        for line in ["aaaa", "bbbb", "cccc"] {
+            add(&output, line, start);
+            output.flush(start, false);
+        }
+        assert_eq!(written(), "");
+        assert!(!output.is_due());
+        add(&output, "dddd", start);
+        assert!(output.is_due());
+        output.flush(start, false);
+        assert_eq!(written(), "aaaa\nbbbb\ncccc\n");
+        let late = output.next_at(start).unwrap();
+        assert_eq!(late, start + Duration::from_secs(5));
+        output.flush(late - Duration::from_millis(1), false);
+        assert_eq!(written(), "aaaa\nbbbb\ncccc\n");
+        output.flush(late, false);
+        assert_eq!(written(), "aaaa\nbbbb\ncccc\ndddd\n");
+        add(&output, "eeee", start);
+        drop(output);
+        assert!(written().ends_with("eeee\n"));
+    }
+
+    #[test]
+    fn a_full_device_loses_lines_and_another_file_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for gzip_level in [None, Some(6)] {
+            let (output, now) = (output(Path::new("/dev/full"), gzip_level), Instant::now());
+            for _ in 0..5 {
+                add(&output, "lost in space", now);
+            }
+            output.flush(now, true);
+            let said = output.complaint(now, false).unwrap();
+            assert!(said.ends_with(" failed (28: No space left on device), 5 lines are lost"));
+            let file = Arc::new(file::open(&path).unwrap());
+            output.configure(now, Some(file), None);
+            add(&output, "kept", now);
+            output.flush(now, true);
+            assert_eq!(output.complaint(now, true), None);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "kept\n");
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_begun_is_ended_in_the_same_file_or_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let (output, now) = (output(&path, None), Instant::now());
+        let long = "x".repeat(100_000);
+        for line in [&long, &long, "short"] {
+            add(&output, line, now);
+        }
+        output.flush(now, true);
+        assert!(output.next_at(now).is_some(), "it is tried again");
+        let mut reader = file::open(&path).unwrap();
+        let mut read = vec![0; 100_001];
+        let mut filled = 0;
+        while filled < read.len() {
+            filled += reader.read(&mut read[filled..]).unwrap_or(0);
+            output.flush(now, true);
+        }
+        assert_eq!(read, format!("{long}\n").as_bytes());
+        // The second is begun now, and shall go on in another file.
+        let other = folder.path().join("log");
+        output.replace(now, Arc::new(file::open(&other).unwrap()));
+        output.flush(now, true);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "short\n");
+        let said = output.complaint(now, true).unwrap();
+        assert!(said.ends_with(", 1 line is lost"), "{said}");
     }
 }
