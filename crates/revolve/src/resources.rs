@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
-use revolve_server::log::file::{self, is_standard_stream};
+use revolve_server::log::file::is_standard_stream;
 use revolve_server::{Config, ListenSpec};
 
 /// How often binding an address in use is tried at start, and how long between: an old server
@@ -147,7 +147,7 @@ impl Opened {
             .iter_mut()
             .filter(|(path, _)| !is_standard_stream(path))
         {
-            match file::open(path) {
+            match open_log(path) {
                 Ok(opened) => *file = Arc::new(opened),
                 Err(error) => report(log_error(path, &error)),
             }
@@ -182,7 +182,7 @@ fn open_logs(
         let kept = kept.filter(|_| is_standard_stream(path));
         let opened = match kept {
             Some((_, file)) => Ok(Arc::clone(file)),
-            None => file::open(path).map(Arc::new),
+            None => open_log(path).map(Arc::new),
         };
         match opened {
             Ok(file) => logs.push((path.clone(), file)),
@@ -193,6 +193,11 @@ fn open_logs(
         }
     }
     is_complete.then_some(logs)
+}
+
+/// Opens a log file, or what stands for a standard stream.
+fn open_log(path: &Path) -> io::Result<File> {
+    revolve_server::log::file::open(path)
 }
 
 fn log_error(path: &Path, error: &io::Error) -> OpenError {

@@ -91,9 +91,13 @@ fn is_pipe(file: &File) -> bool {
         .is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// A standard stream of this process. A pipe and a terminal are opened anew, because those who
-/// share ours would be surprised if it did not block any more.
-fn standard_stream(stream: impl AsFd) -> io::Result<File> {
+/// A log on a standard stream. A pipe and a terminal are opened anew, because those who share the
+/// process's own would be surprised if it did not block any more.
+///
+/// # Errors
+///
+/// Those of dup(2) and fstat(2).
+pub fn standard_stream(stream: impl AsFd) -> io::Result<File> {
     let shared = File::from(stream.as_fd().try_clone_to_owned()?);
     let kind = shared.metadata()?.file_type();
     if !kind.is_fifo() && !kind.is_char_device() {
