@@ -8,7 +8,7 @@
 //!
 //! Source: nginx's `ngx_syslog_parse_args`.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use revolve_conf::{Diagnostic, Word};
 use revolve_reactor::Address;
@@ -113,24 +113,32 @@ fn server_address(word: &Word, text: &str) -> Result<Address, Diagnostic> {
             )),
         };
     }
-    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>()
-        && text.starts_with('[')
-    {
-        return Ok(Address::Inet(SocketAddr::new(ip.into(), PORT)));
+    let port_of = |port: &str| {
+        let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| wrong("invalid port", "expected a port from 1 to 65535"))
+    };
+    if let Some(rest) = text.strip_prefix('[') {
+        let wrong = || {
+            wrong(
+                "invalid host",
+                "expected an IPv6 address, ] and perhaps a port",
+            )
+        };
+        let (ip, rest) = rest.split_once(']').ok_or_else(wrong)?;
+        let ip: Ipv6Addr = ip.parse().map_err(|_| wrong())?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => port_of(port)?,
+            None if rest.is_empty() => PORT,
+            None => return Err(wrong()),
+        };
+        return Ok(Address::Inet(SocketAddr::new(ip.into(), port)));
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            let port = port.parse::<u16>().ok().filter(|port| *port > 0);
-            let wrong = || wrong("invalid port", "expected a port from 1 to 65535");
-            (host, port.ok_or_else(wrong)?)
-        }
-        _ => (text, PORT),
+        Some((host, port)) => (host, port_of(port)?),
+        None => (text, PORT),
     };
     if host.is_empty() {
         return Err(wrong("no host", "expected an address or a host's name"));
-    }
-    if let Ok(address) = format!("{host}:{port}").parse::<SocketAddr>() {
-        return Ok(Address::Inet(address));
     }
     let found = (host, port).to_socket_addrs();
     match found.map(|mut found| found.next()) {
@@ -173,6 +181,9 @@ mod tests {
         };
         error("127.0.0.1:0", "invalid port");
         error("127.0.0.1:99999", "invalid port");
+        error("[::1", "invalid host");
+        error("[::1]x", "invalid host");
+        error("[::1]:0", "invalid port");
         error("unix:", "no path in the unix domain socket");
         error(":514", "no host");
         error("", "no host");

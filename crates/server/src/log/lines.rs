@@ -18,6 +18,8 @@ pub(crate) struct Lines {
 impl Lines {
     /// Adds a line, which `body` appends to the bytes.
     pub(crate) fn append(&mut self, body: impl FnOnce(&mut Vec<u8>)) {
+        // Whatever a panic left of a line that never came to its end.
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
         body(&mut self.bytes);
         self.ends.push(self.bytes.len());
     }
@@ -150,6 +152,20 @@ mod tests {
         lines.advance(1);
         assert!(lines.is_empty());
         assert_eq!(lines.chunk(9), b"");
+    }
+
+    #[test]
+    fn a_line_whose_making_panics_is_no_line() {
+        let mut lines = lines(&["aa\n"]);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            lines.append(|out| {
+                out.extend_from_slice(b"half");
+                panic!("on purpose");
+            });
+        }));
+        assert!(panic.is_err());
+        lines.append(|out| out.extend_from_slice(b"bb\n"));
+        assert_eq!(lines.chunk(99), b"aa\nbb\n");
     }
 
     #[test]

@@ -28,6 +28,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub struct Output {
     place: Place,
     inner: RefCell<Inner>,
+    /// Lines that came while another was being made: what a variable of that had to say.
+    late: RefCell<Vec<Vec<u8>>>,
     /// Whether it is among those that are written at the turn's end.
     pub(super) is_in_turn: Cell<bool>,
     /// Whether it is among those that wait for a time.
@@ -83,6 +85,7 @@ impl Output {
                 losses,
                 shares_losses: true,
             }),
+            late: RefCell::default(),
             is_in_turn: Cell::new(false),
             is_waiting: Cell::new(false),
         }
@@ -94,16 +97,15 @@ impl Output {
     }
 
     /// Adds a line, without the line's end. One with a level is of an error log, and not held
-    /// back.
+    /// back. False where it has to wait until another line, which is being made, is complete.
     pub(super) fn append(
         &self,
         clock: &Clock,
         level: Option<Level>,
         now: Instant,
         body: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.lines.append(|out| match &self.place {
+    ) -> bool {
+        let write = |out: &mut Vec<u8>| match &self.place {
             Place::File(_) => {
                 body(out);
                 out.push(b'\n');
@@ -112,12 +114,25 @@ impl Output {
                 server.append_header(clock, level, out);
                 body(out);
             }
-        });
+        };
+        let Ok(mut inner) = self.inner.try_borrow_mut() else {
+            let mut line = Vec::new();
+            write(&mut line);
+            self.late.borrow_mut().push(line);
+            return false;
+        };
+        let inner = &mut *inner;
+        inner.lines.append(write);
+        for line in self.late.borrow_mut().drain(..) {
+            inner.lines.append(|out| out.extend_from_slice(&line));
+            inner.is_urgent = true;
+        }
         inner.is_urgent |= level.is_some();
         if inner.due_at.is_none() {
             let flush = inner.buffering.and_then(|buffering| buffering.flush);
             inner.due_at = flush.map(|flush| now + flush);
         }
+        true
     }
 
     /// Writes a line of an error log at once; the answer is a complaint, if one is due.
@@ -377,6 +392,20 @@ mod tests {
         add(&output, "eeee", start);
         drop(output);
         assert!(written().ends_with("eeee\n"));
+    }
+
+    #[test]
+    fn a_line_that_comes_while_another_is_made_follows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (output, now) = (output(&path, None), Instant::now());
+        output.append(&Clock::without_loop(), None, now, |out| {
+            out.extend_from_slice(b"first ");
+            add(&output, "second", now);
+            out.extend_from_slice(b"line");
+        });
+        output.flush(now, false);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first line\nsecond\n");
     }
 
     #[test]

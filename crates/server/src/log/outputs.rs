@@ -124,8 +124,9 @@ impl Outputs {
         level: Option<Level>,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
-        output.append(&self.clock, level, now(), body);
-        self.appended(output);
+        if output.append(&self.clock, level, now(), body) {
+            self.appended(output);
+        }
     }
 
     /// Adds a line to the log of a path, if that can be opened.
@@ -360,4 +361,37 @@ pub fn say_on_stderr(clock: &Clock, level: Level, message: fmt::Arguments<'_>) {
     line.push(b'\n');
     // There is nobody left to tell.
     let _ = sink.write(&line);
+}
+
+#[cfg(test)]
+mod tests {
+    use revolve_reactor::EventLoop;
+
+    use super::*;
+
+    #[test]
+    fn a_variable_may_complain_in_the_log_whose_line_it_is_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut event_loop = EventLoop::new().unwrap();
+        event_loop.block_on(async {
+            let outputs = Outputs::new(Rc::new(Clock::of_loop()));
+            let opened = file::open(&path).unwrap();
+            let opened = OpenLogs::from_descriptors(vec![(path.clone(), opened.into())]);
+            let destination = Destination {
+                place: Place::File(path.clone()),
+                buffering: None,
+            };
+            let logs = outputs.configure(&[destination], &opened, &[]);
+            outputs.append(&logs[0], None, |out| {
+                outputs.append(&logs[0], Some(Level::Error), |out| {
+                    out.extend_from_slice(b"second");
+                });
+                out.extend_from_slice(b"first");
+            });
+            outputs.end_turn();
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "first\nsecond\n");
+    }
 }
