@@ -450,6 +450,136 @@ const MEANING: &[Mistake] = &[
         "",
     ),
     same(
+        "events {}\nhttp { access_log off x; }\n",
+        "invalid parameter \"x\" in FILE:2",
+        "nothing follows",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a if=$arg_x; }\n",
+        "unknown log format \"if=$arg_x\" in FILE:2",
+        "a format stands before",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a combined bufer=1k; }\n",
+        "invalid parameter \"bufer=1k\" in FILE:2",
+        "expected buffer=",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a combined buffer=0; }\n",
+        "invalid buffer size \"0\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a combined buffer=1k flush=0; }\n",
+        "invalid flush time \"0\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a combined gzip=10; }\n",
+        "invalid compression level \"10\" in FILE:2",
+        "from 1 to 9",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a combined flush=1s; }\n",
+        "no buffer is defined for access_log \"FOLDER/a\" in FILE:2",
+        "buffer=64k",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/$arg_a combined buffer=1k; }\n",
+        "buffered logs cannot have variables in name in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1 combined buffer=1k; }\n",
+        "logs to syslog cannot be buffered in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log FOLDER/a combined buffer=1k; access_log FOLDER/a combined buffer=2k; }\n",
+        "access_log \"FOLDER/a\" already defined with conflicting parameters in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1:99999; }\n",
+        "invalid port in syslog server \"127.0.0.1:99999\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=unix:; }\n",
+        "no path in the unix domain socket in syslog server \"unix:\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=; }\n",
+        "no host in syslog server \"\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:tag=a; }\n",
+        "no syslog server specified in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1,server=127.0.0.2; }\n",
+        "duplicate syslog \"server\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1,facility=local8; }\n",
+        "unknown syslog facility \"local8\" in FILE:2",
+        "local7",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1,severity=err; }\n",
+        "unknown syslog severity \"err\" in FILE:2",
+        "expected emerg, alert",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1,tag=a-b; }\n",
+        "syslog \"tag\" only allows alphanumeric characters and underscore in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1,tag=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; }\n",
+        "syslog tag length exceeds 32 in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { access_log syslog:server=127.0.0.1,colour=red; }\n",
+        "unknown syslog parameter \"colour=red\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { open_log_file_cache inactive=5s; }\n",
+        "\"open_log_file_cache\" must have \"max\" parameter in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { open_log_file_cache max=x; }\n",
+        "invalid \"open_log_file_cache\" parameter \"max=x\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { open_log_file_cache max=1; open_log_file_cache off; }\n",
+        "\"open_log_file_cache\" directive is duplicate in FILE:2",
+        "",
+    ),
+    same(
+        "error_log syslog:server=127.0.0.1,tag=.;\nevents {}\n",
+        "syslog \"tag\" only allows alphanumeric characters and underscore in FILE:1",
+        "",
+    ),
+    same(
+        "error_log FOLDER/e warn info;\nevents {}\n",
+        "duplicate log level \"info\" in FILE:1",
+        "",
+    ),
+    ours(
+        "error_log memory:1m debug;\nevents {}\n",
+        "\"memory:\" logs are not supported in FILE:1",
+        "/dev/shm",
+    ),
+    same(
         "events {}\nhttp { log_format a x; log_format a y; }\n",
         "duplicate \"log_format\" name \"a\" in FILE:2",
         "",

@@ -109,3 +109,50 @@ fn error_logs_have_the_lines_of_nginx() {
     );
     until("something was logged", || seen_ours > 30);
 }
+
+/// A log in each context, and levels: a level with a log of its own writes to that alone.
+const CONTEXTS: &str = r#"
+  access_log off;
+  error_log ROOT/logs/NAME-http.log error;
+  error_log ROOT/logs/NAME-http-info.log info;
+  server {
+    listen 127.0.0.1:PORT;
+    server_name own.example;
+    root ROOT/html;
+    error_log ROOT/logs/NAME-server.log;
+    location /inherits/ {}
+    location /own/ { error_log ROOT/logs/NAME-location.log error; }
+    location /quiet/ { error_log ROOT/logs/NAME-location.log crit; }
+    location /both/ { error_log ROOT/logs/NAME-location.log; error_log ROOT/logs/NAME-http.log; }
+  }
+  server { listen 127.0.0.1:PORT; server_name none.example; root ROOT/html; }
+"#;
+
+#[test]
+fn error_logs_of_every_context_have_the_lines_of_nginx() {
+    let Some(pair) = start(CONTEXTS) else { return };
+    for path in ["/inherits/x", "/own/x", "/quiet/x", "/both/x", "/x"] {
+        for host in ["own.example", "none.example"] {
+            for side in [&pair.nginx, &pair.ours] {
+                ask(side, &get(path).host(host).into(), Duration::from_secs(4));
+            }
+        }
+    }
+    for (log, at_least) in [
+        ("http", 5),
+        ("http-info", 5),
+        ("server", 2),
+        ("location", 2),
+    ] {
+        let of = |side: &Side| -> Vec<String> {
+            let text = pair.folder.read(&format!("logs/{}-{log}.log", side.name));
+            let message = |line: &str| Some(line.split_once(" open() ")?.1.to_owned());
+            text.lines().filter_map(message).collect()
+        };
+        until("both have logged as much", || {
+            let ours = of(&pair.ours).len();
+            ours >= at_least && ours == of(&pair.nginx).len()
+        });
+        assert_eq!(of(&pair.nginx), of(&pair.ours), "{log}");
+    }
+}

@@ -23,7 +23,7 @@ pub(super) struct Side {
     pub(super) who: Who,
     /// The name of its files.
     pub(super) name: &'static str,
-    _server: Server,
+    pub(super) server: Server,
 }
 
 /// Both.
@@ -60,7 +60,7 @@ pub(super) fn start(logs: &str) -> Option<Pair> {
             port,
         },
         name: "nginx",
-        _server: nginx::start(&folder, "nginx.conf", &[port]),
+        server: nginx::start(&folder, "nginx.conf", &[port]),
     };
     let port = configure("revolve", "");
     let mut command = revolve(&folder);
@@ -71,7 +71,7 @@ pub(super) fn start(logs: &str) -> Option<Pair> {
             port,
         },
         name: "revolve",
-        _server: Server::run(&mut command, folder.file("revolve-stderr.txt"), &[port]),
+        server: Server::run(&mut command, folder.file("revolve-stderr.txt"), &[port]),
     };
     Some(Pair {
         folder,

@@ -10,6 +10,8 @@ use crate::support::{Run, get, proc, revolve, until};
 #[test]
 fn logs_are_reopened_after_they_were_moved() {
     let site = Site::new();
+    // Where the test is root the workers are somebody else, who may not write here.
+    site.folder.set_mode("logs", 0o700);
     let server = site.start("worker_processes 2;", "");
     let workers = server.workers_once(2);
     for by_signal in [true, false] {

@@ -2,6 +2,8 @@
 
 mod ending;
 mod event_types;
+mod held_logs;
+mod log_failures;
 mod logs;
 mod reload;
 mod starting;

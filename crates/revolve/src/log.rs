@@ -1,22 +1,34 @@
 //! The master's own lines in the error log.
 
-use std::io::Write;
-use std::rc::Rc;
-use std::{fs::File, path::PathBuf};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use revolve_server::Config;
-use revolve_server::log::{Level, format_line};
+use revolve_server::log::file::is_standard_stream;
+use revolve_server::log::{Clock, ErrorTarget, Level, Output, say_on_stderr};
 
 use crate::version::PROGRAM;
 
 /// Writes lines to the error log of the top of the configuration, and the worse ones to standard
 /// error too while somebody may be looking, as nginx does.
 pub(crate) struct MasterLog {
-    targets: Vec<(Rc<File>, Level, bool)>,
+    targets: Vec<Target>,
+    clock: Clock,
     /// The server does not serve yet: who started it reads on standard error why not.
     is_starting: bool,
     /// Whether standard error is still where the person who started us looks.
     has_terminal: bool,
+}
+
+/// One error log of the top of the configuration.
+struct Target {
+    output: Output,
+    level_max: Level,
+    is_stderr: bool,
+    /// The file, where it is one.
+    file: Option<Arc<File>>,
 }
 
 impl MasterLog {
@@ -24,18 +36,25 @@ impl MasterLog {
     pub(crate) fn to_stderr() -> MasterLog {
         MasterLog {
             targets: Vec::new(),
+            clock: Clock::without_loop(),
             is_starting: true,
             has_terminal: true,
         }
     }
 
-    /// Writes to the log files of `config` from now on.
-    pub(crate) fn use_files(&mut self, config: &Config, files: &[(PathBuf, Rc<File>)]) {
-        let paths = config.log_paths();
-        let target = |target: &revolve_server::log::ErrorTarget| {
-            let path = paths.get(target.file)?;
-            let (_, file) = files.iter().find(|(known, _)| known == path)?;
-            Some((Rc::clone(file), target.level, is_stderr(path)))
+    /// Writes to the logs of `config` from now on, whose files are open.
+    pub(crate) fn use_files(&mut self, config: &Config, files: &[(PathBuf, Arc<File>)]) {
+        let target = |target: &ErrorTarget| {
+            let destination = config.logs.get(target.file)?;
+            let path = destination.path();
+            let file = files.iter().find(|(known, _)| Some(known) == path);
+            let file = file.map(|(_, file)| Arc::clone(file));
+            Some(Target {
+                output: Output::new(destination, file.clone()),
+                level_max: target.level,
+                is_stderr: path.is_some_and(|path| is_stderr(path)),
+                file,
+            })
         };
         self.targets = config.process_log.iter().filter_map(target).collect();
     }
@@ -50,12 +69,14 @@ impl MasterLog {
         self.has_terminal = false;
     }
 
-    /// The first file that is not standard error.
-    pub(crate) fn first_file(&self) -> Option<Rc<File>> {
+    /// The first file that is not standard error. A pipe is none: what it does not take would
+    /// stop whoever writes to it.
+    pub(crate) fn first_file(&self) -> Option<Arc<File>> {
+        let is_file = |file: &Arc<File>| file.metadata().is_ok_and(|it| it.is_file());
         self.targets
             .iter()
-            .find(|(.., is_stderr)| !is_stderr)
-            .map(|(file, ..)| Rc::clone(file))
+            .filter(|target| !target.is_stderr)
+            .find_map(|target| target.file.clone().filter(is_file))
     }
 
     /// Writes one line.
@@ -63,20 +84,21 @@ impl MasterLog {
         self.write_files(level, message);
         let is_for_person = level <= Level::Warn && self.has_terminal;
         if is_for_person && self.is_starting {
-            return eprintln!("{PROGRAM}: [{}] {message}", level.name());
+            return say(level, message);
         }
-        let mut on_stderr = self.targets.iter().filter(|(.., is_stderr)| *is_stderr);
-        let is_said =
-            on_stderr.any(|(file, level_max, _)| write_line(file, *level_max, level, message));
+        let mut is_said = false;
+        for target in self.targets.iter().filter(|target| target.is_stderr) {
+            is_said |= self.write_to(target, level, message);
+        }
         if is_for_person && !is_said {
-            eprintln!("{PROGRAM}: [{}] {message}", level.name());
+            say(level, message);
         }
     }
 
-    /// Writes one line to the files alone, where standard error gets it in another form.
+    /// Writes one line to all logs but standard error, which gets it in another form.
     pub(crate) fn write_files(&self, level: Level, message: &str) {
-        for (file, level_max, _) in self.targets.iter().filter(|(.., is_stderr)| !is_stderr) {
-            write_line(file, *level_max, level, message);
+        for target in self.targets.iter().filter(|target| !target.is_stderr) {
+            self.write_to(target, level, message);
         }
     }
 
@@ -84,18 +106,26 @@ impl MasterLog {
     pub(crate) fn notice(&self, message: &str) {
         self.write(Level::Notice, message);
     }
-}
 
-fn write_line(file: &File, level_max: Level, level: Level, message: &str) -> bool {
-    let is_wanted = level <= level_max;
-    if is_wanted {
-        // A log that cannot be written leaves nowhere to say so.
-        let mut file = file;
-        let _ = file.write_all(&format_line(level, format_args!("{message}")));
+    /// Writes a line to one log if that wants it; the answer is whether it does.
+    fn write_to(&self, target: &Target, level: Level, message: &str) -> bool {
+        let is_wanted = level <= target.level_max;
+        if is_wanted {
+            let line = format_args!("{message}");
+            if let Some(complaint) = target.output.write_line(&self.clock, level, line) {
+                say_on_stderr(&self.clock, Level::Alert, format_args!("{complaint}"));
+            }
+        }
+        is_wanted
     }
-    is_wanted
 }
 
-fn is_stderr(path: &std::path::Path) -> bool {
-    path.as_os_str() == "stderr" || path.as_os_str() == "/dev/stderr"
+/// Says something to who started the server, in the form of the command's other errors.
+fn say(level: Level, message: &str) {
+    // Where nobody can be told there is nothing to do about it.
+    let _ = writeln!(io::stderr(), "{PROGRAM}: [{}] {message}", level.name());
+}
+
+fn is_stderr(path: &Path) -> bool {
+    is_standard_stream(path) && path.as_os_str() != "/dev/stdout"
 }

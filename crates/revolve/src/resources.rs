@@ -7,10 +7,12 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
+use revolve_server::log::file::is_standard_stream;
 use revolve_server::{Config, ListenSpec};
 
 /// How often binding an address in use is tried at start, and how long between: an old server
@@ -30,7 +32,7 @@ pub(crate) struct Bound {
 #[derive(Clone, Default)]
 pub(crate) struct Opened {
     bound: Vec<Bound>,
-    logs: Vec<(PathBuf, Rc<File>)>,
+    logs: Vec<(PathBuf, Arc<File>)>,
 }
 
 /// Whether to wait for an address that is in use.
@@ -63,7 +65,7 @@ impl Opened {
         patience: Patience,
         report: &mut dyn FnMut(OpenError),
     ) -> Option<Opened> {
-        let logs = open_logs(config, report)?;
+        let logs = open_logs(config, old, report)?;
         let mut bound: Vec<Option<Bound>> = Vec::new();
         let specs: Vec<&ListenSpec> = config.listens().collect();
         bound.resize_with(specs.len(), || None);
@@ -113,7 +115,7 @@ impl Opened {
     }
 
     /// The log files.
-    pub(crate) fn logs(&self) -> &[(PathBuf, Rc<File>)] {
+    pub(crate) fn logs(&self) -> &[(PathBuf, Arc<File>)] {
         &self.logs
     }
 
@@ -139,9 +141,14 @@ impl Opened {
 
     /// Opens all log files anew; those that cannot be opened are reported and stay as they were.
     pub(crate) fn reopen_logs(&mut self, report: &mut dyn FnMut(OpenError)) {
-        for (path, file) in &mut self.logs {
+        // Standard streams stay: a daemon's own are not where they were any more.
+        for (path, file) in self
+            .logs
+            .iter_mut()
+            .filter(|(path, _)| !is_standard_stream(path))
+        {
             match open_log(path) {
-                Ok(opened) => *file = Rc::new(opened),
+                Ok(opened) => *file = Arc::new(opened),
                 Err(error) => report(log_error(path, &error)),
             }
         }
@@ -165,13 +172,20 @@ impl Opened {
 
 fn open_logs(
     config: &Config,
+    old: &Opened,
     report: &mut dyn FnMut(OpenError),
-) -> Option<Vec<(PathBuf, Rc<File>)>> {
+) -> Option<Vec<(PathBuf, Arc<File>)>> {
     let mut logs = Vec::new();
     let mut is_complete = true;
     for path in config.log_paths() {
-        match open_log(path) {
-            Ok(file) => logs.push((path.clone(), Rc::new(file))),
+        let kept = old.logs.iter().find(|(known, _)| known == path);
+        let kept = kept.filter(|_| is_standard_stream(path));
+        let opened = match kept {
+            Some((_, file)) => Ok(Arc::clone(file)),
+            None => open_log(path).map(Arc::new),
+        };
+        match opened {
+            Ok(file) => logs.push((path.clone(), file)),
             Err(error) => {
                 report(log_error(path, &error));
                 is_complete = false;
@@ -181,15 +195,8 @@ fn open_logs(
     is_complete.then_some(logs)
 }
 
-/// Opens a log file. Standard output and error are taken as they are: they may be sockets, which
-/// cannot be opened by a path.
+/// Opens a log file, or what stands for a standard stream.
 fn open_log(path: &Path) -> io::Result<File> {
-    if path.as_os_str() == "/dev/stdout" {
-        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
-    }
-    if path.as_os_str() == "/dev/stderr" {
-        return Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?));
-    }
     revolve_server::log::file::open(path)
 }
 
@@ -272,7 +279,7 @@ fn unlink(address: &Address) {
 /// What `-t` tries: opens the logs and binds the addresses, and closes all again. An address in
 /// use is fine: it is most likely the running server's. Source: nginx's `ngx_init_cycle`.
 pub(crate) fn test(config: &Config, report: &mut dyn FnMut(OpenError)) -> bool {
-    let mut is_fine = open_logs(config, report).is_some();
+    let mut is_fine = open_logs(config, &Opened::default(), report).is_some();
     for spec in config.listens() {
         match bind(spec, 1, &Opened::default()) {
             Ok(bound) => unlink(&bound.address),

@@ -6,7 +6,8 @@
 //!
 //! A client in a thread of its own asks for the same thing again and again on one kept
 //! connection; what the loop's thread allocates meanwhile is counted. The program ends with 1
-//! where a file out of the cache, the law of speed's own case, allocates at all.
+//! where a file out of the cache, the law of speed's own case, allocates at all, with and without
+//! a line in a log.
 
 use std::error::Error;
 use std::fs;
@@ -58,7 +59,16 @@ const CASES: &[Case] = &[
         is_law: true,
         ..case("cached file of 1 KiB", "/1k.txt", "200")
     },
-    case("the same, access_log on", "/logged/1k.txt", "200"),
+    Case {
+        is_law: true,
+        ..case("the same, access_log on", "/logged/1k.txt", "200")
+    },
+    Case {
+        is_law: true,
+        ..case("the same, buffered", "/buffered/1k.txt", "200")
+    },
+    case("the same, buffered, gzip", "/compressed/1k.txt", "200"),
+    case("the same, by path, kept open", "/by_path/1k.txt", "200"),
     case("return 200", "/return", "200"),
     case("return 301", "/moved", "301"),
     case("index of a folder", "/folder/", "200"),
@@ -85,6 +95,13 @@ http {
         listen 127.0.0.1:8080;
         root site;
         location /logged/ { alias site/; access_log access.log; }
+        location /buffered/ { alias site/; access_log buffered.log combined buffer=16k flush=1s; }
+        location /compressed/ { alias site/; access_log compressed.log combined gzip; }
+        location /by_path/ {
+            alias site/;
+            access_log $server_port.log;
+            open_log_file_cache max=8;
+        }
         location = /return { return 200 "ok\n"; }
         location = /moved { return 301 /1k.txt; }
         location /try/ { alias site/; try_files $uri $uri/ =404; }

@@ -97,6 +97,8 @@ pub struct Request {
     pub(crate) body_left: BodyLeft,
     /// Whether it came to its end (`$request_completion`).
     pub completed: bool,
+    /// Whether something was found below its root, which then need not be looked for.
+    pub(crate) root_seen: bool,
 }
 
 impl Request {
@@ -130,6 +132,7 @@ impl Request {
             spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,
+            root_seen: false,
         };
         request.begin();
         request
@@ -185,6 +188,7 @@ impl Request {
         self.sequence = self.connection.next_sequence();
         self.length = 0;
         self.completed = false;
+        self.root_seen = false;
     }
 
     /// The `http` block that it is served by.

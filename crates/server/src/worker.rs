@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use revolve_reactor::{
@@ -21,7 +21,7 @@ use crate::connection::{self, Connection, ListenerInfo};
 use crate::exchange::{Exchanges, exchange};
 use crate::file_cache::FileCache;
 use crate::listener::{self, Waiting};
-use crate::log::{Clock, Level, LogFile, Logs, OpenLogs, file::STDERR};
+use crate::log::{Clock, Level, Logs, OpenLogs, Outputs};
 use crate::room::{self, Room};
 use crate::site::Site;
 
@@ -30,6 +30,9 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 /// How often the end of a drain is looked for on the other loops.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
+/// How long the end of a process waits for another loop to write its logs.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static CURRENT: OnceCell<Rc<LoopServer>> = const { OnceCell::new() };
@@ -49,7 +52,7 @@ pub struct LoopServer {
     site: RefCell<Rc<Site>>,
     /// The loop's files.
     pub files: FileCache,
-    clock: Rc<Clock>,
+    logs: Rc<Outputs>,
     connections: RefCell<Slab<Rc<Connection>>>,
     serve: OnceCell<Serve>,
     listeners: RefCell<Vec<Listening>>,
@@ -81,10 +84,10 @@ impl LoopServer {
         dealer: Option<Arc<Reactors>>,
         room: Room,
     ) -> Rc<Self> {
-        let clock = Rc::new(Clock::of_loop());
+        let outputs = Outputs::new(Rc::new(Clock::of_loop()));
         let limits = file_limits(&config);
         let (files, error) = FileCache::new(limits);
-        let site = site(config, logs, clock.clone());
+        let site = site(config, logs, outputs.clone());
         if let Some(error) = error {
             let reason = crate::log::error_text(&error);
             site.logs.process(
@@ -98,7 +101,7 @@ impl LoopServer {
         let server = Rc::new(Self {
             site: RefCell::new(site),
             files,
-            clock,
+            logs: outputs,
             connections: RefCell::default(),
             serve: OnceCell::new(),
             listeners: RefCell::default(),
@@ -123,7 +126,7 @@ impl LoopServer {
 
     fn attach_hooks(self: &Rc<Self>) {
         let server = self.clone();
-        *self.turn_end.borrow_mut() = Some(on_turn_end(move || server.site.borrow().logs.flush()));
+        *self.turn_end.borrow_mut() = Some(on_turn_end(move || server.logs.end_turn()));
         let server = self.clone();
         on_task_panic(move |message| {
             let number = server.current_number.get();
@@ -319,8 +322,7 @@ impl LoopServer {
     /// Takes a configuration: requests that begin from now on are served by it.
     fn set_config(self: &Rc<Self>, config: Arc<Config>, logs: &OpenLogs) {
         self.files.set_limits(file_limits(&config));
-        self.site.borrow().logs.flush();
-        let site = site(config, logs, self.clock.clone());
+        let site = site(config, logs, self.logs.clone());
         *self.site.borrow_mut() = site;
         let site = self.site();
         for (_, connection) in self.connections.borrow().iter() {
@@ -402,10 +404,6 @@ impl LoopServer {
         self.draining.set(true);
         self.close_idle(Duration::ZERO, false);
     }
-
-    fn flush_logs(&self) {
-        self.site.borrow().logs.flush();
-    }
 }
 
 fn file_limits(config: &Config) -> crate::file_cache::Limits {
@@ -416,21 +414,9 @@ fn file_limits(config: &Config) -> crate::file_cache::Limits {
         .unwrap_or_default()
 }
 
-fn site(config: Arc<Config>, logs: &OpenLogs, clock: Rc<Clock>) -> Rc<Site> {
-    let files = config
-        .log_paths
-        .iter()
-        .map(|path| {
-            let file = logs.get(path).or_else(|| {
-                let is_stderr = path.as_os_str() == STDERR;
-                is_stderr
-                    .then(|| crate::log::file::open(path).ok().map(Arc::new))
-                    .flatten()
-            });
-            LogFile::new(path.clone(), file)
-        })
-        .collect();
-    let logs = Rc::new(Logs::new(files, config.process_log.clone(), clock));
+fn site(config: Arc<Config>, opened: &OpenLogs, outputs: Rc<Outputs>) -> Rc<Site> {
+    let process_targets = config.process_log.clone();
+    let logs = Rc::new(Logs::new(outputs, &config.logs, opened, process_targets));
     Rc::new(Site { config, logs })
 }
 
@@ -477,7 +463,6 @@ impl Worker {
 
     /// Runs something on every loop.
     fn on_all(&self, f: impl Fn(&Rc<LoopServer>) + Send + Clone + 'static) {
-        f(&self.main);
         for handle in self.reactors.iter().flat_map(|reactors| reactors.handles()) {
             let f = f.clone();
             handle.run_in_loop(move || {
@@ -486,6 +471,8 @@ impl Worker {
                 }
             });
         }
+        // Last, so that the others need not wait for it.
+        f(&self.main);
     }
 
     /// Takes a new configuration; open connections stay, requests under way end on the old one.
@@ -502,7 +489,7 @@ impl Worker {
     /// Takes newly opened log files in place of those of the same paths.
     pub fn reopen(&self, logs: Vec<(PathBuf, OwnedFd)>) {
         let logs = OpenLogs::from_descriptors(logs);
-        self.on_all(move |server| server.site().logs.replace(&logs));
+        self.on_all(move |server| server.logs.replace(&logs));
     }
 
     /// Writes a line about the process to its error log.
@@ -528,8 +515,20 @@ impl Worker {
         self.flush();
     }
 
-    /// Writes what the logs have gathered, before the process ends.
+    /// Writes what the logs have gathered, before the process ends. It waits for the other loops,
+    /// and for a moment for a pipe that is full.
     pub fn flush(&self) {
-        self.on_all(|server| server.flush_logs());
+        let (done, all_done) = mpsc::channel();
+        self.on_all(move |server| {
+            server.logs.finish();
+            // Nobody waits any more if that took too long.
+            let _ = done.send(());
+        });
+        let loops = 1 + self.reactors.as_ref().map_or(0, |reactors| reactors.len());
+        for _ in 0..loops {
+            if all_done.recv_timeout(FLUSH_PATIENCE).is_err() {
+                return;
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::config::port;
 use crate::config::scope::{Level, LocationMatch, Scope};
 use crate::config::setting::Inherit;
 use crate::config::{Config, Http, Prefix, Server};
-use crate::log::{ErrorTarget, Level as Severity};
+use crate::log::{ErrorTarget, Level as Severity, Place};
 use crate::modules::Settings;
 use crate::modules::access_log;
 
@@ -38,7 +38,7 @@ pub(super) fn build(document: &Document, prefix: &Prefix, diagnostics: &mut Diag
         process: scope.process,
         http,
         prefix: prefix.prefix.clone(),
-        log_paths: scope.log_paths,
+        logs: scope.logs,
         process_log,
     }
 }
@@ -46,7 +46,7 @@ pub(super) fn build(document: &Document, prefix: &Prefix, diagnostics: &mut Diag
 /// Gives the top of the file its error log, and `http` its access log, where they have none.
 fn set_default_logs(scope: &mut Scope, prefix: &Prefix) {
     if scope.level.settings.error_log.targets.is_none() {
-        let file = scope.log_index(prefix.error_log.clone());
+        let file = scope.log_index(Place::File(prefix.error_log.clone()));
         let target = ErrorTarget {
             file,
             level: Severity::Error,
@@ -58,10 +58,10 @@ fn set_default_logs(scope: &mut Scope, prefix: &Prefix) {
         .as_ref()
         .is_some_and(|http| http.settings.access_log.logs.is_none());
     if unset && let Some(path) = &prefix.access_log {
-        let file = scope.log_index(path.clone());
+        let file = scope.log_index(Place::File(path.clone()));
         let log = access_log::combined_log(&mut scope.registry, file);
         if let Some(http) = &mut scope.http {
-            http.settings.access_log.logs = Some(Arc::new(vec![log]));
+            http.settings.access_log.logs = Some(Arc::new(log));
         }
     }
 }

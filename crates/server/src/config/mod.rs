@@ -9,6 +9,7 @@ pub(crate) mod known;
 mod port;
 pub(crate) mod scope;
 pub(crate) mod setting;
+pub(crate) mod syslog;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub use crate::config::location::{Location, LocationId, ServerId};
 pub use crate::config::port::{ListenSpec, Port};
 pub use crate::config::process::{Affinity, ProcessConfig, WorkerCount};
 use crate::file_cache::Limits;
-use crate::log::ErrorTarget;
+use crate::log::{Destination, ErrorTarget};
 use crate::variable::Variables;
 
 /// Where the configuration's relative names lead, and what it has when it does not say.
@@ -43,8 +44,8 @@ pub struct Config {
     pub http: Option<Http>,
     /// Folder of relative paths.
     pub prefix: PathBuf,
-    /// Every log file; the configuration speaks of them by their place here.
-    pub log_paths: Vec<PathBuf>,
+    /// Every log whose place is known; the configuration speaks of them by their place here.
+    pub logs: Vec<Destination>,
     /// Where lines about the process go.
     pub process_log: Vec<ErrorTarget>,
 }
@@ -108,7 +109,7 @@ impl Config {
     }
 
     /// Every log file that is to be opened; the one named `stderr` is standard error.
-    pub fn log_paths(&self) -> &[PathBuf] {
-        &self.log_paths
+    pub fn log_paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.logs.iter().filter_map(Destination::path)
     }
 }

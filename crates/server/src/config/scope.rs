@@ -7,8 +7,9 @@ use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word};
 
 use crate::config::process::ProcessConfig;
 use crate::config::regex::Pattern;
-use crate::modules::access_log::LogFormat;
+use crate::log::{Destination, Place};
 use crate::modules::listen::Listen;
+use crate::modules::log_format::LogFormat;
 use crate::modules::server_name::ServerName;
 use crate::modules::{self, RawSettings};
 use crate::variable::Registry;
@@ -90,7 +91,7 @@ pub(crate) struct Scope {
     pub process: ProcessConfig,
     pub registry: Registry,
     pub log_formats: Vec<LogFormat>,
-    pub log_paths: Vec<PathBuf>,
+    pub logs: Vec<Destination>,
     pub diagnostics: Diagnostics,
     pub http: Option<Level>,
     /// Folder against which relative paths of files are resolved (`-p`).
@@ -104,7 +105,7 @@ impl Scope {
             process: ProcessConfig::default(),
             registry: Registry::default(),
             log_formats: Vec::new(),
-            log_paths: Vec::new(),
+            logs: Vec::new(),
             diagnostics: Diagnostics::default(),
             http: None,
             prefix: prefix.to_owned(),
@@ -116,13 +117,16 @@ impl Scope {
         self.prefix.join(name)
     }
 
-    /// The index of a log file in the list of files that the master opens.
-    pub(crate) fn log_index(&mut self, path: PathBuf) -> usize {
-        match self.log_paths.iter().position(|known| *known == path) {
+    /// The index of a log in the list of all; one place is one log.
+    pub(crate) fn log_index(&mut self, place: Place) -> usize {
+        match self.logs.iter().position(|known| known.place == place) {
             Some(index) => index,
             None => {
-                self.log_paths.push(path);
-                self.log_paths.len() - 1
+                self.logs.push(Destination {
+                    place,
+                    buffering: None,
+                });
+                self.logs.len() - 1
             }
         }
     }

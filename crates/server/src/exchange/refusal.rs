@@ -3,7 +3,7 @@
 use revolve_http::h1::{HeadError, HeaderId, Span};
 
 use crate::log::Level;
-use crate::modules::access_log::escape_default;
+use crate::modules::log_format::escape_default;
 use crate::request::Request;
 
 /// Bytes of an offending line that are shown. Source: nginx's `NGX_MAX_ERROR_STR - 300`.

@@ -18,6 +18,7 @@ pub struct Clock {
     unix_ms: Cell<u64>,
     formatted: RefCell<Formatted>,
     thread_id: u32,
+    host_name: Vec<u8>,
 }
 
 /// The texts of one second.
@@ -27,6 +28,7 @@ struct Formatted {
     error: Vec<u8>,
     access: Vec<u8>,
     iso8601: Vec<u8>,
+    syslog: Vec<u8>,
 }
 
 impl Clock {
@@ -46,14 +48,24 @@ impl Clock {
             error: Vec::new(),
             access: Vec::new(),
             iso8601: Vec::new(),
+            syslog: Vec::new(),
         };
+        // As nginx shows it.
+        let mut host_name = rustix::system::uname().nodename().to_bytes().to_vec();
+        host_name.make_ascii_lowercase();
         Self {
             zone: TimeZone::system(),
             turn: None,
             unix_ms: Cell::new(0),
             formatted: RefCell::new(empty),
             thread_id: rustix::thread::gettid().as_raw_nonzero().get() as u32,
+            host_name,
         }
+    }
+
+    /// The machine's name, in lower case.
+    pub fn host_name(&self) -> &[u8] {
+        &self.host_name
     }
 
     /// The thread that this clock serves, as error lines name it.
@@ -121,11 +133,12 @@ impl Clock {
             error,
             access,
             iso8601,
+            syslog,
             ..
         } = &mut *texts;
-        error.clear();
-        access.clear();
-        iso8601.clear();
+        for text in [&mut *error, &mut *access, &mut *iso8601, &mut *syslog] {
+            text.clear();
+        }
         let _ = write!(
             error,
             "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}"
@@ -138,6 +151,7 @@ impl Clock {
             iso8601,
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{sign}{hours:02}:{minutes:02}"
         );
+        let _ = write!(syslog, "{name} {day:2} {hour:02}:{minute:02}:{second:02}");
     }
 
     /// Hands over how responses begin that are 200: their first line, `Server` and `Date`.
@@ -158,6 +172,11 @@ impl Clock {
     /// `2026-11-22T11:00:00+00:00` (`$time_iso8601`).
     pub fn iso8601_time(&self, out: &mut Vec<u8>) {
         self.with(|texts| out.extend_from_slice(&texts.iso8601));
+    }
+
+    /// `Nov 22 11:00:00`, local time (RFC 3164, 4.1.2).
+    pub fn syslog_time(&self, out: &mut Vec<u8>) {
+        self.with(|texts| out.extend_from_slice(&texts.syslog));
     }
 
     /// The next moment at which the local clock shows this second of the day.

@@ -1,15 +1,35 @@
 //! The logs of one loop: lines are gathered while a turn runs and written once at its end.
+//!
+//! A [`Destination`] is what the configuration says of a log; an [`Output`] is that log on one
+//! loop, open; [`Outputs`] are all of a loop, and outlive each configuration; [`Logs`] are those
+//! of one configuration among them. Nothing here blocks a loop: what a pipe or a syslog server
+//! does not take at once waits, within bounds, and what cannot be written is lost, counted, and
+//! said once a minute.
 
 pub mod clock;
+pub mod destination;
 pub mod file;
+pub mod outputs;
+pub mod syslog;
 
-use std::cell::RefCell;
+mod by_path;
+mod gzip;
+mod lines;
+mod losses;
+mod output;
+mod sink;
+
 use std::fmt;
 use std::io::Write as _;
 use std::rc::Rc;
+use std::sync::Arc;
 
+pub use by_path::PathLimits;
 pub use clock::Clock;
-pub use file::{LogFile, OpenLogs};
+pub use destination::{Buffering, Destination, Place};
+pub use file::OpenLogs;
+pub use output::Output;
+pub use outputs::{Outputs, say_on_stderr};
 
 use crate::request::Request;
 
@@ -64,7 +84,7 @@ impl Level {
 /// Where error lines of a place in the configuration go, and from which severity on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorTarget {
-    /// Index of the file in [`Config::log_paths`](crate::config::Config::log_paths).
+    /// Index of the log in [`Config::logs`](crate::config::Config::logs).
     pub file: usize,
     /// The least severe level that is written.
     pub level: Level,
@@ -72,24 +92,31 @@ pub struct ErrorTarget {
 
 /// The logs of one configuration on one loop.
 pub struct Logs {
-    files: RefCell<Vec<LogFile>>,
-    clock: Rc<Clock>,
+    /// In the order of the configuration's list.
+    logs: Vec<Rc<Output>>,
+    outputs: Rc<Outputs>,
     process_targets: Vec<ErrorTarget>,
 }
 
 impl Logs {
-    /// Logs over open files, which lie in the order of the configuration's list.
-    pub fn new(files: Vec<LogFile>, process_targets: Vec<ErrorTarget>, clock: Rc<Clock>) -> Self {
+    /// The logs that a configuration lists, among those of the loop.
+    pub fn new(
+        outputs: Rc<Outputs>,
+        destinations: &[Destination],
+        opened: &OpenLogs,
+        process_targets: Vec<ErrorTarget>,
+    ) -> Self {
+        let logs = outputs.configure(destinations, opened, &process_targets);
         Self {
-            files: RefCell::new(files),
-            clock,
+            logs,
+            outputs,
             process_targets,
         }
     }
 
     /// The loop's clock.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        self.outputs.clock()
     }
 
     /// Whether any of the targets takes lines of this level.
@@ -127,56 +154,36 @@ impl Logs {
     }
 
     fn write(&self, targets: &[ErrorTarget], level: Level, body: impl Fn(&mut Vec<u8>)) {
-        let mut files = self.files.borrow_mut();
         for target in targets.iter().filter(|target| level <= target.level) {
-            let Some(file) = files.get_mut(target.file) else {
-                continue;
-            };
-            let out = file.buffer();
-            line_head(&self.clock, level, out);
-            let start = out.len();
-            body(out);
-            escape_controls(out, start);
-            out.push(b'\n');
-        }
-    }
-
-    /// Lets `body` append a line to a file.
-    pub fn append(&self, file: usize, body: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(file) = self.files.borrow_mut().get_mut(file) {
-            body(file.buffer());
-        }
-    }
-
-    /// Writes what has gathered: one `write(2)` a file. A file that cannot be written loses its
-    /// lines, never blocks a request, and is complained about once a minute.
-    pub fn flush(&self) {
-        let mut files = self.files.borrow_mut();
-        let mut complaints = Vec::new();
-        for file in files.iter_mut() {
-            if let Some(complaint) = file.flush(revolve_reactor::now()) {
-                complaints.push(complaint);
-            }
-        }
-        for complaint in complaints {
-            for target in &self.process_targets {
-                if let Some(file) = files.get_mut(target.file) {
-                    let out = file.buffer();
-                    line_head(&self.clock, Level::Alert, out);
-                    out.extend_from_slice(complaint.as_bytes());
-                    out.push(b'\n');
-                    let _ = file.flush(revolve_reactor::now());
-                }
+            if let Some(output) = self.logs.get(target.file) {
+                self.outputs.append(output, Some(level), |out| {
+                    outputs::error_line(self.clock(), level, out, &body);
+                });
             }
         }
     }
 
-    /// Takes newly opened files in place of the old ones, after writing what had gathered.
-    pub fn replace(&self, opened: &OpenLogs) {
-        self.flush();
-        for file in self.files.borrow_mut().iter_mut() {
-            file.replace(opened);
+    /// Lets `body` append a line, without its end, to a log.
+    pub fn append(&self, log: usize, body: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(output) = self.logs.get(log) {
+            self.outputs.append(output, None, body);
         }
+    }
+
+    /// Lets `body` append a line to the file of a path, which is opened for it unless `limits`
+    /// keep it open.
+    pub fn append_by_path(
+        &self,
+        path: &[u8],
+        limits: Option<&Arc<PathLimits>>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.outputs.append_by_path(path, limits, body);
+    }
+
+    /// Counts a line that could not be written to the file of a path, because of `reason`.
+    pub fn lose(&self, reason: String) {
+        self.outputs.lose(reason);
     }
 }
 
@@ -203,14 +210,6 @@ fn line_head(clock: &Clock, level: Level, out: &mut Vec<u8>) {
     let _ = write!(out, " [{}] {pid}#{thread}: ", level.name());
 }
 
-/// A line for the error log outside of any loop (the master, start-up).
-pub fn format_line(level: Level, message: fmt::Arguments<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    line_head(&Clock::without_loop(), level, &mut out);
-    let _ = writeln!(out, "{message}");
-    out
-}
-
 /// `, client: …, server: …, request: "…", host: "…", referrer: "…"`
 fn describe(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(b", client: ");
@@ -222,7 +221,7 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(label);
-        crate::modules::access_log::escape_default(value, out);
+        crate::modules::log_format::escape_default(value, out);
         out.push(b'"');
     };
     // Of a head that is not complete, what has come of it.

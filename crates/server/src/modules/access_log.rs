@@ -1,63 +1,71 @@
-//! `log_format` and `access_log`.
+//! `access_log` and `open_log_file_cache`.
 //!
 //! ```nginx
-//! log_format timed escape=json '{"uri":"$request_uri","s":$request_time}';
 //! access_log /var/log/revolve/access.log timed if=$loggable;
+//! access_log /var/log/revolve/all.log.gz combined buffer=64k flush=5s gzip=1;
+//! access_log syslog:server=unix:/dev/log,tag=web combined;
+//! access_log /var/log/revolve/$host.log;
+//! open_log_file_cache max=100 inactive=20s valid=1m min_uses=2;
 //! access_log off;
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use revolve_conf::directive::Args;
-use revolve_conf::{Diagnostic, Directive, Span, Word};
+use revolve_conf::value::{number, size, time_ms, time_s};
+use revolve_conf::{Diagnostic, Directive, Word};
+use rustix::io::Errno;
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter};
+use crate::config::scope::{
+    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
+};
 use crate::config::setting::settings;
+use crate::config::syslog;
+use crate::file_cache::Found;
+use crate::log::file::STDERR;
+use crate::log::{Buffering, PathLimits, Place, errno_text};
+use crate::modules::core::map_path;
+use crate::modules::log_format::{self, Format};
 use crate::request::Request;
-use crate::variable::{Part, Registry, Value};
+use crate::variable::{Registry, Value};
 
-/// nginx's predefined format.
-const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
-                        $body_bytes_sent \"$http_referer\" \"$http_user_agent\"";
+/// What `gzip` buffers where no `buffer=` says otherwise.
+const GZIP_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How values of variables are made fit for a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    /// `\xHH` for quotes, backslashes and bytes outside of printable ASCII; `-` for no value.
-    Default,
-    /// As in a JSON string; nothing for no value.
-    Json,
-    /// As they are; nothing for no value.
-    None,
-}
-
-/// A named form of a line.
+/// Where an `access_log` writes to.
 #[derive(Debug)]
-pub struct LogFormat {
-    name: String,
-    format: Arc<Format>,
-}
-
-#[derive(Debug)]
-struct Format {
-    escape: Escape,
-    value: Value,
+enum Target {
+    /// A log by its index in the list of all.
+    Listed(usize),
+    /// A file whose path has variables in it.
+    ByPath(Value),
 }
 
 /// One `access_log` of a level.
 #[derive(Debug)]
-pub struct AccessLog {
-    file: usize,
+struct AccessLog {
+    target: Target,
     format: Arc<Format>,
     condition: Option<Value>,
+}
+
+/// The `access_log`s of a level.
+#[derive(Debug, Default)]
+pub struct AccessLogs {
+    list: Vec<AccessLog>,
+    /// `off` wins over all that stand beside it.
+    is_off: bool,
 }
 
 settings! {
     /// Access logs.
     pub struct AccessLogSettings / RawAccessLog {
         inherit {
-            /// `access_log`; a level that has one inherits none. `off` is an empty list.
-            logs: Arc<Vec<AccessLog>> = Arc::default(),
+            /// `access_log`; a level that has one inherits none.
+            logs: Arc<AccessLogs> = Arc::default(),
+            /// `open_log_file_cache`.
+            path_limits: Option<Arc<PathLimits>> = None,
         }
         own {}
     }
@@ -65,279 +73,271 @@ settings! {
 
 pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
-        name: "log_format",
-        contexts: HTTP,
-        args: Args::TWO_MORE,
-        set: log_format,
-    },
-    DirectiveRow {
         name: "access_log",
         contexts: HTTP | SERVER | LOCATION,
         args: Args::ONE_MORE,
         set: access_log,
     },
+    DirectiveRow {
+        name: "open_log_file_cache",
+        contexts: HTTP | SERVER | LOCATION,
+        args: Args::range(1, 4),
+        set: open_log_file_cache,
+    },
 ];
-
-fn log_format(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let name = &directive.args[0];
-    if name.text == "combined"
-        || scope
-            .log_formats
-            .iter()
-            .any(|known| known.name == name.text)
-    {
-        let message = format!("duplicate \"log_format\" name \"{}\"", name.text);
-        return Err(
-            Diagnostic::new(name.span, message).label("a format of this name is there already")
-        );
-    }
-    let mut words = &directive.args[1..];
-    let mut escape = Escape::Default;
-    if let Some(kind) = words[0].text.strip_prefix("escape=") {
-        escape = match kind {
-            "default" => Escape::Default,
-            "json" => Escape::Json,
-            "none" => Escape::None,
-            _ => {
-                let message = format!("unknown log format escaping \"{kind}\"");
-                return Err(
-                    Diagnostic::new(words[0].span, message).label("expected default, json or none")
-                );
-            }
-        };
-        words = &words[1..];
-    }
-    let Some(first) = words.first() else {
-        return Err(Diagnostic::new(
-            directive.span,
-            "invalid number of arguments in \"log_format\" directive",
-        )
-        .label("expected the text of a line"));
-    };
-    let text: String = words.iter().map(|word| word.text.as_str()).collect();
-    let value = Value::compile(&text, first, &mut scope.registry)?;
-    let format = Arc::new(Format { escape, value });
-    scope.log_formats.push(LogFormat {
-        name: name.text.clone(),
-        format,
-    });
-    Ok(())
-}
 
 fn access_log(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
-    if word.text == "off" && directive.args.len() == 1 {
-        scope.level.settings.access_log.logs = Some(Arc::default());
-        return Ok(());
-    }
-    if word.text.starts_with("syslog:") || word.text.contains('$') {
-        let what = if word.text.starts_with('s') {
-            "\"syslog:\" logs"
-        } else {
-            "variables in a log's path"
+    let logs = scope.level.settings.access_log.logs.get_or_insert_default();
+    if word.text == "off" {
+        Arc::get_mut(logs).expect(NOT_SHARED).is_off = true;
+        return match directive.args.get(1) {
+            Some(extra) => Err(invalid_parameter(extra, "nothing follows `off`")),
+            None => Ok(()),
         };
-        return Err(
-            Diagnostic::new(word.span, format!("{what} are not supported yet"))
-                .label("expected the path of a file, or off"),
-        );
     }
-    let mut condition = None;
-    let mut format_name: Option<&Word> = None;
-    for (index, parameter) in directive.args[1..].iter().enumerate() {
-        if let Some(text) = parameter.text.strip_prefix("if=") {
-            condition = Some(Value::compile(text, parameter, &mut scope.registry)?);
-        } else if ["buffer=", "gzip=", "flush="]
-            .iter()
-            .any(|name| parameter.text.starts_with(name))
-            || parameter.text == "gzip"
-        {
-            let message = format!(
-                "the \"{}\" parameter of \"access_log\" is not supported yet",
-                parameter.text
-            );
-            return Err(Diagnostic::new(parameter.span, message)
-                .label("lines are written once a turn of the loop, never one by one"));
-        } else if index == 0 {
-            format_name = Some(parameter);
-        } else {
-            return Err(invalid_parameter(parameter, "expected if=, or nothing"));
-        }
+    let format = log_format::find(scope, directive.args.get(1), word.span)?;
+    let target = target(scope, word)?;
+    let parameters = Parameters::read(scope, directive.args.get(2..).unwrap_or_default())?;
+    if let Some(buffering) = parameters.buffering(word)? {
+        buffer(scope, word, &target, buffering)?;
     }
-    let format = find_format(scope, format_name, word.span)?;
-    let path = scope.full_path(&word.text);
-    let file = scope.log_index(path);
-    let list = scope
-        .level
-        .settings
-        .access_log
-        .logs
-        .get_or_insert_with(Arc::default);
-    let list = Arc::get_mut(list).expect("nobody shares a level's logs while it is read");
-    list.push(AccessLog {
-        file,
+    let log = AccessLog {
+        target,
         format,
-        condition,
-    });
+        condition: parameters.condition,
+    };
+    let logs = scope.level.settings.access_log.logs.get_or_insert_default();
+    Arc::get_mut(logs).expect(NOT_SHARED).list.push(log);
     Ok(())
 }
 
-fn find_format(
+const NOT_SHARED: &str = "nobody shares a level's logs while it is read";
+
+fn target(scope: &mut Scope, word: &Word) -> Result<Target, Diagnostic> {
+    let text = word.text.as_str();
+    let place = if let Some(parameters) = text.strip_prefix("syslog:") {
+        Place::Syslog(Arc::new(syslog::server(word, parameters)?))
+    } else if text.contains('$') {
+        let path = scope.full_path(text);
+        let path = path.to_string_lossy();
+        return Value::compile(&path, word, &mut scope.registry).map(Target::ByPath);
+    } else if text == STDERR {
+        Place::File(STDERR.into())
+    } else {
+        Place::File(scope.full_path(text))
+    };
+    Ok(Target::Listed(scope.log_index(place)))
+}
+
+/// What stands behind the format.
+#[derive(Default)]
+struct Parameters<'a> {
+    buffer_bytes: Option<usize>,
+    flush: Option<(Duration, &'a Word)>,
+    gzip_level: Option<u8>,
+    condition: Option<Value>,
+}
+
+impl<'a> Parameters<'a> {
+    fn read(scope: &mut Scope, words: &'a [Word]) -> Result<Self, Diagnostic> {
+        let mut found = Self::default();
+        for word in words {
+            let wrong = |what: &str, value: &str, expected: &str| {
+                let message = format!("invalid {what} \"{value}\"");
+                Diagnostic::new(word.span, message).label(format!("expected {expected}"))
+            };
+            match word.text.split_once('=') {
+                Some(("buffer", value)) => {
+                    let bytes = size(value).filter(|bytes| *bytes > 0);
+                    let wrong = || wrong("buffer size", value, "a size like 64k");
+                    found.buffer_bytes = Some(bytes.ok_or_else(wrong)? as usize);
+                }
+                Some(("flush", value)) => {
+                    let ms = time_ms(value).filter(|ms| *ms > 0);
+                    let wrong = || wrong("flush time", value, "a time like 5s");
+                    let flush = Duration::from_millis(ms.ok_or_else(wrong)?);
+                    found.flush = Some((flush, word));
+                }
+                None if word.text == "gzip" => found.gzip_level = Some(1),
+                Some(("gzip", value)) => {
+                    let level = number(value).filter(|level| (1..=9).contains(level));
+                    let wrong = || wrong("compression level", value, "a number from 1 to 9");
+                    found.gzip_level = Some(level.ok_or_else(wrong)? as u8);
+                }
+                Some(("if", value)) => {
+                    found.condition = Some(Value::compile(value, word, &mut scope.registry)?);
+                }
+                _ => {
+                    return Err(invalid_parameter(
+                        word,
+                        "expected buffer=, flush=, gzip= or if=",
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn buffering(&self, log: &Word) -> Result<Option<Buffering>, Diagnostic> {
+        let default = self.gzip_level.map(|_| GZIP_BUFFER_BYTES);
+        let Some(bytes) = self.buffer_bytes.or(default) else {
+            return match self.flush {
+                None => Ok(None),
+                Some((_, word)) => {
+                    let message = format!("no buffer is defined for access_log \"{}\"", log.text);
+                    Err(Diagnostic::new(word.span, message).label("there is nothing to flush")
+                        .help("add `buffer=64k`, or take `flush=` away: without a buffer lines are written at once"))
+                }
+            };
+        };
+        Ok(Some(Buffering {
+            bytes,
+            flush: self.flush.map(|(flush, _)| flush),
+            gzip_level: self.gzip_level,
+        }))
+    }
+}
+
+/// Has a log hold lines back, which is the same for all `access_log`s that write to it.
+fn buffer(
     scope: &mut Scope,
-    name: Option<&Word>,
-    place: Span,
-) -> Result<Arc<Format>, Diagnostic> {
-    let wanted = name.map_or("combined", |word| word.text.as_str());
-    if let Some(known) = scope.log_formats.iter().find(|known| known.name == wanted) {
-        return Ok(known.format.clone());
+    word: &Word,
+    target: &Target,
+    buffering: Buffering,
+) -> Result<(), Diagnostic> {
+    let Target::Listed(index) = target else {
+        let message = "buffered logs cannot have variables in name";
+        return Err(Diagnostic::new(word.span, message)
+            .label("expected a path without variables, or no buffer=, flush= and gzip="));
+    };
+    let log = &mut scope.logs[*index];
+    if matches!(log.place, Place::Syslog(_)) {
+        let message = "logs to syslog cannot be buffered";
+        return Err(Diagnostic::new(word.span, message)
+            .label("expected no buffer=, flush= and gzip=: each line is a datagram"));
     }
-    if wanted == "combined" {
-        let format = Arc::new(combined(&mut scope.registry));
-        scope.log_formats.push(LogFormat {
-            name: wanted.to_owned(),
-            format: format.clone(),
-        });
-        return Ok(format);
-    }
-    let span = name.map_or(place, |word| word.span);
-    let diagnostic = Diagnostic::new(span, format!("unknown log format \"{wanted}\""))
-        .label("expected the name of a log_format that stands above");
-    let known = scope
-        .log_formats
-        .iter()
-        .map(|format| format.name.as_str())
-        .chain(["combined"]);
-    Err(match revolve_conf::directive::suggest(wanted, known) {
-        Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
-        None => diagnostic,
-    })
-}
-
-/// nginx's default log: the `combined` form, in a file of the list.
-pub(crate) fn combined_log(registry: &mut Registry, file: usize) -> AccessLog {
-    AccessLog {
-        file,
-        format: Arc::new(combined(registry)),
-        condition: None,
+    match log.buffering {
+        Some(known) if known != buffering => {
+            let message = format!(
+                "access_log \"{}\" already defined with conflicting parameters",
+                log.place
+            );
+            Err(Diagnostic::new(word.span, message)
+                .label("expected the buffer=, flush= and gzip= of the other"))
+        }
+        _ => {
+            log.buffering = Some(buffering);
+            Ok(())
+        }
     }
 }
 
-fn combined(registry: &mut Registry) -> Format {
-    let value = Value::builtin(COMBINED, registry);
-    Format {
-        escape: Escape::Default,
-        value,
+fn open_log_file_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let mut files_max = None;
+    let mut limits = PathLimits {
+        files_max: 0,
+        inactive: Duration::from_secs(10),
+        uses_min: 1,
+        valid: Duration::from_secs(60),
+    };
+    let mut is_off = false;
+    for word in &directive.args {
+        let value = word.text.split_once('=');
+        let known = match value {
+            None => {
+                is_off = word.text == "off";
+                is_off.then_some(())
+            }
+            Some(("max", value)) => {
+                files_max = number(value).filter(|max| *max > 0);
+                files_max.map(|_| ())
+            }
+            Some(("inactive", value)) => {
+                time_s(value).map(|seconds| limits.inactive = Duration::from_secs(seconds))
+            }
+            Some(("valid", value)) => {
+                time_s(value).map(|seconds| limits.valid = Duration::from_secs(seconds))
+            }
+            Some(("min_uses", value)) => number(value)
+                .filter(|uses| *uses > 0)
+                .map(|uses| limits.uses_min = uses),
+            Some(_) => None,
+        };
+        if known.is_none() {
+            let message = format!(
+                "invalid \"open_log_file_cache\" parameter \"{}\"",
+                word.text
+            );
+            return Err(Diagnostic::new(word.span, message)
+                .label("expected max=, inactive=time, min_uses=, valid=time, or off"));
+        }
+    }
+    let limits = match files_max {
+        Some(max) => {
+            limits.files_max = max as usize;
+            (!is_off).then(|| Arc::new(limits))
+        }
+        None if is_off => None,
+        None => {
+            let message = "\"open_log_file_cache\" must have \"max\" parameter";
+            return Err(Diagnostic::new(directive.span, message).label("expected max=N"));
+        }
+    };
+    let slot = &mut scope.level.settings.access_log.path_limits;
+    set_once(slot, limits, directive)
+}
+
+/// nginx's default log: the `combined` form, in a log of the list.
+pub(crate) fn combined_log(registry: &mut Registry, log: usize) -> AccessLogs {
+    AccessLogs {
+        list: vec![AccessLog {
+            target: Target::Listed(log),
+            format: Arc::new(log_format::combined(registry)),
+            condition: None,
+        }],
+        is_off: false,
     }
 }
 
 /// Log phase: a line in each log of the level.
 pub(crate) fn write(request: &Request) {
-    for log in request.settings().access_log.logs.iter() {
+    let settings = &request.settings().access_log;
+    if settings.logs.is_off {
+        return;
+    }
+    for log in &settings.logs.list {
         if let Some(condition) = &log.condition {
             let value = condition.evaluate(request);
             if value.is_empty() || value == b"0" {
                 continue;
             }
         }
-        request.site.logs.append(log.file, |out| {
-            log.format.append(request, out);
-            out.push(b'\n');
-        });
-    }
-}
-
-impl Format {
-    fn append(&self, request: &Request, out: &mut Vec<u8>) {
-        for part in self.value.parts() {
-            match part {
-                Part::Literal(text) => out.extend_from_slice(text),
-                Part::Group(index) => {
-                    let start = out.len();
-                    out.extend_from_slice(request.group(*index));
-                    self.escape_tail(out, start);
-                }
-                Part::Variable(id) => {
-                    let start = out.len();
-                    if request.variables().get(*id, request, out) {
-                        self.escape_tail(out, start);
-                    } else if self.escape == Escape::Default {
-                        out.push(b'-');
-                    }
-                }
-            }
-        }
-    }
-
-    /// Escapes what was appended from `start` on, where it needs to be.
-    fn escape_tail(&self, out: &mut Vec<u8>, start: usize) {
-        match self.escape {
-            Escape::None => {}
-            Escape::Default => {
-                if out[start..].iter().any(|byte| needs_escape(*byte)) {
-                    let value = out.split_off(start);
-                    escape_default(&value, out);
-                }
-            }
-            Escape::Json => {
-                if out[start..]
-                    .iter()
-                    .any(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
-                {
-                    let value = out.split_off(start);
-                    escape_json(&value, out);
+        let line = |out: &mut Vec<u8>| log.format.append(request, out);
+        match &log.target {
+            Target::Listed(index) => request.site.logs.append(*index, line),
+            Target::ByPath(path) => {
+                if request.root_seen || root_exists(request) {
+                    let (path, limits) = (path.evaluate(request), settings.path_limits.as_ref());
+                    request.site.logs.append_by_path(&path, limits, line);
                 }
             }
         }
     }
 }
 
-fn needs_escape(byte: u8) -> bool {
-    matches!(byte, 0..0x20 | b'"' | b'\\' | 0x7f..)
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-/// nginx's default escaping of a value in a log line.
-pub(crate) fn escape_default(value: &[u8], out: &mut Vec<u8>) {
-    for byte in value {
-        if needs_escape(*byte) {
-            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-            out.extend_from_slice(&[b'\\', b'x', high, low]);
-        } else {
-            out.push(*byte);
-        }
-    }
-}
-
-fn escape_json(value: &[u8], out: &mut Vec<u8>) {
-    for byte in value {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0..0x20 => {
-                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-            }
-            _ => out.push(*byte),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes() {
-        let mut out = Vec::new();
-        escape_default(b"a\"b\\c\n\xff", &mut out);
-        assert_eq!(out, b"a\\x22b\\x5Cc\\x0A\\xFF");
-        out.clear();
-        escape_json(b"a\"b\\c\n\x01\xff", &mut out);
-        assert_eq!(out, b"a\\\"b\\\\c\\n\\u0001\xff");
-    }
+/// Whether the request's root is there. Where it is not, a client has made the path up, and gets
+/// no file for it. Source: nginx's `access_log`.
+fn root_exists(request: &Request) -> bool {
+    let mut root = Vec::new();
+    map_path(request, b"", &mut root);
+    let error = match request.connection.server.files.lookup(&root) {
+        Found::Directory => return true,
+        Found::File(_) => Errno::NOTDIR,
+        Found::Missing(error) => error,
+    };
+    let (root, reason) = (String::from_utf8_lossy(&root), errno_text(error));
+    let why = format!("testing \"{root}\" existence failed ({reason})");
+    request.site.logs.lose(why);
+    false
 }

@@ -3,18 +3,19 @@
 //! ```nginx
 //! error_log /var/log/revolve/error.log warn;
 //! error_log stderr;
+//! error_log syslog:server=unix:/dev/log,tag=web notice;
 //! ```
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use revolve_conf::directive::Args;
-use revolve_conf::{Diagnostic, Directive};
+use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, MAIN, SERVER, Scope, invalid_parameter};
+use crate::config::scope::{DirectiveRow, HTTP, LOCATION, MAIN, SERVER, Scope};
 use crate::config::setting::settings;
+use crate::config::syslog;
 use crate::log::file::STDERR;
-use crate::log::{ErrorTarget, Level};
+use crate::log::{ErrorTarget, Level, Place};
 
 settings! {
     /// Where errors are written.
@@ -36,31 +37,44 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 
 fn error_log(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
-    let level = match directive.args.get(1) {
-        None => Level::Error,
-        Some(word) => Level::named(&word.text).ok_or_else(|| {
-            Diagnostic::new(word.span, format!("invalid log level \"{}\"", word.text))
-                .label("expected debug, info, notice, warn, error, crit, alert or emerg")
-        })?,
-    };
-    if let Some(extra) = directive.args.get(2) {
-        return Err(invalid_parameter(extra, "a file has one level"));
-    }
-    if word.text.starts_with("syslog:") || word.text.starts_with("memory:") {
-        let kind = word.text.split(':').next().unwrap_or_default();
-        return Err(
-            Diagnostic::new(word.span, format!("\"{kind}:\" logs are not supported yet"))
-                .label("expected a file, or stderr"),
-        );
-    }
-    let path = match word.text.as_str() {
-        STDERR => PathBuf::from(STDERR),
-        name => scope.full_path(name),
-    };
-    let file = scope.log_index(path);
+    let place = place(scope, word)?;
+    let level = level(&directive.args[1..])?;
+    let file = scope.log_index(place);
     let slot = &mut scope.level.settings.error_log.targets;
     let targets = slot.get_or_insert_with(Arc::default);
     let targets = Arc::get_mut(targets).expect("nobody shares a level's logs while it is read");
     targets.push(ErrorTarget { file, level });
     Ok(())
+}
+
+fn place(scope: &Scope, word: &Word) -> Result<Place, Diagnostic> {
+    if word.text.starts_with("memory:") {
+        let message = "\"memory:\" logs are not supported";
+        return Err(Diagnostic::new(word.span, message)
+            .label("expected a file, stderr or syslog:")
+            .help("a file in memory does the same: `error_log /dev/shm/revolve.log debug;`"));
+    }
+    if let Some(parameters) = word.text.strip_prefix("syslog:") {
+        return Ok(Place::Syslog(Arc::new(syslog::server(word, parameters)?)));
+    }
+    Ok(Place::File(match word.text.as_str() {
+        STDERR => STDERR.into(),
+        name => scope.full_path(name),
+    }))
+}
+
+/// The words behind the place: one level, or none.
+fn level(words: &[Word]) -> Result<Level, Diagnostic> {
+    let mut found = None;
+    for word in words {
+        let level = Level::named(&word.text).ok_or_else(|| {
+            Diagnostic::new(word.span, format!("invalid log level \"{}\"", word.text))
+                .label("expected debug, info, notice, warn, error, crit, alert or emerg")
+        })?;
+        if found.replace(level).is_some() {
+            let message = format!("duplicate log level \"{}\"", word.text);
+            return Err(Diagnostic::new(word.span, message).label("a log has one level"));
+        }
+    }
+    Ok(found.unwrap_or(Level::Error))
 }

@@ -15,6 +15,7 @@ pub mod index;
 pub mod keepalive;
 pub mod listen;
 pub mod location;
+pub mod log_format;
 pub mod not_modified;
 pub mod output;
 pub mod range;
@@ -86,6 +87,7 @@ const TABLES: &[&[DirectiveRow]] = &[
     not_modified::DIRECTIVES,
     headers::DIRECTIVES,
     range::DIRECTIVES,
+    log_format::DIRECTIVES,
     access_log::DIRECTIVES,
     error_log::DIRECTIVES,
 ];

@@ -26,7 +26,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     let mut file = std::mem::take(&mut request.file_path);
     file.clear();
     map_path(request, &request.path, &mut file);
-    let outcome = match request.connection.server.files.lookup(&file) {
+    let found = request.connection.server.files.lookup(&file);
+    request.root_seen = !matches!(found, Found::Missing(_)) && !request.error_page_used;
+    let outcome = match found {
         Found::File(entry) => serve(request, &entry),
         Found::Directory => redirect_to_folder(request),
         Found::Missing(error) => Outcome::Finish(open_failed(request, &file, error)),

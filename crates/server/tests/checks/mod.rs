@@ -42,7 +42,7 @@ fn read(files: &mut dyn Files) -> (Option<Vec<String>>, String) {
     (listens, shown)
 }
 
-/// Whether a `listen` names a host: then the answer is the network's, and slow.
+/// Whether a `listen` or a syslog server names a host: then the answer is the network's, and slow.
 fn asks_the_resolver(directive: &Directive) -> bool {
     let inside = directive.block.iter().flatten();
     let is_host = |text: &str| {
@@ -51,7 +51,16 @@ fn asks_the_resolver(directive: &Directive) -> bool {
         let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
         !(is_literal || is_number || host.parse::<Ipv4Addr>().is_ok())
     };
-    let named = directive.args.first().map(|word| word.text.as_str());
-    (directive.name.text == "listen" && named.is_some_and(is_host))
-        || inside.into_iter().any(asks_the_resolver)
+    let first = directive.args.first().map(|word| word.text.as_str());
+    let mut named: Vec<&str> = Vec::new();
+    match directive.name.text.as_str() {
+        "listen" => named.extend(first),
+        "access_log" | "error_log" => {
+            let parameters = first.and_then(|text| text.strip_prefix("syslog:"));
+            let each = parameters.into_iter().flat_map(|all| all.split(','));
+            named.extend(each.filter_map(|one| one.strip_prefix("server=")));
+        }
+        _ => {}
+    }
+    named.into_iter().any(is_host) || inside.into_iter().any(asks_the_resolver)
 }
