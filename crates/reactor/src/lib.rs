@@ -39,6 +39,7 @@ mod frame;
 mod hook;
 mod interval;
 mod job_queue;
+mod mailbox;
 pub mod net;
 mod op;
 mod paged_slab;
