@@ -15,6 +15,8 @@ mod cancelling;
 mod churn;
 #[path = "simulation/clock.rs"]
 mod clock;
+#[path = "simulation/codec.rs"]
+mod codec;
 #[path = "simulation/conformance.rs"]
 mod conformance;
 #[path = "simulation/echo.rs"]
