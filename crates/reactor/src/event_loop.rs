@@ -22,6 +22,7 @@ use crate::buffer::BufferPool;
 use crate::channel::{Token, Work};
 use crate::hook::Hooks;
 use crate::mailbox::Mailbox;
+use crate::net::descriptors::explain;
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
 use crate::sys::sim::{Clock, Network};
@@ -467,7 +468,7 @@ impl Builder {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         let kind = self.driver.map_or_else(DriverKind::from_env, Ok)?;
-        let driver = AnyDriver::new(kind, self.simulation, self.limits)?;
+        let driver = AnyDriver::new(kind, self.simulation, self.limits).map_err(explain)?;
         let virtual_clock = driver.virtual_clock();
         let now = virtual_clock
             .as_ref()

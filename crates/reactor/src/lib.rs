@@ -68,9 +68,9 @@ pub use interval::{Interval, interval};
 #[cfg(feature = "futures-io")]
 pub use net::StreamIo;
 pub use net::{
-    Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
-    Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram, splice,
-    splice_both,
+    Accept, Address, Backoff, Datagram, DescriptorLimit, Keepalive, ListenOptions, Listener,
+    Outbox, OutboxError, Readable, Ready, Recv, Send, Spliced, Stream, TcpClient, UdpSocket,
+    UnixDatagram, splice, splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};
