@@ -114,6 +114,8 @@ pub(crate) enum Slot<O, R> {
     Idle,
     Pending(O, Waker),
     Done(R),
+    /// The loop has ended: nothing is performed any more.
+    Gone,
 }
 
 impl<O, R> Slot<O, R> {
@@ -141,7 +143,7 @@ impl<O, R> Slot<O, R> {
     pub(crate) fn complete(&mut self, outcome: R) -> Option<Waker> {
         match std::mem::replace(self, Slot::Done(outcome)) {
             Slot::Pending(_, waker) => Some(waker),
-            Slot::Idle | Slot::Done(_) => None,
+            Slot::Idle | Slot::Done(_) | Slot::Gone => None,
         }
     }
 
@@ -151,9 +153,9 @@ impl<O, R> Slot<O, R> {
         match self {
             Slot::Done(_) => match std::mem::replace(self, Slot::Idle) {
                 Slot::Done(outcome) => Some(outcome),
-                Slot::Idle | Slot::Pending(..) => None,
+                Slot::Idle | Slot::Pending(..) | Slot::Gone => None,
             },
-            Slot::Idle | Slot::Pending(..) => None,
+            Slot::Idle | Slot::Pending(..) | Slot::Gone => None,
         }
     }
 }
@@ -210,7 +212,7 @@ impl Channel {
         self.read_deadline_ms.min(self.write_deadline_ms)
     }
 
-    /// Refuses a second operation on a side.
+    /// Refuses a second operation on a side, and any on a channel whose loop has ended.
     pub(crate) fn check_free<O, R>(
         slot: &Slot<O, R>,
         describe: impl Fn(&O) -> Request<'_>,
@@ -220,6 +222,10 @@ impl Channel {
                 "another {} is pending on this side of the channel",
                 describe(op)
             ))),
+            Slot::Gone => Err(io::Error::other(
+                "the event loop that this was registered with has ended, and another one cannot \
+                 serve it",
+            )),
             Slot::Idle | Slot::Done(_) => Ok(()),
         }
     }
@@ -236,11 +242,11 @@ impl Channel {
                 self.read_deadline_ms = NEVER_MS;
                 std::mem::swap(&mut self.read, &mut remains._read);
             }
-            Side::Read => {}
-            Side::Write => {
+            Side::Write if !matches!(self.write, Slot::Gone) => {
                 self.write_deadline_ms = NEVER_MS;
                 std::mem::swap(&mut self.write, &mut remains._write);
             }
+            Side::Read | Side::Write => {}
         }
         remains
     }
@@ -361,15 +367,13 @@ impl Channels {
         self.slab.is_empty()
     }
 
-    /// Takes every pending operation away, for a loop that ends.
+    /// Takes every operation away, for a loop that ends.
     pub(crate) fn abandon(&mut self) -> Vec<Remains> {
-        let mut remains = Vec::new();
-        for channel in self.slab.values_mut() {
-            for side in [Side::Read, Side::Write] {
-                remains.push(channel.cancel(side));
-            }
-        }
-        remains
+        let abandoned = self.slab.values_mut().map(|channel| Remains {
+            _read: std::mem::replace(&mut channel.read, Slot::Gone),
+            _write: std::mem::replace(&mut channel.write, Slot::Gone),
+        });
+        abandoned.collect()
     }
 }
 

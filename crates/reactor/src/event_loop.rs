@@ -14,14 +14,16 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::buffer::BufferPool;
 use crate::channel::{Token, Work};
 use crate::hook::Hooks;
+use crate::mailbox::Mailbox;
+use crate::net::descriptors::explain;
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
 use crate::sys::sim::{Clock, Network};
@@ -123,7 +125,7 @@ impl Core {
             let name = self.driver.borrow().name();
             panic!("{name} refused to wait on descriptors of its own: {error}");
         }
-        let notified = self.shared.awake(slept);
+        let notified = self.shared.mailbox.awake(slept);
         self.read_clock();
         self.turn.set(self.turn.get() + 1);
         self.shared.counters.turns.set(self.turn.get());
@@ -139,7 +141,7 @@ impl Core {
     }
 
     fn timeout(&self, idle: bool) -> Option<Duration> {
-        if !idle || !self.shared.may_sleep() {
+        if !idle || !self.shared.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let next_ms = self.timers.borrow().next_ms()?;
@@ -195,7 +197,7 @@ impl Core {
     }
 
     fn run_posted(&self) {
-        let posted = self.shared.take_posted();
+        let posted = self.shared.mailbox.take();
         for (runnable, urgency) in posted.runnables {
             self.tasks.push(runnable, urgency);
         }
@@ -253,7 +255,7 @@ impl Core {
             self.tasks.wake_yielded();
             self.tasks.wake_all();
             self.hooks.clear();
-            let posted = self.shared.take_posted();
+            let posted = self.shared.mailbox.take();
             let mut any = !posted.runnables.is_empty();
             drop(posted);
             while let Some(runnable) = self.tasks.pop() {
@@ -271,17 +273,12 @@ impl Core {
 pub(crate) struct Shared {
     /// Tells the loops of a process apart.
     pub(crate) number: u32,
-    state: AtomicU8,
+    mailbox: Mailbox<Posted>,
     stopped: AtomicBool,
     closed: AtomicBool,
-    posted: Mutex<Posted>,
     wake: Arc<dyn Wake>,
     counters: Counters,
 }
-
-const AWAKE: u8 = 0;
-const SLEEPING: u8 = 1;
-const NOTIFIED: u8 = 2;
 
 #[derive(Default)]
 struct Posted {
@@ -290,33 +287,9 @@ struct Posted {
 }
 
 impl Shared {
-    /// Announces that the loop goes to sleep; false if something was posted before.
-    fn may_sleep(&self) -> bool {
-        let seen = Ordering::SeqCst;
-        self.state
-            .compare_exchange(AWAKE, SLEEPING, seen, seen)
-            .is_ok()
-    }
-
-    /// The loop is awake again; true if something was posted.
-    fn awake(&self, slept: bool) -> bool {
-        (slept || self.state.load(Ordering::Acquire) == NOTIFIED)
-            && self.state.swap(AWAKE, Ordering::SeqCst) == NOTIFIED
-    }
-
     /// Tells the loop to look at what was posted: one write for each time that it sleeps.
     pub(crate) fn notify(&self) {
-        if self.state.swap(NOTIFIED, Ordering::SeqCst) == SLEEPING {
-            self.wake.wake();
-        }
-    }
-
-    fn posted(&self) -> std::sync::MutexGuard<'_, Posted> {
-        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_posted(&self) -> Posted {
-        std::mem::take(&mut *self.posted())
+        self.mailbox.notify(|| self.wake.wake());
     }
 
     /// Takes a task that was woken on another thread. When the loop is gone nobody may drop
@@ -326,14 +299,15 @@ impl Shared {
             std::mem::forget(runnable);
             return;
         }
-        self.posted().runnables.push((runnable, urgency));
+        self.mailbox
+            .post(|posted| posted.runnables.push((runnable, urgency)));
         self.notify();
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for (runnable, _) in self.take_posted().runnables {
+        for (runnable, _) in self.mailbox.take().runnables {
             std::mem::forget(runnable);
         }
     }
@@ -351,7 +325,10 @@ impl LoopHandle {
     /// `eventfd` write if the loop sleeps. The function is dropped if the loop has ended.
     pub fn run_in_loop(&self, f: impl FnOnce() + Send + 'static) {
         if !self.shared.closed.load(Ordering::Acquire) {
-            self.shared.posted().functions.push(Box::new(f));
+            let function = Box::new(f);
+            self.shared
+                .mailbox
+                .post(|posted| posted.functions.push(function));
             self.shared.notify();
         }
     }
@@ -497,7 +474,7 @@ impl Builder {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         let kind = self.driver.map_or_else(DriverKind::from_env, Ok)?;
-        let driver = AnyDriver::new(kind, self.simulation, self.limits)?;
+        let driver = AnyDriver::new(kind, self.simulation, self.limits).map_err(explain)?;
         let virtual_clock = driver.virtual_clock();
         let now = virtual_clock
             .as_ref()
@@ -505,10 +482,9 @@ impl Builder {
         static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
         let shared = Shared {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
-            state: AtomicU8::new(AWAKE),
+            mailbox: Mailbox::new(),
             stopped: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            posted: Mutex::default(),
             wake: driver.wake_handle(),
             counters: Counters::default(),
         };

@@ -39,6 +39,7 @@ mod frame;
 mod hook;
 mod interval;
 mod job_queue;
+mod mailbox;
 pub mod net;
 mod op;
 mod paged_slab;
@@ -69,9 +70,9 @@ pub use interval::{Interval, interval};
 #[cfg(feature = "futures-io")]
 pub use net::StreamIo;
 pub use net::{
-    Accept, Address, Backoff, Datagram, Keepalive, ListenOptions, Listener, Outbox, OutboxError,
-    Readable, Ready, Recv, Send, SendAll, Spliced, Stream, TcpClient, UdpSocket, UnixDatagram,
-    splice, splice_both,
+    Accept, Address, Backoff, Datagram, DescriptorLimit, Keepalive, ListenOptions, Listener,
+    Outbox, OutboxError, Readable, Ready, Recv, Send, SendAll, Spliced, Stream, TcpClient,
+    UdpSocket, UnixDatagram, splice, splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};

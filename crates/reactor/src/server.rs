@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::event_loop::{self, Builder, EventLoop, LoopHandle};
+use crate::net::descriptors::explain;
 use crate::net::{Address, ListenOptions, Listener, Stream};
 use crate::time::sleep;
 
@@ -354,7 +355,7 @@ impl TcpServer {
     ///
     /// # Errors
     ///
-    /// What [`Listener::bind`] and [`Reactors::spawn`] say.
+    /// What [`Listener::bind`] (with the address in the message) and [`Reactors::spawn`] say.
     pub fn serve<F>(
         self,
         handler: impl Fn(Stream, Address) -> F + Send + Sync + 'static,
@@ -383,7 +384,12 @@ impl TcpServer {
         };
         self.addresses
             .iter()
-            .map(|address| Listener::bind(address, &options))
+            .map(|address| {
+                Listener::bind(address, &options).map_err(|error| {
+                    let error = explain(error);
+                    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+                })
+            })
             .collect()
     }
 

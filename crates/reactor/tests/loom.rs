@@ -1,4 +1,4 @@
-//! Every order in which threads may meet, of the semaphore and of the pool's queue:
+//! Every order in which threads may meet, of the loop's mailbox, the semaphore and the pool's queue:
 //! `RUSTFLAGS="--cfg loom" cargo test -p revolve-reactor --release --test loom`.
 #![cfg(loom)]
 #![allow(unreachable_pub, reason = "what is public in the library is not here")]
@@ -6,12 +6,15 @@
 #[path = "../src/job_queue.rs"]
 #[allow(dead_code, reason = "the models use their part")]
 mod job_queue;
+#[path = "../src/mailbox.rs"]
+mod mailbox;
 #[path = "../src/semaphore.rs"]
 #[allow(dead_code, reason = "the models use their part")]
 mod semaphore;
 
-/// What the two take their locks from.
+/// What they take their locks and atomics from.
 mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread::{self, Thread};
 }
@@ -21,9 +24,10 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use job_queue::{JobQueue, Refused};
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
+use mailbox::Mailbox;
 use semaphore::{Closed, Semaphore, block_on};
 
 #[test]
@@ -111,5 +115,78 @@ fn an_item_is_either_refused_or_in_when_the_queue_closes() {
         let left: i32 = queue.drain().into_iter().sum();
         assert_eq!(refused + left, 7);
         assert!(queue.pop().is_none());
+    });
+}
+
+/// What a loop sleeps on: an eventfd, which is readable from a write on until it is waited for.
+#[derive(Default)]
+struct Event {
+    writes: Mutex<u32>,
+    written: Condvar,
+}
+
+impl Event {
+    fn wake(&self) {
+        *self.writes.lock().expect("no panic") += 1;
+        self.written.notify_one();
+    }
+
+    /// Sleeps until it is readable: for ever, if a wake-up is lost, which the model reports.
+    fn wait(&self) -> u32 {
+        let mut writes = self.writes.lock().expect("no panic");
+        while *writes == 0 {
+            writes = self.written.wait(writes).expect("no panic");
+        }
+        std::mem::take(&mut *writes)
+    }
+}
+
+/// Turns as a loop does until so many were posted, and says what came, in its order.
+fn turns(mailbox: &Mailbox<Vec<u32>>, event: &Event, count: usize) -> Vec<u32> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        let slept = mailbox.may_sleep();
+        if slept {
+            assert_eq!(event.wait(), 1, "one wake-up for each sleep");
+        }
+        if mailbox.awake(slept) {
+            got.extend(mailbox.take());
+        }
+    }
+    got
+}
+
+fn post(mailbox: &Mailbox<Vec<u32>>, event: &Event, value: u32) {
+    mailbox.post(|posted| posted.push(value));
+    mailbox.notify(|| event.wake());
+}
+
+#[test]
+fn what_is_posted_to_a_loop_that_goes_to_sleep_wakes_it() {
+    loom::model(|| {
+        let shared = Arc::new((Mailbox::new(), Event::default()));
+        let own = Arc::clone(&shared);
+        let poster = thread::spawn(move || {
+            post(&own.0, &own.1, 1);
+            post(&own.0, &own.1, 2);
+        });
+        assert_eq!(turns(&shared.0, &shared.1, 2), [1, 2]);
+        poster.join().expect("the poster");
+    });
+}
+
+#[test]
+fn what_two_threads_post_reaches_the_loop() {
+    loom::model(|| {
+        let shared = Arc::new((Mailbox::new(), Event::default()));
+        let posters = [1, 10].map(|value| {
+            let own = Arc::clone(&shared);
+            thread::spawn(move || post(&own.0, &own.1, value))
+        });
+        let got = turns(&shared.0, &shared.1, 2);
+        assert_eq!(got.iter().sum::<u32>(), 11);
+        for poster in posters {
+            poster.join().expect("a poster");
+        }
     });
 }

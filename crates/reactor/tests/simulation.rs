@@ -1,6 +1,7 @@
 //! Scenarios on the driver that simulates: every one with thousands of seeds.
 //!
-//! `REVOLVE_SEEDS` says how many seeds each scenario runs (default 1,000; nightly 100,000).
+//! `REVOLVE_SEEDS` says how many seeds each scenario runs (nightly 100,000; by default 1,000, and 100
+//! of each test of the conformance suite).
 //! A failure prints its seed, and with `REVOLVE_SEED` set to it that one is run again.
 
 use std::future::Future;
@@ -14,6 +15,8 @@ mod cancelling;
 mod churn;
 #[path = "simulation/clock.rs"]
 mod clock;
+#[path = "simulation/codec.rs"]
+mod codec;
 #[path = "simulation/conformance.rs"]
 mod conformance;
 #[path = "simulation/echo.rs"]
@@ -25,6 +28,8 @@ mod suite;
 
 /// Seeds for each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 1000;
+/// Seeds for each test of the conformance suite, of which there are many.
+const SEEDS_CONFORMANCE: u64 = 100;
 
 /// No scenario takes longer, in the time of its loop.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -54,10 +59,14 @@ impl Dice {
 
 /// The seeds to run.
 fn seeds() -> Vec<u64> {
+    seeds_or(SEEDS)
+}
+
+fn seeds_or(default: u64) -> Vec<u64> {
     if let Some(seed) = Simulation::seed_from_env().expect("REVOLVE_SEED") {
         return vec![seed];
     }
-    let count = std::env::var("REVOLVE_SEEDS").map_or(Ok(SEEDS), |count| count.parse());
+    let count = std::env::var("REVOLVE_SEEDS").map_or(Ok(default), |count| count.parse());
     (0..count.expect("REVOLVE_SEEDS: a number")).collect()
 }
 

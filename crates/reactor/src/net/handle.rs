@@ -100,7 +100,7 @@ impl Handle {
 pub(crate) fn replace_waker<O, R>(slot: &mut Slot<O, R>, new: Waker) -> Waker {
     match slot {
         Slot::Pending(_, waker) if !waker.will_wake(&new) => std::mem::replace(waker, new),
-        Slot::Pending(..) | Slot::Idle | Slot::Done(_) => new,
+        Slot::Pending(..) | Slot::Idle | Slot::Done(_) | Slot::Gone => new,
     }
 }
 

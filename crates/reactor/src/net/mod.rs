@@ -4,6 +4,7 @@ mod address;
 mod client;
 mod connector;
 mod datagram;
+pub(crate) mod descriptors;
 mod handle;
 #[cfg(feature = "futures-io")]
 mod io;
@@ -21,6 +22,7 @@ mod writable;
 pub use address::Address;
 pub use client::{Backoff, TcpClient};
 pub use datagram::Datagram;
+pub use descriptors::DescriptorLimit;
 #[cfg(feature = "futures-io")]
 pub use io::StreamIo;
 pub use listener::{Accept, ListenOptions, Listener};

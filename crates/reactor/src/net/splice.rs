@@ -8,6 +8,7 @@ use std::task::Poll;
 use rustix::io::Errno;
 
 use crate::buffer::Buffer;
+use crate::channel::Flags;
 use crate::net::readable::Ready;
 use crate::net::stream::Stream;
 use crate::net::writable::Writable;
@@ -67,6 +68,9 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
                 edge = true;
             }
             None => {
+                // What waits was told once, and will not be told again.
+                from.handle()
+                    .with_mut(|channel| channel.flags.insert(Flags::READABLE));
                 let received = from.recv().await?;
                 if received.is_empty() {
                     return end(to, moved);

@@ -285,6 +285,15 @@ impl std::fmt::Debug for Stream {
     }
 }
 
+/// Ticks after which a duration has passed, wherever in the present one it begins: it is rounded up,
+/// and one more stands for the part of that tick that is gone.
+#[inline]
+fn ticks_ms(duration: Duration) -> u64 {
+    let part_ms = u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
+    let whole_ms = u64::try_from(duration.as_millis()).unwrap_or(NEVER_MS);
+    whole_ms.saturating_add(1 + part_ms)
+}
+
 /// A receive. Made by [`Stream::recv`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Recv<'a> {
@@ -305,10 +314,8 @@ impl Recv<'_> {
     /// Fails with `TimedOut` if nothing has come for so long, counted from the turn's time. The
     /// cheapest way to a deadline.
     pub fn within(mut self, duration: Duration) -> Self {
-        let after_ms = u64::try_from(duration.as_millis()).unwrap_or(NEVER_MS);
-        // Rounded up, and the turn's tick is rounded down: never early.
-        let ticks_ms = after_ms.saturating_add(1);
-        self.deadline_ms = self.stream.handle.core.now_ms().saturating_add(ticks_ms);
+        let now_ms = self.stream.handle.core.now_ms();
+        self.deadline_ms = now_ms.saturating_add(ticks_ms(duration));
         self
     }
 
@@ -396,8 +403,7 @@ impl Send<'_> {
     /// Fails with `TimedOut` when no byte could be sent for so long (nginx `send_timeout`); every
     /// byte sent starts the time anew. Default: no limit.
     pub fn stall_max(mut self, duration: Duration) -> Self {
-        // Rounded up, and the turn's tick is rounded down: never early.
-        self.stall_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2) + 1;
+        self.stall_ms = ticks_ms(duration);
         self
     }
 

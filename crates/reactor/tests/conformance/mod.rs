@@ -64,7 +64,7 @@ impl On {
     /// More bytes than any socket takes at once.
     fn much(self) -> usize {
         if self.is_in_memory() {
-            1 << 18
+            100_000
         } else {
             16 << 20
         }

@@ -5,14 +5,14 @@
 
 use revolve_reactor::Simulation;
 
-use super::seeds;
 use super::suite::{self, On};
+use super::{SEEDS_CONFORMANCE, seeds_or};
 
 macro_rules! under_seeds {
     ($($file:ident: $($test:ident)+;)+) => {
         $($(#[test]
         fn $test() {
-            for seed in seeds() {
+            for seed in seeds_or(SEEDS_CONFORMANCE) {
                 suite::$file::$test(On::from(Simulation::seeded(seed)));
             }
         })+)+

@@ -251,7 +251,7 @@ fn deliver(
             channel.read = Slot::Done(outcome);
             return None;
         }
-        Slot::Done(_) => return Some(outcome),
+        Slot::Done(_) | Slot::Gone => return Some(outcome),
         // A wait for readiness leaves bytes to the next operation by itself, but no error.
         Slot::Pending(ReadOp::Ready { .. }, _)
             if matches!(outcome, ReadOutcome::Failed(_)) && !has(channel, bits::DIRECT) =>
