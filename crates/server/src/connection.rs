@@ -69,6 +69,8 @@ pub struct Connection {
     /// Since when it waits for a request; `None` while one is read or answered.
     idle_since: Cell<Option<Instant>>,
     pipelined: Cell<bool>,
+    /// Whether it counts as one whose request is under way.
+    pub(crate) is_busy: Cell<bool>,
     pub(crate) key: Cell<usize>,
 }
 
@@ -91,6 +93,7 @@ impl Connection {
             requests: Cell::new(0),
             idle_since: Cell::new(Some(revolve_reactor::now())),
             pipelined: Cell::new(false),
+            is_busy: Cell::new(false),
             key: Cell::new(usize::MAX),
         }
     }

@@ -15,9 +15,11 @@ use crate::config::{Http, Server};
 use crate::connection::Connection;
 use crate::log::Level;
 use crate::modules::Settings;
+use crate::modules::limits::LimitStatus;
 use crate::response::Response;
 use crate::site::Site;
 use crate::variable::{SlotId, Variables};
+use crate::zones::Hold;
 
 /// Internal redirects that one request may take, as in nginx.
 pub const REDIRECTS_MAX: u8 = 10;
@@ -97,6 +99,12 @@ pub struct Request {
     pub(crate) body_left: BodyLeft,
     /// Whether it came to its end (`$request_completion`).
     pub completed: bool,
+    /// What `limit_conn` said.
+    pub(crate) limit_conn: LimitStatus,
+    /// What `limit_req` said.
+    pub(crate) limit_req: LimitStatus,
+    /// Where it counts as being under way.
+    pub(crate) holds: Vec<Hold>,
 }
 
 impl Request {
@@ -130,6 +138,9 @@ impl Request {
             spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,
+            limit_conn: LimitStatus::Unset,
+            limit_req: LimitStatus::Unset,
+            holds: Vec::new(),
         };
         request.begin();
         request
@@ -145,6 +156,7 @@ impl Request {
     /// Lets go of what it shares, before its memory goes into the pool.
     pub(crate) fn release(&mut self) {
         self.response.body.clear();
+        self.holds.clear();
         self.connection = Attached(None);
         self.site = Attached(None);
     }
@@ -186,6 +198,9 @@ impl Request {
         self.sequence = self.connection.next_sequence();
         self.length = 0;
         self.completed = false;
+        self.limit_conn = LimitStatus::Unset;
+        self.limit_req = LimitStatus::Unset;
+        self.holds.clear();
     }
 
     /// The `http` block that it is served by.

@@ -12,6 +12,7 @@ use crate::modules::listen::Listen;
 use crate::modules::server_name::ServerName;
 use crate::modules::{self, RawSettings};
 use crate::variable::Registry;
+use crate::zones::Declared;
 
 /// The top of the file.
 pub(crate) const MAIN: u32 = 1;
@@ -91,6 +92,7 @@ pub(crate) struct Scope {
     pub registry: Registry,
     pub log_formats: Vec<LogFormat>,
     pub log_paths: Vec<PathBuf>,
+    pub zones: Declared,
     pub diagnostics: Diagnostics,
     pub http: Option<Level>,
     /// Folder against which relative paths of files are resolved (`-p`).
@@ -105,6 +107,7 @@ impl Scope {
             registry: Registry::default(),
             log_formats: Vec::new(),
             log_paths: Vec::new(),
+            zones: Declared::default(),
             diagnostics: Diagnostics::default(),
             http: None,
             prefix: prefix.to_owned(),

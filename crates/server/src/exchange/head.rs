@@ -61,6 +61,7 @@ pub(super) async fn read_head(
                 return refuse_head(request, error);
             }
         }
+        let _reading = request.connection.server.counts().reading();
         // Whoever waits for the answers before this one gets them before we wait for the rest.
         if output.flush(request).await.is_err() {
             return HeadRead::Gone;

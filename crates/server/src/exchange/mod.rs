@@ -45,8 +45,12 @@ pub(crate) async fn exchange(
 
 async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -> After {
     loop {
+        request.connection.server.counts().note_request();
         let (mut walked, mut drained) = match read_head(request, input, output).await {
-            HeadRead::Complete => (phase::walk(request), body::drain_buffered(request, input)),
+            HeadRead::Complete => {
+                let walked = walk(request, output).await;
+                (walked, body::drain_buffered(request, input))
+            }
             HeadRead::Refused(status) => (phase::refuse(request, status), Drained::Broken),
             HeadRead::Gone => return After::Close,
         };
@@ -91,6 +95,19 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
         request.connection.set_pipelined(true);
         request.begin();
     }
+}
+
+/// Leads the request through the phases, and waits where one of them says so.
+async fn walk(request: &mut Request, output: &mut Output) -> Walked {
+    let mut walked = phase::walk(request);
+    while let Walked::Wait(time) = walked {
+        // Whoever waits for the answers before this one gets them first. Where they do not go out,
+        // neither will this one's, which tells.
+        let _ = output.flush(request).await;
+        revolve_reactor::sleep(time).await;
+        walked = phase::resume(request);
+    }
+    walked
 }
 
 /// The client took the response no further: it went away, or stopped reading.
