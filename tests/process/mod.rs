@@ -1,11 +1,13 @@
 //! Master and workers: starting, signals, reload, death.
 
+mod dealing;
 mod ending;
 mod event_types;
 mod logs;
 mod reload;
 mod starting;
 mod workers;
+mod zones;
 
 use crate::support::{Folder, Server, ports};
 

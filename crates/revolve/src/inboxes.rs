@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::control;
 use crate::message::Dealing;
 
-/// What may lie unread in an inbox, about; the kernel counts some 800 bytes for a connection. So
-/// few wait for a worker that hangs.
-const INBOX_BYTES: usize = 8 * 1024;
+/// What may lie unread in an inbox. The kernel doubles it, and counts some 800 bytes for a connection:
+/// room for the share of a full backlog, where one worker accepts it all before another runs.
+const INBOX_BYTES: usize = 64 * 1024;
 
 struct Inbox {
     into: OwnedFd,

@@ -2,8 +2,8 @@
 //!
 //! The kernel wakes one worker for a connection, and the one that happens to run takes all that wait.
 //! So a worker that has some more than the emptiest one sends it what it accepts, over a socket that
-//! the master made. The counts lie in memory that all share; where nobody is behind, this costs a
-//! look at the worker's own.
+//! the master made. The counts lie in memory that all share; where nobody is behind, this costs little
+//! more than a look at the worker's own.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -25,6 +25,9 @@ use crate::zones::Seat;
 
 /// By how many connections a worker may be ahead of the emptiest.
 const AHEAD_MAX: u64 = 4;
+/// The others are looked at for each connection while one of them is behind, else for one in so
+/// many: it takes a cache line of each.
+const UNSEEN_MAX: u32 = 8;
 /// The longest message: the path of a Unix socket has 108 bytes.
 const MESSAGE_BYTES_MAX: usize = 256;
 
@@ -48,6 +51,8 @@ pub(crate) struct Others {
     sockets: Vec<OwnedFd>,
     /// What the emptiest had when it was last looked at.
     least: Cell<u64>,
+    /// Connections since then.
+    unseen: Cell<u32>,
 }
 
 impl Others {
@@ -57,6 +62,7 @@ impl Others {
             own,
             sockets,
             least: Cell::new(0),
+            unseen: Cell::new(0),
         }
     }
 
@@ -74,9 +80,11 @@ impl Others {
     /// clearly fewer. The answer is whether it is gone.
     pub(crate) fn send(&self, seat: &Seat, fd: BorrowedFd<'_>, listener: &Address) -> bool {
         let own = seat.active();
-        if own <= self.least.get() + AHEAD_MAX {
+        let unseen = self.unseen.replace(self.unseen.get() + 1);
+        if own <= self.least.get() + AHEAD_MAX && unseen < UNSEEN_MAX {
             return false;
         }
+        self.unseen.set(0);
         let takers = seat
             .takers()
             .filter_map(|(row, name, load)| Some((row, self.place_of(name)?, load)));
@@ -84,11 +92,8 @@ impl Others {
             return false;
         };
         self.least.set(load);
-        if own <= load + AHEAD_MAX {
-            return false;
-        }
-        // One that does not read has its socket full soon, and is not waited for.
-        if send(self.sockets[place].as_fd(), fd, listener).is_err() {
+        // The socket of one that does not read is full soon: what it would get stays here.
+        if own <= load + AHEAD_MAX || send(self.sockets[place].as_fd(), fd, listener).is_err() {
             return false;
         }
         seat.note_offered(row);

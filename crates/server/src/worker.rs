@@ -33,6 +33,9 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 /// How often the end of a drain is looked for on the other loops.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
+/// How long a new connection may take for its first request when the worker is ending.
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(1);
+
 thread_local! {
     static CURRENT: OnceCell<Rc<LoopServer>> = const { OnceCell::new() };
 }
@@ -491,7 +494,12 @@ impl LoopServer {
 
     fn begin_drain(self: &Rc<Self>) {
         self.draining.set(true);
-        self.close_idle(Duration::ZERO, false);
+        // A client that has just connected is about to ask: it gets its answer.
+        for (_, connection) in self.connections.borrow().iter() {
+            if connection.is_idle() && connection.has_asked() {
+                connection.close_idle();
+            }
+        }
     }
 
     fn note_zones(&self) {
@@ -678,6 +686,7 @@ impl Worker {
         let end = timeout_ms.map(|ms| revolve_reactor::now() + Duration::from_millis(ms));
         while self.connection_count() > 0 && end.is_none_or(|end| revolve_reactor::now() < end) {
             revolve_reactor::sleep(DRAIN_CHECK).await;
+            self.main.close_idle(FIRST_REQUEST_PATIENCE, false);
         }
         self.flush();
     }
