@@ -167,6 +167,8 @@ struct Mention {
     kind: &'static str,
     span: Span,
     declared: Option<(u64, ZoneUse)>,
+    /// Another use of it was refused, which is said already.
+    is_contended: bool,
 }
 
 impl Declared {
@@ -183,11 +185,13 @@ impl Declared {
                 kind,
                 span: word.span,
                 declared: None,
+                is_contended: false,
             });
             self.zones.len() - 1
         });
-        let known = &self.zones[at];
+        let known = &mut self.zones[at];
         if known.kind != kind {
+            known.is_contended = true;
             let message = format!(
                 "the shared memory zone \"{name}\" is already declared for a different use"
             );
@@ -243,7 +247,11 @@ impl Declared {
         let mut specs = Vec::from(unnamed);
         for mention in self.zones {
             let Mention {
-                name, kind, span, ..
+                name,
+                kind,
+                span,
+                is_contended,
+                ..
             } = mention;
             match mention.declared {
                 Some((bytes, mut purpose)) => {
@@ -256,6 +264,7 @@ impl Declared {
                         purpose,
                     });
                 }
+                None if is_contended => {}
                 None => diagnostics.push(
                     Diagnostic::new(span, format!("zero size shared memory zone \"{name}\""))
                         .label("used here and declared nowhere")
@@ -283,7 +292,7 @@ pub(crate) fn name_and_size<'a>(text: &'a str, word: &Word) -> Result<(&'a str, 
     };
     if bytes < BYTES_MIN {
         return Err(
-            Diagnostic::new(word.span, format!("zone \"{name}\" is too small"))
+            Diagnostic::new(word.span, format!("zone \"{}\" is too small", word.text))
                 .label("expected 32k at least"),
         );
     }
