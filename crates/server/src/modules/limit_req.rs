@@ -445,3 +445,101 @@ fn below(level: Level) -> Level {
         _ => Level::Debug,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rates() -> Rates {
+        Rates::create("test", 64 << 10).unwrap()
+    }
+
+    /// Counts at these times; which were let in.
+    fn admitted(rates: &Rates, limits: (u64, u64), times_ms: &[u64]) -> Vec<u64> {
+        let key = rates.key(b"key");
+        let count = |now_ms: &&u64| rates.count(&key, limits, **now_ms).unwrap().is_ok();
+        times_ms.iter().filter(count).copied().collect()
+    }
+
+    #[test]
+    fn the_excess_grows_by_one_and_drains_at_the_rate() {
+        let rates = rates();
+        let key = rates.key(b"key");
+        let count = |now_ms| rates.count(&key, (2000, 3000), now_ms).unwrap();
+        assert_eq!(
+            [count(10_000), count(10_000), count(10_000)],
+            [Ok(0), Ok(1000), Ok(2000)]
+        );
+        assert_eq!((count(10_000), count(10_000)), (Ok(3000), Err(4000)));
+        // Two a second: after 250 ms half a request more.
+        assert_eq!(rates.excess(&key, 2000, 10_250), Ok(3500));
+        assert_eq!((count(10_250), count(10_500)), (Err(3500), Ok(3000)));
+        assert_eq!(count(20_000), Ok(0));
+        assert_eq!(rates.excess(&rates.key(b"other"), 2000, 10_250), Ok(0));
+    }
+
+    #[test]
+    fn clocks_that_go_back_a_little_do_not_count() {
+        let state = [2000, 100_000];
+        assert_eq!(excess_at(state, 1000, 99_000), (3000, false));
+        assert_eq!(excess_at(state, 1000, 100_000), (3000, false));
+        // Back by more than a minute: the clock was set.
+        assert_eq!(excess_at(state, 1000, 10_000), (2999, true));
+        assert_eq!(
+            excess_at([u64::MAX, 0], u64::MAX, 1),
+            (u64::MAX - u64::MAX / 1000 + 1000, true)
+        );
+    }
+
+    #[test]
+    fn a_delay_is_what_the_rate_takes_for_what_is_too_much() {
+        let zone = crate::zones::Declared::default()
+            .mention("one", ZONE, &word())
+            .unwrap();
+        let limit = |delay| Limit {
+            zone,
+            burst: 9000,
+            delay,
+        };
+        assert_eq!(delay_ms(3000, &limit(0), 2000), 1500);
+        assert_eq!(delay_ms(3000, &limit(2000), 2000), 500);
+        assert_eq!(delay_ms(3000, &limit(3000), 2000), 0);
+        assert_eq!(delay_ms(u64::MAX, &limit(u64::MAX), 1), 0);
+        assert_eq!(delay_ms(u64::MAX, &limit(0), 1), u64::MAX);
+    }
+
+    fn word() -> Word {
+        let mut snapshot = revolve_conf::Snapshot::default();
+        snapshot.insert_file("/x", b"one;".to_vec());
+        let mut files = revolve_conf::SnapshotFiles::new(snapshot);
+        let (document, _) = revolve_conf::parse("/x".as_ref(), None, &mut files);
+        document.directives[0].name.clone()
+    }
+
+    proptest! {
+        /// Whatever comes when, no stretch of time sees more than the rate and the burst allow, and
+        /// what comes at half the rate is never refused.
+        #[test]
+        fn no_stretch_of_time_sees_more(
+            rate in 1..50_000_u64,
+            burst in 0..20_u64,
+            gaps in prop::collection::vec(0..400_u64, 1..200),
+        ) {
+            let mut now_ms = 1_000_000;
+            let times: Vec<u64> = gaps.iter().map(|gap| { now_ms += gap; now_ms }).collect();
+            let let_in = admitted(&rates(), (rate, burst * 1000), &times);
+            prop_assert_eq!(let_in.first(), times.first());
+            for (at, begin) in let_in.iter().enumerate() {
+                for (number, end) in let_in[at..].iter().enumerate() {
+                    // Thousandths, rounded down once a request in the client's favour.
+                    let allowed = (burst + 1) * 1001 + number as u64 + rate * (end - begin) / 1000;
+                    prop_assert!((number as u64 + 1) * 1000 <= allowed + 1000);
+                }
+            }
+            let slow: Vec<u64> = (0..50).map(|number| 1_000_000 + number * 2_000_000 / rate + number).collect();
+            prop_assert_eq!(admitted(&rates(), (rate, burst * 1000), &slow).len(), 50);
+        }
+    }
+}

@@ -151,7 +151,7 @@ impl Holds {
     ///
     /// A worker beyond the columns, of which there is none unless several generations end at a
     /// time, is not counted.
-    fn admit(&self, key: &Key, worker: usize, most: u64) -> Admission {
+    pub(super) fn admit(&self, key: &Key, worker: usize, most: u64) -> Admission {
         if worker >= self.columns {
             return Admission::Admitted;
         }
@@ -228,5 +228,123 @@ impl Drop for Hold {
                 revolve_reactor::sleep(AGAIN_AFTER).await;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn holds(workers: usize) -> Holds {
+        Holds::create("test", 64 << 10, Holds::columns_for(workers)).unwrap()
+    }
+
+    fn opened_again(holds: &Holds) -> Holds {
+        let file = holds.descriptor().try_clone_to_owned().unwrap();
+        Holds::open(file, holds.columns as u64).unwrap()
+    }
+
+    #[test]
+    fn there_are_columns_for_two_generations_of_workers() {
+        let columns = [1, 4, 5, 16, 17, 64, 256, 1024].map(Holds::columns_for);
+        assert_eq!(columns, [8, 8, 32, 32, 128, 128, 512, 2048]);
+        for workers in [4, 16, 64, 256, 1024] {
+            let holds = holds(workers);
+            let last = holds.columns - 1;
+            let key = holds.key(b"key");
+            assert_eq!(holds.admit(&key, last, 1), Admission::Admitted);
+            let again = opened_again(&holds);
+            assert_eq!(again.admit(&key, 0, 1), Admission::TooMany);
+            again.take_back(last);
+            assert_eq!(holds.admit(&key, 0, 1), Admission::Admitted);
+        }
+    }
+
+    #[test]
+    fn the_largest_limit_fits_into_a_column() {
+        let holds = holds(1);
+        let key = holds.key(b"key");
+        for _ in 0..u16::MAX {
+            assert_eq!(holds.admit(&key, 0, u16::MAX.into()), Admission::Admitted);
+        }
+        assert_eq!(holds.admit(&key, 0, u16::MAX.into()), Admission::TooMany);
+        assert_eq!(holds.admit(&key, 1, u16::MAX.into()), Admission::TooMany);
+    }
+
+    #[test]
+    fn a_zone_holds_as_many_states_as_in_nginx_and_then_is_full() {
+        let holds = Holds::create("test", 32 << 10, 8).unwrap();
+        let key = |number: u32| holds.key(&number.to_le_bytes());
+        let admit = |number| holds.admit(&key(number), 0, 1);
+        let full = (0..1000).find(|number| admit(*number) == Admission::Full);
+        assert!(
+            full.is_some_and(|full| (512..=576).contains(&full)),
+            "{full:?}"
+        );
+        assert_eq!(admit(0), Admission::TooMany);
+        holds.end(&key(0), 0).unwrap();
+        assert_eq!(admit(1000), Admission::Admitted);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Begin(u8, usize),
+        End(u8, usize),
+        Death(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (key, worker) = (0..6_u8, 0..5_usize);
+        prop_oneof![
+            6 => (key.clone(), worker.clone()).prop_map(|(key, worker)| Step::Begin(key, worker)),
+            4 => (key, worker.clone()).prop_map(|(key, worker)| Step::End(key, worker)),
+            1 => worker.prop_map(Step::Death),
+        ]
+    }
+
+    proptest! {
+        /// Against a count by key and worker, through two mappings in turns.
+        #[test]
+        fn it_is_its_model(most in 1..8_u64, steps in prop::collection::vec(step(), 0..200)) {
+            let first = holds(5);
+            let both = [opened_again(&first), first];
+            let mut model: HashMap<(u8, usize), u64> = HashMap::new();
+            // Keys of all lengths, those that are hashed among them.
+            let key = |key: u8| both[0].key(&vec![key; usize::from(key) * 5]);
+            for (at, step) in steps.into_iter().enumerate() {
+                let holds = &both[at % 2];
+                match step {
+                    Step::Begin(name, worker) => {
+                        let held: u64 = model.iter().filter(|((it, _), _)| *it == name).map(|(_, n)| n).sum();
+                        let expected = if held < most { Admission::Admitted } else { Admission::TooMany };
+                        prop_assert_eq!(holds.admit(&key(name), worker, most), expected);
+                        if held < most {
+                            *model.entry((name, worker)).or_default() += 1;
+                        }
+                    }
+                    Step::End(name, worker) => {
+                        if let Some(held) = model.get_mut(&(name, worker)).filter(|held| **held > 0) {
+                            *held -= 1;
+                            holds.end(&key(name), worker).unwrap();
+                        }
+                    }
+                    Step::Death(worker) => {
+                        model.retain(|(_, it), _| *it != worker);
+                        holds.take_back(worker);
+                    }
+                }
+            }
+            for name in 0..6 {
+                let held: u64 = model.iter().filter(|((it, _), _)| *it == name).map(|(_, n)| n).sum();
+                for _ in held..20 {
+                    prop_assert_eq!(both[1].admit(&key(name), 0, 20), Admission::Admitted);
+                }
+                prop_assert_eq!(both[0].admit(&key(name), 1, 20), Admission::TooMany);
+            }
+        }
     }
 }

@@ -217,3 +217,153 @@ fn open(spec: &ZoneSpec, file: OwnedFd, layout: u64) -> Result<State, ZoneError>
         ZoneUse::LimitReq { .. } => State::Rates(Rates::open(file)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::variable::Value;
+
+    fn specs(zones: &[(&str, u64, usize, &str)]) -> Vec<ZoneSpec> {
+        let unnamed = [ZoneUse::WorkerCounts, ZoneUse::LoopCounts].map(|purpose| ZoneSpec {
+            name: String::new(),
+            bytes: 0,
+            purpose,
+        });
+        let named = zones
+            .iter()
+            .map(|(name, bytes, workers_max, key)| ZoneSpec {
+                name: (*name).into(),
+                bytes: *bytes,
+                purpose: ZoneUse::LimitConn {
+                    key: Value::literal(*key),
+                    key_text: (*key).into(),
+                    workers_max: *workers_max,
+                },
+            });
+        unnamed.into_iter().chain(named).collect()
+    }
+
+    fn copies(zones: &Zones) -> Vec<(ZoneLabel, OwnedFd)> {
+        let copy = |(label, fd): (&ZoneLabel, BorrowedFd<'_>)| {
+            (label.clone(), fd.try_clone_to_owned().unwrap())
+        };
+        zones.descriptors().map(copy).collect()
+    }
+
+    /// The third zone: the first two have no name.
+    fn first(zones: &Zones) -> &Holds {
+        let State::Holds(holds) = &zones.zones[2].state else {
+            unreachable!();
+        };
+        holds
+    }
+
+    /// Whether somebody holds the one that there may be.
+    fn is_held(zones: &Zones) -> bool {
+        let holds = first(zones);
+        holds.admit(&holds.key(b"key"), 0, 1) == Admission::TooMany
+    }
+
+    #[test]
+    fn what_is_the_same_is_kept_and_the_rest_made_anew() {
+        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
+        assert!(!is_held(&before) && is_held(&before));
+        let open = |zones: &[_]| Zones::open(&specs(zones), copies(&before));
+        let kept = open(&[("one", 65536, 8, "$uri")]).unwrap();
+        assert!(is_held(&kept) && kept.notes().is_empty());
+        let moved = open(&[("two", 65536, 8, "$uri"), ("one", 65536, 8, "$uri")]).unwrap();
+        assert!(!is_held(&moved) && moved.notes().is_empty());
+        let larger = open(&[("one", 65537, 8, "$uri")]).unwrap();
+        assert!(!is_held(&larger));
+        assert_eq!(
+            larger.notes(),
+            ["the shared memory zone \"one\" is made anew: its size was 65536 and is 65537"]
+        );
+        let wider = open(&[("one", 65536, 32, "$uri")]).unwrap();
+        assert_eq!(
+            wider.notes(),
+            ["the shared memory zone \"one\" is made anew: it was laid out for fewer workers"]
+        );
+        // A layout for more is as good, and stays what it is.
+        let again = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), copies(&wider)).unwrap();
+        assert!(again.notes().is_empty() && again.zones[2].label.layout == 32);
+        let error = open(&[("one", 65536, 8, "$host")]).unwrap_err();
+        assert_eq!(
+            error,
+            "limit_conn_zone \"one\" uses the \"$host\" key while previously it used the \
+             \"$uri\" key"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_such_zone_is_not_taken() {
+        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
+        let mut given = copies(&before);
+        let counts = given[0].1.try_clone().unwrap();
+        given[2].1 = counts;
+        let zones = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), given).unwrap();
+        let [note] = zones.notes() else {
+            panic!("{:?}", zones.notes());
+        };
+        assert!(
+            note.contains("another layout: kind is 2, expected 1"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn totals_are_over_all_rows() {
+        let zones = Zones::open(&specs(&[]), Vec::new()).unwrap();
+        let seats = [(); 2].map(|()| Seat::take(&zones).unwrap());
+        let loops = [(); 3].map(|()| std::rc::Rc::new(LoopCounts::take(&zones).unwrap()));
+        assert_eq!((seats[0].number(), seats[1].number()), (0, 1));
+        for seat in &seats {
+            (0..3).for_each(|_| seat.note_accepted());
+            (0..2).for_each(|_| seat.note_handled());
+        }
+        seats[0].note_gone();
+        loops.iter().for_each(|counts| counts.note_request());
+        let (asking, other) = (Cell::new(false), Cell::new(false));
+        loops[1].begin_busy(&other);
+        loops[1].begin_busy(&other);
+        let reading = loops[1].reading();
+        let totals = Totals::of(&zones, &asking);
+        let expected = Totals {
+            accepts: 6,
+            handled: 4,
+            requests: 3,
+            active: 5,
+            reading: 1,
+            writing: 1,
+            waiting: 3,
+        };
+        assert_eq!(totals, expected);
+        drop(reading);
+        loops[1].end_busy(&other);
+        loops[1].end_busy(&other);
+        loops[0].begin_busy(&asking);
+        let totals = Totals::of(&zones, &asking);
+        assert_eq!((totals.reading, totals.writing, totals.waiting), (0, 1, 4));
+    }
+
+    #[test]
+    fn those_who_take_connections_are_seen_with_what_they_were_sent() {
+        let zones = Zones::open(&specs(&[]), Vec::new()).unwrap();
+        let seats = [(); 3].map(|()| Seat::take(&zones).unwrap());
+        seats[1].set_takes_as(Some(7));
+        seats[1].note_accepted();
+        seats[0].note_offered(1);
+        assert_eq!(seats[0].takers().collect::<Vec<_>>(), [(1, 7, 2)]);
+        assert_eq!(seats[1].takers().count(), 0, "nobody sends to itself");
+        seats[1].clear_offered();
+        seats[2].set_takes_as(Some(8));
+        assert_eq!(
+            seats[0].takers().collect::<Vec<_>>(),
+            [(1, 7, 1), (2, 8, 0)]
+        );
+        seats[1].set_takes_as(None);
+        assert_eq!(seats[0].takers().collect::<Vec<_>>(), [(2, 8, 0)]);
+    }
+}
