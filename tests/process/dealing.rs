@@ -46,15 +46,22 @@ fn assert_even(by_worker: &BTreeMap<String, Vec<Client>>) {
 
 const PID: &str = "location = /pid { return 200 $pid; } location = /status { stub_status; }";
 
+/// Starts the server, and waits until all workers serve.
 fn start(site: &Site, top: &str) -> Server {
-    site.start(&format!("worker_processes {WORKERS}; {top}"), PID)
+    let server = site.start(&format!("worker_processes {WORKERS}; {top}"), PID);
+    until("all serve", || serving(site) == WORKERS);
+    server
+}
+
+/// How many workers have said that they serve.
+fn serving(site: &Site) -> usize {
+    site.log().matches("serves configuration").count()
 }
 
 #[test]
 fn a_burst_is_dealt_evenly() {
     let site = Site::new();
-    let server = start(&site, "");
-    server.workers_once(WORKERS);
+    let _server = start(&site, "");
     for _ in 0..3 {
         assert_even(&burst(site.port));
         until("all have gone", || {
@@ -68,8 +75,7 @@ fn a_burst_is_dealt_evenly() {
 #[test]
 fn a_burst_is_dealt_evenly_between_workers_of_several_loops() {
     let site = Site::new();
-    let server = start(&site, "worker_threads 2;");
-    server.workers_once(WORKERS);
+    let _server = start(&site, "worker_threads 2;");
     assert_even(&burst(site.port));
 }
 
@@ -84,8 +90,7 @@ fn a_new_worker_gets_its_share() {
     let lost = by_worker.remove(&workers[0].to_string()).unwrap().len();
     until("there is another", || {
         let now = server.workers();
-        let serving = site.log().matches("serves configuration").count();
-        now.len() == WORKERS && !now.contains(&workers[0]) && serving > WORKERS
+        now.len() == WORKERS && !now.contains(&workers[0]) && serving(&site) > WORKERS
     });
     // As many as were lost come again, one by one: all go where there are fewest.
     for _ in 0..lost {
@@ -129,7 +134,6 @@ fn a_worker_that_stands_still_keeps_few_from_being_served() {
 fn fewer_workers_lose_no_connection() {
     let site = Site::new();
     let server = start(&site, "");
-    server.workers_once(WORKERS);
     let port = site.port;
     let served = thread::spawn(move || {
         let served = (0..400).filter(|_| get(port, "/pid").status == 200);

@@ -309,14 +309,20 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_req.limits);
-    let applied: Vec<Applied> = limits
-        .iter()
-        .filter_map(|limit| applied(request, limit))
-        .collect();
-    if applied.is_empty() {
+    let verdict = match limits.as_slice() {
+        // One limit, which is what most have, needs no memory.
+        [limit] => applied(request, limit).map(|one| judge(request, &one, &[])),
+        limits => {
+            let applied = limits.iter().filter_map(|limit| applied(request, limit));
+            let applied: Vec<Applied> = applied.collect();
+            let split = applied.split_last();
+            split.map(|(last, before)| judge(request, last, before))
+        }
+    };
+    let Some(verdict) = verdict else {
         return Outcome::Next;
-    }
-    match judge(request, &applied) {
+    };
+    match verdict {
         Err(error) => {
             request.log(Level::Crit, format_args!("{error} in {ZONE}"));
             refuse(request)
@@ -385,11 +391,11 @@ fn applied(request: &mut Request, limit: &Limit) -> Option<Applied> {
 /// the others as they were. The answer is how long to wait, or that one refuses.
 fn judge(
     request: &Request,
-    applied: &[Applied],
+    last: &Applied,
+    before: &[Applied],
 ) -> Result<Result<(u64, Verdict), Verdict>, TableError> {
     let now_ms = now_ms();
     let zones = &request.site.zones;
-    let (last, before) = applied.split_last().expect("there is a limit");
     for it in before {
         let zone = it.limit.zone;
         let excess = zones.rates(zone).excess(&it.key, it.rate, now_ms)?;
