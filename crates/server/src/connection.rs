@@ -103,11 +103,6 @@ impl Connection {
         self.idle_since.get().is_some()
     }
 
-    /// Whether a request has come on it.
-    pub(crate) fn has_asked(&self) -> bool {
-        self.requests.get() > 0
-    }
-
     /// How long it has waited for a request; `None` while one is read or answered.
     pub fn idle_for(&self) -> Option<Duration> {
         let since = self.idle_since.get()?;
