@@ -243,12 +243,22 @@ fn what_a_killed_worker_held_is_given_back() {
     zoned.settled();
 }
 
+/// Says that it is over when it is dropped.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn zones_are_sound_after_workers_were_killed_under_load() {
     let zoned = Zoned::start("worker_processes 3;", LIMIT, LIMITED);
     let master = zoned.server.pid();
     let descriptors = proc::descriptors(master);
     let is_over = AtomicBool::new(false);
+    let ending = Ending(&is_over);
     let answered = AtomicU64::new(0);
     let port = zoned.site.port;
     thread::scope(|scope| {
@@ -267,8 +277,14 @@ fn zones_are_sound_after_workers_were_killed_under_load() {
                 }
             });
         }
+        // Also if this fails: else the others would go on, and be waited for.
+        let ending = ending;
         for round in 0..12 {
-            let workers = zoned.server.workers_once(3);
+            let mut workers = Vec::new();
+            until("all workers run", || {
+                workers = zoned.server.workers();
+                workers.len() == 3
+            });
             let before = answered.load(Ordering::Relaxed);
             until("requests are answered", || {
                 answered.load(Ordering::Relaxed) > before + 20
@@ -276,7 +292,7 @@ fn zones_are_sound_after_workers_were_killed_under_load() {
             proc::try_signal(workers[round % 3], Signal::KILL);
             thread::sleep(Duration::from_millis(20));
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     zoned.server.workers_once(3);
     let status = zoned.settled();
