@@ -175,15 +175,27 @@ fn receive(inbox: BorrowedFd<'_>) -> io::Result<Option<Received>> {
 /// Where other workers send connections.
 pub(crate) struct Inbox {
     socket: Readable,
+    /// The socket's own number, which its copies share.
+    inode: u64,
     /// A connection that waits for room.
     held: Cell<Option<Received>>,
 }
 
 impl Inbox {
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let inode = rustix::fs::fstat(&socket)?.st_ino;
         let socket = Readable::new(socket)?;
         let held = Cell::new(None);
-        Ok(Self { socket, held })
+        Ok(Self {
+            socket,
+            inode,
+            held,
+        })
+    }
+
+    /// Whether the other is a copy of this one.
+    pub(crate) fn is_same(&self, other: &Inbox) -> bool {
+        self.inode == other.inode
     }
 
     /// Takes what has been sent, whether there is room or not.

@@ -438,11 +438,23 @@ impl LoopServer {
             return Ok(());
         };
         let others = Others::new(group, own, others);
-        if self.inbox.borrow().is_none() {
-            let inbox = Rc::new(Inbox::new(inbox)?);
-            let task = spawn(peers::run(self.clone(), inbox.clone()));
-            *self.inbox.borrow_mut() = Some((inbox, task));
+        let inbox = Inbox::new(inbox)?;
+        let known = self.inbox.take();
+        let (same, another) = match known {
+            Some((known, task)) if known.is_same(&inbox) => (Some((known, task)), None),
+            another => (None, another),
+        };
+        if let Some((another, task)) = another {
+            // Nobody sends there any more.
+            task.cancel();
+            another.take_all(self);
         }
+        let receiving = same.unwrap_or_else(|| {
+            let inbox = Rc::new(inbox);
+            let task = spawn(peers::run(self.clone(), inbox.clone()));
+            (inbox, task)
+        });
+        *self.inbox.borrow_mut() = Some(receiving);
         self.seat.set_takes_as(Some(others.own_name()));
         *self.peers.borrow_mut() = Some(others);
         Ok(())
