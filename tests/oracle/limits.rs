@@ -21,6 +21,7 @@ http {
   limit_req_zone $arg_k zone=req:1m rate=1r/m;
   limit_req_zone $arg_j zone=req2:1m rate=2r/m;
   limit_req_zone $arg_k zone=slow:1m rate=60r/m;
+  limit_req_zone $server_name zone=bad:1m rate=60r/m;
   add_header X-Conn $limit_conn_status always;
   add_header X-Req $limit_req_status always;
   server {
@@ -38,6 +39,8 @@ http {
     location /rdry/ { limit_req zone=req burst=1; limit_req_dry_run on; alias ROOT/html/; }
     location /rtwo/ { limit_req zone=req burst=3 nodelay; limit_req zone=req2 burst=1 nodelay; alias ROOT/html/; }
     location /rdelay/ { limit_req zone=slow burst=5 delay=1; alias ROOT/html/; }
+    error_page 400 /bad/small.txt;
+    location /bad/ { limit_req zone=bad burst=5; alias ROOT/html/; }
     location /rcheck/ { limit_req zone=req burst=9 nodelay; limit_conn conn 1; alias ROOT/html/; }
     location = /status { stub_status; }
     location = /numbers { add_header X-Numbers "$connections_active $connections_reading $connections_writing $connections_waiting"; try_files /small.txt =404; }
@@ -261,6 +264,17 @@ fn what_exceeds_the_delay_waits() {
         let mut seen = Vec::new();
         for _ in 0..4 {
             seen.push(side.ask("/rdelay/small.txt?k=1"));
+        }
+        // A refusal whose page has to wait.
+        for _ in 0..2 {
+            let mut client = Client::connect(side.port);
+            client.send("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+            let (bytes, _) = client.rest(Duration::from_secs(3));
+            let text = String::from_utf8_lossy(&bytes);
+            let lines = text
+                .lines()
+                .filter(|line| !line.contains(':') || line.starts_with("X-Req"));
+            seen.extend(lines.map(str::to_owned));
         }
         // One a second: the third waits for a second, and the fourth again.
         assert!(asked.elapsed() >= Duration::from_millis(1200));

@@ -47,10 +47,7 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
     loop {
         request.connection.server.counts().note_request();
         let (mut walked, mut drained) = match read_head(request, input, output).await {
-            HeadRead::Complete => {
-                let walked = walk(request, output).await;
-                (walked, body::drain_buffered(request, input))
-            }
+            HeadRead::Complete => (phase::walk(request), body::drain_buffered(request, input)),
             HeadRead::Refused(status) => (phase::refuse(request, status), Drained::Broken),
             HeadRead::Gone => return After::Close,
         };
@@ -58,6 +55,9 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
             request.response.reset();
             walked = phase::refuse(request, status);
             drained = Drained::Broken;
+        }
+        while let Walked::Wait(time) = walked {
+            walked = delay(request, output, time).await;
         }
         if walked == Walked::Close {
             request.response.status = 444;
@@ -97,17 +97,13 @@ async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -
     }
 }
 
-/// Leads the request through the phases, and waits where one of them says so.
-async fn walk(request: &mut Request, output: &mut Output) -> Walked {
-    let mut walked = phase::walk(request);
-    while let Walked::Wait(time) = walked {
-        // Whoever waits for the answers before this one gets them first. Where they do not go out,
-        // neither will this one's, which tells.
-        let _ = output.flush(request).await;
-        revolve_reactor::sleep(time).await;
-        walked = phase::resume(request);
-    }
-    walked
+/// Lets a request wait, and goes on with it.
+async fn delay(request: &mut Request, output: &mut Output, time: Duration) -> Walked {
+    // Whoever waits for the answers before this one gets them first. Where they do not go out,
+    // neither will this one's, which tells.
+    let _ = output.flush(request).await;
+    revolve_reactor::sleep(time).await;
+    phase::resume(request)
 }
 
 /// The client took the response no further: it went away, or stopped reading.
