@@ -5,7 +5,7 @@
 use crate::support::{Folder, Run, nginx, revolve};
 
 /// A mistake.
-struct Mistake {
+pub(super) struct Mistake {
     /// The configuration, `FOLDER` standing for its folder.
     text: &'static str,
     /// What is wrong with it, with the line.
@@ -17,7 +17,7 @@ struct Mistake {
 }
 
 /// A mistake that nginx finds too.
-const fn same(text: &'static str, says: &'static str, and: &'static str) -> Mistake {
+pub(super) const fn same(text: &'static str, says: &'static str, and: &'static str) -> Mistake {
     let nginx_too = true;
     Mistake {
         text,
@@ -28,7 +28,7 @@ const fn same(text: &'static str, says: &'static str, and: &'static str) -> Mist
 }
 
 /// A mistake for which we have other words, or that nginx does not take for one.
-const fn ours(text: &'static str, says: &'static str, and: &'static str) -> Mistake {
+pub(super) const fn ours(text: &'static str, says: &'static str, and: &'static str) -> Mistake {
     let nginx_too = false;
     Mistake {
         text,
@@ -687,7 +687,7 @@ fn check(folder: &Folder, mistake: &Mistake) -> Option<String> {
 }
 
 #[track_caller]
-fn check_all(mistakes: &[Mistake]) {
+pub(super) fn check_all(mistakes: &[Mistake]) {
     let folder = Folder::new();
     folder.write("bad.d/one.conf", "worker_processes 1;\n");
     folder.write("bad.d/two.conf", "\nwrong_here on;\n");

@@ -3,3 +3,4 @@
 mod command_line;
 mod mistakes;
 mod several;
+mod zones;

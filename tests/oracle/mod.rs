@@ -10,6 +10,7 @@ mod conditionals;
 mod error_log;
 mod error_pages;
 mod known;
+mod limits;
 mod locations;
 mod log_files;
 mod malformed;

@@ -1,5 +1,6 @@
 //! Master and workers: starting, signals, reload, death.
 
+mod dealing;
 mod ending;
 mod event_types;
 mod held_logs;
@@ -8,6 +9,7 @@ mod logs;
 mod reload;
 mod starting;
 mod workers;
+mod zones;
 
 use crate::support::{Folder, Server, ports};
 

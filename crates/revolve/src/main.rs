@@ -10,6 +10,7 @@ mod cli;
 mod control;
 mod daemon;
 mod folder;
+mod inboxes;
 mod log;
 mod master;
 mod message;

@@ -278,6 +278,9 @@ impl Master {
                 // Somebody else has reaped it, so it is gone.
                 Err(_) => false,
             });
+        if !dead.is_empty() {
+            self.service.borrow().take_back_from_dead();
+        }
         for (pid, index, lived, status, should_live) in dead {
             self.say_exited(pid, status);
             if self.phase.get() != Phase::Running || !should_live {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use revolve_conf::Snapshot;
 use revolve_reactor::Address;
+use revolve_server::ZoneLabel;
 
 /// One message. `F` is a descriptor: borrowed where it is sent, owned where it is received.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +53,23 @@ pub(crate) struct Bundle<F> {
     pub(crate) listeners: Vec<(Address, F)>,
     /// Open log files.
     pub(crate) logs: Vec<(PathBuf, F)>,
+    /// State that all workers share.
+    pub(crate) zones: Vec<(ZoneLabel, F)>,
+    /// How connections are dealt to the other workers, where there are any.
+    pub(crate) dealing: Option<Dealing<F>>,
+}
+
+/// The sockets over which workers send each other connections.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Dealing<F> {
+    /// The worker's own place.
+    pub(crate) own: u64,
+    /// The master's process id, which tells its workers from those of another.
+    pub(crate) group: u64,
+    /// Where the worker receives.
+    pub(crate) inbox: F,
+    /// Where it sends, by the place of whom it sends to.
+    pub(crate) others: Vec<F>,
 }
 
 /// Bytes that are no message.
@@ -194,6 +212,19 @@ impl<F> Writer<F> {
             self.fds.push(fd);
         }
         self.logs(bundle.logs);
+        self.number(bundle.zones.len() as u64);
+        for (label, fd) in bundle.zones {
+            self.string(&label.encode());
+            self.fds.push(fd);
+        }
+        self.byte(u8::from(bundle.dealing.is_some()));
+        if let Some(dealing) = bundle.dealing {
+            self.number(dealing.own);
+            self.number(dealing.group);
+            self.number(dealing.others.len() as u64);
+            self.fds.push(dealing.inbox);
+            self.fds.extend(dealing.others);
+        }
     }
 }
 
@@ -283,6 +314,31 @@ impl<'a, F> Reader<'a, F> {
             snapshot,
             listeners,
             logs: self.logs()?,
+            zones: self.zones()?,
+            dealing: if self.flag()? {
+                Some(self.dealing()?)
+            } else {
+                None
+            },
+        })
+    }
+
+    fn zones(&mut self) -> Result<Vec<(ZoneLabel, F)>, DecodeError> {
+        (0..self.number()?)
+            .map(|_| {
+                let label = ZoneLabel::decode(self.string()?).ok_or(DecodeError)?;
+                Ok((label, self.fd()?))
+            })
+            .collect()
+    }
+
+    fn dealing(&mut self) -> Result<Dealing<F>, DecodeError> {
+        let (own, group, count) = (self.number()?, self.number()?, self.number()?);
+        Ok(Dealing {
+            own,
+            group,
+            inbox: self.fd()?,
+            others: (0..count).map(|_| self.fd()).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -310,6 +366,22 @@ mod tests {
                 (Address::Unix("/run/x".into()), 12),
             ],
             logs: vec![("/var/log/a".into(), 13), ("/var/log/b".into(), 14)],
+            zones: vec![(
+                ZoneLabel {
+                    kind: "limit_conn_zone".into(),
+                    name: "one".into(),
+                    bytes: 1 << 20,
+                    layout: 8,
+                    key: "$uri".into(),
+                },
+                15,
+            )],
+            dealing: Some(Dealing {
+                own: 1,
+                group: 2,
+                inbox: 16,
+                others: vec![17, 18],
+            }),
         }
     }
 
@@ -320,6 +392,7 @@ mod tests {
                 globals: None,
                 access_log: None,
                 changes_user: false,
+                dealing: None,
                 ..bundle()
             })),
             Message::Reopen(vec![("/a".into(), 1)]),

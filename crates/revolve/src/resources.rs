@@ -13,7 +13,7 @@ use std::time::Duration;
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
 use revolve_server::log::file::is_standard_stream;
-use revolve_server::{Config, ListenSpec};
+use revolve_server::{Config, ListenSpec, ZoneLabel, Zones};
 
 /// How often binding an address in use is tried at start, and how long between: an old server
 /// may be about to let go of it. Source: nginx's `ngx_open_listening_sockets`.
@@ -33,6 +33,7 @@ pub(crate) struct Bound {
 pub(crate) struct Opened {
     bound: Vec<Bound>,
     logs: Vec<(PathBuf, Arc<File>)>,
+    zones: Rc<Zones>,
 }
 
 /// Whether to wait for an address that is in use.
@@ -54,18 +55,20 @@ pub(crate) struct OpenError {
 }
 
 impl Opened {
-    /// Opens what `config` needs, taking over from `old` the sockets whose address stays.
+    /// Opens what `config` needs, taking over from `old` the sockets whose address stays, and
+    /// from `zones` those that it still has.
     ///
-    /// Of a `reuseport` address there are as many copies as `workers`. Every error goes to
+    /// Of a `reuseport` address there are as many copies as processes. Every error goes to
     /// `report` as it happens; `None` if there was one that counts.
     pub(crate) fn open(
         config: &Config,
-        old: &Opened,
-        workers: usize,
+        (old, zones): (&Opened, Vec<(ZoneLabel, OwnedFd)>),
         patience: Patience,
         report: &mut dyn FnMut(OpenError),
     ) -> Option<Opened> {
         let logs = open_logs(config, old, report)?;
+        let workers = config.process().process_count();
+        let zones = open_zones(config, zones, report)?;
         let mut bound: Vec<Option<Bound>> = Vec::new();
         let specs: Vec<&ListenSpec> = config.listens().collect();
         bound.resize_with(specs.len(), || None);
@@ -99,6 +102,7 @@ impl Opened {
                 return Some(Opened {
                     bound: bound.into_iter().flatten().collect(),
                     logs,
+                    zones: Rc::new(zones),
                 });
             }
             if round < tries {
@@ -125,6 +129,19 @@ impl Opened {
             .iter()
             .map(|(path, file)| (path.clone(), file.as_fd()))
             .collect()
+    }
+
+    /// State that all workers share.
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// Copies of the descriptors of all zones: for another configuration, or another binary.
+    pub(crate) fn zone_copies(&self) -> io::Result<Vec<(ZoneLabel, OwnedFd)>> {
+        let copy = |(label, fd): (&ZoneLabel, BorrowedFd<'_>)| {
+            Ok((label.clone(), fd.try_clone_to_owned()?))
+        };
+        self.zones.descriptors().map(copy).collect()
     }
 
     /// The sockets of one worker: those that all share, and its own copies of the others.
@@ -168,6 +185,21 @@ impl Opened {
             unlink(&bound.address);
         }
     }
+}
+
+fn open_zones(
+    config: &Config,
+    given: Vec<(ZoneLabel, OwnedFd)>,
+    report: &mut dyn FnMut(OpenError),
+) -> Option<Zones> {
+    Zones::open(config.zones(), given)
+        .map_err(|message| {
+            report(OpenError {
+                message,
+                is_in_use: false,
+            });
+        })
+        .ok()
 }
 
 fn open_logs(

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use revolve_conf::Snapshot;
 use revolve_server::log::Level;
-use revolve_server::{Config, ProcessConfig};
+use revolve_server::{Config, ProcessConfig, ZoneLabel};
 
 use crate::daemon;
 use crate::folder::Folder;
+use crate::inboxes::Inboxes;
 use crate::log::MasterLog;
 use crate::message::Bundle;
 use crate::privilege::{self, Identity};
@@ -33,20 +34,12 @@ pub(crate) struct Service {
     opened: Opened,
     pid_path: Option<PathBuf>,
     is_daemon: bool,
+    inboxes: Inboxes,
 }
 
 /// The pid file that a configuration names.
 pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
     config.pid.clone().unwrap_or_else(|| paths::PID.into())
-}
-
-/// How many sockets a `reuseport` address needs: one a process.
-fn process_count(config: &ProcessConfig) -> usize {
-    if config.master_process() {
-        config.worker_count()
-    } else {
-        1
-    }
 }
 
 impl Service {
@@ -76,13 +69,7 @@ impl Service {
             _ => report::emerg(&error.message),
         };
         let nothing = Opened::default();
-        let opened = Opened::open(
-            &config,
-            &nothing,
-            process_count(process),
-            patience,
-            &mut report,
-        )?;
+        let opened = Opened::open(&config, (&nothing, Vec::new()), patience, &mut report)?;
         log.use_files(&config, opened.logs());
         let mut service = Service {
             log,
@@ -96,7 +83,9 @@ impl Service {
             opened,
             config,
             is_daemon,
+            inboxes: Inboxes::default(),
         };
+        service.make_inboxes();
         if let Some(path) = &service.pid_path
             && let Err(error) = pid_file::write(path)
         {
@@ -169,11 +158,22 @@ impl Service {
         };
         let log = &self.log;
         let mut report = |error: OpenError| log.write(Level::Emerg, &error.message);
-        let count = process_count(process);
-        let opened = Opened::open(&config, &self.opened, count, Patience::None, &mut report);
-        let Some(opened) = opened else {
+        let zones = match self.opened.zone_copies() {
+            Ok(zones) => zones,
+            Err(error) => {
+                let reason = revolve_conf::os_error_text(&error);
+                let message = format!("copying shared memory zones failed {reason}");
+                self.log.write(Level::Emerg, &message);
+                return self.unchanged();
+            }
+        };
+        let old = (&self.opened, zones);
+        let Some(opened) = Opened::open(&config, old, Patience::None, &mut report) else {
             return self.unchanged();
         };
+        for note in opened.zones().notes() {
+            self.log.notice(note);
+        }
         self.move_pid_file(pid_path(process));
         self.opened.unlink_dropped(&opened);
         self.opened = opened;
@@ -182,7 +182,24 @@ impl Service {
         self.snapshot = loaded.snapshot;
         self.generation += 1;
         self.use_logs();
+        self.make_inboxes();
         true
+    }
+
+    /// Makes as many inboxes as there are workers. Without them connections are not dealt, and
+    /// that is all.
+    fn make_inboxes(&mut self) {
+        let count = self.config.process().process_count();
+        if let Err(error) = self.inboxes.set_count(count) {
+            let reason = revolve_conf::os_error_text(&error);
+            let message = format!("connections are not dealt evenly: socketpair() failed {reason}");
+            self.log.write(Level::Warn, &message);
+        }
+    }
+
+    /// A worker has died: what it held in state that all share is taken back.
+    pub(crate) fn take_back_from_dead(&self) {
+        self.opened.zones().take_back_from_dead();
     }
 
     fn unchanged(&self) -> bool {
@@ -272,7 +289,15 @@ impl Service {
             snapshot: self.snapshot.clone(),
             listeners: self.opened.sockets_of(worker),
             logs: self.opened.log_fds(),
+            zones: self.zone_fds(),
+            dealing: self.inboxes.of(worker),
         }
+    }
+
+    /// State that all workers share, as a message carries it.
+    fn zone_fds(&self) -> Vec<(ZoneLabel, BorrowedFd<'_>)> {
+        let zones = self.opened.zones().descriptors();
+        zones.map(|(label, fd)| (label.clone(), fd)).collect()
     }
 
     /// Stops listening: new connections are refused from now on.

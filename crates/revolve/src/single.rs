@@ -67,6 +67,7 @@ fn descriptors(service: &Service) -> io::Result<Descriptors> {
     let bundle = service.bundle(0);
     let listeners = bundle.listeners.into_iter();
     let logs = bundle.logs.into_iter();
+    let zones = bundle.zones.into_iter();
     Ok(Descriptors {
         listeners: listeners
             .map(|(address, fd)| Ok((address, fd.try_clone_to_owned()?)))
@@ -74,6 +75,10 @@ fn descriptors(service: &Service) -> io::Result<Descriptors> {
         logs: logs
             .map(|(path, fd)| Ok((path, fd.try_clone_to_owned()?)))
             .collect::<io::Result<_>>()?,
+        zones: zones
+            .map(|(label, fd)| Ok((label, fd.try_clone_to_owned()?)))
+            .collect::<io::Result<_>>()?,
+        peers: None,
     })
 }
 

@@ -14,10 +14,10 @@ use revolve_reactor::signal::{
 };
 use revolve_reactor::{EventLoop, LoopHandle, Readable, spawn};
 use revolve_server::log::Level;
-use revolve_server::{Config, Descriptors, Worker};
+use revolve_server::{Config, Descriptors, Peers, Worker};
 
 use crate::control::{self, Inbox, Received};
-use crate::message::{Bundle, Message};
+use crate::message::{Bundle, Dealing, Message};
 use crate::paths::Paths;
 use crate::source::Source;
 use crate::{EXIT_UNFIT, privilege, report};
@@ -101,6 +101,8 @@ fn build(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> 
     let descriptors = Descriptors {
         listeners: bundle.listeners,
         logs: bundle.logs,
+        zones: bundle.zones,
+        peers: bundle.dealing.map(peers),
     };
     let first = || {
         let error = diagnostics.iter().next();
@@ -109,6 +111,15 @@ fn build(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> 
         })
     };
     Ok((config.ok_or_else(first)?, descriptors))
+}
+
+fn peers(dealing: Dealing<OwnedFd>) -> Peers {
+    Peers {
+        group: dealing.group as u32,
+        own: dealing.own as usize,
+        inbox: dealing.inbox,
+        others: dealing.others,
+    }
 }
 
 fn tell(socket: BorrowedFd<'_>, message: Message<BorrowedFd<'_>>) {

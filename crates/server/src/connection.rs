@@ -73,6 +73,8 @@ pub struct Connection {
     /// Since when it waits for a request; [`BUSY`] while one is read or answered.
     idle_since_ms: Cell<u64>,
     pipelined: Cell<bool>,
+    /// Whether it counts as one whose request is under way.
+    pub(crate) is_busy: Cell<bool>,
     pub(crate) key: Cell<usize>,
 }
 
@@ -95,6 +97,7 @@ impl Connection {
             requests: Cell::new(0),
             idle_since_ms: Cell::new(revolve_reactor::now_ms()),
             pipelined: Cell::new(false),
+            is_busy: Cell::new(false),
             key: Cell::new(usize::MAX),
         }
     }

@@ -18,14 +18,18 @@ pub mod response;
 pub mod site;
 pub mod variable;
 pub mod worker;
+pub mod zones;
 
 mod body;
 mod exchange;
 mod listener;
+mod peers;
 mod room;
 
 pub use config::{Config, ListenSpec, Prefix, ProcessConfig, load};
+pub use peers::Peers;
 pub use worker::{Descriptors, Worker};
+pub use zones::{ZoneLabel, Zones};
 
 /// The server's name, as `Server` shows it with `server_tokens off`.
 pub const SERVER_NAME: &str = "revolve";

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,20 +34,23 @@ impl Waiting {
     }
 }
 
-/// Accepts until the listener is dropped.
+/// Accepts until the listener is dropped. `is_shared`: other workers accept from the same socket.
 pub(crate) async fn run(
     server: Rc<LoopServer>,
     listener: Rc<Listener>,
     info: Rc<ListenerInfo>,
     waiting: Rc<Waiting>,
+    is_shared: bool,
 ) {
     loop {
         match listener.accept().await {
             Ok(accepted) => {
-                waiting.0.set(Some(accepted));
-                while !server.has_room() {
-                    wait_for_room(&server, &server.room().shortage()).await;
+                server.seat().note_accepted();
+                if is_shared && server.hand_over(accepted.0.as_fd(), &info) {
+                    continue;
                 }
+                waiting.0.set(Some(accepted));
+                until_room(&server).await;
                 if let Some((fd, peer)) = waiting.take() {
                     server.admit(fd, peer, &info);
                 }
@@ -63,6 +66,13 @@ pub(crate) async fn run(
                 revolve_reactor::sleep(ROOM_WAIT).await;
             }
         }
+    }
+}
+
+/// Waits until there is room for a connection more.
+pub(crate) async fn until_room(server: &Rc<LoopServer>) {
+    while !server.has_room() {
+        wait_for_room(server, &server.room().shortage()).await;
     }
 }
 

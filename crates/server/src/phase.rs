@@ -1,5 +1,7 @@
 //! The phases of a request, and the walk through them.
 
+use std::time::Duration;
+
 use crate::config::location::{self, LocationId};
 use crate::log::Level;
 use crate::modules::{self, error_page, keepalive};
@@ -18,6 +20,8 @@ pub enum Phase {
     FindLocation,
     /// Rewriting by the location's level.
     Rewrite,
+    /// Whether the client may now, whoever it is (`limit_req`, `limit_conn`).
+    PreAccess,
     /// Whether the client may.
     Access,
     /// Last changes before content (`try_files`).
@@ -41,6 +45,9 @@ pub enum Outcome {
     Named(String),
     /// Close the connection without a word (`return 444`).
     Close,
+    /// Ask again after so long; the handlers of `PreAccess` alone say this, and not twice of one
+    /// request.
+    Wait(Duration),
 }
 
 /// A module's part in a phase.
@@ -53,11 +60,19 @@ pub enum Walked {
     Response,
     /// The connection is closed without a word.
     Close,
+    /// Nobody has answered yet: [`resume`] after so long.
+    Wait(Duration),
 }
 
 /// Leads a request through the phases until something answers.
 pub fn walk(request: &mut Request) -> Walked {
     let outcome = run(request, Phase::PostRead);
+    settle(request, outcome)
+}
+
+/// Goes on with a request that had to wait.
+pub fn resume(request: &mut Request) -> Walked {
+    let outcome = run(request, Phase::PreAccess);
     settle(request, outcome)
 }
 
@@ -75,6 +90,7 @@ pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
         outcome = match outcome {
             Outcome::Respond => return Walked::Response,
             Outcome::Close => return Walked::Close,
+            Outcome::Wait(time) => return Walked::Wait(time),
             Outcome::Finish(status) => error_page::finish(request, status),
             Outcome::Redirect(path, args) => redirect(request, path, args),
             Outcome::Named(name) => redirect_named(request, &name),

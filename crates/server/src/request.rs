@@ -15,9 +15,11 @@ use crate::config::{Http, Server};
 use crate::connection::Connection;
 use crate::log::Level;
 use crate::modules::Settings;
+use crate::modules::limits::LimitStatus;
 use crate::response::Response;
 use crate::site::Site;
 use crate::variable::{SlotId, Variables};
+use crate::zones::Hold;
 
 /// Internal redirects that one request may take, as in nginx.
 pub const REDIRECTS_MAX: u8 = 10;
@@ -99,6 +101,12 @@ pub struct Request {
     pub completed: bool,
     /// Whether something was found below its root, which then need not be looked for.
     pub(crate) root_seen: bool,
+    /// What `limit_conn` said.
+    pub(crate) limit_conn: LimitStatus,
+    /// What `limit_req` said.
+    pub(crate) limit_req: LimitStatus,
+    /// Where it counts as being under way.
+    pub(crate) holds: Vec<Hold>,
 }
 
 impl Request {
@@ -133,6 +141,9 @@ impl Request {
             body_left: BodyLeft::None,
             completed: false,
             root_seen: false,
+            limit_conn: LimitStatus::Unset,
+            limit_req: LimitStatus::Unset,
+            holds: Vec::new(),
         };
         request.begin();
         request
@@ -147,6 +158,7 @@ impl Request {
     /// Lets go of what it shares, before its memory goes into the pool.
     pub(crate) fn release(&mut self) {
         self.response.body.clear();
+        self.holds.clear();
         self.connection = Attached(None);
         self.site = Attached(None);
     }
@@ -189,6 +201,9 @@ impl Request {
         self.length = 0;
         self.completed = false;
         self.root_seen = false;
+        self.limit_conn = LimitStatus::Unset;
+        self.limit_req = LimitStatus::Unset;
+        self.holds.clear();
     }
 
     /// The `http` block that it is served by.

@@ -7,6 +7,7 @@ use crate::config::location::ServerId;
 use crate::config::{Config, Http};
 use crate::connection::Connection;
 use crate::log::Logs;
+use crate::zones::Zones;
 
 /// One configuration and its open logs, on one loop.
 ///
@@ -17,6 +18,8 @@ pub struct Site {
     pub config: Arc<Config>,
     /// The logs that it names.
     pub logs: Rc<Logs>,
+    /// The zones that it names, open.
+    pub zones: Arc<Zones>,
 }
 
 impl Site {

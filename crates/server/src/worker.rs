@@ -3,11 +3,11 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::BuildHasher;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use revolve_reactor::{
@@ -22,8 +22,10 @@ use crate::exchange::{Exchanges, exchange};
 use crate::file_cache::FileCache;
 use crate::listener::{self, Waiting};
 use crate::log::{Clock, Level, Logs, OpenLogs, Outputs};
+use crate::peers::{self, Inbox, Others, Peers};
 use crate::room::{self, Room};
 use crate::site::Site;
+use crate::zones::{LoopCounts, Seat, ZoneLabel, Zones};
 
 /// Connections are numbered through the whole process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
@@ -33,6 +35,9 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
 /// How long the end of a process waits for another loop to write its logs.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection must have idled to be closed when its worker drains. The request of a client
+/// that asks again at once may be on its way: it is answered, with `Connection: close`.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static CURRENT: OnceCell<Rc<LoopServer>> = const { OnceCell::new() };
@@ -45,6 +50,11 @@ pub struct Descriptors {
     pub listeners: Vec<(Address, OwnedFd)>,
     /// Log files by the paths of [`Config::log_paths`].
     pub logs: Vec<(PathBuf, OwnedFd)>,
+    /// Zones, as [`Zones::descriptors`] names them. Those that are missing are made, for this worker
+    /// alone.
+    pub zones: Vec<(ZoneLabel, OwnedFd)>,
+    /// The other workers, where there are any.
+    pub peers: Option<Peers>,
 }
 
 /// What one loop serves with. Everything in it belongs to that loop.
@@ -64,6 +74,12 @@ pub struct LoopServer {
     boundary: Cell<u64>,
     ids: foldhash::quality::RandomState,
     turn_end: RefCell<Option<TurnEnd>>,
+    seat: Arc<Seat>,
+    counts: Rc<LoopCounts>,
+    /// On a loop that accepts, where other workers do too.
+    peers: RefCell<Option<Others>>,
+    /// Receives what other workers accepted.
+    inbox: RefCell<Option<(Rc<Inbox>, JoinHandle<()>)>>,
 }
 
 /// Starts the task of a connection. The task's type is known where the loop is set up alone.
@@ -79,15 +95,15 @@ struct Listening {
 impl LoopServer {
     /// Makes this thread's loop a server with a configuration; there is one a thread.
     fn start(
-        config: Arc<Config>,
-        logs: &OpenLogs,
+        start: &Start,
         dealer: Option<Arc<Reactors>>,
         room: Room,
+        counts: LoopCounts,
     ) -> Rc<Self> {
         let outputs = Outputs::new(Rc::new(Clock::of_loop()));
-        let limits = file_limits(&config);
+        let limits = file_limits(&start.config);
         let (files, error) = FileCache::new(limits);
-        let site = site(config, logs, outputs.clone());
+        let site = site(start, outputs.clone());
         if let Some(error) = error {
             let reason = crate::log::error_text(&error);
             site.logs.process(
@@ -112,6 +128,10 @@ impl LoopServer {
             boundary: Cell::new(0),
             ids: foldhash::quality::RandomState::default(),
             turn_end: RefCell::new(None),
+            seat: start.seat.clone(),
+            counts: Rc::new(counts),
+            peers: RefCell::default(),
+            inbox: RefCell::default(),
         });
         let exchanges = Rc::new(Exchanges::new(exchange));
         let _ = server.serve.set(Box::new(move |connection, lease| {
@@ -149,6 +169,16 @@ impl LoopServer {
                 }
             });
         }
+    }
+
+    /// The worker's row among all workers.
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// What this loop counts.
+    pub(crate) fn counts(&self) -> &Rc<LoopCounts> {
+        &self.counts
     }
 
     /// The server of the calling thread's loop.
@@ -234,12 +264,14 @@ impl LoopServer {
                     Level::Alert,
                     format_args!("a connection could not be registered ({reason})"),
                 );
+                self.seat.note_gone();
                 return;
             }
         };
         let connection = Rc::new(Connection::new(stream, peer, info, self.clone()));
         let key = self.connections.borrow_mut().insert(connection.clone());
         connection.key.set(key);
+        self.seat.note_handled();
         let serve = self.serve.get().expect("it is set when the server starts");
         serve(connection, lease);
     }
@@ -258,6 +290,8 @@ impl LoopServer {
         self.connections
             .borrow_mut()
             .try_remove(connection.key.get());
+        self.counts.end_busy(&connection.is_busy);
+        self.seat.note_gone();
         self.room.note_end();
         if let Some(acceptor) = self.room.acceptor_waiting_elsewhere() {
             acceptor.run_in_loop(|| {
@@ -320,9 +354,9 @@ impl LoopServer {
     }
 
     /// Takes a configuration: requests that begin from now on are served by it.
-    fn set_config(self: &Rc<Self>, config: Arc<Config>, logs: &OpenLogs) {
-        self.files.set_limits(file_limits(&config));
-        let site = site(config, logs, self.logs.clone());
+    fn set_config(self: &Rc<Self>, start: &Start) {
+        self.files.set_limits(file_limits(&start.config));
+        let site = site(start, self.logs.clone());
         *self.site.borrow_mut() = site;
         let site = self.site();
         for (_, connection) in self.connections.borrow().iter() {
@@ -367,7 +401,8 @@ impl LoopServer {
                 16
             };
             listener.set_accept_budget(room::batch_max(batch));
-            if spec.options.reuse_port || site.config.process.worker_count() == 1 {
+            let is_shared = !spec.options.reuse_port && self.peers.borrow().is_some();
+            if !is_shared {
                 listener.set_rotation(0);
             }
             let info = Rc::new(ListenerInfo::new(address));
@@ -377,6 +412,7 @@ impl LoopServer {
                 listener.clone(),
                 info.clone(),
                 waiting.clone(),
+                is_shared,
             ));
             listeners.push(Listening {
                 info,
@@ -386,6 +422,76 @@ impl LoopServer {
             });
         }
         Ok(())
+    }
+
+    /// Deals connections with the workers of a configuration.
+    fn set_peers(self: &Rc<Self>, peers: Option<Peers>) -> io::Result<()> {
+        let Some(Peers {
+            group,
+            own,
+            inbox,
+            others,
+        }) = peers
+        else {
+            // What was sent before is still received.
+            self.seat.set_takes_as(None);
+            *self.peers.borrow_mut() = None;
+            return Ok(());
+        };
+        let others = Others::new(group, own, others);
+        let inbox = Inbox::new(inbox)?;
+        let known = self.inbox.take();
+        let (same, another) = match known {
+            Some((known, task)) if known.is_same(&inbox) => (Some((known, task)), None),
+            another => (None, another),
+        };
+        if let Some((another, task)) = another {
+            // Nobody sends there any more.
+            task.cancel();
+            another.take_all(self);
+        }
+        let receiving = same.unwrap_or_else(|| {
+            let inbox = Rc::new(inbox);
+            let task = spawn(peers::run(self.clone(), inbox.clone()));
+            (inbox, task)
+        });
+        *self.inbox.borrow_mut() = Some(receiving);
+        self.seat.set_takes_as(Some(others.own_name()));
+        *self.peers.borrow_mut() = Some(others);
+        Ok(())
+    }
+
+    /// Sends a connection that was accepted to another worker, if that one has clearly fewer. The
+    /// answer is whether it is gone.
+    pub(crate) fn hand_over(&self, fd: BorrowedFd<'_>, info: &ListenerInfo) -> bool {
+        let peers = self.peers.borrow();
+        let peers = peers.as_ref();
+        peers.is_some_and(|peers| peers.send(&self.seat, fd, info.address()))
+    }
+
+    /// Takes a connection that another worker has accepted; it counts as this one's already.
+    pub(crate) fn admit_received(self: &Rc<Self>, fd: OwnedFd, peer: Address, listener: Address) {
+        let known = self.listeners.borrow();
+        let known = known.iter().map(|listening| &listening.info);
+        let info = known
+            .into_iter()
+            .find(|info| *info.address() == listener)
+            .cloned();
+        let info = info.unwrap_or_else(|| self.listener_info(listener));
+        self.admit(fd, peer, &info);
+    }
+
+    /// Receives no more from other workers, after what is there.
+    async fn leave_peers(self: &Rc<Self>) {
+        self.seat.set_takes_as(None);
+        self.peers.borrow_mut().take();
+        let Some((inbox, task)) = self.inbox.borrow_mut().take() else {
+            return;
+        };
+        // Who looked at us a moment ago may be about to send.
+        revolve_reactor::sleep(DRAIN_CHECK).await;
+        task.cancel();
+        inbox.take_all(self);
     }
 
     /// Stops accepting; connections that were accepted and not served yet still are.
@@ -402,7 +508,14 @@ impl LoopServer {
 
     fn begin_drain(self: &Rc<Self>) {
         self.draining.set(true);
-        self.close_idle(Duration::ZERO, false);
+        self.close_idle(DRAIN_IDLE, false);
+    }
+
+    fn note_zones(&self) {
+        let site = self.site();
+        for note in site.zones.notes() {
+            site.logs.process(Level::Notice, format_args!("{note}"));
+        }
     }
 }
 
@@ -414,35 +527,68 @@ fn file_limits(config: &Config) -> crate::file_cache::Limits {
         .unwrap_or_default()
 }
 
-fn site(config: Arc<Config>, opened: &OpenLogs, outputs: Rc<Outputs>) -> Rc<Site> {
+/// What the loops of a worker begin to serve a configuration with.
+#[derive(Clone)]
+struct Start {
+    config: Arc<Config>,
+    logs: OpenLogs,
+    zones: Arc<Zones>,
+    seat: Arc<Seat>,
+}
+
+fn site(start: &Start, outputs: Rc<Outputs>) -> Rc<Site> {
+    let (config, zones) = (start.config.clone(), start.zones.clone());
     let process_targets = config.process_log.clone();
-    let logs = Rc::new(Logs::new(outputs, &config.logs, opened, process_targets));
-    Rc::new(Site { config, logs })
+    let logs = Logs::new(outputs, &config.logs, &start.logs, process_targets);
+    Rc::new(Site {
+        config,
+        logs: Rc::new(logs),
+        zones,
+    })
+}
+
+fn open_zones(config: &Config, given: Vec<(ZoneLabel, OwnedFd)>) -> io::Result<Arc<Zones>> {
+    let zones = Zones::open(&config.zones, given);
+    zones.map(Arc::new).map_err(io::Error::other)
 }
 
 /// The loops of one process.
 pub struct Worker {
     main: Rc<LoopServer>,
     reactors: Option<Arc<Reactors>>,
+    seat: Arc<Seat>,
 }
 
 impl Worker {
     /// Serves a configuration on the current thread's loop; with `worker_threads` above 1 that
     /// loop accepts, and as many others, in threads of their own, serve.
     ///
-    /// Errors: a socket that cannot be listened on, a thread or a loop that cannot be made.
+    /// Errors: a socket that cannot be listened on, a zone, a thread or a loop that cannot be made.
     pub fn start(config: Arc<Config>, descriptors: Descriptors) -> io::Result<Worker> {
         let logs = OpenLogs::from_descriptors(descriptors.logs);
+        let zones = open_zones(&config, descriptors.zones)?;
+        let seat = Arc::new(Seat::take(&zones).map_err(io::Error::other)?);
+        let counts = || LoopCounts::take(&zones).map_err(io::Error::other);
+        let start = Start {
+            config: config.clone(),
+            logs,
+            zones: zones.clone(),
+            seat: seat.clone(),
+        };
         let threads = config.process.thread_count();
         let pressed = Arc::new(AtomicBool::new(false));
         let acceptor = revolve_reactor::current();
         let reactors = if threads > 1 {
             let builder = config.process.event_loop();
-            let (config, logs) = (config.clone(), logs.clone());
-            let (pressed, acceptor) = (pressed.clone(), acceptor.clone());
+            let (start, pressed, acceptor) = (start.clone(), pressed.clone(), acceptor.clone());
+            // Taken here, where an error can be told.
+            let rows = (0..threads).map(|_| counts()).collect::<io::Result<_>>()?;
+            let rows: Mutex<Vec<LoopCounts>> = Mutex::new(rows);
             let init = move |_| {
                 let room = Room::new(pressed.clone(), acceptor.clone());
-                LoopServer::start(config.clone(), &logs, None, room);
+                let row = rows.lock().ok().and_then(|mut rows| rows.pop());
+                let row = row.expect("there is a row for each thread");
+                LoopServer::start(&start, None, room, row);
             };
             let reactors = Reactors::spawn_with(threads, "reactor", builder, init)?;
             Some(Arc::new(reactors.with_deal(Deal::LeastConnections)))
@@ -450,7 +596,9 @@ impl Worker {
             None
         };
         let room = Room::new(pressed, acceptor);
-        let main = LoopServer::start(config, &logs, reactors.clone(), room);
+        let main = LoopServer::start(&start, reactors.clone(), room, counts()?);
+        main.note_zones();
+        main.set_peers(descriptors.peers)?;
         main.set_listeners(descriptors.listeners)?;
         let server = main.clone();
         // Whoever starts the worker opens some more: signals, the channel to the master.
@@ -458,7 +606,11 @@ impl Worker {
             revolve_reactor::yield_now().await;
             server.measure_room();
         });
-        Ok(Worker { main, reactors })
+        Ok(Worker {
+            main,
+            reactors,
+            seat,
+        })
     }
 
     /// Runs something on every loop.
@@ -480,7 +632,17 @@ impl Worker {
     /// Errors: as [`Worker::start`].
     pub fn reload(&self, config: Arc<Config>, descriptors: Descriptors) -> io::Result<()> {
         let logs = OpenLogs::from_descriptors(descriptors.logs);
-        self.on_all(move |server| server.set_config(config.clone(), &logs));
+        let zones = open_zones(&config, descriptors.zones)?;
+        let seat = self.seat.clone();
+        let start = Start {
+            config,
+            logs,
+            zones,
+            seat,
+        };
+        self.on_all(move |server| server.set_config(&start));
+        self.main.note_zones();
+        self.main.set_peers(descriptors.peers)?;
         self.main.set_listeners(descriptors.listeners)?;
         self.main.measure_room();
         Ok(())
@@ -502,15 +664,18 @@ impl Worker {
         self.main.connection_count()
     }
 
-    /// Stops accepting, closes idle connections and waits until the others have ended, for
-    /// `worker_shutdown_timeout` at most.
+    /// Stops accepting, and waits until all connections have ended, for `worker_shutdown_timeout`
+    /// at most. Those that idle for a second are closed; the others are told so with their next
+    /// response.
     pub async fn drain(&self) {
         self.main.stop_accepting();
         self.on_all(LoopServer::begin_drain);
+        self.main.leave_peers().await;
         let timeout_ms = self.main.site().config.process.worker_shutdown_timeout_ms;
         let end = timeout_ms.map(|ms| revolve_reactor::now() + Duration::from_millis(ms));
         while self.connection_count() > 0 && end.is_none_or(|end| revolve_reactor::now() < end) {
             revolve_reactor::sleep(DRAIN_CHECK).await;
+            self.main.close_idle(DRAIN_IDLE, false);
         }
         self.flush();
     }

@@ -6,9 +6,13 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{NoFreeSlot, ZoneError};
 use crate::identity;
-use crate::words::{Word, whole_lines};
+use crate::words::{LINE_WORDS, Word, whole_lines};
 use crate::zone::{Kind, Zone};
 
+/// How many slots, from the first on, were ever claimed: those behind them need not be looked at.
+/// The slots begin on the next line.
+const AT_USED: usize = 0;
+const AT_SLOTS: usize = LINE_WORDS;
 /// The owner stands before a slot's counters.
 const AT_COUNTERS: usize = 1;
 const SLOTS_MAX: usize = 1 << 16;
@@ -43,7 +47,7 @@ pub struct Counters {
 
 impl Counters {
     /// Makes `slots` rows of `counters` counters, all 0; from 1 to 65,536 of each. A slot takes 8 bytes
-    /// for itself and each counter, rounded up to 128.
+    /// for itself and each counter, rounded up to 128; slots that were never claimed take no memory.
     ///
     /// `schema` is the caller's number for the meaning of the counters: others open them with it.
     pub fn create(
@@ -57,7 +61,9 @@ impl Counters {
             return Err(ZoneError::Options(what));
         }
         let fields = [counters as u64, slots as u64, 0, 0, 0, 0];
-        let body_words = slot_words(counters).checked_mul(slots);
+        let body_words = slot_words(counters)
+            .checked_mul(slots)
+            .and_then(|words| words.checked_add(AT_SLOTS));
         let zone = Zone::create(name, Kind::Counters, schema, fields, body_words)?;
         Ok(Self {
             zone,
@@ -71,7 +77,7 @@ impl Counters {
         let zone = Zone::open(file, Kind::Counters, schema)?;
         let [counters, slots, ..] = zone.fields().map(|field| field as usize);
         let possible = (1..=SLOTS_MAX).contains(&slots) && (1..=COUNTERS_MAX).contains(&counters);
-        if !possible || zone.body().len() != slot_words(counters) * slots {
+        if !possible || zone.body().len() != AT_SLOTS + slot_words(counters) * slots {
             return Err(ZoneError::Damaged);
         }
         Ok(Self {
@@ -96,25 +102,64 @@ impl Counters {
         self.slots
     }
 
+    /// Slots, from the first on, that were ever claimed.
+    pub fn used(&self) -> usize {
+        let used = self.zone.body()[AT_USED].load(Ordering::Acquire);
+        self.slots.min(used as usize)
+    }
+
     /// Takes a slot that is free, or whose owner has died, for this process.
     ///
     /// Its counters stay as they were, so that sums never fall; a gauge that a dead owner left
     /// is for the new one to [`set`](CounterSlot::set). May read `/proc`: not for the hot path.
     pub fn claim(self: &Arc<Self>) -> Result<CounterSlot, NoFreeSlot> {
-        for slot in 0..self.slots {
-            let owner = &self.words(slot)[0];
-            let was = owner.load(Ordering::Acquire);
-            if was != 0 && identity::is_alive(was) {
-                continue;
-            }
-            let taken =
-                owner.compare_exchange(was, identity::own(), Ordering::AcqRel, Ordering::Relaxed);
-            if taken.is_ok() {
-                let counters = Arc::clone(self);
-                return Ok(CounterSlot { counters, slot });
-            }
+        (0..self.slots)
+            .find_map(|slot| self.claim_slot(slot, true))
+            .ok_or(NoFreeSlot)
+    }
+
+    /// Takes a slot whose owner has died, if there is one: to settle what it left behind, and to give
+    /// the slot back by dropping it. May read `/proc`.
+    pub fn claim_dead(self: &Arc<Self>) -> Option<CounterSlot> {
+        (0..self.used()).find_map(|slot| self.claim_slot(slot, false))
+    }
+
+    fn claim_slot(self: &Arc<Self>, slot: usize, may_be_free: bool) -> Option<CounterSlot> {
+        let owner = &self.words(slot)[0];
+        let was = owner.load(Ordering::Acquire);
+        let is_free = was == 0;
+        if is_free && !may_be_free || !is_free && identity::is_alive(was) {
+            return None;
         }
-        Err(NoFreeSlot)
+        // Before the slot has its owner: nobody who looks for owners stops short of it.
+        self.zone.body()[AT_USED].fetch_max(slot as u64 + 1, Ordering::AcqRel);
+        owner
+            .compare_exchange(was, identity::own(), Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        Some(CounterSlot {
+            counters: Arc::clone(self),
+            slot,
+            is_from_dead: !is_free,
+        })
+    }
+
+    /// Whether a slot belongs to a process, which may have died meanwhile. Reads memory alone.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` is not below [`Counters::slots`].
+    pub fn is_claimed(&self, slot: usize) -> bool {
+        self.words(slot)[0].load(Ordering::Acquire) != 0
+    }
+
+    /// Raises a counter of any slot, also of another process's. One atomic addition.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` or `counter` is out of range.
+    pub fn add_to(&self, slot: usize, counter: usize, count: u64) {
+        self.counter(slot, counter)
+            .fetch_add(count, Ordering::Relaxed);
     }
 
     /// The sum of one counter over all slots, those of dead owners too; it wraps around at 2^64.
@@ -123,7 +168,7 @@ impl Counters {
     ///
     /// If `counter` is not below [`Counters::counters`].
     pub fn sum(&self, counter: usize) -> u64 {
-        let values = (0..self.slots).map(|slot| self.value(slot, counter));
+        let values = (0..self.used()).map(|slot| self.value(slot, counter));
         values.fold(0, u64::wrapping_add)
     }
 
@@ -134,7 +179,7 @@ impl Counters {
     ///
     /// If `counter` is not below [`Counters::counters`].
     pub fn sum_alive(&self, counter: usize) -> u64 {
-        let alive = (0..self.slots).filter(|slot| {
+        let alive = (0..self.used()).filter(|slot| {
             let owner = self.words(*slot)[0].load(Ordering::Acquire);
             owner != 0 && identity::is_alive(owner)
         });
@@ -154,7 +199,7 @@ impl Counters {
     #[inline]
     fn words(&self, slot: usize) -> &[Word] {
         let words = slot_words(self.counters);
-        &self.zone.body()[slot * words..(slot + 1) * words]
+        &self.zone.body()[AT_SLOTS + slot * words..][..words]
     }
 
     #[inline]
@@ -177,12 +222,23 @@ fn slot_words(counters: usize) -> usize {
 pub struct CounterSlot {
     counters: Arc<Counters>,
     slot: usize,
+    is_from_dead: bool,
 }
 
 impl CounterSlot {
     /// Its number, from 0.
     pub fn number(&self) -> usize {
         self.slot
+    }
+
+    /// The counters that it is one row of.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Whether the owner before has died with it, so that its gauges are still to be settled.
+    pub fn is_from_dead(&self) -> bool {
+        self.is_from_dead
     }
 
     /// Raises a counter. One atomic addition; it wraps around at 2^64.
@@ -280,8 +336,32 @@ mod tests {
         counters.words(0)[0].store(identity::tests::dead(), Ordering::Relaxed);
         assert_eq!((counters.sum(0), counters.sum_alive(0)), (3, 0));
         let next = counters.claim().unwrap();
-        assert_eq!(next.value(0), 3);
+        assert_eq!((next.value(0), next.is_from_dead()), (3, true));
         std::mem::forget(slot);
+    }
+
+    #[test]
+    fn what_the_dead_left_can_be_settled() {
+        let counters = counters(2, 100);
+        assert!(counters.claim_dead().is_none());
+        let slots = [(); 3].map(|()| counters.claim().unwrap());
+        assert_eq!(counters.used(), 3);
+        slots[1].add(0, 3);
+        slots[1].add(1, 9);
+        assert!(counters.claim_dead().is_none());
+        counters.words(1)[0].store(identity::tests::dead(), Ordering::Relaxed);
+        assert!(counters.is_claimed(1));
+        let left = counters.claim_dead().unwrap();
+        assert_eq!((left.number(), left.is_from_dead()), (1, true));
+        left.set(1, 0);
+        drop(left);
+        assert!(!counters.is_claimed(1) && counters.claim_dead().is_none());
+        assert_eq!((counters.sum(0), counters.sum(1)), (3, 0));
+        let again = counters.claim().unwrap();
+        assert_eq!((again.number(), again.is_from_dead()), (1, false));
+        counters.add_to(2, 1, 4);
+        assert_eq!((slots[2].value(1), counters.used()), (4, 3));
+        std::mem::forget(slots);
     }
 
     #[test]

@@ -53,9 +53,6 @@
 //! itself (execve(2)) drops its handles first.
 //!
 //! All handles are `Send` and `Sync`: any thread may call any function.
-//!
-//! The web server does not use this crate yet. The next step is its counters for `stub_status` and
-//! a table for the cap on connections per address.
 
 #![deny(unsafe_code)]
 

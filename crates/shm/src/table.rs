@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytemuck::Pod;
 use siphasher::sip::SipHasher13;
+use siphasher::sip128::SipHasher13 as SipHasher13_128;
 
 use crate::error::{TableError, ZoneError};
 use crate::lock::Held;
@@ -218,6 +219,15 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// The memory file, to be sent to another process (`SCM_RIGHTS`) or cloned. It is closed on exec.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.zone.descriptor()
+    }
+
+    /// A hash of any bytes with this zone's own random key, the same in every process: to make a key of
+    /// fixed size out of one of any, where nobody outside can choose two that collide.
+    pub fn keyed_hash(&self, bytes: &[u8]) -> u128 {
+        let (key_0, key_1) = self.zone.hash_keys();
+        SipHasher13_128::new_with_keys(key_0, key_1)
+            .hash(bytes)
+            .as_u128()
     }
 
     /// How long an operation of this handle waits for a lock whose owner lives: default 100 ms. A dead

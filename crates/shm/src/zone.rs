@@ -20,7 +20,7 @@ use crate::words::{Word, load, store};
 /// "revolve " and a byte for the order of bytes: another order reads another number.
 const MAGIC: u64 = u64::from_ne_bytes(*b"revolve\x01");
 /// Raised with every change of the layout of any kind.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 pub(crate) const HEADER_WORDS: usize = 32;
 /// Numbers that describe one kind, such as the count of its elements.
@@ -285,7 +285,7 @@ mod tests {
         let error = reopened(&zone).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the shared zone has layout version 2, this program has 1"
+            "the shared zone has layout version 3, this program has 2"
         );
     }
 

@@ -12,7 +12,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("revolve-shm", &[]),
     (
         "revolve-server",
-        &["revolve-reactor", "revolve-http", "revolve-conf"],
+        &[
+            "revolve-reactor",
+            "revolve-http",
+            "revolve-conf",
+            "revolve-shm",
+        ],
     ),
     (
         "revolve",

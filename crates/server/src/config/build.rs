@@ -34,12 +34,15 @@ pub(super) fn build(document: &Document, prefix: &Prefix, diagnostics: &mut Diag
     for diagnostic in scope.diagnostics.iter() {
         diagnostics.push(diagnostic.clone());
     }
+    let workers = scope.process.process_count();
+    let zones = scope.zones.finish(workers, diagnostics);
     Config {
         process: scope.process,
         http,
         prefix: prefix.prefix.clone(),
         logs: scope.logs,
         process_log,
+        zones,
     }
 }
 

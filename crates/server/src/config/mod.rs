@@ -23,6 +23,7 @@ pub use crate::config::process::{Affinity, ProcessConfig, WorkerCount};
 use crate::file_cache::Limits;
 use crate::log::{Destination, ErrorTarget};
 use crate::variable::Variables;
+use crate::zones::{ZoneId, ZoneSpec};
 
 /// Where the configuration's relative names lead, and what it has when it does not say.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct Config {
     pub logs: Vec<Destination>,
     /// Where lines about the process go.
     pub process_log: Vec<ErrorTarget>,
+    /// State that the workers share.
+    pub zones: Vec<ZoneSpec>,
 }
 
 /// The `http` block.
@@ -106,6 +109,16 @@ impl Config {
         self.http
             .iter()
             .flat_map(|http| http.ports.iter().map(|port| &port.spec))
+    }
+
+    /// A zone.
+    pub(crate) fn zone(&self, id: ZoneId) -> &ZoneSpec {
+        id.of(&self.zones)
+    }
+
+    /// State that all processes share, in memory files.
+    pub fn zones(&self) -> &[ZoneSpec] {
+        &self.zones
     }
 
     /// Every log file that is to be opened; the one named `stderr` is standard error.

@@ -90,6 +90,15 @@ impl ProcessConfig {
         }
     }
 
+    /// How many processes serve: the workers, or without a master one.
+    pub fn process_count(&self) -> usize {
+        if self.master_process() {
+            self.worker_count()
+        } else {
+            1
+        }
+    }
+
     /// `worker_threads`, default 1.
     pub fn thread_count(&self) -> usize {
         self.worker_threads.unwrap_or(1)

@@ -13,6 +13,7 @@ use crate::modules::log_format::LogFormat;
 use crate::modules::server_name::ServerName;
 use crate::modules::{self, RawSettings};
 use crate::variable::Registry;
+use crate::zones::Declared;
 
 /// The top of the file.
 pub(crate) const MAIN: u32 = 1;
@@ -92,6 +93,7 @@ pub(crate) struct Scope {
     pub registry: Registry,
     pub log_formats: Vec<LogFormat>,
     pub logs: Vec<Destination>,
+    pub zones: Declared,
     pub diagnostics: Diagnostics,
     pub http: Option<Level>,
     /// Folder against which relative paths of files are resolved (`-p`).
@@ -106,6 +108,7 @@ impl Scope {
             registry: Registry::default(),
             log_formats: Vec::new(),
             logs: Vec::new(),
+            zones: Declared::default(),
             diagnostics: Diagnostics::default(),
             http: None,
             prefix: prefix.to_owned(),

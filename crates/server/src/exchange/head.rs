@@ -34,6 +34,7 @@ pub(super) async fn read_head(
         if let Some(read) = parse(request, input) {
             return read;
         }
+        let _reading = request.connection.server.counts().reading();
         // Whoever waits for the answers before this one gets them before we wait for the rest.
         if output.flush(request).await.is_err() {
             return HeadRead::Gone;

@@ -45,6 +45,7 @@ pub(crate) fn exchange(
     async move {
         let mut output = Output::new();
         let after = loop {
+            request.connection.server.counts().note_request();
             let (mut walked, mut drained) = match read_head(&mut request, &mut input, &mut output)
                 .await
             {
@@ -59,6 +60,9 @@ pub(crate) fn exchange(
                 request.response.reset();
                 walked = phase::refuse(&mut request, status);
                 drained = Drained::Broken;
+            }
+            while let Walked::Wait(time) = walked {
+                walked = delay(&mut request, &mut output, time).await;
             }
             if walked == Walked::Close {
                 request.response.status = 444;
@@ -106,6 +110,15 @@ fn idle(request: &Request) -> After {
     After::Idle(Duration::from_millis(
         request.settings().keepalive.timeout.0,
     ))
+}
+
+/// Lets a request wait, and goes on with it.
+async fn delay(request: &mut Request, output: &mut Output, time: Duration) -> Walked {
+    // Whoever waits for the answers before this one gets them first. Where they do not go out,
+    // neither will this one's, which tells.
+    let _ = output.flush(request).await;
+    revolve_reactor::sleep(time).await;
+    phase::resume(request)
 }
 
 /// The client took the response no further: it went away, or stopped reading.

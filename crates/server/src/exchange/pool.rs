@@ -86,11 +86,17 @@ where
     type Output = After;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<After> {
-        self.connection.server.set_current(self.connection.number);
+        let connection = self.connection;
+        connection.server.set_current(connection.number);
         let slot = self.future.as_mut();
         let exchange = slot.and_then(|slot| slot.as_mut().as_pin_mut());
         let exchange = exchange.expect("a finished exchange is not polled");
-        let (mut request, after) = std::task::ready!(exchange.poll(cx));
+        let counts = connection.server.counts();
+        let Poll::Ready((mut request, after)) = exchange.poll(cx) else {
+            counts.begin_busy(&connection.is_busy);
+            return Poll::Pending;
+        };
+        counts.end_busy(&connection.is_busy);
         request.release();
         let exchanges = self.exchanges;
         if let Some(mut future) = self.future.take() {

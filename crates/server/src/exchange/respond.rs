@@ -5,7 +5,7 @@ use revolve_reactor::Chunk;
 
 use super::output::Output;
 use crate::modules;
-use crate::phase::{self, Outcome};
+use crate::phase::{self, Outcome, Walked};
 use crate::request::Request;
 use crate::response::{HeadContext, Piece, write_head};
 
@@ -65,7 +65,11 @@ fn filter(request: &mut Request) {
         match filter(request) {
             Outcome::Finish(status) if !refused => {
                 refused = true;
-                phase::settle(request, Outcome::Finish(status));
+                let mut walked = phase::settle(request, Outcome::Finish(status));
+                // The answer was ready already: what takes its place is not delayed.
+                while let Walked::Wait(_) = walked {
+                    walked = phase::resume(request);
+                }
                 at = 0;
             }
             _ => at += 1,

@@ -13,6 +13,9 @@ pub mod file_cache;
 pub mod headers;
 pub mod index;
 pub mod keepalive;
+pub mod limit_conn;
+pub mod limit_req;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log_format;
@@ -23,6 +26,7 @@ pub mod rewrite;
 pub mod server;
 pub mod server_name;
 pub mod static_files;
+pub mod stub_status;
 pub mod try_files;
 pub mod types;
 
@@ -55,6 +59,12 @@ compose! {
         index: index::IndexSettings => index::RawIndex,
         /// `error_page`.
         error_page: error_page::ErrorPageSettings => error_page::RawErrorPage,
+        /// `limit_req`.
+        limit_req: limit_req::LimitReqSettings => limit_req::RawLimitReq,
+        /// `limit_conn`.
+        limit_conn: limit_conn::LimitConnSettings => limit_conn::RawLimitConn,
+        /// `stub_status`.
+        stub_status: stub_status::StubStatusSettings => stub_status::RawStubStatus,
         /// Validators.
         not_modified: not_modified::NotModifiedSettings => not_modified::RawNotModified,
         /// `add_header` and `expires`.
@@ -84,12 +94,22 @@ const TABLES: &[&[DirectiveRow]] = &[
     try_files::DIRECTIVES,
     index::DIRECTIVES,
     error_page::DIRECTIVES,
+    limit_req::DIRECTIVES,
+    limit_conn::DIRECTIVES,
+    stub_status::DIRECTIVES,
     not_modified::DIRECTIVES,
     headers::DIRECTIVES,
     range::DIRECTIVES,
     log_format::DIRECTIVES,
     access_log::DIRECTIVES,
     error_log::DIRECTIVES,
+];
+
+const VARIABLES: &[&[Builtin]] = &[
+    core_variables::VARIABLES,
+    limit_req::VARIABLES,
+    limit_conn::VARIABLES,
+    stub_status::VARIABLES,
 ];
 
 /// Every directive of every module.
@@ -109,7 +129,7 @@ pub fn directives() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 
 /// Every variable of every module.
 pub(crate) fn variables() -> impl Iterator<Item = &'static Builtin> {
-    core_variables::VARIABLES.iter()
+    VARIABLES.iter().flat_map(|table| table.iter())
 }
 
 /// The names of the variables that there are without a configuration, without their `$`; those
@@ -124,7 +144,10 @@ pub(crate) const HANDLERS: &[(Phase, Handler)] = &[
     (Phase::FindLocation, core::internal),
     (Phase::FindLocation, client::body_size),
     (Phase::Rewrite, rewrite::handle),
+    (Phase::PreAccess, limit_req::handle),
+    (Phase::PreAccess, limit_conn::handle),
     (Phase::PreContent, try_files::handle),
+    (Phase::Content, stub_status::handle),
     (Phase::Content, index::handle),
     (Phase::Content, static_files::handle),
 ];
@@ -137,9 +160,12 @@ pub(crate) const HEADER_FILTERS: &[Handler] =
 pub const NAMES: &[&str] = &[
     "http_core_module",
     "http_index_module",
+    "http_limit_conn_module",
+    "http_limit_req_module",
     "http_log_module",
     "http_rewrite_module",
     "http_static_module",
+    "http_stub_status_module",
     "http_try_files_module",
     "http_headers_filter_module",
     "http_not_modified_filter_module",

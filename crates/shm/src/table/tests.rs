@@ -407,6 +407,15 @@ fn shards_begin_at_lines() {
 }
 
 #[test]
+fn the_keyed_hash_is_of_the_zone_alone() {
+    let (one, other) = (table(4, 1), table(4, 1));
+    let same = opened_again(&one);
+    assert_eq!(one.keyed_hash(b"key"), same.keyed_hash(b"key"));
+    assert_ne!(one.keyed_hash(b"key"), one.keyed_hash(b"kez"));
+    assert_ne!(one.keyed_hash(b"key"), other.keyed_hash(b"key"));
+}
+
+#[test]
 fn equal_hashes_are_told_apart_by_their_keys() {
     let table = table(64, 1);
     let shard = table.shard(0);

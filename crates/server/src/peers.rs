@@ -1,0 +1,250 @@
+//! Connections dealt evenly between worker processes.
+//!
+//! The kernel wakes one worker for a connection, and the one that happens to run takes all that wait.
+//! So a worker that has some more than the emptiest one sends it what it accepts, over a socket that
+//! the master made. The counts lie in memory that all share; where nobody is behind, this costs little
+//! more than a look at the worker's own.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use revolve_reactor::{Address, Readable};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+use crate::listener::until_room;
+use crate::log::{Level, error_text};
+use crate::worker::LoopServer;
+use crate::zones::Seat;
+
+/// By how many connections a worker may be ahead of the emptiest.
+const AHEAD_MAX: u64 = 4;
+/// The others are looked at for each connection while one of them is behind, else for one in so
+/// many: it takes a cache line of each.
+const UNSEEN_MAX: u32 = 8;
+/// The longest message: the path of a Unix socket has 108 bytes.
+const MESSAGE_BYTES_MAX: usize = 256;
+
+/// The workers that connections are dealt between, as one of them sees it.
+#[derive(Debug)]
+pub struct Peers {
+    /// Tells the workers of one master from those of another that share its zones: its process id.
+    pub group: u32,
+    /// This worker's place among them.
+    pub own: usize,
+    /// Where others send it connections: a packet socket, non-blocking.
+    pub inbox: OwnedFd,
+    /// Where it sends the others connections, by their place; its own is among them.
+    pub others: Vec<OwnedFd>,
+}
+
+/// The other workers, as whoever accepts sees them.
+pub(crate) struct Others {
+    group: u32,
+    own: usize,
+    sockets: Vec<OwnedFd>,
+    /// What the emptiest had when it was last looked at.
+    least: Cell<u64>,
+    /// Connections since then.
+    unseen: Cell<u32>,
+}
+
+impl Others {
+    pub(crate) fn new(group: u32, own: usize, sockets: Vec<OwnedFd>) -> Self {
+        Self {
+            group,
+            own,
+            sockets,
+            least: Cell::new(0),
+            unseen: Cell::new(0),
+        }
+    }
+
+    /// By what name this worker takes connections: its group and its place.
+    pub(crate) fn own_name(&self) -> u64 {
+        u64::from(self.group) << 32 | (self.own as u64 + 1)
+    }
+
+    fn place_of(&self, name: u64) -> Option<usize> {
+        let place = (name as u32).checked_sub(1)? as usize;
+        (name >> 32 == u64::from(self.group) && place < self.sockets.len()).then_some(place)
+    }
+
+    /// Sends a connection, which counts as this worker's already, to the emptiest worker if that has
+    /// clearly fewer. The answer is whether it is gone.
+    pub(crate) fn send(&self, seat: &Seat, fd: BorrowedFd<'_>, listener: &Address) -> bool {
+        let own = seat.active();
+        let unseen = self.unseen.replace(self.unseen.get() + 1);
+        if own <= self.least.get() + AHEAD_MAX && unseen < UNSEEN_MAX {
+            return false;
+        }
+        self.unseen.set(0);
+        let takers = seat
+            .takers()
+            .filter_map(|(row, name, load)| Some((row, self.place_of(name)?, load)));
+        let Some((row, place, load)) = takers.min_by_key(|(_, _, load)| *load) else {
+            return false;
+        };
+        self.least.set(load);
+        // The socket of one that does not read is full soon: what it would get stays here.
+        if own <= load + AHEAD_MAX || send(self.sockets[place].as_fd(), fd, listener).is_err() {
+            return false;
+        }
+        seat.note_offered(row);
+        seat.note_gone();
+        true
+    }
+}
+
+const INET: u8 = b'i';
+const UNIX: u8 = b'u';
+
+fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, listener: &Address) -> io::Result<()> {
+    let mut message = Vec::with_capacity(MESSAGE_BYTES_MAX);
+    match listener {
+        Address::Inet(address) => {
+            message.push(INET);
+            message.extend_from_slice(address.to_string().as_bytes());
+        }
+        Address::Unix(path) => {
+            message.push(UNIX);
+            message.extend_from_slice(path.as_os_str().as_bytes());
+        }
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    let fits = control.push(SendAncillaryMessage::ScmRights(&fds));
+    debug_assert!(fits, "the space is that of one descriptor");
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::sendmsg(socket, &[IoSlice::new(&message)], &mut control, flags)?;
+    Ok(())
+}
+
+/// A connection that another worker has accepted.
+struct Received {
+    fd: OwnedFd,
+    peer: Address,
+    /// The address of the listening socket.
+    listener: Address,
+}
+
+/// The next connection in the inbox, if there is one. What is no connection is passed over.
+fn receive(inbox: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    loop {
+        let mut bytes = [0; MESSAGE_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let length = match rustix::net::recvmsg(inbox, &mut parts, &mut control, flags) {
+            Ok(received) => received.bytes,
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut fd = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                fd = fds.last();
+            }
+        }
+        if length == 0 && fd.is_none() {
+            // Every other end is closed: no master and no worker is left to send anything.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let received = fd.and_then(|fd| {
+            let listener = listener_of(&bytes[..length])?;
+            // A client that is gone already has no address any more.
+            let peer = rustix::net::getpeername(&fd).ok()?;
+            let peer = peer.map_or(Address::UNNAMED, Address::from);
+            Some(Received { fd, peer, listener })
+        });
+        if received.is_some() {
+            return Ok(received);
+        }
+    }
+}
+
+/// Where other workers send connections.
+pub(crate) struct Inbox {
+    socket: Readable,
+    /// The socket's own number, which its copies share.
+    inode: u64,
+    /// A connection that waits for room.
+    held: Cell<Option<Received>>,
+}
+
+impl Inbox {
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let inode = rustix::fs::fstat(&socket)?.st_ino;
+        let socket = Readable::new(socket)?;
+        let held = Cell::new(None);
+        Ok(Self {
+            socket,
+            inode,
+            held,
+        })
+    }
+
+    /// Whether the other is a copy of this one.
+    pub(crate) fn is_same(&self, other: &Inbox) -> bool {
+        self.inode == other.inode
+    }
+
+    /// Takes what has been sent, whether there is room or not.
+    pub(crate) fn take_all(&self, server: &Rc<LoopServer>) {
+        let held = self.held.take().into_iter();
+        let sent = std::iter::from_fn(|| receive(self.socket.as_fd()).ok().flatten());
+        held.chain(sent).for_each(|received| take(server, received));
+    }
+}
+
+/// Serves what other workers send, until no one is left that could.
+pub(crate) async fn run(server: Rc<LoopServer>, inbox: Rc<Inbox>) {
+    while inbox.socket.ready().await.is_ok() {
+        loop {
+            match receive(inbox.socket.as_fd()) {
+                Ok(Some(received)) => {
+                    inbox.held.set(Some(received));
+                    until_room(&server).await;
+                    if let Some(received) = inbox.held.take() {
+                        take(&server, received);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
+                Err(error) => {
+                    let text = error_text(&error);
+                    let message = format_args!("recvmsg() of a connection failed ({text})");
+                    server.site().logs.process(Level::Alert, message);
+                    break;
+                }
+            }
+        }
+        server.seat().clear_offered();
+    }
+}
+
+fn take(server: &Rc<LoopServer>, received: Received) {
+    server.seat().note_received();
+    server.admit_received(received.fd, received.peer, received.listener);
+}
+
+fn listener_of(message: &[u8]) -> Option<Address> {
+    let (kind, address) = message.split_first()?;
+    match *kind {
+        INET => {
+            let address = std::str::from_utf8(address).ok()?;
+            Some(Address::Inet(address.parse().ok()?))
+        }
+        UNIX => Some(Address::Unix(std::ffi::OsStr::from_bytes(address).into())),
+        _ => None,
+    }
+}

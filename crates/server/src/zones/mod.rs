@@ -1,0 +1,369 @@
+//! State that all workers share: zones, named by the configuration and made by the master.
+//!
+//! A zone is a memory file (see `revolve-shm`). The master makes it and hands its descriptor to each
+//! worker; so it lives through reloads and through the death of any worker. Two zones are there
+//! without being named: the counts of the workers and of their loops.
+
+mod counts;
+mod holds;
+mod key;
+mod spec;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use revolve_shm::{Counters, ZoneError};
+
+pub(crate) use self::counts::{LoopCounts, Seat, Totals};
+pub(crate) use self::holds::{Admission, Hold, Holds};
+pub(crate) use self::key::{Key, key_of};
+pub(crate) use self::spec::{Declared, name_and_size};
+pub use self::spec::{ZoneId, ZoneLabel, ZoneSpec, ZoneUse};
+use crate::modules::limit_req::Rates;
+
+/// The zones of a configuration, open. Any thread may use them.
+#[derive(Debug, Default)]
+pub struct Zones {
+    zones: Vec<Zone>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Zone {
+    label: ZoneLabel,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Counters(Arc<Counters>),
+    Holds(Holds),
+    Rates(Rates),
+}
+
+impl Zones {
+    /// Opens the zones of `specs`: those that are among `given` with the same kind, name and size,
+    /// the others made anew.
+    ///
+    /// Errors, in nginx's words: a zone that is kept would hold states by another key than
+    /// before; memory that cannot be had.
+    pub fn open(specs: &[ZoneSpec], given: Vec<(ZoneLabel, OwnedFd)>) -> Result<Zones, String> {
+        let mut given: Vec<_> = given.into_iter().map(Some).collect();
+        let mut zones = Vec::with_capacity(specs.len());
+        let mut notes = Vec::new();
+        for spec in specs {
+            let label = spec.label();
+            let is_same = |(old, _): &(ZoneLabel, OwnedFd)| old.is_of(&label);
+            let found = given
+                .iter_mut()
+                .find(|entry| entry.as_ref().is_some_and(is_same));
+            let kept = match found.and_then(Option::take) {
+                Some(old) => keep(spec, &label, old, &mut notes)?,
+                None => None,
+            };
+            if let Some(kept) = kept {
+                zones.push(kept);
+                continue;
+            }
+            let state = create(spec).map_err(|error| {
+                let name = &label.name;
+                format!("making the shared memory zone \"{name}\" failed: {error}")
+            })?;
+            zones.push(Zone { label, state });
+        }
+        Ok(Zones { zones, notes })
+    }
+
+    /// What there is to say of how they were opened: which could not be kept, and why.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Descriptors of all zones, to be given to [`Zones::open`] in this process or another.
+    pub fn descriptors(&self) -> impl Iterator<Item = (&ZoneLabel, BorrowedFd<'_>)> {
+        self.zones
+            .iter()
+            .map(|zone| (&zone.label, zone.state.descriptor()))
+    }
+
+    /// Takes back what workers held that have died: connections that they had, and what those
+    /// counted for in limits. To be called by whoever sees a worker's end. Reads `/proc`.
+    pub fn take_back_from_dead(&self) {
+        while let Some(slot) = self.worker_counts().claim_dead() {
+            self.take_back(slot.number());
+            counts::settle_worker(&slot);
+        }
+        while let Some(slot) = self.loop_counts().claim_dead() {
+            counts::settle_loop(&slot);
+        }
+    }
+
+    /// Takes back what one worker counts for in limits.
+    fn take_back(&self, worker: usize) {
+        for zone in &self.zones {
+            if let State::Holds(holds) = &zone.state {
+                holds.take_back(worker);
+            }
+        }
+    }
+
+    /// Where a zone stands among those of its configuration.
+    fn state(&self, id: ZoneId) -> &State {
+        &id.of(&self.zones).state
+    }
+
+    /// The name of a zone.
+    pub(crate) fn name(&self, id: ZoneId) -> &str {
+        &id.of(&self.zones).label.name
+    }
+
+    fn worker_counts(&self) -> &Arc<Counters> {
+        self.counters(spec::WORKER_COUNTS)
+    }
+
+    fn loop_counts(&self) -> &Arc<Counters> {
+        self.counters(spec::LOOP_COUNTS)
+    }
+
+    fn counters(&self, id: ZoneId) -> &Arc<Counters> {
+        match self.state(id) {
+            State::Counters(counters) => counters,
+            other => unreachable!("{other:?} are no counters"),
+        }
+    }
+
+    /// The counts by key of a zone of `limit_conn_zone`.
+    pub(crate) fn holds(&self, id: ZoneId) -> &Holds {
+        match self.state(id) {
+            State::Holds(holds) => holds,
+            other => unreachable!("{other:?} are no connections by key"),
+        }
+    }
+
+    /// The rates by key of a zone of `limit_req_zone`.
+    pub(crate) fn rates(&self, id: ZoneId) -> &Rates {
+        match self.state(id) {
+            State::Rates(rates) => rates,
+            other => unreachable!("{other:?} are no rates by key"),
+        }
+    }
+}
+
+impl State {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            State::Counters(counters) => counters.descriptor(),
+            State::Holds(holds) => holds.descriptor(),
+            State::Rates(rates) => rates.descriptor(),
+        }
+    }
+}
+
+/// Opens a zone that was there before; nothing where it is to be made anew.
+fn keep(
+    spec: &ZoneSpec,
+    label: &ZoneLabel,
+    (old, file): (ZoneLabel, OwnedFd),
+    notes: &mut Vec<String>,
+) -> Result<Option<Zone>, String> {
+    let name = &label.name;
+    let mut anew = |why: String| {
+        notes.push(format!(
+            "the shared memory zone \"{name}\" is made anew: {why}"
+        ));
+        Ok(None)
+    };
+    if old.bytes != label.bytes {
+        let (before, now) = (old.bytes, label.bytes);
+        return anew(format!("its size was {before} and is {now}"));
+    }
+    if old.layout < label.layout {
+        return anew("it was laid out for fewer workers".into());
+    }
+    if old.key != label.key {
+        let (kind, before, now) = (&label.kind, &old.key, &label.key);
+        // nginx calls the second by the directive that uses the zone.
+        let kind = if kind == "limit_req_zone" {
+            "limit_req"
+        } else {
+            kind
+        };
+        return Err(format!(
+            "{kind} \"{name}\" uses the \"{now}\" key while previously it used the \"{before}\" key"
+        ));
+    }
+    match open(spec, file, old.layout) {
+        Ok(state) => Ok(Some(Zone { label: old, state })),
+        Err(error) => anew(error.to_string()),
+    }
+}
+
+fn create(spec: &ZoneSpec) -> Result<State, ZoneError> {
+    Ok(match &spec.purpose {
+        ZoneUse::WorkerCounts => State::Counters(Arc::new(counts::create_workers()?)),
+        ZoneUse::LoopCounts => State::Counters(Arc::new(counts::create_loops()?)),
+        ZoneUse::LimitConn { workers_max, .. } => {
+            State::Holds(Holds::create(&spec.name, spec.bytes, *workers_max)?)
+        }
+        ZoneUse::LimitReq { .. } => State::Rates(Rates::create(&spec.name, spec.bytes)?),
+    })
+}
+
+fn open(spec: &ZoneSpec, file: OwnedFd, layout: u64) -> Result<State, ZoneError> {
+    Ok(match &spec.purpose {
+        ZoneUse::WorkerCounts => State::Counters(Arc::new(counts::open_workers(file)?)),
+        ZoneUse::LoopCounts => State::Counters(Arc::new(counts::open_loops(file)?)),
+        ZoneUse::LimitConn { .. } => State::Holds(Holds::open(file, layout)?),
+        ZoneUse::LimitReq { .. } => State::Rates(Rates::open(file)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::variable::Value;
+
+    fn specs(zones: &[(&str, u64, usize, &str)]) -> Vec<ZoneSpec> {
+        let unnamed = [ZoneUse::WorkerCounts, ZoneUse::LoopCounts].map(|purpose| ZoneSpec {
+            name: String::new(),
+            bytes: 0,
+            purpose,
+        });
+        let named = zones
+            .iter()
+            .map(|(name, bytes, workers_max, key)| ZoneSpec {
+                name: (*name).into(),
+                bytes: *bytes,
+                purpose: ZoneUse::LimitConn {
+                    key: Value::literal(*key),
+                    key_text: (*key).into(),
+                    workers_max: *workers_max,
+                },
+            });
+        unnamed.into_iter().chain(named).collect()
+    }
+
+    fn copies(zones: &Zones) -> Vec<(ZoneLabel, OwnedFd)> {
+        let copy = |(label, fd): (&ZoneLabel, BorrowedFd<'_>)| {
+            (label.clone(), fd.try_clone_to_owned().unwrap())
+        };
+        zones.descriptors().map(copy).collect()
+    }
+
+    /// The third zone: the first two have no name.
+    fn first(zones: &Zones) -> &Holds {
+        let State::Holds(holds) = &zones.zones[2].state else {
+            unreachable!();
+        };
+        holds
+    }
+
+    /// Whether somebody holds the one that there may be.
+    fn is_held(zones: &Zones) -> bool {
+        let holds = first(zones);
+        holds.admit(&holds.key(b"key"), 0, 1) == Admission::TooMany
+    }
+
+    #[test]
+    fn what_is_the_same_is_kept_and_the_rest_made_anew() {
+        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
+        assert!(!is_held(&before) && is_held(&before));
+        let open = |zones: &[_]| Zones::open(&specs(zones), copies(&before));
+        let kept = open(&[("one", 65536, 8, "$uri")]).unwrap();
+        assert!(is_held(&kept) && kept.notes().is_empty());
+        let moved = open(&[("two", 65536, 8, "$uri"), ("one", 65536, 8, "$uri")]).unwrap();
+        assert!(!is_held(&moved) && moved.notes().is_empty());
+        let larger = open(&[("one", 65537, 8, "$uri")]).unwrap();
+        assert!(!is_held(&larger));
+        assert_eq!(
+            larger.notes(),
+            ["the shared memory zone \"one\" is made anew: its size was 65536 and is 65537"]
+        );
+        let wider = open(&[("one", 65536, 32, "$uri")]).unwrap();
+        assert_eq!(
+            wider.notes(),
+            ["the shared memory zone \"one\" is made anew: it was laid out for fewer workers"]
+        );
+        // A layout for more is as good, and stays what it is.
+        let again = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), copies(&wider)).unwrap();
+        assert!(again.notes().is_empty() && again.zones[2].label.layout == 32);
+        let error = open(&[("one", 65536, 8, "$host")]).unwrap_err();
+        assert_eq!(
+            error,
+            "limit_conn_zone \"one\" uses the \"$host\" key while previously it used the \
+             \"$uri\" key"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_such_zone_is_not_taken() {
+        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
+        let mut given = copies(&before);
+        let counts = given[0].1.try_clone().unwrap();
+        given[2].1 = counts;
+        let zones = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), given).unwrap();
+        let [note] = zones.notes() else {
+            panic!("{:?}", zones.notes());
+        };
+        assert!(
+            note.contains("another layout: kind is 2, expected 1"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn totals_are_over_all_rows() {
+        let zones = Zones::open(&specs(&[]), Vec::new()).unwrap();
+        let seats = [(); 2].map(|()| Seat::take(&zones).unwrap());
+        let loops = [(); 3].map(|()| std::rc::Rc::new(LoopCounts::take(&zones).unwrap()));
+        assert_eq!((seats[0].number(), seats[1].number()), (0, 1));
+        for seat in &seats {
+            (0..3).for_each(|_| seat.note_accepted());
+            (0..2).for_each(|_| seat.note_handled());
+        }
+        seats[0].note_gone();
+        loops.iter().for_each(|counts| counts.note_request());
+        let (asking, other) = (Cell::new(false), Cell::new(false));
+        loops[1].begin_busy(&other);
+        loops[1].begin_busy(&other);
+        let reading = loops[1].reading();
+        let totals = Totals::of(&zones, &asking);
+        let expected = Totals {
+            accepts: 6,
+            handled: 4,
+            requests: 3,
+            active: 5,
+            reading: 1,
+            writing: 1,
+            waiting: 3,
+        };
+        assert_eq!(totals, expected);
+        drop(reading);
+        loops[1].end_busy(&other);
+        loops[1].end_busy(&other);
+        loops[0].begin_busy(&asking);
+        let totals = Totals::of(&zones, &asking);
+        assert_eq!((totals.reading, totals.writing, totals.waiting), (0, 1, 4));
+    }
+
+    #[test]
+    fn those_who_take_connections_are_seen_with_what_they_were_sent() {
+        let zones = Zones::open(&specs(&[]), Vec::new()).unwrap();
+        let seats = [(); 3].map(|()| Seat::take(&zones).unwrap());
+        seats[1].set_takes_as(Some(7));
+        seats[1].note_accepted();
+        seats[0].note_offered(1);
+        assert_eq!(seats[0].takers().collect::<Vec<_>>(), [(1, 7, 2)]);
+        assert_eq!(seats[1].takers().count(), 0, "nobody sends to itself");
+        seats[1].clear_offered();
+        seats[2].set_takes_as(Some(8));
+        assert_eq!(
+            seats[0].takers().collect::<Vec<_>>(),
+            [(1, 7, 1), (2, 8, 0)]
+        );
+        seats[1].set_takes_as(None);
+        assert_eq!(seats[0].takers().collect::<Vec<_>>(), [(2, 8, 0)]);
+    }
+}

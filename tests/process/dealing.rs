@@ -1,0 +1,148 @@
+//! Connections are dealt evenly between worker processes.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::Site;
+use crate::support::{Client, Server, get, proc, until};
+
+const WORKERS: usize = 4;
+const THREADS: usize = 8;
+const CONNECTIONS: usize = 480;
+
+/// Connects in a burst; by worker, the connections that it has then.
+fn burst(port: u16) -> BTreeMap<String, Vec<Client>> {
+    proc::raise_open_files();
+    let connect = || {
+        let clients = (0..CONNECTIONS / THREADS).map(|_| Client::connect(port));
+        clients.collect::<Vec<_>>()
+    };
+    let clients: Vec<Client> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(connect)).collect();
+        let clients = threads.into_iter().map(|thread| thread.join().unwrap());
+        clients.flatten().collect()
+    });
+    let mut by_worker: BTreeMap<String, Vec<Client>> = BTreeMap::new();
+    for mut client in clients {
+        let pid = client.get("/pid").text();
+        by_worker.entry(pid).or_default().push(client);
+    }
+    by_worker
+}
+
+#[track_caller]
+fn assert_even(by_worker: &BTreeMap<String, Vec<Client>>, workers: usize) {
+    let counts: Vec<usize> = by_worker.values().map(Vec::len).collect();
+    let even = CONNECTIONS / workers;
+    let is_even = |count: &usize| count.abs_diff(even) * 10 <= even;
+    assert!(
+        counts.len() == workers && counts.iter().all(is_even),
+        "{counts:?}"
+    );
+}
+
+const PID: &str = "location = /pid { return 200 $pid; } location = /status { stub_status; }";
+
+/// Starts the server, and waits until all workers serve.
+fn start(site: &Site, top: &str) -> Server {
+    let server = site.start(&format!("worker_processes {WORKERS}; {top}"), PID);
+    until("all serve", || serving(site) == WORKERS);
+    server
+}
+
+/// How many workers have said that they serve.
+fn serving(site: &Site) -> usize {
+    site.log().matches("serves configuration").count()
+}
+
+#[test]
+fn a_burst_is_dealt_evenly() {
+    let site = Site::new();
+    let _server = start(&site, "");
+    for _ in 0..3 {
+        assert_even(&burst(site.port), WORKERS);
+        until("all have gone", || {
+            get(site.port, "/status")
+                .text()
+                .starts_with("Active connections: 1 ")
+        });
+    }
+}
+
+#[test]
+fn a_burst_is_dealt_evenly_between_workers_of_several_loops() {
+    let site = Site::new();
+    let _server = start(&site, "worker_threads 2;");
+    assert_even(&burst(site.port), WORKERS);
+}
+
+#[test]
+fn a_new_worker_gets_its_share() {
+    let site = Site::new();
+    let server = start(&site, "");
+    let workers = server.workers_once(WORKERS);
+    let mut by_worker = burst(site.port);
+    assert_even(&by_worker, WORKERS);
+    proc::signal(workers[0], Signal::KILL);
+    let lost = by_worker.remove(&workers[0].to_string()).unwrap().len();
+    until("there is another", || {
+        let now = server.workers();
+        now.len() == WORKERS && !now.contains(&workers[0]) && serving(&site) > WORKERS
+    });
+    // As many as were lost come again, one by one: all go where there are fewest.
+    for _ in 0..lost {
+        let mut client = Client::connect(site.port);
+        let pid = client.get("/pid").text();
+        by_worker.entry(pid).or_default().push(client);
+    }
+    assert_even(&by_worker, WORKERS);
+}
+
+#[test]
+fn a_worker_that_stands_still_keeps_few_from_being_served() {
+    let site = Site::new();
+    let server = start(&site, "");
+    let workers = server.workers_once(WORKERS);
+    proc::signal(workers[0], Signal::STOP);
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(site.port)).collect();
+    for client in &mut clients {
+        client.send("GET /pid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    }
+    until("all are served but its share", || {
+        clients.retain_mut(|client| client.rest(Duration::from_millis(5)).0.is_empty());
+        clients.len() <= 100 / WORKERS + 10
+    });
+    // They lie where its successor finds them, unless it had taken them over.
+    proc::signal(workers[0], Signal::KILL);
+    for mut client in clients {
+        let (bytes, end) = client.rest(Duration::from_secs(5));
+        assert!(
+            bytes.starts_with(b"HTTP/1.1 200") || end != crate::support::End::Open,
+            "served by the successor, or closed with the one that died"
+        );
+    }
+}
+
+#[test]
+fn fewer_workers_lose_no_connection() {
+    let site = Site::new();
+    let server = start(&site, "");
+    let port = site.port;
+    let served = thread::spawn(move || {
+        let served = (0..400).filter(|_| get(port, "/pid").status == 200);
+        served.count()
+    });
+    for workers in [2, 1, 3] {
+        let top = format!("daemon off; worker_processes {workers};");
+        site.folder.write("nginx.conf", site.config(&top, PID));
+        server.signal(Signal::HUP);
+        server.workers_once(workers);
+    }
+    assert_eq!(served.join().unwrap(), 400);
+    // A worker that was alone meanwhile deals and is dealt to again.
+    until("all serve", || serving(&site) >= WORKERS + 2 + 1 + 3);
+    assert_even(&burst(port), 3);
+}
