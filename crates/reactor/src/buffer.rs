@@ -213,16 +213,19 @@ impl BufferPool {
     }
 
     /// Bytes of one buffer.
+    #[allow(dead_code, reason = "for rings, which not every system has")]
     pub(crate) fn buffer_bytes(&self) -> usize {
         self.buffer_bytes
     }
 
     /// The memory of a buffer, for a kernel that fills it by itself.
+    #[allow(dead_code, reason = "for rings, which not every system has")]
     pub(crate) fn take_bytes(&self) -> Box<[u8]> {
         take_from(&self.free, self.buffer_bytes)
     }
 
     /// A buffer over memory that the kernel has filled so far.
+    #[allow(dead_code, reason = "for rings, which not every system has")]
     pub(crate) fn adopt(&self, bytes: Box<[u8]>, filled: usize) -> Buffer {
         let mut buffer = Buffer::over(bytes);
         buffer.extend(filled);

@@ -193,8 +193,10 @@ pub(crate) struct Channel {
     pub(crate) looked_at_ms: u64,
     pub(crate) accepted: Option<Box<Accepted>>,
     /// What a completion driver has in flight for the channel: bits of its own.
+    #[allow(dead_code, reason = "for rings, which not every system has")]
     pub(crate) in_flight: u16,
     /// Its name for the send in flight.
+    #[allow(dead_code, reason = "for rings, which not every system has")]
     pub(crate) send_key: u32,
 }
 
@@ -363,6 +365,7 @@ impl Channels {
         })
     }
 
+    #[allow(dead_code, reason = "for rings, which not every system has")]
     pub(crate) fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }

@@ -2,7 +2,6 @@
 //! does not have, and sendmmsg(2). Elsewhere one call a datagram.
 #![cfg_attr(target_os = "linux", allow(unsafe_code))]
 
-use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -147,9 +146,9 @@ mod linux {
         datagrams: &[(&[u8], SocketAddrAny)],
     ) -> Result<usize, Errno> {
         let datagrams = &datagrams[..datagrams.len().min(BATCH_MAX)];
-        let mut slices = [[IoSlice::new(&[])]; BATCH_MAX];
+        let mut slices = [[std::io::IoSlice::new(&[])]; BATCH_MAX];
         for (slice, (bytes, _)) in slices.iter_mut().zip(datagrams) {
-            slice[0] = IoSlice::new(bytes);
+            slice[0] = std::io::IoSlice::new(bytes);
         }
         let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH_MAX] = Default::default();
         let messages = slices.iter().zip(&mut controls).zip(datagrams);
