@@ -31,14 +31,35 @@ pub(crate) fn run(root: &Path, filters: &[String]) -> Result<(), String> {
     }
     let toolchain = variable("REVOLVE_TOOLCHAIN", "nightly");
     let host = host(&toolchain)?;
+    // The tests start the examples as programs.
+    cargo(root, &toolchain, &host, &["build", "--examples"], &[])?;
+    cargo(
+        root,
+        &toolchain,
+        &host,
+        &["test", "--tests", "--no-fail-fast"],
+        filters,
+    )
+}
+
+/// Runs cargo with every access checked.
+fn cargo(
+    root: &Path,
+    toolchain: &str,
+    host: &str,
+    task: &[&str],
+    filters: &[String],
+) -> Result<(), String> {
     let mut cargo = Command::new("rustup");
-    cargo.args(["run", &toolchain, "cargo", "test", "--tests", "--examples"]);
+    cargo.args(["run", toolchain, "cargo"]).args(task);
     // A target of its own keeps the flags away from build scripts and from the usual build.
-    cargo.args(["--target", &host]);
+    cargo.args(["--target", host]);
     for name in CRATES {
         cargo.args(["-p", name]);
     }
-    cargo.arg("--").args(filters);
+    if !filters.is_empty() {
+        cargo.arg("--").args(filters);
+    }
     cargo.current_dir(root);
     // The cargo that runs this program has named its own toolchain to its children.
     cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");

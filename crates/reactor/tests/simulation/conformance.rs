@@ -49,7 +49,6 @@ under_seeds! {
         every_connection_is_accepted_once
         a_batch_is_bounded_by_its_budget
         cancelling_an_accept_loses_no_connection
-        a_listener_nobody_asks_does_not_keep_the_loop_awake
         connecting_succeeds_over_tcp_and_unix
         connecting_is_refused
         connecting_where_nobody_answers_can_be_cancelled
@@ -61,8 +60,6 @@ under_seeds! {
         what_was_left_behind_is_given_out_within_the_limit
         a_cancelled_send_leaves_the_stream_usable
         dropping_a_stream_closes_it;
-    fairness:
-        an_idle_loop_sleeps;
     waking:
         sleeps_end_in_order_and_never_early;
 }

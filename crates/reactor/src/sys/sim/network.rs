@@ -164,9 +164,15 @@ impl Network {
     /// A side that was told has been seen not to be ready.
     pub(super) fn rearm(&self, fd: BorrowedFd<'_>, side: Side) {
         let mut state = self.state.borrow_mut();
-        if let Some(id) = state.find(fd)
-            && !state.edges
+        let Some(id) = state.find(fd) else {
+            return;
+        };
+        if side == Side::Write
+            && let Some(end) = state.endpoint(id)
         {
+            end.wants_room = true;
+        }
+        if !state.edges {
             let side = match side {
                 Side::Read => Flags::READABLE,
                 Side::Write => Flags::WRITABLE,
