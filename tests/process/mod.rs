@@ -1,5 +1,6 @@
 //! Master and workers: starting, signals, reload, death.
 
+mod ctl;
 mod ending;
 mod event_types;
 mod logs;

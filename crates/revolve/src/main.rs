@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod check;
 mod cli;
 mod control;
+mod ctl;
 mod daemon;
 mod folder;
 mod log;
@@ -54,7 +56,12 @@ fn main() -> ExitCode {
     if role.as_deref().is_some_and(|role| role == ROLE_WORKER) {
         return worker::run();
     }
-    let options = match cli::parse(std::env::args_os().skip(1)) {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == "ctl").is_some() {
+        return ctl::client::run(arguments);
+    }
+    let help = arguments.next_if(|first| first == "help");
+    let options = match cli::parse(help.map(|_| "-h".into()).into_iter().chain(arguments)) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("{}: {error}", version::PROGRAM);
@@ -112,7 +119,7 @@ fn run(options: &Options, readiness: Option<Readiness>) -> ExitCode {
         return check::run(&source, options.quiet, options.dump);
     }
     match options.signal {
-        Some(signal) => signal_process::run(&source, signal),
+        Some(signal) => signal_process::run(&source, signal, options.quiet),
         None => serve(source, folder, readiness),
     }
 }

@@ -19,9 +19,12 @@ use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
+use crate::ctl::desk::{Desk, Question};
+use crate::ctl::{Operated, WorkerView};
 use crate::daemon::Readiness;
 use crate::message::Message;
-use crate::service::Service;
+use crate::service::{Reloaded, Service};
+use crate::version::PROGRAM;
 use crate::{EXIT_UNFIT, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
@@ -52,6 +55,9 @@ struct Slot {
     socket: Rc<Readable>,
     started: Instant,
     is_ready: bool,
+    /// The configuration that it serves, and the one that it could not take; 0 for none.
+    generation: u64,
+    refused: u64,
     /// It was told to go, and is not to be replaced.
     is_retired: bool,
 }
@@ -72,6 +78,7 @@ struct Master {
     has_started: Cell<bool>,
     readiness: RefCell<Option<Readiness>>,
     exit: Cell<u8>,
+    desk: Desk,
     event_loop: LoopHandle,
 }
 
@@ -100,6 +107,7 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
         has_started: Cell::new(false),
         readiness: RefCell::new(readiness),
         exit: Cell::new(0),
+        desk: Desk::default(),
         event_loop: event_loop.handle(),
     });
     let reporter = Rc::downgrade(&master);
@@ -126,7 +134,10 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
     });
     master.notice("start worker processes");
     master.fill();
+    let asked = Rc::clone(&master);
+    event_loop.spawn(async move { Desk::open(&asked) });
     event_loop.run();
+    master.desk.close();
     master.service.borrow_mut().finish();
     Ok(ExitCode::from(master.exit.get()))
 }
@@ -143,7 +154,10 @@ impl Master {
     fn signal(self: &Rc<Self>, signal: i32) {
         match signal {
             SIGCHLD => self.reap(),
-            SIGHUP => self.reload(),
+            SIGHUP => {
+                self.notice("signal 1 (SIGHUP) received, reconfiguring");
+                self.reload(false);
+            }
             SIGUSR1 => self.reopen(),
             SIGQUIT => self.drain(),
             SIGTERM => self.stop("signal 15 (SIGTERM) received, exiting"),
@@ -190,6 +204,8 @@ impl Master {
             socket,
             started,
             is_ready,
+            generation: 0,
+            refused: 0,
             is_retired,
         });
         let master = Rc::clone(self);
@@ -198,6 +214,11 @@ impl Master {
 
     /// Hears what one worker says, until it is gone; that it is dead `SIGCHLD` tells.
     async fn listen(self: Rc<Self>, pid: u32, socket: Rc<Readable>) {
+        self.hear(pid, socket).await;
+        self.desk.forget(pid);
+    }
+
+    async fn hear(self: &Rc<Self>, pid: u32, socket: Rc<Readable>) {
         let mut inbox = Inbox::default();
         while socket.ready().await.is_ok() {
             loop {
@@ -230,6 +251,7 @@ impl Master {
                     .filter(|slot| slot.pid() == pid)
                 {
                     slot.is_ready = true;
+                    slot.generation = generation;
                 }
                 self.maybe_started();
             }
@@ -241,7 +263,12 @@ impl Master {
                 };
                 let what = format!("worker process {pid} cannot take configuration {generation}");
                 self.log(level, &format!("{what}: {reason}"));
+                let mut slots = self.slots.borrow_mut();
+                if let Some(slot) = slots.iter_mut().find(|slot| slot.pid() == pid) {
+                    slot.refused = generation;
+                }
             }
+            Message::Answer(number, answer) => self.desk.answered(number, &answer),
             _ => self.log(
                 Level::Alert,
                 &format!("worker process {pid} talks nonsense"),
@@ -357,16 +384,20 @@ impl Master {
     }
 
     /// Takes the configuration as it is now, in the same workers wherever that is possible.
-    fn reload(self: &Rc<Self>) {
+    fn reload(self: &Rc<Self>, color: bool) -> Reloaded {
         if self.phase.get() != Phase::Running {
-            return;
+            return Reloaded {
+                changes: None,
+                said: format!("{PROGRAM}: [error] the server is shutting down\n"),
+            };
         }
-        self.notice("signal 1 (SIGHUP) received, reconfiguring");
         self.notice("reconfiguring");
         let before = Needs::of(&self.service.borrow());
-        if !self.service.borrow_mut().reload() {
-            return;
+        let reloaded = self.service.borrow_mut().reload(color);
+        if reloaded.changes.is_none() {
+            return reloaded;
         }
+        Desk::open(self);
         let now = Needs::of(&self.service.borrow());
         let wanted = self.service.borrow().config.process().worker_count();
         for slot in self
@@ -389,6 +420,7 @@ impl Master {
         }
         self.quick_deaths.borrow_mut().clear();
         self.fill();
+        reloaded
     }
 
     fn reopen(&self) {
@@ -472,6 +504,50 @@ impl Master {
         if error.kind() == io::ErrorKind::WouldBlock {
             self.kill_worker(slot);
         }
+    }
+}
+
+impl Operated for Master {
+    fn service(&self) -> &RefCell<Service> {
+        &self.service
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn state(&self) -> &'static str {
+        match self.phase.get() {
+            Phase::Running if !self.has_started.get() => "starting",
+            Phase::Running => "serving",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let slots = self.slots.borrow();
+        let view = |slot: &Slot| WorkerView {
+            index: slot.index,
+            pid: slot.pid(),
+            started: slot.started,
+            generation: slot.generation,
+            refused: slot.refused,
+            is_leaving: slot.is_retired || self.phase.get() != Phase::Running,
+        };
+        slots.iter().map(view).collect()
+    }
+
+    fn ask(self: Rc<Self>, pid: u32, question: Question) -> io::Result<()> {
+        let slots = self.slots.borrow();
+        let slot = slots.iter().find(|slot| slot.pid() == pid);
+        let socket = &slot.ok_or(io::ErrorKind::NotFound)?.socket;
+        let (body, fds) = Message::<std::os::fd::BorrowedFd<'_>>::Ask(question).encode();
+        control::send(&**socket, &body, &fds)
+    }
+
+    fn reload(self: Rc<Self>, color: bool) -> Reloaded {
+        Master::reload(&self, color)
     }
 }
 

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use revolve_conf::Snapshot;
 use revolve_reactor::Address;
 
+use crate::ctl::desk::Question;
+
 /// One message. `F` is a descriptor: borrowed where it is sent, owned where it is received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message<F> {
@@ -22,6 +24,10 @@ pub(crate) enum Message<F> {
     Drain,
     /// To a worker: exit.
     Stop,
+    /// To a worker: say what you do, with so many connections of each loop at most.
+    Ask(Question),
+    /// To the master: the answer to the question of this number, as JSON.
+    Answer(u64, String),
     /// To the master: the configuration of this generation is in force.
     Ready(u64),
     /// To the master: the configuration of this generation could not be taken, and why.
@@ -72,6 +78,8 @@ const DRAIN: u8 = 3;
 const STOP: u8 = 4;
 const READY: u8 = 5;
 const FAILED: u8 = 6;
+const ASK: u8 = 7;
+const ANSWER: u8 = 8;
 
 impl<F> Message<F> {
     /// The message as bytes, and the descriptors that go with it.
@@ -91,6 +99,16 @@ impl<F> Message<F> {
             }
             Message::Drain => out.byte(DRAIN),
             Message::Stop => out.byte(STOP),
+            Message::Ask(question) => {
+                out.byte(ASK);
+                out.number(question.number);
+                out.number(question.connections_max as u64);
+            }
+            Message::Answer(number, answer) => {
+                out.byte(ANSWER);
+                out.number(number);
+                out.string(answer.as_bytes());
+            }
             Message::Ready(generation) => {
                 out.byte(READY);
                 out.number(generation);
@@ -115,6 +133,11 @@ impl<F> Message<F> {
             REOPEN => Message::Reopen(from.logs()?),
             DRAIN => Message::Drain,
             STOP => Message::Stop,
+            ASK => Message::Ask(Question {
+                number: from.number()?,
+                connections_max: usize::try_from(from.number()?).map_err(|_| DecodeError)?,
+            }),
+            ANSWER => Message::Answer(from.number()?, from.text()?),
             READY => Message::Ready(from.number()?),
             FAILED => Message::Failed(from.number()?, from.text()?),
             _ => return Err(DecodeError),
@@ -325,6 +348,11 @@ mod tests {
             Message::Reopen(vec![("/a".into(), 1)]),
             Message::Drain,
             Message::Stop,
+            Message::Ask(Question {
+                number: 3,
+                connections_max: 100,
+            }),
+            Message::Answer(3, "{}".into()),
             Message::Ready(u64::MAX),
             Message::Failed(2, "no".into()),
         ]

@@ -7,11 +7,16 @@ use crate::version::PROGRAM;
 
 /// Prints what is wrong with a configuration, with colours where a terminal is.
 pub(crate) fn print(loaded: &Loaded) {
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let diagnostics = &loaded.diagnostics;
     eprint!(
         "{}",
-        loaded.diagnostics.render(&loaded.sources, PROGRAM, color)
+        diagnostics.render(&loaded.sources, PROGRAM, has_color())
     );
+}
+
+/// Whether standard error is a terminal that shows colours.
+pub(crate) fn has_color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Prints an error that no file is to blame for.

@@ -3,14 +3,16 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Instant;
 
 use revolve_conf::Snapshot;
 use revolve_server::log::Level;
 use revolve_server::{Config, ProcessConfig};
 
+use crate::changes::{Changes, Version};
 use crate::daemon;
 use crate::folder::Folder;
 use crate::log::MasterLog;
@@ -27,12 +29,24 @@ pub(crate) struct Service {
     pub(crate) identity: Option<Identity>,
     /// Counts the configurations, from 1.
     pub(crate) generation: u64,
+    /// Since when this process runs.
+    pub(crate) started: Instant,
+    /// Since when this configuration is the one.
+    pub(crate) taken_at: Instant,
     source: Source,
     folder: Option<Folder>,
     snapshot: Snapshot,
     opened: Opened,
     pid_path: Option<PathBuf>,
     is_daemon: bool,
+}
+
+/// What came of reading the configuration again.
+pub(crate) struct Reloaded {
+    /// What is different now; `None` if nothing was taken.
+    pub(crate) changes: Option<Changes>,
+    /// What there is to say about the files, as printed to whoever asked.
+    pub(crate) said: String,
 }
 
 /// The pid file that a configuration names.
@@ -88,6 +102,8 @@ impl Service {
             log,
             identity,
             generation: 1,
+            started: Instant::now(),
+            taken_at: Instant::now(),
             source,
             // A folder is served by whoever types the command: no pid file is in the way.
             pid_path: folder.is_none().then(|| pid_path(process)),
@@ -152,28 +168,52 @@ impl Service {
     }
 
     /// Reads the configuration again. If anything is wrong with it that is reported, whole, and
-    /// nothing changes; the answer is whether there is a new one.
-    pub(crate) fn reload(&mut self) -> bool {
+    /// nothing changes. With `color` what is said has a terminal's colours.
+    pub(crate) fn reload(&mut self, color: bool) -> Reloaded {
         let loaded = self.source.load();
         self.report_diagnostics(&loaded);
-        let Some(config) = loaded.config else {
-            return self.unchanged();
-        };
-        let process = config.process();
-        let identity = match privilege::identity(process) {
-            Ok(identity) => identity,
-            Err(error) => {
-                self.log.write(Level::Emerg, &error);
-                return self.unchanged();
+        let mut said = loaded
+            .diagnostics
+            .render(&loaded.sources, version::PROGRAM, color);
+        let changes = self.take(loaded, &mut said);
+        match &changes {
+            Some(changes) => {
+                let (generation, summary) = (self.generation, changes.summary());
+                self.log
+                    .notice(&format!("configuration {generation}: {summary}"));
             }
-        };
+            None => self.log.write(
+                Level::Error,
+                "the new configuration was not taken, nothing changed",
+            ),
+        }
+        Reloaded { changes, said }
+    }
+
+    /// Opens what a configuration needs, and takes it; errors go to the log and to `said`.
+    fn take(&mut self, loaded: Loaded, said: &mut String) -> Option<Changes> {
+        let config = loaded.config?;
+        let process = config.process();
         let log = &self.log;
-        let mut report = |error: OpenError| log.write(Level::Emerg, &error.message);
-        let count = process_count(process);
-        let opened = Opened::open(&config, &self.opened, count, Patience::None, &mut report);
-        let Some(opened) = opened else {
-            return self.unchanged();
+        let mut report = |message: &str| {
+            log.write(Level::Emerg, message);
+            said.push_str(&format!("{}: [emerg] {message}\n", version::PROGRAM));
         };
+        let identity = privilege::identity(process)
+            .map_err(|error| report(&error))
+            .ok()?;
+        let count = process_count(process);
+        let opened = Opened::open(
+            &config,
+            &self.opened,
+            count,
+            Patience::None,
+            &mut |error: OpenError| report(&error.message),
+        )?;
+        let changes = Changes::between(
+            &self.version(&self.snapshot, &self.config),
+            &self.version(&loaded.snapshot, &config),
+        );
         self.move_pid_file(pid_path(process));
         self.opened.unlink_dropped(&opened);
         self.opened = opened;
@@ -181,16 +221,28 @@ impl Service {
         self.config = config;
         self.snapshot = loaded.snapshot;
         self.generation += 1;
+        self.taken_at = Instant::now();
         self.use_logs();
-        true
+        Some(changes)
     }
 
-    fn unchanged(&self) -> bool {
-        self.log.write(
-            Level::Error,
-            "the new configuration was not taken, nothing changed",
-        );
-        false
+    fn version<'a>(&'a self, snapshot: &'a Snapshot, config: &'a Config) -> Version<'a> {
+        Version {
+            main: &self.source.paths.config,
+            globals: self.source.globals.as_deref(),
+            snapshot,
+            config,
+        }
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.source.paths.config
+    }
+
+    /// The pid file, where there is one.
+    pub(crate) fn pid_path(&self) -> Option<&Path> {
+        self.pid_path.as_deref()
     }
 
     fn report_diagnostics(&self, loaded: &Loaded) {
@@ -218,7 +270,7 @@ impl Service {
         }
     }
 
-    fn remove_pid_file(&self, path: &std::path::Path) {
+    fn remove_pid_file(&self, path: &Path) {
         if let Err(error) = pid_file::remove(path) {
             self.log.write(Level::Alert, &error);
         }

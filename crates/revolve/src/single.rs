@@ -14,8 +14,10 @@ use revolve_reactor::{LoopHandle, spawn};
 use revolve_server::log::Level;
 use revolve_server::{Descriptors, Worker};
 
+use crate::ctl::desk::{Desk, Question};
+use crate::ctl::{Operated, WorkerView, answer};
 use crate::daemon::Readiness;
-use crate::service::Service;
+use crate::service::{Reloaded, Service};
 use crate::worker_process;
 
 /// Serves until told to stop.
@@ -33,6 +35,7 @@ struct Single {
     service: RefCell<Service>,
     worker: Worker,
     is_draining: Cell<bool>,
+    desk: Desk,
     event_loop: LoopHandle,
 }
 
@@ -47,6 +50,7 @@ fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
         service: RefCell::new(service),
         worker,
         is_draining: Cell::new(false),
+        desk: Desk::default(),
         event_loop: event_loop.handle(),
     });
     let watcher = Rc::clone(&single);
@@ -56,7 +60,10 @@ fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
             watcher.signal(signal);
         }
     });
+    let asked = Rc::clone(&single);
+    event_loop.spawn(async move { Desk::open(&asked) });
     event_loop.run();
+    single.desk.close();
     single.worker.flush();
     single.service.borrow_mut().finish();
     Ok(())
@@ -83,7 +90,7 @@ impl Single {
         match signal {
             SIGHUP if !self.is_draining.get() => {
                 notice("signal 1 (SIGHUP) received, reconfiguring");
-                self.reload();
+                self.reload(false);
             }
             SIGUSR1 => {
                 notice("signal 10 (SIGUSR1) received, reopening logs");
@@ -114,13 +121,16 @@ impl Single {
         self.complain(descriptors.map(|descriptors| self.worker.reopen(descriptors.logs)));
     }
 
-    fn reload(&self) {
-        if !self.service.borrow_mut().reload() {
-            return;
+    fn reload(self: &Rc<Self>, color: bool) -> Reloaded {
+        let reloaded = self.service.borrow_mut().reload(color);
+        if reloaded.changes.is_none() {
+            return reloaded;
         }
+        Desk::open(self);
         let config = Arc::clone(&self.service.borrow().config);
         let descriptors = descriptors(&self.service.borrow());
         self.complain(descriptors.and_then(|it| self.worker.reload(config, it)));
+        reloaded
     }
 
     fn drain(self: &Rc<Self>) {
@@ -130,5 +140,48 @@ impl Single {
             single.worker.drain().await;
             single.event_loop.stop();
         });
+    }
+}
+
+/// The process is its own worker.
+impl Operated for Single {
+    fn service(&self) -> &RefCell<Service> {
+        &self.service
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn state(&self) -> &'static str {
+        if self.is_draining.get() {
+            "draining"
+        } else {
+            "serving"
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let service = self.service.borrow();
+        vec![WorkerView {
+            index: 0,
+            pid: std::process::id(),
+            started: service.started,
+            generation: service.generation,
+            refused: 0,
+            is_leaving: self.is_draining.get(),
+        }]
+    }
+
+    fn ask(self: Rc<Self>, _: u32, question: Question) -> io::Result<()> {
+        spawn(async move {
+            let answer = answer::of(&self.worker, question.connections_max).await;
+            self.desk.answered(question.number, &answer.to_string());
+        });
+        Ok(())
+    }
+
+    fn reload(self: Rc<Self>, color: bool) -> Reloaded {
+        Single::reload(&self, color)
     }
 }

@@ -17,6 +17,7 @@ use revolve_server::log::Level;
 use revolve_server::{Config, Descriptors, Worker};
 
 use crate::control::{self, Inbox, Received};
+use crate::ctl::answer;
 use crate::message::{Bundle, Message};
 use crate::paths::Paths;
 use crate::source::Source;
@@ -141,7 +142,7 @@ fn run_loop(
     });
     tell(Readable::as_fd(&socket), Message::Ready(generation));
     let listening = Rc::clone(&shared);
-    event_loop.spawn(async move { listening.listen(socket).await });
+    event_loop.spawn(async move { listening.listen(Rc::new(socket)).await });
     let signalled = Rc::clone(&shared);
     event_loop.spawn(async move {
         loop {
@@ -160,11 +161,11 @@ fn run_loop(
 impl Shared {
     /// Does what the master says. When the master is gone there is nobody to say more, and
     /// nobody to replace this worker: it finishes what is at hand.
-    async fn listen(self: Rc<Self>, socket: Readable) {
+    async fn listen(self: Rc<Self>, socket: Rc<Readable>) {
         let mut inbox = Inbox::default();
         while socket.ready().await.is_ok() {
             loop {
-                match inbox.receive(&socket) {
+                match inbox.receive(&*socket) {
                     Ok(Received::Nothing) => break,
                     Ok(Received::Message(body, fds)) => match Message::decode(&body, fds) {
                         Ok(message) => self.heard(message, &socket),
@@ -177,7 +178,7 @@ impl Shared {
         self.drain();
     }
 
-    fn heard(self: &Rc<Self>, message: Message<OwnedFd>, socket: &Readable) {
+    fn heard(self: &Rc<Self>, message: Message<OwnedFd>, socket: &Rc<Readable>) {
         match message {
             Message::Configure(bundle) => {
                 let generation = bundle.generation;
@@ -190,8 +191,16 @@ impl Shared {
             Message::Reopen(logs) => self.worker.reopen(logs),
             Message::Drain => self.drain(),
             Message::Stop => self.stop(),
+            Message::Ask(question) => {
+                let (shared, socket) = (Rc::clone(self), Rc::clone(socket));
+                spawn(async move {
+                    let answer = answer::of(&shared.worker, question.connections_max).await;
+                    let answer = Message::Answer(question.number, answer.to_string());
+                    tell(Readable::as_fd(&socket), answer);
+                });
+            }
             // Only workers say these.
-            Message::Ready(_) | Message::Failed(..) => {}
+            Message::Ready(_) | Message::Failed(..) | Message::Answer(..) => {}
         }
     }
 
