@@ -3,9 +3,12 @@
 //! Everything happens in the master's event loop, one step at a time; no state is borrowed across
 //! a wait.
 
+mod upgrade;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,9 +22,9 @@ use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
-use crate::daemon::Readiness;
 use crate::message::Message;
 use crate::service::Service;
+use crate::successor::{Program, Successor};
 use crate::{EXIT_UNFIT, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
@@ -70,14 +73,18 @@ struct Master {
     quick_deaths: RefCell<HashMap<usize, u32>>,
     /// All workers have been ready once.
     has_started: Cell<bool>,
-    readiness: RefCell<Option<Readiness>>,
+    /// How to start another binary, and the one that was started.
+    program: Program,
+    successor: RefCell<Option<Successor>>,
+    /// `WINCH` came: there are to be no workers for now.
+    is_resting: Cell<bool>,
     exit: Cell<u8>,
     event_loop: LoopHandle,
 }
 
 /// Runs the master until it is told to stop.
-pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
-    match start(service, readiness) {
+pub(crate) fn run(service: Service) -> ExitCode {
+    match start(service) {
         Ok(code) => code,
         Err(error) => {
             crate::report::emerg(&format!("the event loop failed {}", os_error_text(&error)));
@@ -86,7 +93,7 @@ pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
     }
 }
 
-fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode> {
+fn start(service: Service) -> io::Result<ExitCode> {
     let mut event_loop = EventLoop::new()?;
     let watched = [
         SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD, SIGUSR2, SIGWINCH,
@@ -98,7 +105,9 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
         phase: Cell::new(Phase::Running),
         quick_deaths: RefCell::default(),
         has_started: Cell::new(false),
-        readiness: RefCell::new(readiness),
+        program: Program::of_this_process()?,
+        successor: RefCell::default(),
+        is_resting: Cell::new(false),
         exit: Cell::new(0),
         event_loop: event_loop.handle(),
     });
@@ -142,7 +151,12 @@ impl Master {
 
     fn signal(self: &Rc<Self>, signal: i32) {
         match signal {
-            SIGCHLD => self.reap(),
+            SIGCHLD => {
+                self.reap_successor();
+                self.reap();
+            }
+            SIGUSR2 => self.upgrade(),
+            SIGWINCH => self.rest(),
             SIGHUP => self.reload(),
             SIGUSR1 => self.reopen(),
             SIGQUIT => self.drain(),
@@ -154,6 +168,9 @@ impl Master {
 
     /// Starts a worker for every place that has none.
     fn fill(self: &Rc<Self>) {
+        if self.is_resting.get() {
+            return;
+        }
         let wanted = self.service.borrow().config.process().worker_count();
         for index in 0..wanted {
             let is_filled = self
@@ -218,7 +235,7 @@ impl Master {
         }
     }
 
-    fn heard<F>(&self, pid: u32, message: Message<F>) {
+    fn heard<F>(self: &Rc<Self>, pid: u32, message: Message<F>) {
         match message {
             Message::Ready(generation) => {
                 let message = format!("worker process {pid} serves configuration {generation}");
@@ -249,11 +266,15 @@ impl Master {
         }
     }
 
-    fn maybe_started(&self) {
+    fn maybe_started(self: &Rc<Self>) {
         let all_ready = self.slots.borrow().iter().all(|slot| slot.is_ready);
         if all_ready && !self.has_started.replace(true) {
-            let readiness = self.readiness.borrow_mut().take();
-            self.service.borrow_mut().serving(readiness);
+            let serving = self.service.borrow_mut().serving();
+            if let Err(error) = serving {
+                self.exit.set(1);
+                self.log(Level::Emerg, &error);
+                self.stop("exiting");
+            }
         }
     }
 
@@ -279,7 +300,7 @@ impl Master {
                 Err(_) => false,
             });
         for (pid, index, lived, status, should_live) in dead {
-            self.say_exited(pid, status);
+            self.say_exited("worker process", pid, status);
             if self.phase.get() != Phase::Running || !should_live {
                 continue;
             }
@@ -302,15 +323,16 @@ impl Master {
         self.stop("exiting");
     }
 
-    fn say_exited(&self, pid: u32, status: ExitStatus) {
+    fn say_exited(&self, what: &str, pid: u32, status: ExitStatus) {
         use std::os::unix::process::ExitStatusExt;
         match (status.code(), status.signal()) {
-            (Some(0), _) => self.notice(&format!("worker process {pid} exited with code 0")),
             (Some(code), _) => {
-                self.log(
-                    Level::Alert,
-                    &format!("worker process {pid} exited with code {code}"),
-                );
+                let level = if code == 0 {
+                    Level::Notice
+                } else {
+                    Level::Alert
+                };
+                self.log(level, &format!("{what} {pid} exited with code {code}"));
             }
             (None, signal) => {
                 let core = if status.core_dumped() {
@@ -319,7 +341,7 @@ impl Master {
                     ""
                 };
                 let signal = signal.unwrap_or_default();
-                let message = format!("worker process {pid} exited on signal {signal}{core}");
+                let message = format!("{what} {pid} exited on signal {signal}{core}");
                 self.log(Level::Alert, &message);
             }
         }
@@ -362,6 +384,10 @@ impl Master {
             return;
         }
         self.notice("signal 1 (SIGHUP) received, reconfiguring");
+        if self.successor.borrow().is_some() {
+            return self.resume();
+        }
+        self.is_resting.set(false);
         self.notice("reconfiguring");
         let before = Needs::of(&self.service.borrow());
         if !self.service.borrow_mut().reload() {
@@ -369,23 +395,15 @@ impl Master {
         }
         let now = Needs::of(&self.service.borrow());
         let wanted = self.service.borrow().config.process().worker_count();
-        for slot in self
-            .slots
-            .borrow_mut()
-            .iter_mut()
-            .filter(|slot| !slot.is_retired)
-        {
-            if before != now || slot.index >= wanted {
-                slot.is_retired = true;
-                self.say(slot, Message::Drain);
-            } else {
-                let service = self.service.borrow();
-                self.say(
-                    slot,
-                    Message::Configure(Box::new(service.bundle(slot.index))),
-                );
-                worker_process::limit(slot.pid(), slot.index, &service);
-            }
+        let must_go = |slot: &Slot| before != now || slot.index >= wanted;
+        self.retire(must_go, || Message::Drain);
+        for slot in self.slots.borrow().iter().filter(|slot| !slot.is_retired) {
+            let service = self.service.borrow();
+            self.say(
+                slot,
+                Message::Configure(Box::new(service.bundle(slot.index))),
+            );
+            worker_process::limit(slot.pid(), slot.index, &service);
         }
         self.quick_deaths.borrow_mut().clear();
         self.fill();
@@ -411,52 +429,70 @@ impl Master {
 
     /// Stops at once, and kills the workers that do not.
     fn stop(self: &Rc<Self>, why: &str) {
-        if self.phase.get() == Phase::Stopping {
-            return;
-        }
         self.notice(why);
+        if self.phase.get() == Phase::Stopping {
+            // Said twice: no patience is left.
+            return self.kill(|_| true);
+        }
         self.leave(Phase::Stopping, || Message::Stop);
         let master = Rc::clone(self);
         spawn(async move {
             sleep(STOP_PATIENCE).await;
-            master.kill();
+            master.kill(|_| true);
         });
     }
 
-    fn leave<'a>(&self, phase: Phase, message: impl Fn() -> Message<std::os::fd::BorrowedFd<'a>>) {
+    fn leave<'a>(self: &Rc<Self>, phase: Phase, message: impl Fn() -> Message<BorrowedFd<'a>>) {
         self.phase.set(phase);
         self.service.borrow_mut().close_sockets();
-        for slot in self.slots.borrow().iter() {
-            self.say(slot, message());
-        }
+        self.retire(|_| true, message);
         if self.slots.borrow().is_empty() {
             self.event_loop.stop();
         }
     }
 
-    fn kill(&self) {
-        for slot in self.slots.borrow().iter() {
-            self.kill_worker(slot);
+    /// Tells workers to go, by `message`; none will take their place for that. One that is still
+    /// there when `worker_shutdown_timeout` is over, because it does not run, is killed.
+    fn retire<'a>(
+        self: &Rc<Self>,
+        must_go: impl Fn(&Slot) -> bool,
+        message: impl Fn() -> Message<BorrowedFd<'a>>,
+    ) {
+        let mut told = Vec::new();
+        for slot in self.slots.borrow_mut().iter_mut() {
+            if (!slot.is_retired || self.phase.get() != Phase::Running) && must_go(slot) {
+                slot.is_retired = true;
+                self.say(slot, message());
+                told.push(slot.pid());
+            }
+        }
+        let process = |service: &Service| service.config.process().worker_shutdown_timeout_ms;
+        if let Some(timeout_ms) = process(&self.service.borrow()) {
+            let patience = Duration::from_millis(timeout_ms) + STOP_PATIENCE;
+            let master = Rc::clone(self);
+            spawn(async move {
+                sleep(patience).await;
+                master.kill(|pid| told.contains(&pid));
+            });
         }
     }
 
-    fn kill_worker(&self, slot: &Slot) {
-        // It has not been reaped, so the number is still its own.
-        let pid = i32::try_from(slot.pid()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(error) = rustix::process::kill_process(pid, Signal::KILL)
-        {
-            let reason = os_error_text(&error.into());
-            self.log(
-                Level::Alert,
-                &format!("kill({}, 9) failed {reason}", slot.pid()),
-            );
+    fn kill(&self, is_meant: impl Fn(u32) -> bool) {
+        for slot in self.slots.borrow().iter().filter(|it| is_meant(it.pid())) {
+            // It has not been reaped, so the number is still its own.
+            self.killed(kill(slot.pid()));
+        }
+    }
+
+    fn killed(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            self.log(Level::Alert, &error);
         }
     }
 
     /// Sends a message to a worker. One that has left so many unread that no more fit does not
     /// work any more: it is killed, and `SIGCHLD` has it replaced.
-    fn say(&self, slot: &Slot, message: Message<std::os::fd::BorrowedFd<'_>>) {
+    fn say(&self, slot: &Slot, message: Message<BorrowedFd<'_>>) {
         let (body, fds) = message.encode();
         let Err(error) = control::send(&*slot.socket, &body, &fds) else {
             return;
@@ -470,9 +506,18 @@ impl Master {
             &format!("telling worker process {} failed {reason}", slot.pid()),
         );
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.kill_worker(slot);
+            self.killed(kill(slot.pid()));
         }
     }
+}
+
+/// Kills a process that we started and have not reaped, so that the number is its own.
+fn kill(pid: u32) -> Result<(), String> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    rustix::process::kill_process(raw, Signal::KILL)
+        .map_err(|error| format!("kill({pid}, 9) failed {}", os_error_text(&error.into())))
 }
 
 /// The pause before a worker is replaced that has died quickly so many times in a row.
