@@ -25,6 +25,7 @@ mod single;
 mod source;
 mod starter;
 mod successor;
+mod upgrade;
 mod version;
 mod worker;
 mod worker_process;
@@ -121,6 +122,9 @@ fn run(options: &Options, starter: Starter) -> ExitCode {
     };
     if options.test {
         return check::run(&source, options.quiet, options.dump);
+    }
+    if options.upgrade {
+        return upgrade::run(&source, options.quiet);
     }
     match options.signal {
         Some(signal) => signal_process::run(&source, signal),
