@@ -335,6 +335,59 @@ fn the_socket_is_its_users_alone_and_follows_the_pid_file() {
 }
 
 #[test]
+fn of_two_masters_each_has_a_socket() {
+    let site = Site::new();
+    let mut server = start(&site, "", "");
+    let master = || json(&ctl(&site, &["status", "--json"]))["master"]["pid"].clone();
+    let socket = site.folder.file("pid.ctl");
+    let old_socket = site.folder.file("pid.oldbin.ctl");
+    let other_master = || {
+        let run = Run::of(
+            Command::new(REVOLVE)
+                .args(["ctl", "status", "--json", "-s"])
+                .arg(&old_socket),
+        );
+        json(&run)["master"]["pid"].clone()
+    };
+    assert_eq!(master(), server.pid());
+    server.signal(Signal::USR2);
+    until("both can be asked", || {
+        old_socket.exists() && socket.exists()
+    });
+    let successor = master().as_u64().expect("a pid") as u32;
+    assert_ne!(successor, server.pid());
+    assert_eq!(other_master(), server.pid());
+    // The new one is given up: the socket is the old one's again.
+    proc::signal(successor, Signal::TERM);
+    until("the old one has its place", || {
+        !old_socket.exists() && socket.exists()
+    });
+    assert_eq!(master(), server.pid());
+    // And tried again, and kept.
+    server.signal(Signal::USR2);
+    until("both can be asked", || {
+        old_socket.exists() && socket.exists()
+    });
+    let successor = Ended(master().as_u64().expect("a pid") as u32);
+    server.signal(Signal::QUIT);
+    server.wait();
+    assert!(!old_socket.exists());
+    assert_eq!(master(), successor.0);
+    assert_eq!(ctl(&site, &["reload"]).code, 0);
+}
+
+/// A process that is ended with its test.
+struct Ended(u32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if proc::try_signal(self.0, Signal::TERM) {
+            until("the process ends", || !proc::is_alive(self.0));
+        }
+    }
+}
+
+#[test]
 fn what_is_no_command_is_answered_and_changes_nothing() {
     let site = Site::new();
     let _server = start(&site, "", "");

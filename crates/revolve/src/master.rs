@@ -3,9 +3,13 @@
 //! Everything happens in the master's event loop, one step at a time; no state is borrowed across
 //! a wait.
 
+mod operated;
+mod upgrade;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,12 +23,10 @@ use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
-use crate::ctl::desk::{Desk, Question};
-use crate::ctl::{Operated, WorkerView};
-use crate::daemon::Readiness;
+use crate::ctl::desk::Desk;
 use crate::message::Message;
 use crate::service::{Reloaded, Service};
-use crate::version::PROGRAM;
+use crate::successor::{Program, Successor};
 use crate::{EXIT_UNFIT, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
@@ -76,15 +78,19 @@ struct Master {
     quick_deaths: RefCell<HashMap<usize, u32>>,
     /// All workers have been ready once.
     has_started: Cell<bool>,
-    readiness: RefCell<Option<Readiness>>,
+    /// How to start another binary, and the one that was started.
+    program: Program,
+    successor: RefCell<Option<Successor>>,
+    /// `WINCH` came: there are to be no workers for now.
+    is_resting: Cell<bool>,
     exit: Cell<u8>,
     desk: Desk,
     event_loop: LoopHandle,
 }
 
 /// Runs the master until it is told to stop.
-pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
-    match start(service, readiness) {
+pub(crate) fn run(service: Service) -> ExitCode {
+    match start(service) {
         Ok(code) => code,
         Err(error) => {
             crate::report::emerg(&format!("the event loop failed {}", os_error_text(&error)));
@@ -93,7 +99,7 @@ pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
     }
 }
 
-fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode> {
+fn start(service: Service) -> io::Result<ExitCode> {
     let mut event_loop = EventLoop::new()?;
     let watched = [
         SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD, SIGUSR2, SIGWINCH,
@@ -105,7 +111,9 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
         phase: Cell::new(Phase::Running),
         quick_deaths: RefCell::default(),
         has_started: Cell::new(false),
-        readiness: RefCell::new(readiness),
+        program: Program::of_this_process()?,
+        successor: RefCell::default(),
+        is_resting: Cell::new(false),
         exit: Cell::new(0),
         desk: Desk::default(),
         event_loop: event_loop.handle(),
@@ -153,11 +161,13 @@ impl Master {
 
     fn signal(self: &Rc<Self>, signal: i32) {
         match signal {
-            SIGCHLD => self.reap(),
-            SIGHUP => {
-                self.notice("signal 1 (SIGHUP) received, reconfiguring");
-                self.reload(false);
+            SIGCHLD => {
+                self.reap_successor();
+                self.reap();
             }
+            SIGUSR2 => self.upgrade(),
+            SIGWINCH => self.rest(),
+            SIGHUP => self.hang_up(),
             SIGUSR1 => self.reopen(),
             SIGQUIT => self.drain(),
             SIGTERM => self.stop("signal 15 (SIGTERM) received, exiting"),
@@ -168,6 +178,9 @@ impl Master {
 
     /// Starts a worker for every place that has none.
     fn fill(self: &Rc<Self>) {
+        if self.is_resting.get() {
+            return;
+        }
         let wanted = self.service.borrow().config.process().worker_count();
         for index in 0..wanted {
             let is_filled = self
@@ -239,7 +252,7 @@ impl Master {
         }
     }
 
-    fn heard<F>(&self, pid: u32, message: Message<F>) {
+    fn heard<F>(self: &Rc<Self>, pid: u32, message: Message<F>) {
         match message {
             Message::Ready(generation) => {
                 let message = format!("worker process {pid} serves configuration {generation}");
@@ -276,11 +289,16 @@ impl Master {
         }
     }
 
-    fn maybe_started(&self) {
+    fn maybe_started(self: &Rc<Self>) {
         let all_ready = self.slots.borrow().iter().all(|slot| slot.is_ready);
         if all_ready && !self.has_started.replace(true) {
-            let readiness = self.readiness.borrow_mut().take();
-            self.service.borrow_mut().serving(readiness);
+            let serving = self.service.borrow_mut().serving();
+            if let Err(error) = serving {
+                self.exit.set(1);
+                self.log(Level::Emerg, &error);
+                self.stop("exiting");
+            }
+            Desk::open(self);
         }
     }
 
@@ -306,7 +324,7 @@ impl Master {
                 Err(_) => false,
             });
         for (pid, index, lived, status, should_live) in dead {
-            self.say_exited(pid, status);
+            self.say_exited("worker process", pid, status);
             if self.phase.get() != Phase::Running || !should_live {
                 continue;
             }
@@ -329,15 +347,16 @@ impl Master {
         self.stop("exiting");
     }
 
-    fn say_exited(&self, pid: u32, status: ExitStatus) {
+    fn say_exited(&self, what: &str, pid: u32, status: ExitStatus) {
         use std::os::unix::process::ExitStatusExt;
         match (status.code(), status.signal()) {
-            (Some(0), _) => self.notice(&format!("worker process {pid} exited with code 0")),
             (Some(code), _) => {
-                self.log(
-                    Level::Alert,
-                    &format!("worker process {pid} exited with code {code}"),
-                );
+                let level = if code == 0 {
+                    Level::Notice
+                } else {
+                    Level::Alert
+                };
+                self.log(level, &format!("{what} {pid} exited with code {code}"));
             }
             (None, signal) => {
                 let core = if status.core_dumped() {
@@ -346,7 +365,7 @@ impl Master {
                     ""
                 };
                 let signal = signal.unwrap_or_default();
-                let message = format!("worker process {pid} exited on signal {signal}{core}");
+                let message = format!("{what} {pid} exited on signal {signal}{core}");
                 self.log(Level::Alert, &message);
             }
         }
@@ -383,14 +402,29 @@ impl Master {
         });
     }
 
+    /// `HUP`: the configuration again; or, while a new binary is tried, our workers.
+    fn hang_up(self: &Rc<Self>) {
+        if self.phase.get() != Phase::Running {
+            return;
+        }
+        self.notice("signal 1 (SIGHUP) received, reconfiguring");
+        if self.successor.borrow().is_some() {
+            self.resume();
+        } else {
+            self.reload(false);
+        }
+    }
+
     /// Takes the configuration as it is now, in the same workers wherever that is possible.
     fn reload(self: &Rc<Self>, color: bool) -> Reloaded {
         if self.phase.get() != Phase::Running {
-            return Reloaded {
-                changes: None,
-                said: format!("{PROGRAM}: [error] the server is shutting down\n"),
-            };
+            return Reloaded::refused("the server is shutting down");
         }
+        if self.successor.borrow().is_some() {
+            let why = "a new binary is being tried; reload that one, or end it first";
+            return Reloaded::refused(why);
+        }
+        self.is_resting.set(false);
         self.notice("reconfiguring");
         let before = Needs::of(&self.service.borrow());
         let reloaded = self.service.borrow_mut().reload(color);
@@ -400,23 +434,15 @@ impl Master {
         Desk::open(self);
         let now = Needs::of(&self.service.borrow());
         let wanted = self.service.borrow().config.process().worker_count();
-        for slot in self
-            .slots
-            .borrow_mut()
-            .iter_mut()
-            .filter(|slot| !slot.is_retired)
-        {
-            if before != now || slot.index >= wanted {
-                slot.is_retired = true;
-                self.say(slot, Message::Drain);
-            } else {
-                let service = self.service.borrow();
-                self.say(
-                    slot,
-                    Message::Configure(Box::new(service.bundle(slot.index))),
-                );
-                worker_process::limit(slot.pid(), slot.index, &service);
-            }
+        let must_go = |slot: &Slot| before != now || slot.index >= wanted;
+        self.retire(must_go, || Message::Drain);
+        for slot in self.slots.borrow().iter().filter(|slot| !slot.is_retired) {
+            let service = self.service.borrow();
+            self.say(
+                slot,
+                Message::Configure(Box::new(service.bundle(slot.index))),
+            );
+            worker_process::limit(slot.pid(), slot.index, &service);
         }
         self.quick_deaths.borrow_mut().clear();
         self.fill();
@@ -443,52 +469,70 @@ impl Master {
 
     /// Stops at once, and kills the workers that do not.
     fn stop(self: &Rc<Self>, why: &str) {
-        if self.phase.get() == Phase::Stopping {
-            return;
-        }
         self.notice(why);
+        if self.phase.get() == Phase::Stopping {
+            // Said twice: no patience is left.
+            return self.kill(|_| true);
+        }
         self.leave(Phase::Stopping, || Message::Stop);
         let master = Rc::clone(self);
         spawn(async move {
             sleep(STOP_PATIENCE).await;
-            master.kill();
+            master.kill(|_| true);
         });
     }
 
-    fn leave<'a>(&self, phase: Phase, message: impl Fn() -> Message<std::os::fd::BorrowedFd<'a>>) {
+    fn leave<'a>(self: &Rc<Self>, phase: Phase, message: impl Fn() -> Message<BorrowedFd<'a>>) {
         self.phase.set(phase);
         self.service.borrow_mut().close_sockets();
-        for slot in self.slots.borrow().iter() {
-            self.say(slot, message());
-        }
+        self.retire(|_| true, message);
         if self.slots.borrow().is_empty() {
             self.event_loop.stop();
         }
     }
 
-    fn kill(&self) {
-        for slot in self.slots.borrow().iter() {
-            self.kill_worker(slot);
+    /// Tells workers to go, by `message`; none will take their place for that. One that is still
+    /// there when `worker_shutdown_timeout` is over, because it does not run, is killed.
+    fn retire<'a>(
+        self: &Rc<Self>,
+        must_go: impl Fn(&Slot) -> bool,
+        message: impl Fn() -> Message<BorrowedFd<'a>>,
+    ) {
+        let mut told = Vec::new();
+        for slot in self.slots.borrow_mut().iter_mut() {
+            if (!slot.is_retired || self.phase.get() != Phase::Running) && must_go(slot) {
+                slot.is_retired = true;
+                self.say(slot, message());
+                told.push(slot.pid());
+            }
+        }
+        let process = |service: &Service| service.config.process().worker_shutdown_timeout_ms;
+        if let Some(timeout_ms) = process(&self.service.borrow()) {
+            let patience = Duration::from_millis(timeout_ms) + STOP_PATIENCE;
+            let master = Rc::clone(self);
+            spawn(async move {
+                sleep(patience).await;
+                master.kill(|pid| told.contains(&pid));
+            });
         }
     }
 
-    fn kill_worker(&self, slot: &Slot) {
-        // It has not been reaped, so the number is still its own.
-        let pid = i32::try_from(slot.pid()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(error) = rustix::process::kill_process(pid, Signal::KILL)
-        {
-            let reason = os_error_text(&error.into());
-            self.log(
-                Level::Alert,
-                &format!("kill({}, 9) failed {reason}", slot.pid()),
-            );
+    fn kill(&self, is_meant: impl Fn(u32) -> bool) {
+        for slot in self.slots.borrow().iter().filter(|it| is_meant(it.pid())) {
+            // It has not been reaped, so the number is still its own.
+            self.killed(kill(slot.pid()));
+        }
+    }
+
+    fn killed(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            self.log(Level::Alert, &error);
         }
     }
 
     /// Sends a message to a worker. One that has left so many unread that no more fit does not
     /// work any more: it is killed, and `SIGCHLD` has it replaced.
-    fn say(&self, slot: &Slot, message: Message<std::os::fd::BorrowedFd<'_>>) {
+    fn say(&self, slot: &Slot, message: Message<BorrowedFd<'_>>) {
         let (body, fds) = message.encode();
         let Err(error) = control::send(&*slot.socket, &body, &fds) else {
             return;
@@ -502,53 +546,18 @@ impl Master {
             &format!("telling worker process {} failed {reason}", slot.pid()),
         );
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.kill_worker(slot);
+            self.killed(kill(slot.pid()));
         }
     }
 }
 
-impl Operated for Master {
-    fn service(&self) -> &RefCell<Service> {
-        &self.service
-    }
-
-    fn desk(&self) -> &Desk {
-        &self.desk
-    }
-
-    fn state(&self) -> &'static str {
-        match self.phase.get() {
-            Phase::Running if !self.has_started.get() => "starting",
-            Phase::Running => "serving",
-            Phase::Draining => "draining",
-            Phase::Stopping => "stopping",
-        }
-    }
-
-    fn workers(&self) -> Vec<WorkerView> {
-        let slots = self.slots.borrow();
-        let view = |slot: &Slot| WorkerView {
-            index: slot.index,
-            pid: slot.pid(),
-            started: slot.started,
-            generation: slot.generation,
-            refused: slot.refused,
-            is_leaving: slot.is_retired || self.phase.get() != Phase::Running,
-        };
-        slots.iter().map(view).collect()
-    }
-
-    fn ask(self: Rc<Self>, pid: u32, question: Question) -> io::Result<()> {
-        let slots = self.slots.borrow();
-        let slot = slots.iter().find(|slot| slot.pid() == pid);
-        let socket = &slot.ok_or(io::ErrorKind::NotFound)?.socket;
-        let (body, fds) = Message::<std::os::fd::BorrowedFd<'_>>::Ask(question).encode();
-        control::send(&**socket, &body, &fds)
-    }
-
-    fn reload(self: Rc<Self>, color: bool) -> Reloaded {
-        Master::reload(&self, color)
-    }
+/// Kills a process that we started and have not reaped, so that the number is its own.
+fn kill(pid: u32) -> Result<(), String> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    rustix::process::kill_process(raw, Signal::KILL)
+        .map_err(|error| format!("kill({pid}, 9) failed {}", os_error_text(&error.into())))
 }
 
 /// The pause before a worker is replaced that has died quickly so many times in a row.

@@ -1,6 +1,8 @@
 //! Messages to the person who typed the command.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use crate::source::Loaded;
 use crate::version::PROGRAM;
@@ -22,4 +24,29 @@ pub(crate) fn has_color() -> bool {
 /// Prints an error that no file is to blame for.
 pub(crate) fn emerg(message: &str) {
     eprintln!("{PROGRAM}: [emerg] {message}");
+}
+
+/// Where standard error leads once a new binary serves; until then its descriptor 2 leads to the
+/// old master, which says in its log what it reads there.
+static STDERR: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Sets what [`stderr`] gives; the first time counts.
+pub(crate) fn set_stderr(fd: OwnedFd) {
+    let _ = STDERR.set(fd);
+}
+
+/// Another descriptor of the standard error that this process serves with.
+pub(crate) fn stderr() -> io::Result<OwnedFd> {
+    match STDERR.get() {
+        Some(fd) => fd.try_clone(),
+        None => io::stderr().as_fd().try_clone_to_owned(),
+    }
+}
+
+/// Makes descriptor 2 what [`stderr`] gives.
+pub(crate) fn restore_stderr() -> io::Result<()> {
+    match STDERR.get() {
+        Some(fd) => Ok(rustix::stdio::dup2_stderr(fd)?),
+        None => Ok(()),
+    }
 }

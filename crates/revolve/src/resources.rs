@@ -11,7 +11,11 @@ use std::time::Duration;
 
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
+use revolve_server::log::file::STDERR;
 use revolve_server::{Config, ListenSpec};
+
+use crate::handover::Socket;
+use crate::report;
 
 /// How often binding an address in use is tried at start, and how long between: an old server
 /// may be about to let go of it. Source: nginx's `ngx_open_listening_sockets`.
@@ -112,6 +116,48 @@ impl Opened {
         None
     }
 
+    /// The sockets that an old master handed over: [`Opened::open`] takes those that the
+    /// configuration names.
+    pub(crate) fn inherited(sockets: Vec<Socket<OwnedFd>>) -> Opened {
+        let mut bound: Vec<Bound> = Vec::new();
+        for socket in sockets {
+            let fd = Rc::new(socket.fd);
+            let known = bound.iter_mut().find(|known| {
+                known.options.reuse_port && socket.is_reuseport && known.address == socket.address
+            });
+            match known {
+                Some(known) => known.copies.push(fd),
+                None => bound.push(Bound {
+                    address: socket.address,
+                    options: ListenOptions {
+                        reuse_port: socket.is_reuseport,
+                        ..ListenOptions::default()
+                    },
+                    copies: vec![fd],
+                }),
+            }
+        }
+        Opened {
+            bound,
+            logs: Vec::new(),
+        }
+    }
+
+    /// All sockets, to be handed to a new binary.
+    pub(crate) fn sockets(&self) -> Vec<Socket<BorrowedFd<'_>>> {
+        let mut sockets = Vec::new();
+        for bound in &self.bound {
+            for fd in &bound.copies {
+                sockets.push(Socket {
+                    address: bound.address.clone(),
+                    is_reuseport: bound.options.reuse_port,
+                    fd: fd.as_fd(),
+                });
+            }
+        }
+        sockets
+    }
+
     /// The log files.
     pub(crate) fn logs(&self) -> &[(PathBuf, Rc<File>)] {
         &self.logs
@@ -154,6 +200,14 @@ impl Opened {
         }
     }
 
+    /// Closes all sockets, which another master listens on too. The answer is the Unix ones, for
+    /// [`unlink_stale`].
+    pub(crate) fn close_shared_sockets(&mut self) -> Vec<Address> {
+        let bound = std::mem::take(&mut self.bound);
+        let addresses = bound.into_iter().map(|bound| bound.address);
+        addresses.filter(Address::is_unix).collect()
+    }
+
     /// Removes the files of the Unix sockets that `self` has and `new` has not.
     pub(crate) fn unlink_dropped(&self, new: &Opened) {
         let stays = |bound: &Bound| new.bound.iter().any(|other| other.address == bound.address);
@@ -187,8 +241,8 @@ fn open_log(path: &Path) -> io::Result<File> {
     if path.as_os_str() == "/dev/stdout" {
         return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
     }
-    if path.as_os_str() == "/dev/stderr" {
-        return Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?));
+    if path.as_os_str() == "/dev/stderr" || path.as_os_str() == STDERR {
+        return report::stderr().map(File::from);
     }
     revolve_server::log::file::open(path)
 }
@@ -253,6 +307,11 @@ fn is_stale(address: &Address) -> bool {
         .is_ok_and(|it| it.file_type().is_socket());
     let connected = UnixStream::connect(path);
     is_socket && connected.is_err_and(|it| it.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Removes the files of those Unix sockets on which nobody listens any more.
+pub(crate) fn unlink_stale(addresses: &[Address]) {
+    addresses.iter().filter(|it| is_stale(it)).for_each(unlink);
 }
 
 fn unix_path(address: &Address) -> Option<&Path> {

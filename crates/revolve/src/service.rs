@@ -9,18 +9,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use revolve_conf::Snapshot;
+use revolve_reactor::Address;
 use revolve_server::log::Level;
 use revolve_server::{Config, ProcessConfig};
 
 use crate::changes::{Changes, Version};
 use crate::daemon;
 use crate::folder::Folder;
+use crate::handover::Handover;
 use crate::log::MasterLog;
 use crate::message::Bundle;
 use crate::privilege::{self, Identity};
 use crate::resources::{OpenError, Opened, Patience};
 use crate::source::{Loaded, Source};
-use crate::{paths, pid_file, report, version};
+use crate::starter::Starter;
+use crate::{paths, pid_file, report, resources, version};
 
 /// See the module.
 pub(crate) struct Service {
@@ -38,7 +41,11 @@ pub(crate) struct Service {
     snapshot: Snapshot,
     opened: Opened,
     pid_path: Option<PathBuf>,
-    is_daemon: bool,
+    starter: Starter,
+    /// Whether a new binary has our sockets, and our pid file another name.
+    steps_aside: bool,
+    /// Unix sockets whose files may have become nobody's.
+    left_behind: Vec<Address>,
 }
 
 /// What came of reading the configuration again.
@@ -47,6 +54,16 @@ pub(crate) struct Reloaded {
     pub(crate) changes: Option<Changes>,
     /// What there is to say about the files, as printed to whoever asked.
     pub(crate) said: String,
+}
+
+impl Reloaded {
+    /// Nothing was read, and why.
+    pub(crate) fn refused(why: &str) -> Reloaded {
+        Reloaded {
+            changes: None,
+            said: format!("{}: [error] {why}\n", version::PROGRAM),
+        }
+    }
 }
 
 /// The pid file that a configuration names.
@@ -70,9 +87,9 @@ impl Service {
         source: Source,
         folder: Option<Folder>,
         (config, snapshot): (Arc<Config>, Snapshot),
-        is_daemon: bool,
+        mut starter: Starter,
     ) -> Option<Service> {
-        let mut log = MasterLog::to_stderr();
+        let mut log = MasterLog::to_stderr(starter.has_terminal());
         let process = config.process();
         let identity = privilege::identity(process)
             .map_err(|it| report::emerg(&it))
@@ -89,10 +106,10 @@ impl Service {
             }
             _ => report::emerg(&error.message),
         };
-        let nothing = Opened::default();
+        let inherited = Opened::inherited(starter.take_sockets());
         let opened = Opened::open(
             &config,
-            &nothing,
+            &inherited,
             process_count(process),
             patience,
             &mut report,
@@ -105,19 +122,20 @@ impl Service {
             started: Instant::now(),
             taken_at: Instant::now(),
             source,
-            // A folder is served by whoever types the command: no pid file is in the way.
-            pid_path: folder.is_none().then(|| pid_path(process)),
+            pid_path: None,
             folder,
             snapshot,
             opened,
             config,
-            is_daemon,
+            starter,
+            steps_aside: false,
+            left_behind: Vec::new(),
         };
-        if let Some(path) = &service.pid_path
-            && let Err(error) = pid_file::write(path)
-        {
+        // Where an old master still serves, its pid file gets a successor when we do.
+        let is_first = !service.starter.has_predecessor();
+        if is_first && let Err(error) = service.write_pid_file() {
             service.log.write(Level::Emerg, &error);
-            service.opened.close_sockets();
+            service.close_sockets();
             return None;
         }
         service.introduce();
@@ -144,9 +162,23 @@ impl Service {
             .notice(&format!("getrlimit(RLIMIT_NOFILE): {soft}:{hard}"));
     }
 
-    /// The server serves: tells whoever waits for it.
-    pub(crate) fn serving(&mut self, readiness: Option<daemon::Readiness>) {
-        self.log.serving();
+    fn write_pid_file(&mut self) -> Result<(), String> {
+        // A folder is served by whoever types the command: no pid file is in the way.
+        if self.folder.is_none() {
+            let path = pid_path(self.config.process());
+            pid_file::write(&path)?;
+            self.pid_path = Some(path);
+        }
+        Ok(())
+    }
+
+    /// The server serves: tells whoever waits for it. An error means that it must not.
+    pub(crate) fn serving(&mut self) -> Result<(), String> {
+        let is_daemon = self.starter.is_daemon();
+        if self.pid_path.is_none() {
+            self.write_pid_file()?;
+        }
+        self.log.serving(is_daemon);
         if let Some(folder) = &self.folder {
             println!(
                 "Revolve serves {} on {}",
@@ -154,17 +186,13 @@ impl Service {
                 folder.url()
             );
         }
-        if let Some(readiness) = readiness {
-            let error_log = self.log.first_file();
-            if let Err(error) = readiness.done(error_log.as_deref()) {
-                let reason = revolve_conf::os_error_text(&error);
-                self.log.write(
-                    Level::Alert,
-                    &format!("leaving the terminal failed {reason}"),
-                );
-            }
-            self.log.leave_terminal();
+        let error_log = self.log.first_file();
+        if let Err(error) = self.starter.serving(error_log.as_deref()) {
+            let reason = revolve_conf::os_error_text(&error);
+            let message = format!("saying that the server serves failed {reason}");
+            self.log.write(Level::Alert, &message);
         }
+        Ok(())
     }
 
     /// Reads the configuration again. If anything is wrong with it that is reported, whole, and
@@ -278,7 +306,7 @@ impl Service {
 
     fn use_logs(&mut self) {
         self.log.use_files(&self.config, self.opened.logs());
-        if self.is_daemon
+        if self.starter.is_daemon()
             && let Some(file) = self.log.first_file()
         {
             // Without it standard error stays in the old file, which is no worse.
@@ -301,8 +329,8 @@ impl Service {
 
     /// Standard output and error for a worker: ours, unless we are about to let go of them.
     pub(crate) fn worker_output(&self) -> io::Result<(Stdio, Stdio)> {
-        if !self.is_daemon {
-            return Ok((Stdio::inherit(), Stdio::inherit()));
+        if !self.starter.is_daemon() {
+            return Ok((Stdio::inherit(), Stdio::from(report::stderr()?)));
         }
         let errors = match self.log.first_file() {
             Some(file) => Stdio::from(file.try_clone()?),
@@ -327,14 +355,68 @@ impl Service {
         }
     }
 
-    /// Stops listening: new connections are refused from now on.
+    /// What a new binary needs to serve on the same sockets.
+    pub(crate) fn handover<'a>(&'a self, stderr: BorrowedFd<'a>) -> Handover<BorrowedFd<'a>> {
+        Handover {
+            is_daemon: self.starter.is_daemon(),
+            stderr: Some(stderr),
+            sockets: self.opened.sockets(),
+        }
+    }
+
+    /// Whether we have, or are about to have, no terminal.
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.starter.is_daemon()
+    }
+
+    /// Whether we are a new binary ourselves, whose old master still lives.
+    pub(crate) fn has_predecessor(&self) -> bool {
+        self.starter.has_predecessor()
+    }
+
+    /// Makes way for a new binary: the pid file's name is its.
+    pub(crate) fn step_aside(&mut self) -> Result<(), String> {
+        if let Some(path) = &self.pid_path {
+            let old = pid_file::old(path);
+            pid_file::rename(path, &old, "before executing the new binary")?;
+            self.pid_path = Some(old);
+        }
+        self.steps_aside = true;
+        Ok(())
+    }
+
+    /// The new binary is gone: the pid file has its name again.
+    pub(crate) fn step_back(&mut self) {
+        self.steps_aside = false;
+        if self.folder.is_some() {
+            return;
+        }
+        let path = pid_path(self.config.process());
+        let old = pid_file::old(&path);
+        match pid_file::rename(&old, &path, "after the new binary was gone") {
+            Ok(()) => self.pid_path = Some(path),
+            Err(error) => self.log.write(Level::Alert, &error),
+        }
+    }
+
+    /// Stops listening: new connections are refused from now on, unless another master has the
+    /// same sockets.
     pub(crate) fn close_sockets(&mut self) {
-        self.opened.close_sockets();
+        if self.steps_aside || self.starter.has_predecessor() {
+            let unix = self.opened.close_shared_sockets();
+            self.left_behind.extend(unix);
+        } else {
+            self.opened.close_sockets();
+        }
     }
 
     /// The end: the pid file goes, and the log says so.
     pub(crate) fn finish(&mut self) {
         self.close_sockets();
+        if self.steps_aside {
+            // The new binary may listen elsewhere.
+            resources::unlink_stale(&self.left_behind);
+        }
         if let Some(path) = self.pid_path.take() {
             self.remove_pid_file(&path);
         }

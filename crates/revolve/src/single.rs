@@ -16,13 +16,12 @@ use revolve_server::{Descriptors, Worker};
 
 use crate::ctl::desk::{Desk, Question};
 use crate::ctl::{Operated, WorkerView, answer};
-use crate::daemon::Readiness;
 use crate::service::{Reloaded, Service};
 use crate::worker_process;
 
 /// Serves until told to stop.
-pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
-    match serve(service, readiness) {
+pub(crate) fn run(service: Service) -> ExitCode {
+    match serve(service) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::report::emerg(&format!("the process failed {}", os_error_text(&error)));
@@ -39,13 +38,16 @@ struct Single {
     event_loop: LoopHandle,
 }
 
-fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
+fn serve(mut service: Service) -> io::Result<()> {
     worker_process::limit(std::process::id(), 0, &service);
     let mut event_loop = service.config.process().event_loop().build()?;
     let watched = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH];
     let mut signals = Signals::new(&watched)?;
     let worker = Worker::start(Arc::clone(&service.config), descriptors(&service)?)?;
-    service.serving(readiness);
+    if let Err(error) = service.serving() {
+        service.finish();
+        return Err(io::Error::other(error));
+    }
     let single = Rc::new(Single {
         service: RefCell::new(service),
         worker,

@@ -38,12 +38,17 @@ pub(crate) fn help() -> String {
 Usage: {PROGRAM} [-?hvVtTq] [-s signal] [-p prefix]
                [-e filename] [-c filename] [-g directives]
        {PROGRAM} [folder] [--listen address | --port number]
+       {PROGRAM} upgrade [-q] [-p prefix] [-c filename] [-g directives]
        {PROGRAM} ctl status | connections | workers | reload
 
 Without a configuration file, serve a folder on this machine:
   folder        : what to serve (default: the site that comes with {PROGRAM})
   --port number : on 127.0.0.1 (default: {port})
   --listen addr : on address:port, or unix:path
+
+Replace the running binary by the one on disk, no connection lost:
+  upgrade       : start the new one, wait until it serves, end the old one;
+                  if it does not, the old one stays
 
 Ask the running server ({PROGRAM} ctl -h says more):
   ctl status    : processes, connections, requests, memory

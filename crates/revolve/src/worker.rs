@@ -1,7 +1,6 @@
 //! A worker: it serves what the master hands it, and does what the master says.
 
 use std::cell::Cell;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
@@ -21,7 +20,7 @@ use crate::ctl::answer;
 use crate::message::{Bundle, Message};
 use crate::paths::Paths;
 use crate::source::Source;
-use crate::{EXIT_UNFIT, privilege, report};
+use crate::{EXIT_UNFIT, handover, privilege, report};
 
 /// Runs a worker; its standard input is the socket to the master.
 pub(crate) fn run() -> ExitCode {
@@ -35,7 +34,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn serve() -> Result<(), String> {
-    let socket = take_socket().map_err(|error| os_error_text(&error))?;
+    let socket = handover::take_stdin().map_err(|error| os_error_text(&error))?;
     let mut inbox = Inbox::default();
     let first = inbox
         .receive(&socket)
@@ -66,13 +65,6 @@ fn serve() -> Result<(), String> {
             Err(reason)
         }
     }
-}
-
-/// Takes the socket out of standard input, which is the null device from now on.
-fn take_socket() -> io::Result<OwnedFd> {
-    let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
-    Ok(socket)
 }
 
 /// Builds the first configuration, and then becomes the user that it names.

@@ -117,7 +117,8 @@ pub(crate) trait Operated: 'static {
     /// Who waits for answers.
     fn desk(&self) -> &desk::Desk;
 
-    /// `serving`, `draining` or `stopping`.
+    /// `starting`, `serving`, `resting` (without workers, while a new binary is tried), `draining`
+    /// or `stopping`.
     fn state(&self) -> &'static str;
 
     /// The worker processes.
