@@ -6,6 +6,7 @@ mod event_types;
 mod logs;
 mod reload;
 mod starting;
+mod systemd;
 mod workers;
 
 use crate::support::{Folder, Server, ports};

@@ -27,6 +27,7 @@ mod single;
 mod source;
 mod starter;
 mod successor;
+mod systemd;
 mod upgrade;
 mod version;
 mod worker;
@@ -42,6 +43,7 @@ use handover::Predecessor;
 use service::Service;
 use source::Source;
 use starter::Starter;
+use systemd::activation::Activated;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,6 +61,8 @@ const ROLE_SUCCESSOR: &str = "successor";
 const EXIT_UNFIT: u8 = 2;
 
 fn main() -> ExitCode {
+    // Before any file is opened.
+    let activated = Activated::take();
     // A process started through /proc/self/exe is called `exe` where only that name is shown.
     let _ = rustix::thread::set_name(c"revolve");
     let role = std::env::var_os(ROLE);
@@ -77,7 +81,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let starter = match starter(role.as_deref()) {
+    let starter = match starter(role.as_deref(), activated) {
         Ok(starter) => starter,
         Err(error) => {
             report::emerg(&error);
@@ -89,13 +93,16 @@ fn main() -> ExitCode {
     run(&options, starter)
 }
 
-fn starter(role: Option<&OsStr>) -> Result<Starter, String> {
+fn starter(role: Option<&OsStr>, activated: Activated) -> Result<Starter, String> {
     match role.and_then(OsStr::to_str) {
         Some(ROLE_DAEMON) => Readiness::new()
             .map(Starter::Waiting)
             .map_err(|error| format!("setsid() failed {}", revolve_conf::os_error_text(&error))),
         Some(ROLE_SUCCESSOR) => Predecessor::greet().map(Starter::Master),
-        _ => Ok(Starter::Person),
+        _ => {
+            activated.said.iter().for_each(|it| report::warn(it));
+            Ok(Starter::Person(activated.sockets))
+        }
     }
 }
 
@@ -148,7 +155,12 @@ fn serve(source: Source, folder: Option<Folder>, starter: Starter) -> ExitCode {
     let Some(config) = loaded.config else {
         return ExitCode::FAILURE;
     };
-    if config.process().daemon() && matches!(starter, Starter::Person) {
+    if config.process().daemon()
+        && let Starter::Person(sockets) = &starter
+    {
+        if !sockets.is_empty() {
+            report::warn("sockets that systemd opened are for a server with \"daemon off\"");
+        }
         return daemon::start();
     }
     let is_master = config.process().master_process();

@@ -27,7 +27,7 @@ use crate::ctl::desk::Desk;
 use crate::message::Message;
 use crate::service::{Reloaded, Service};
 use crate::successor::{Program, Successor};
-use crate::{EXIT_UNFIT, worker_process};
+use crate::{EXIT_UNFIT, systemd, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
 const QUICK_DEATH: Duration = Duration::from_secs(1);
@@ -144,6 +144,7 @@ fn start(service: Service) -> io::Result<ExitCode> {
     master.fill();
     let asked = Rc::clone(&master);
     event_loop.spawn(async move { Desk::open(&asked) });
+    event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
     event_loop.run();
     master.desk.close();
     master.service.borrow_mut().finish();
@@ -267,6 +268,7 @@ impl Master {
                     slot.generation = generation;
                 }
                 self.maybe_started();
+                self.maybe_settled();
             }
             Message::Failed(generation, reason) => {
                 let level = if self.has_started.get() {
@@ -280,6 +282,8 @@ impl Master {
                 if let Some(slot) = slots.iter_mut().find(|slot| slot.pid() == pid) {
                     slot.refused = generation;
                 }
+                drop(slots);
+                self.maybe_settled();
             }
             Message::Answer(number, answer) => self.desk.answered(number, &answer),
             _ => self.log(
@@ -299,6 +303,16 @@ impl Master {
                 self.stop("exiting");
             }
             Desk::open(self);
+        }
+    }
+
+    /// Whether each worker that stays serves the newest configuration, or has said why not.
+    fn maybe_settled(&self) {
+        let newest = self.service.borrow().generation;
+        let is_settled = |slot: &Slot| slot.generation.max(slot.refused) >= newest;
+        let slots = self.slots.borrow();
+        if slots.iter().filter(|it| !it.is_retired).all(is_settled) {
+            self.service.borrow().settled();
         }
     }
 
@@ -483,7 +497,11 @@ impl Master {
     }
 
     fn leave<'a>(self: &Rc<Self>, phase: Phase, message: impl Fn() -> Message<BorrowedFd<'a>>) {
-        self.phase.set(phase);
+        let was_running = self.phase.replace(phase) == Phase::Running;
+        if was_running {
+            let successor = self.successor.borrow().as_ref().map(Successor::pid);
+            self.service.borrow().stopping(successor);
+        }
         self.service.borrow_mut().close_sockets();
         self.retire(|_| true, message);
         if self.slots.borrow().is_empty() {

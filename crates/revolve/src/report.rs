@@ -21,6 +21,11 @@ pub(crate) fn has_color() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// Prints a warning that no file is to blame for.
+pub(crate) fn warn(message: &str) {
+    eprintln!("{PROGRAM}: [warn] {message}");
+}
+
 /// Prints an error that no file is to blame for.
 pub(crate) fn emerg(message: &str) {
     eprintln!("{PROGRAM}: [emerg] {message}");

@@ -28,6 +28,16 @@ pub(crate) struct Bound {
     address: Address,
     options: ListenOptions,
     copies: Vec<Rc<OwnedFd>>,
+    owner: Owner,
+}
+
+/// Who removes the file of a Unix socket that is closed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This server.
+    Us,
+    /// The service manager that opened it, and keeps it open.
+    Manager,
 }
 
 /// Open sockets and logs; what a reload keeps is shared by the old and the new set.
@@ -116,9 +126,9 @@ impl Opened {
         None
     }
 
-    /// The sockets that an old master handed over: [`Opened::open`] takes those that the
-    /// configuration names.
-    pub(crate) fn inherited(sockets: Vec<Socket<OwnedFd>>) -> Opened {
+    /// The sockets that somebody handed to us: [`Opened::open`] takes those that the configuration
+    /// names.
+    pub(crate) fn inherited(sockets: Vec<Socket<OwnedFd>>, owner: Owner) -> Opened {
         let mut bound: Vec<Bound> = Vec::new();
         for socket in sockets {
             let fd = Rc::new(socket.fd);
@@ -134,6 +144,7 @@ impl Opened {
                         ..ListenOptions::default()
                     },
                     copies: vec![fd],
+                    owner,
                 }),
             }
         }
@@ -196,7 +207,7 @@ impl Opened {
     /// Closes all sockets, and removes the files of Unix ones.
     pub(crate) fn close_sockets(&mut self) {
         for bound in std::mem::take(&mut self.bound) {
-            unlink(&bound.address);
+            bound.unlink();
         }
     }
 
@@ -204,7 +215,8 @@ impl Opened {
     /// [`unlink_stale`].
     pub(crate) fn close_shared_sockets(&mut self) -> Vec<Address> {
         let bound = std::mem::take(&mut self.bound);
-        let addresses = bound.into_iter().map(|bound| bound.address);
+        let ours = bound.into_iter().filter(|bound| bound.owner == Owner::Us);
+        let addresses = ours.map(|bound| bound.address);
         addresses.filter(Address::is_unix).collect()
     }
 
@@ -212,7 +224,15 @@ impl Opened {
     pub(crate) fn unlink_dropped(&self, new: &Opened) {
         let stays = |bound: &Bound| new.bound.iter().any(|other| other.address == bound.address);
         for bound in self.bound.iter().filter(|bound| !stays(bound)) {
-            unlink(&bound.address);
+            bound.unlink();
+        }
+    }
+}
+
+impl Bound {
+    fn unlink(&self) {
+        if self.owner == Owner::Us {
+            unlink(&self.address);
         }
     }
 }
@@ -279,6 +299,7 @@ fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
         address: spec.address.clone(),
         options: options.clone(),
         copies,
+        owner: kept.map_or(Owner::Us, |bound| bound.owner),
     })
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use revolve_conf::Snapshot;
 use revolve_reactor::Address;
@@ -23,6 +23,7 @@ use crate::privilege::{self, Identity};
 use crate::resources::{OpenError, Opened, Patience};
 use crate::source::{Loaded, Source};
 use crate::starter::Starter;
+use crate::systemd::notify::Notifier;
 use crate::{paths, pid_file, report, resources, version};
 
 /// See the module.
@@ -42,6 +43,7 @@ pub(crate) struct Service {
     opened: Opened,
     pid_path: Option<PathBuf>,
     starter: Starter,
+    notifier: Notifier,
     /// Whether a new binary has our sockets, and our pid file another name.
     steps_aside: bool,
     /// Unix sockets whose files may have become nobody's.
@@ -106,7 +108,10 @@ impl Service {
             }
             _ => report::emerg(&error.message),
         };
-        let inherited = Opened::inherited(starter.take_sockets());
+        let mut warnings = Vec::new();
+        let inherited = starter.take_sockets(&config, &mut warnings);
+        let (notifier, heard) = Notifier::from_environment(starter.is_successor());
+        warnings.extend(heard.err());
         let opened = Opened::open(
             &config,
             &inherited,
@@ -128,9 +133,13 @@ impl Service {
             opened,
             config,
             starter,
+            notifier,
             steps_aside: false,
             left_behind: Vec::new(),
         };
+        for warning in &warnings {
+            service.log.write(Level::Warn, warning);
+        }
         // Where an old master still serves, its pid file gets a successor when we do.
         let is_first = !service.starter.has_predecessor();
         if is_first && let Err(error) = service.write_pid_file() {
@@ -192,12 +201,54 @@ impl Service {
             let message = format!("saying that the server serves failed {reason}");
             self.log.write(Level::Alert, &message);
         }
+        self.told(self.notifier.ready(&self.status()));
         Ok(())
+    }
+
+    /// One line about the server, for `systemctl status`.
+    fn status(&self) -> String {
+        let workers = self.config.process().worker_count();
+        format!(
+            "serving configuration {} with worker_processes {workers}",
+            self.generation
+        )
+    }
+
+    fn told(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            self.log.write(Level::Alert, &error);
+        }
+    }
+
+    /// A reload is over: whoever is to serve the configuration does, or it was refused.
+    pub(crate) fn settled(&self) {
+        if self.notifier.is_reloading() {
+            self.told(self.notifier.ready(&self.status()));
+        }
+    }
+
+    /// The server is about to end; `successor` is the new binary that goes on.
+    pub(crate) fn stopping(&self, successor: Option<u32>) {
+        self.told(match successor {
+            Some(pid) => self.notifier.main_pid(pid),
+            None => self.notifier.stopping(),
+        });
+    }
+
+    /// How often [`Service::alive`] is to be said, if at all.
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
+        self.notifier.watchdog_interval()
+    }
+
+    /// The event loop turns.
+    pub(crate) fn alive(&self) {
+        self.told(self.notifier.alive());
     }
 
     /// Reads the configuration again. If anything is wrong with it that is reported, whole, and
     /// nothing changes. With `color` what is said has a terminal's colours.
     pub(crate) fn reload(&mut self, color: bool) -> Reloaded {
+        self.told(self.notifier.reloading());
         let loaded = self.source.load();
         self.report_diagnostics(&loaded);
         let mut said = loaded
@@ -210,10 +261,11 @@ impl Service {
                 self.log
                     .notice(&format!("configuration {generation}: {summary}"));
             }
-            None => self.log.write(
-                Level::Error,
-                "the new configuration was not taken, nothing changed",
-            ),
+            None => {
+                let message = "the new configuration was not taken, nothing changed";
+                self.log.write(Level::Error, message);
+                self.settled();
+            }
         }
         Reloaded { changes, said }
     }

@@ -17,7 +17,7 @@ use revolve_server::{Descriptors, Worker};
 use crate::ctl::desk::{Desk, Question};
 use crate::ctl::{Operated, WorkerView, answer};
 use crate::service::{Reloaded, Service};
-use crate::worker_process;
+use crate::{systemd, worker_process};
 
 /// Serves until told to stop.
 pub(crate) fn run(service: Service) -> ExitCode {
@@ -64,6 +64,7 @@ fn serve(mut service: Service) -> io::Result<()> {
     });
     let asked = Rc::clone(&single);
     event_loop.spawn(async move { Desk::open(&asked) });
+    event_loop.spawn(systemd::watchdog(Rc::clone(&single)));
     event_loop.run();
     single.desk.close();
     single.worker.flush();
@@ -100,10 +101,12 @@ impl Single {
             }
             SIGQUIT if !self.is_draining.replace(true) => {
                 notice("signal 3 (SIGQUIT) received, shutting down");
+                self.service.borrow().stopping(None);
                 self.drain();
             }
             SIGTERM | SIGINT => {
                 notice(&format!("signal {signal} received, exiting"));
+                self.service.borrow().stopping(None);
                 self.event_loop.stop();
             }
             _ => {}
@@ -132,6 +135,7 @@ impl Single {
         let config = Arc::clone(&self.service.borrow().config);
         let descriptors = descriptors(&self.service.borrow());
         self.complain(descriptors.and_then(|it| self.worker.reload(config, it)));
+        self.service.borrow().settled();
         reloaded
     }
 

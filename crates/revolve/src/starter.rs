@@ -2,15 +2,21 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
+
+use revolve_server::Config;
 
 use crate::daemon::{self, Readiness};
 use crate::handover::{Predecessor, Socket};
 use crate::report;
+use crate::resources::{Opened, Owner};
+use crate::systemd::activation;
 
 /// See the module.
 pub(crate) enum Starter {
-    /// Whoever reads our standard error: a person, or a service manager.
-    Person,
+    /// Whoever reads our standard error: a person, or a service manager, which may have opened
+    /// sockets for us.
+    Person(Vec<Socket<OwnedFd>>),
     /// The process that put us into the background, and waits.
     Waiting(Readiness),
     /// The master whose place we are to take.
@@ -21,7 +27,7 @@ impl Starter {
     /// Whether we are to have no terminal once we serve.
     pub(crate) fn is_daemon(&self) -> bool {
         match self {
-            Starter::Person => false,
+            Starter::Person(_) => false,
             Starter::Waiting(_) => true,
             Starter::Master(predecessor) => predecessor.is_daemon,
         }
@@ -33,12 +39,24 @@ impl Starter {
         !matches!(self, Starter::Master(_))
     }
 
-    /// The listening sockets that were handed to us.
-    pub(crate) fn take_sockets(&mut self) -> Vec<Socket<std::os::fd::OwnedFd>> {
+    /// The listening sockets that were handed to us, as far as the configuration wants them.
+    pub(crate) fn take_sockets(&mut self, config: &Config, said: &mut Vec<String>) -> Opened {
         match self {
-            Starter::Master(predecessor) => std::mem::take(&mut predecessor.sockets),
-            _ => Vec::new(),
+            Starter::Master(predecessor) => {
+                Opened::inherited(std::mem::take(&mut predecessor.sockets), Owner::Us)
+            }
+            Starter::Person(sockets) => {
+                let sockets = std::mem::take(sockets);
+                let wanted = activation::keep_wanted(sockets, config, said);
+                Opened::inherited(wanted, Owner::Manager)
+            }
+            Starter::Waiting(_) => Opened::default(),
         }
+    }
+
+    /// Whether we are a new binary in place of another one.
+    pub(crate) fn is_successor(&self) -> bool {
+        matches!(self, Starter::Master(_))
     }
 
     /// Whether the master whose place we take has not ended yet.
@@ -58,7 +76,7 @@ impl Starter {
             report::restore_stderr()?;
         }
         match self {
-            Starter::Person => Ok(()),
+            Starter::Person(_) => Ok(()),
             Starter::Waiting(readiness) => readiness.done(),
             Starter::Master(predecessor) => predecessor.tell_ready(),
         }

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 
 use crate::message::Message;
 use crate::service::Service;
-use crate::{EXECUTABLE, ROLE, ROLE_WORKER, control, privilege};
+use crate::{EXECUTABLE, ROLE, ROLE_WORKER, control, privilege, systemd};
 
 /// What process lists show, as of nginx's.
 const TITLE: &str = "revolve: worker process";
@@ -22,6 +22,9 @@ pub(crate) fn start(index: usize, service: &Service) -> io::Result<(Child, Rc<Re
     let (ours, theirs) = control::pair()?;
     let mut command = Command::new(EXECUTABLE);
     command.arg0(TITLE).env(ROLE, ROLE_WORKER).stdin(theirs);
+    for variable in systemd::VARIABLES {
+        command.env_remove(variable);
+    }
     let (output, errors) = service.worker_output()?;
     let mut child = command.stdout(output).stderr(errors).spawn()?;
     // Before it has read its first message the worker has one thread, so that these hold for all
