@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
+use crate::paths;
+
 /// What `-s` asks of the running master.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SignalName {
@@ -65,7 +67,7 @@ impl Options {
             || self.signal.is_some()
             || self.upgrade
             || self.test;
-        self.folder.is_some() || !asks_nginx
+        self.folder.is_some() || !(asks_nginx || paths::IS_PACKAGED)
     }
 }
 

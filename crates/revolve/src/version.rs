@@ -42,7 +42,7 @@ Usage: {PROGRAM} [-?hvVtTq] [-s signal] [-p prefix]
        {PROGRAM} ctl status | connections | workers | reload
 
 Without a configuration file, serve a folder on this machine:
-  folder        : what to serve (default: the site that comes with {PROGRAM})
+  folder        : what to serve{default}
   --port number : on 127.0.0.1 (default: {port})
   --listen addr : on address:port, or unix:path
 
@@ -68,6 +68,11 @@ Options:
   -g directives : set global directives out of configuration file
 
 ",
+        default = if paths::IS_PACKAGED {
+            ""
+        } else {
+            " (default: the site that comes with the sources)"
+        },
         port = paths::FOLDER_PORT,
         prefix = paths::PREFIX,
         error_log = paths::ERROR_LOG,
