@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
 use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
+use revolve_server::config::EnvVariable;
 use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
@@ -55,8 +57,10 @@ struct Slot {
     socket: Rc<Readable>,
     started: Instant,
     is_ready: bool,
-    /// It was told to go, and is not to be replaced.
+    /// It is to go, and not to be replaced.
     is_retired: bool,
+    /// It was told to go.
+    is_told: bool,
 }
 
 impl Slot {
@@ -199,15 +203,16 @@ impl Master {
         };
         let pid = child.id();
         self.notice(&format!("start worker process {pid}"));
-        let (started, is_ready, is_retired) = (Instant::now(), false, false);
+        let started = Instant::now();
         let listened = Rc::clone(&socket);
         self.slots.borrow_mut().push(Slot {
             index,
             child,
             socket,
             started,
-            is_ready,
-            is_retired,
+            is_ready: false,
+            is_retired: false,
+            is_told: false,
         });
         let master = Rc::clone(self);
         spawn(async move { master.listen(pid, listened).await });
@@ -248,7 +253,7 @@ impl Master {
                 {
                     slot.is_ready = true;
                 }
-                self.maybe_started();
+                self.maybe_complete();
             }
             Message::Failed(generation, reason) => {
                 let level = if self.has_started.get() {
@@ -266,9 +271,16 @@ impl Master {
         }
     }
 
-    fn maybe_started(self: &Rc<Self>) {
-        let all_ready = self.slots.borrow().iter().all(|slot| slot.is_ready);
-        if all_ready && !self.has_started.replace(true) {
+    /// All workers may be ready now: that ends a start, and the time of those that were replaced.
+    fn maybe_complete(self: &Rc<Self>) {
+        let wanted = self.service.borrow().config.process().worker_count();
+        let serves = |slot: &&Slot| slot.is_ready && !slot.is_retired;
+        let count = self.slots.borrow().iter().filter(serves).count();
+        if count < wanted || self.phase.get() != Phase::Running {
+            return;
+        }
+        self.retire(|slot| slot.is_retired, || Message::Drain);
+        if !self.has_started.replace(true) {
             let serving = self.service.borrow_mut().serving();
             if let Err(error) = serving {
                 self.exit.set(1);
@@ -395,8 +407,13 @@ impl Master {
         }
         let now = Needs::of(&self.service.borrow());
         let wanted = self.service.borrow().config.process().worker_count();
-        let must_go = |slot: &Slot| before != now || slot.index >= wanted;
-        self.retire(must_go, || Message::Drain);
+        self.retire(|slot| slot.index >= wanted, || Message::Drain);
+        if before != now {
+            // They serve until those that come in their place do.
+            for slot in self.slots.borrow_mut().iter_mut() {
+                slot.is_retired = true;
+            }
+        }
         for slot in self.slots.borrow().iter().filter(|slot| !slot.is_retired) {
             let service = self.service.borrow();
             self.say(
@@ -460,14 +477,18 @@ impl Master {
     ) {
         let mut told = Vec::new();
         for slot in self.slots.borrow_mut().iter_mut() {
-            if (!slot.is_retired || self.phase.get() != Phase::Running) && must_go(slot) {
+            if (!slot.is_told || self.phase.get() != Phase::Running) && must_go(slot) {
                 slot.is_retired = true;
+                slot.is_told = true;
                 self.say(slot, message());
                 told.push(slot.pid());
             }
         }
-        let process = |service: &Service| service.config.process().worker_shutdown_timeout_ms;
-        if let Some(timeout_ms) = process(&self.service.borrow()) {
+        let timeout_ms = {
+            let service = self.service.borrow();
+            service.config.process().worker_shutdown_timeout_ms
+        };
+        if let Some(timeout_ms) = timeout_ms.filter(|_| !told.is_empty()) {
             let patience = Duration::from_millis(timeout_ms) + STOP_PATIENCE;
             let master = Rc::clone(self);
             spawn(async move {
@@ -536,6 +557,8 @@ struct Needs {
     identity: Option<crate::privilege::Identity>,
     threads: usize,
     driver: Option<DriverKind>,
+    env: Vec<EnvVariable>,
+    working_directory: Option<PathBuf>,
 }
 
 impl Needs {
@@ -545,6 +568,8 @@ impl Needs {
             identity: service.identity.clone(),
             threads: process.thread_count(),
             driver: process.driver,
+            env: process.surroundings.env.clone(),
+            working_directory: process.surroundings.working_directory.clone(),
         }
     }
 }
