@@ -90,7 +90,9 @@ pub fn load(
     files: &mut dyn Files,
 ) -> (Option<Arc<Config>>, Sources, Diagnostics) {
     let (document, mut diagnostics) = revolve_conf::parse(main, globals, files);
-    let config = build::build(&document, prefix, &mut diagnostics);
+    let hosts = files.host_names();
+    let (config, hosts) = build::build(&document, prefix, hosts, &mut diagnostics);
+    files.keep_host_names(hosts);
     diagnostics.sort();
     let config = (!diagnostics.has_errors()).then(|| Arc::new(config));
     (config, document.sources, diagnostics)
