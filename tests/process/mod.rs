@@ -5,6 +5,8 @@ mod event_types;
 mod logs;
 mod reload;
 mod starting;
+mod under_load;
+mod upgrade;
 mod workers;
 
 use crate::support::{Folder, Server, ports};

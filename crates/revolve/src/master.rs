@@ -140,6 +140,9 @@ fn start(service: Service) -> io::Result<ExitCode> {
     master.notice("start worker processes");
     master.fill();
     event_loop.run();
+    if let Some(successor) = master.successor.borrow().as_ref() {
+        successor.leave();
+    }
     master.service.borrow_mut().finish();
     Ok(ExitCode::from(master.exit.get()))
 }
