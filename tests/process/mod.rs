@@ -7,6 +7,8 @@ mod logs;
 mod reload;
 mod starting;
 mod systemd;
+mod under_load;
+mod upgrade;
 mod workers;
 
 use crate::support::{Folder, Server, ports};

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use revolve_conf::os_error_text;
 use revolve_reactor::Address;
+use rustix::net::RecvFlags;
 use rustix::process::Pid;
 
 use crate::control::{self, Inbox, Received};
@@ -152,9 +153,11 @@ impl Predecessor {
         control::send(self.socket.as_fd(), READY, &[])
     }
 
-    /// Whether the old master still lives: it is then our parent.
+    /// Whether the old master still lives: it is then our parent, and has not said goodbye.
     pub(crate) fn is_alive(&self) -> bool {
-        self.pid.is_some() && rustix::process::getppid() == self.pid
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let is_gone = matches!(rustix::net::recv(&self.socket, &mut [0], flags), Ok((0, _)));
+        !is_gone && self.pid.is_some() && rustix::process::getppid() == self.pid
     }
 }
 

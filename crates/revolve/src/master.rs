@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
 use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
+use revolve_server::config::EnvVariable;
 use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
@@ -60,8 +62,10 @@ struct Slot {
     /// The configuration that it serves, and the one that it could not take; 0 for none.
     generation: u64,
     refused: u64,
-    /// It was told to go, and is not to be replaced.
+    /// It is to go, and not to be replaced.
     is_retired: bool,
+    /// It was told to go.
+    is_told: bool,
 }
 
 impl Slot {
@@ -147,6 +151,9 @@ fn start(service: Service) -> io::Result<ExitCode> {
     event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
     event_loop.run();
     master.desk.close();
+    if let Some(successor) = master.successor.borrow().as_ref() {
+        successor.leave();
+    }
     master.service.borrow_mut().finish();
     Ok(ExitCode::from(master.exit.get()))
 }
@@ -210,17 +217,18 @@ impl Master {
         };
         let pid = child.id();
         self.notice(&format!("start worker process {pid}"));
-        let (started, is_ready, is_retired) = (Instant::now(), false, false);
+        let started = Instant::now();
         let listened = Rc::clone(&socket);
         self.slots.borrow_mut().push(Slot {
             index,
             child,
             socket,
             started,
-            is_ready,
+            is_ready: false,
             generation: 0,
             refused: 0,
-            is_retired,
+            is_retired: false,
+            is_told: false,
         });
         let master = Rc::clone(self);
         spawn(async move { master.listen(pid, listened).await });
@@ -267,7 +275,7 @@ impl Master {
                     slot.is_ready = true;
                     slot.generation = generation;
                 }
-                self.maybe_started();
+                self.maybe_complete();
                 self.maybe_settled();
             }
             Message::Failed(generation, reason) => {
@@ -293,9 +301,16 @@ impl Master {
         }
     }
 
-    fn maybe_started(self: &Rc<Self>) {
-        let all_ready = self.slots.borrow().iter().all(|slot| slot.is_ready);
-        if all_ready && !self.has_started.replace(true) {
+    /// All workers may be ready now: that ends a start, and the time of those that were replaced.
+    fn maybe_complete(self: &Rc<Self>) {
+        let wanted = self.service.borrow().config.process().worker_count();
+        let serves = |slot: &&Slot| slot.is_ready && !slot.is_retired;
+        let count = self.slots.borrow().iter().filter(serves).count();
+        if count < wanted || self.phase.get() != Phase::Running {
+            return;
+        }
+        self.retire(|slot| slot.is_retired, || Message::Drain);
+        if !self.has_started.replace(true) {
             let serving = self.service.borrow_mut().serving();
             if let Err(error) = serving {
                 self.exit.set(1);
@@ -448,8 +463,13 @@ impl Master {
         Desk::open(self);
         let now = Needs::of(&self.service.borrow());
         let wanted = self.service.borrow().config.process().worker_count();
-        let must_go = |slot: &Slot| before != now || slot.index >= wanted;
-        self.retire(must_go, || Message::Drain);
+        self.retire(|slot| slot.index >= wanted, || Message::Drain);
+        if before != now {
+            // They serve until those that come in their place do.
+            for slot in self.slots.borrow_mut().iter_mut() {
+                slot.is_retired = true;
+            }
+        }
         for slot in self.slots.borrow().iter().filter(|slot| !slot.is_retired) {
             let service = self.service.borrow();
             self.say(
@@ -518,14 +538,18 @@ impl Master {
     ) {
         let mut told = Vec::new();
         for slot in self.slots.borrow_mut().iter_mut() {
-            if (!slot.is_retired || self.phase.get() != Phase::Running) && must_go(slot) {
+            if (!slot.is_told || self.phase.get() != Phase::Running) && must_go(slot) {
                 slot.is_retired = true;
+                slot.is_told = true;
                 self.say(slot, message());
                 told.push(slot.pid());
             }
         }
-        let process = |service: &Service| service.config.process().worker_shutdown_timeout_ms;
-        if let Some(timeout_ms) = process(&self.service.borrow()) {
+        let timeout_ms = {
+            let service = self.service.borrow();
+            service.config.process().worker_shutdown_timeout_ms
+        };
+        if let Some(timeout_ms) = timeout_ms.filter(|_| !told.is_empty()) {
             let patience = Duration::from_millis(timeout_ms) + STOP_PATIENCE;
             let master = Rc::clone(self);
             spawn(async move {
@@ -594,6 +618,8 @@ struct Needs {
     identity: Option<crate::privilege::Identity>,
     threads: usize,
     driver: Option<DriverKind>,
+    env: Vec<EnvVariable>,
+    working_directory: Option<PathBuf>,
 }
 
 impl Needs {
@@ -603,6 +629,8 @@ impl Needs {
             identity: service.identity.clone(),
             threads: process.thread_count(),
             driver: process.driver,
+            env: process.surroundings.env.clone(),
+            working_directory: process.surroundings.working_directory.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::process::{Child, Command};
 use std::rc::Rc;
 
 use revolve_reactor::Readable;
+use rustix::net::Shutdown;
 
 use crate::service::Service;
 use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, report};
@@ -98,6 +99,12 @@ impl Successor {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Says goodbye: from now on it is a master like any other.
+    pub(crate) fn leave(&self) {
+        // It may be gone already.
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
     }
 
     /// The lines that it has written to standard error since, and whether these were the last.

@@ -9,16 +9,6 @@ use std::rc::Rc;
 
 use crate::ctl::Operated;
 
-/// What is for the main process alone, and not for its workers.
-pub(crate) const VARIABLES: [&str; 6] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-];
-
 /// Says that the event loop turns, as often as systemd wants to hear it: never, mostly.
 pub(crate) async fn watchdog<O: Operated>(operated: Rc<O>) {
     let pause = operated.service().borrow().watchdog_interval();

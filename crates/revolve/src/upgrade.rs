@@ -170,8 +170,15 @@ fn stamp(path: &Path) -> Option<Stamp> {
     std::fs::metadata(path).map(of).ok()
 }
 
+/// Whether the process is there and runs: one that has ended may not have been collected yet.
 fn is_alive(pid: Pid) -> bool {
-    rustix::process::test_kill_process(pid).is_ok()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands behind the name in parentheses.
+    let has_ended = stat
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| rest.starts_with('Z'));
+    !has_ended && rustix::process::test_kill_process(pid).is_ok()
 }
 
 fn signal(pid: Pid, signal: Signal) -> Result<(), String> {

@@ -67,12 +67,24 @@ fn serve() -> Result<(), String> {
     }
 }
 
-/// Builds the first configuration, and then becomes the user that it names.
+/// Builds the first configuration, and then becomes the user that it names, with no more rights
+/// than that user's, in the folder that it names.
 fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> {
     let changes_user = bundle.changes_user;
     let (config, descriptors) = build(bundle)?;
     if changes_user && let Some(identity) = privilege::identity(config.process())? {
         identity.assume()?;
+    }
+    privilege::confine()?;
+    let surroundings = &config.process().surroundings;
+    if surroundings.core_bytes.is_some() {
+        privilege::allow_core_files()?;
+    }
+    if let Some(folder) = &surroundings.working_directory {
+        rustix::process::chdir(folder).map_err(|error| {
+            let reason = os_error_text(&error.into());
+            format!("chdir(\"{}\") failed {reason}", folder.display())
+        })?;
     }
     Ok((config, descriptors))
 }

@@ -32,6 +32,10 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 /// How often the end of a drain is looked for on the other loops.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
+/// How long a connection must have idled to be closed when its worker drains. The request of a client
+/// that asks again at once may be on its way: it is answered, with `Connection: close`.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
+
 thread_local! {
     static CURRENT: OnceCell<Rc<LoopServer>> = const { OnceCell::new() };
 }
@@ -429,7 +433,7 @@ impl LoopServer {
 
     fn begin_drain(self: &Rc<Self>) {
         self.draining.set(true);
-        self.close_idle(Duration::ZERO, false);
+        self.close_idle(DRAIN_IDLE, false);
     }
 
     fn flush_logs(&self) {
@@ -562,8 +566,9 @@ impl Worker {
         loops
     }
 
-    /// Stops accepting, closes idle connections and waits until the others have ended, for
-    /// `worker_shutdown_timeout` at most.
+    /// Stops accepting, and waits until all connections have ended, for `worker_shutdown_timeout`
+    /// at most. Those that idle for a second are closed; the others are told so with their next
+    /// response.
     pub async fn drain(&self) {
         self.main.stop_accepting();
         self.on_all(LoopServer::begin_drain);
@@ -571,6 +576,7 @@ impl Worker {
         let end = timeout_ms.map(|ms| revolve_reactor::now() + Duration::from_millis(ms));
         while self.connection_count() > 0 && end.is_none_or(|end| revolve_reactor::now() < end) {
             revolve_reactor::sleep(DRAIN_CHECK).await;
+            self.main.close_idle(DRAIN_IDLE, false);
         }
         self.flush();
     }

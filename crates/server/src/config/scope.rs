@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use revolve_conf::directive::Row;
-use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
 
 use crate::config::process::ProcessConfig;
 use crate::config::regex::Pattern;
@@ -95,10 +95,12 @@ pub(crate) struct Scope {
     pub http: Option<Level>,
     /// Folder against which relative paths of files are resolved (`-p`).
     pub prefix: PathBuf,
+    /// Answers for host names: what the master was told, its workers are told too.
+    pub hosts: HostNames,
 }
 
 impl Scope {
-    pub(crate) fn new(prefix: &Path) -> Self {
+    pub(crate) fn new(prefix: &Path, hosts: HostNames) -> Self {
         Self {
             level: Level::new(MAIN, LocationMatch::Server, None),
             process: ProcessConfig::default(),
@@ -108,6 +110,7 @@ impl Scope {
             diagnostics: Diagnostics::default(),
             http: None,
             prefix: prefix.to_owned(),
+            hosts,
         }
     }
 

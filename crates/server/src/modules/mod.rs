@@ -25,9 +25,9 @@ pub mod static_files;
 pub mod try_files;
 pub mod types;
 
-use crate::config::process;
 use crate::config::scope::{CONTEXTS, DirectiveRow};
 use crate::config::setting::compose;
+use crate::config::{process, surroundings};
 use crate::phase::{Handler, Phase};
 use crate::variable::Builtin;
 
@@ -69,6 +69,7 @@ compose! {
 
 const TABLES: &[&[DirectiveRow]] = &[
     process::DIRECTIVES,
+    surroundings::DIRECTIVES,
     server::DIRECTIVES,
     location::DIRECTIVES,
     listen::DIRECTIVES,
