@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
+use crate::paths;
+
 /// What `-s` asks of the running master.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SignalName {
@@ -46,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) config: Option<PathBuf>,
     /// `-g`; several are joined.
     pub(crate) globals: Option<String>,
+    /// `upgrade`, as the first word.
+    pub(crate) upgrade: bool,
     /// The folder to serve without a configuration file.
     pub(crate) folder: Option<PathBuf>,
     /// Where the folder is served: `--listen`, or `--port` on this machine alone.
@@ -61,8 +65,9 @@ impl Options {
             || self.globals.is_some()
             || self.error_log.is_some()
             || self.signal.is_some()
+            || self.upgrade
             || self.test;
-        self.folder.is_some() || !asks_nginx
+        self.folder.is_some() || !(asks_nginx || paths::IS_PACKAGED)
     }
 }
 
@@ -105,7 +110,11 @@ impl fmt::Display for Error {
 
 /// Reads the arguments after the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
-    let mut options = Options::default();
+    let mut args = args.into_iter().peekable();
+    let mut options = Options {
+        upgrade: args.next_if(|word| word == "upgrade").is_some(),
+        ..Options::default()
+    };
     let mut parser = Parser::from_args(args);
     loop {
         match parser.next() {
@@ -139,6 +148,15 @@ fn check(options: Options) -> Result<Options, Error> {
     if options.folder.is_some() && options.signal.is_some() {
         return Err(Error::Together(
             "a folder and option \"-s\" exclude each other",
+        ));
+    }
+    let is_more = options.folder.is_some()
+        || options.listen.is_some()
+        || options.signal.is_some()
+        || options.test;
+    if options.upgrade && is_more {
+        return Err(Error::Together(
+            "\"upgrade\" takes options \"-c\", \"-p\", \"-e\", \"-g\" and \"-q\" alone",
         ));
     }
     if options.listen.is_some() && !options.serves_folder() {
@@ -293,6 +311,10 @@ mod tests {
                 "a b",
                 "only one folder can be served, \"b\" is a second one",
             ),
+            (
+                "upgrade -t",
+                "\"upgrade\" takes options \"-c\", \"-p\", \"-e\", \"-g\" and \"-q\" alone",
+            ),
             ("a -c b", "a folder and option \"-c\" exclude each other"),
             ("a -s stop", "a folder and option \"-s\" exclude each other"),
         ] {
@@ -303,6 +325,17 @@ mod tests {
                 .unwrap_err()
                 .contains("has \"listen\"")
         );
+    }
+
+    #[test]
+    fn upgrade_is_the_first_word_or_a_folder() {
+        let options = read("upgrade -c x").unwrap();
+        assert!(options.upgrade && options.folder.is_none() && !options.serves_folder());
+        assert!(!read("upgrade").unwrap().serves_folder());
+        for line in ["./upgrade", "--port 81 upgrade"] {
+            let options = read(line).unwrap();
+            assert!(!options.upgrade && options.folder.is_some(), "{line}");
+        }
     }
 
     #[test]
