@@ -1,108 +1,14 @@
 //! The example programs, run as the processes that they are, and talked to.
 
+mod programs;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No step of a test takes longer.
-const STEP_MAX: Duration = Duration::from_secs(20);
-const ANY: &str = "127.0.0.1:0";
-
-/// An example: cargo builds them beside the tests, `deps` for these and `examples` for those.
-fn program(name: &str) -> PathBuf {
-    let mut folder = std::env::current_exe().unwrap();
-    folder.pop();
-    folder.pop();
-    let program = folder.join("examples").join(name);
-    let remedy = "`cargo test -p revolve-reactor` builds it, `--test` alone does not";
-    assert!(program.is_file(), "no {}: {remedy}", program.display());
-    program
-}
-
-/// An example that runs, ended when dropped.
-struct Example {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<std::process::ChildStdout>,
-    /// What it says after `listening on`.
-    listening: String,
-}
-
-impl Example {
-    fn start(name: &str, arguments: &[&str]) -> Example {
-        let mut command = Command::new(program(name));
-        command.args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut example = Example {
-            input: child.stdin.take(),
-            child,
-            output,
-            listening: String::new(),
-        };
-        let line = example.line();
-        let listening = line.strip_prefix("listening on ");
-        example.listening = listening.expect("an address").into();
-        example
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().into()
-    }
-
-    fn command(&mut self, line: &str) {
-        self.input
-            .as_ref()
-            .unwrap()
-            .write_all(line.as_bytes())
-            .unwrap();
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.listening.parse().unwrap()
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(STEP_MAX)).unwrap();
-        stream.set_write_timeout(Some(STEP_MAX)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn read(stream: &mut TcpStream, n: usize) -> Vec<u8> {
-    let mut bytes = vec![0; n];
-    stream.read_exact(&mut bytes).unwrap();
-    bytes
-}
-
-fn read_all(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
-fn read_line(stream: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        line.extend(read(stream, 1));
-    }
-    String::from_utf8(line).unwrap()
-}
+use programs::{ANY, Example, STEP_MAX, program, read, read_all, read_line};
 
 /// A service for proxies to connect to: it says in capitals what it was told, once it was told all.
 fn capitals() -> SocketAddr {
