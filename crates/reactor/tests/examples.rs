@@ -3,7 +3,7 @@
 mod programs;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -257,6 +257,36 @@ fn unix_echo_serves_its_own_client_and_removes_what_a_killed_one_left() {
         drop(echo);
         assert!(path.exists());
     }
+}
+
+#[test]
+fn udp_echo_sends_each_datagram_back_to_its_sender() {
+    let mut echo = Example::start("udp_echo", &[ANY, "2"]);
+    let address = echo.address();
+    let mut total = 0;
+    for number in 0..6 {
+        let socket = UdpSocket::bind(ANY).unwrap();
+        socket.set_read_timeout(Some(STEP_MAX)).unwrap();
+        // More than one batch, and few enough for the socket's buffer.
+        let sent: Vec<Vec<u8>> = (0..40).map(|n| pattern(n * 30 + number)).collect();
+        for datagram in &sent {
+            socket.send_to(datagram, address).unwrap();
+        }
+        let mut space = [0; 2000];
+        for datagram in &sent {
+            let (len, from) = socket.recv_from(&mut space).unwrap();
+            assert_eq!((&space[..len], from), (&datagram[..], address));
+        }
+        total += sent.len();
+    }
+    let pid = echo.child.id().to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(killed.unwrap().success());
+    let said = echo.line();
+    assert!(echo.child.wait().unwrap().success());
+    let number = |at: usize| -> usize { said.split(' ').nth(at).unwrap().parse().unwrap() };
+    let (datagrams, batches) = (number(0), number(3));
+    assert!(datagrams <= total && batches <= datagrams, "{said}");
 }
 
 #[test]

@@ -62,7 +62,12 @@ pub(crate) fn start(lines: Lines, shared: &Arc<Shared>) -> io::Result<()> {
                 .0
                 .recv_timeout(due.saturating_duration_since(Instant::now()))
             {
-                Ok(line) => eprintln_or_not(&line),
+                Ok(line) => {
+                    // Nobody reads it: there is no one to tell.
+                    let _ = writeln!(io::stderr(), "{line}");
+                    // The table goes on below it.
+                    screen.drawn = 0;
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     due += PERIOD;
@@ -77,11 +82,6 @@ pub(crate) fn start(lines: Lines, shared: &Arc<Shared>) -> io::Result<()> {
     };
     thread::Builder::new().name("console".into()).spawn(write)?;
     Ok(())
-}
-
-fn eprintln_or_not(line: &str) {
-    // Nobody reads: there is no one to tell.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Has each loop note how much waits for its clients: seen a second later.
