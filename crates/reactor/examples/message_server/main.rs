@@ -35,12 +35,14 @@ mod registry;
 mod session;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use revolve_reactor::signal::{SIGINT, SIGTERM, Signals};
 use revolve_reactor::{
     Address, Deal, EventLoop, ListenOptions, Listener, Reactors, Shutdown, Stream, ThreadPool, now,
@@ -55,6 +57,10 @@ use session::Ending;
 
 /// How long accepting rests when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Clients at a time who are told that there is no room; others are just closed.
+const REFUSALS_MAX: usize = 64;
+/// How long telling one may take.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
 /// Between two looks whether all clients are gone, while the server stops.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
@@ -138,12 +144,19 @@ async fn accept(listener: Listener, reactors: Rc<Reactors>, shared: Arc<Shared>)
         text: "the server is full: try again later".into(),
     };
     let full = full.to_frame(0).to_bytes().unwrap_or_default();
+    // As many clones as there are clients who are being told.
+    let refusals = Rc::new(());
     loop {
         match listener.accept().await {
             Ok((fd, peer)) => {
                 if reactors.connections().iter().sum::<usize>() >= shared.options.connections_max {
-                    // Into the empty buffer of a new socket this fits at once.
-                    let _ = rustix::io::write(&fd, &full);
+                    if Rc::strong_count(&refusals) <= REFUSALS_MAX {
+                        let (refusal, full) = (Rc::clone(&refusals), full.clone());
+                        spawn(async move {
+                            let _ = refuse(fd, full).await;
+                            drop(refusal);
+                        });
+                    }
                     continue;
                 }
                 reactors.deal(fd, move |fd, lease| {
@@ -166,6 +179,17 @@ async fn accept(listener: Listener, reactors: Rc<Reactors>, shared: Arc<Shared>)
             }
         }
     }
+}
+
+/// Tells a client that there is no room. It has said something meanwhile, most likely: were the socket
+/// closed before that is read, it would be reset, and the answer might never arrive.
+async fn refuse(fd: OwnedFd, full: Bytes) -> io::Result<()> {
+    let stream = Stream::from_fd(fd)?;
+    let end = now() + REFUSAL_MAX;
+    stream.send(full.into()).stall_max(REFUSAL_MAX).await.0?;
+    stream.shutdown_write()?;
+    while !stream.recv().deadline(end).await?.is_empty() {}
+    Ok(())
 }
 
 /// Ends all clients, and waits until they are gone and what they said is written; a second signal,
