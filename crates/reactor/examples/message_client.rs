@@ -91,13 +91,17 @@ async fn listen(stream: Rc<Stream>, outbox: Outbox) -> Result<(), Box<dyn Error>
     let mut framed = Framed::new(stream, codec());
     while let Some(frame) = framed.next().await? {
         let event = Event::of(&frame).map_err(|error| format!("the server said {error:?}"))?;
+        let last = matches!(event, Event::Goodbye { .. });
         if event == Event::Ping {
             outbox.push(Request::Pong.to_frame(0).to_bytes()?)?;
         } else if let Some(shown) = show(event) {
             writeln!(io::stdout(), "{shown}")?;
         }
+        if last {
+            return Ok(());
+        }
     }
-    Ok(())
+    Err("the server has closed the connection without a goodbye".into())
 }
 
 /// Sends what standard input asks for; its end is `/quit`.

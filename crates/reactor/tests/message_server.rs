@@ -612,6 +612,37 @@ fn too_many_connections_are_told_so() {
 }
 
 #[test]
+fn a_low_limit_of_open_files_is_said_and_kept() {
+    // 64 descriptors, of which 48 are for other things than clients.
+    let path = program("message_server");
+    let script = format!("ulimit -n 64; exec {} --quiet {ANY}", path.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stderr(Stdio::piped());
+    let mut server = Example::start_command(command);
+    let mut said = server.child.stderr.take().unwrap();
+    let peers: Vec<Peer> = (0..16)
+        .map(|number| Peer::enter(&server, &format!("peer-{number}"), "hall"))
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(Peer::connect(&server).goodbye(), Code::ServerFull);
+    }
+    drop(peers);
+    eventually("there is room again", || {
+        let mut peer = Peer::connect(&server);
+        peer.send(&login("late"));
+        matches!(peer.receive().1, Event::Done { .. })
+    });
+    drop(server);
+    let mut complaint = String::new();
+    said.read_to_string(&mut complaint).unwrap();
+    assert!(
+        complaint.contains("16 connections at most instead of 10000"),
+        "{complaint}"
+    );
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+}
+
+#[test]
 fn the_client_program_talks() {
     let server = server(&[]);
     let mut ann = Peer::enter(&server, "ann", "hall");

@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use revolve_reactor::spawn;
+use revolve_reactor::{now, spawn};
 
 use crate::hall::Shared;
 
 /// Bytes that wait to be written, of all rooms of a loop, at most: a disk that is too slow loses
 /// lines, and the statistics say how many.
 const UNWRITTEN_BYTES_MAX: usize = 4 << 20;
+/// Between two complaints about a disk that cannot be written.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 /// How far back the history looks.
 const TAIL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -82,6 +84,8 @@ pub(crate) struct Writer {
     unwritten: RefCell<BTreeMap<Arc<str>, Vec<u8>>>,
     bytes: Cell<usize>,
     busy: Cell<bool>,
+    /// When a failure was last said.
+    complained: Cell<Option<Instant>>,
 }
 
 impl Writer {
@@ -130,19 +134,27 @@ async fn write(writer: Rc<Writer>, archive: Archive, shared: Arc<Shared>) {
             writer.busy.set(false);
             return;
         }
-        let folder = archive.folder.clone();
-        let archive = archive.clone();
+        let folder = archive.clone();
+        // The lines that were lost, and why the last of them were.
         let job = move || {
-            let append = |(room, lines): (Arc<str>, Vec<u8>)| archive.append(&room, &lines);
-            // One room that cannot be written does not keep the others from it.
-            lines.into_iter().map(append).fold(Ok(()), io::Result::and)
+            let (mut lost, mut last) = (0, None);
+            for (room, lines) in lines {
+                if let Err(error) = folder.append(&room, &lines) {
+                    lost += lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                    last = Some(error);
+                }
+            }
+            (lost, last)
         };
-        let written = shared.pool.run(job).await;
-        if let Ok(Err(error)) = written {
-            let folder = folder.display();
-            shared
-                .console
-                .say(format!("the archive in {folder} is not written: {error}"));
+        if let Ok((lost, Some(error))) = shared.pool.run(job).await {
+            shared.archive_lost.fetch_add(lost, Ordering::Relaxed);
+            let long_ago = |at: Instant| now().duration_since(at) >= COMPLAIN_AGAIN;
+            if writer.complained.get().is_none_or(long_ago) {
+                writer.complained.set(Some(now()));
+                let folder = archive.folder.display();
+                let line = format!("the archive in {folder} is not written: {error}");
+                shared.console.say(line);
+            }
         }
     }
 }

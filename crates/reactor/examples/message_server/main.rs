@@ -48,6 +48,7 @@ use revolve_reactor::{
     Address, Deal, EventLoop, ListenOptions, Listener, Reactors, Shutdown, Stream, ThreadPool, now,
     sleep, spawn,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use archive::Archive;
 use hall::{Hall, Shared};
@@ -57,8 +58,10 @@ use session::Ending;
 
 /// How long accepting rests when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors for other things than clients: loops, archive, those who are told that there is no room.
+const SPARE_FILES: usize = 32 + REFUSALS_MAX;
 /// Clients at a time who are told that there is no room; others are just closed.
-const REFUSALS_MAX: usize = 64;
+const REFUSALS_MAX: usize = 16;
 /// How long telling one may take.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
 /// Between two looks whether all clients are gone, while the server stops.
@@ -73,10 +76,37 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&format!("{error}\n\n{}", options::USAGE), 2),
     };
-    match run(options) {
+    match run(fit(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
+}
+
+/// Raises the limit of open files as far as it goes, and takes no more connections than that allows.
+fn fit(mut options: Options) -> Options {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let Some(files) = files else { return options };
+    let room = usize::try_from(files)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(SPARE_FILES)
+        .max(1);
+    if room < options.connections_max {
+        eprintln!(
+            "message_server: {room} connections at most instead of {}: the process may open {files} \
+             files (raise the hard limit, ulimit -Hn)",
+            options.connections_max
+        );
+        options.connections_max = room;
+    }
+    options
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {

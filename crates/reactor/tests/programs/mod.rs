@@ -35,6 +35,10 @@ impl Example {
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Example {
         let mut command = Command::new(program(name));
         command.args(arguments);
+        Example::start_command(command)
+    }
+
+    pub(crate) fn start_command(mut command: Command) -> Example {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
