@@ -158,6 +158,12 @@ fn resources(server: &Example) -> (u64, usize) {
     (kib.parse().unwrap(), fds.count())
 }
 
+/// Whether the programs run under AddressSanitizer, which keeps what was freed for a while: how much
+/// memory they take says nothing then.
+fn keeps_what_is_freed() -> bool {
+    std::env::var_os("ASAN_OPTIONS").is_some()
+}
+
 /// Waits for something that other processes do.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -473,7 +479,10 @@ fn slow_readers_lose_messages_and_go_and_memory_stays_bounded() {
     assert_eq!(heard_least, 1, "the talker alone heard all");
     // 40 outboxes of 64 KiB, and as much again for what is beside them.
     let grown_kib = most_kib.saturating_sub(before_kib);
-    assert!(grown_kib < 16 * 1024, "{grown_kib} KiB for 40 slow readers");
+    assert!(
+        grown_kib < 16 * 1024 || keeps_what_is_freed(),
+        "{grown_kib} KiB for 40 slow readers"
+    );
     // The stall is noticed when something is said, and they are cut off.
     eventually("slow readers are gone", || {
         talker.done(say("hall", "still here?"));
@@ -566,7 +575,10 @@ fn clients_that_are_killed_leave_nothing_behind() {
     }
     // The first rounds fill what is kept for use again.
     let grown_kib = resident_kib[5].saturating_sub(resident_kib[1]);
-    assert!(grown_kib < 4096, "it grows: {resident_kib:?}");
+    assert!(
+        grown_kib < 4096 || keeps_what_is_freed(),
+        "it grows: {resident_kib:?}"
+    );
     ann.done(say("hall", "all is well"));
 }
 

@@ -131,25 +131,26 @@ async fn read(session: &Rc<Session>) -> Ending {
         session.shared.counters[session.seat.reactor]
             .requests
             .fetch_add(1, Ordering::Relaxed);
-        let step = match flood.note(now()) {
-            Verdict::Fine => match Request::of(&frame) {
-                Ok(Request::Pong) => continue,
-                Ok(Request::Quit) => {
-                    session.line.at_most(0).await;
-                    return Ending::new(Code::AsAsked, "goodbye");
-                }
-                Ok(request) => business::begin(request, &session.shared),
-                Err(Malformed::Kind(kind)) => {
-                    let text = format!("there is no request of type {kind}");
-                    Step::Ready(refusal(Code::UnknownType, text))
-                }
-                Err(Malformed::Body) => {
-                    let text = "the body is not that of its type";
-                    Step::Ready(refusal(Code::Malformed, text))
-                }
-            },
-            Verdict::Kick => return Ending::new(Code::Flood, "too many messages, again and again"),
-            verdict => session.refuse_flood(verdict == Verdict::Warn),
+        let step = match (flood.note(now()), Request::of(&frame)) {
+            (Verdict::Kick, _) => {
+                return Ending::new(Code::Flood, "too many messages, again and again");
+            }
+            (Verdict::Warn, _) => session.refuse_flood(true),
+            (Verdict::Refuse, _) => session.refuse_flood(false),
+            (Verdict::Fine, Ok(Request::Pong)) => continue,
+            (Verdict::Fine, Ok(Request::Quit)) => {
+                session.line.at_most(0).await;
+                return Ending::new(Code::AsAsked, "goodbye");
+            }
+            (Verdict::Fine, Ok(request)) => business::begin(request, &session.shared),
+            (Verdict::Fine, Err(Malformed::Kind(kind))) => {
+                let text = format!("there is no request of type {kind}");
+                Step::Ready(refusal(Code::UnknownType, text))
+            }
+            (Verdict::Fine, Err(Malformed::Body)) => {
+                let text = "the body is not that of its type";
+                Step::Ready(refusal(Code::Malformed, text))
+            }
         };
         session.line.push(session, frame.flags, frame.kind, step);
     }

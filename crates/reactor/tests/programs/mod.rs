@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 /// No step of a test takes longer.
-pub(crate) const STEP_MAX: Duration = Duration::from_secs(20);
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(120);
 pub(crate) const ANY: &str = "127.0.0.1:0";
 
 /// An example: cargo builds them beside the tests, `deps` for these and `examples` for those.
