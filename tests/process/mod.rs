@@ -5,6 +5,7 @@ mod event_types;
 mod logs;
 mod reload;
 mod starting;
+mod surroundings;
 mod under_load;
 mod upgrade;
 mod workers;
