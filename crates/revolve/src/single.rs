@@ -99,6 +99,10 @@ impl Single {
                 notice(&format!("signal {signal} received, exiting"));
                 self.event_loop.stop();
             }
+            SIGUSR2 | SIGWINCH => {
+                let why = "there is no master process";
+                notice(&format!("signal {signal} received, ignoring: {why}"));
+            }
             _ => {}
         }
     }
