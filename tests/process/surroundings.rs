@@ -124,3 +124,34 @@ fn host_names_are_looked_up_and_unknown_ones_named() {
     until("the log says so", || site.log().contains(says));
     assert_eq!(get(site.port, "/").text(), site.port.to_string());
 }
+
+#[test]
+fn processes_have_the_titles_of_nginx() {
+    let site = Site::new();
+    let server = site.start("", "");
+    let worker = server.workers_once(1)[0];
+    let title = |pid: u32| {
+        let bytes = fs::read(format!("/proc/{pid}/cmdline")).expect("a process");
+        String::from_utf8_lossy(&bytes)
+            .replace('\0', " ")
+            .trim_end()
+            .to_owned()
+    };
+    let here = site.folder.path().display();
+    let binary = crate::support::server::REVOLVE;
+    let master = format!("revolve: master process {binary} -p {here} -c nginx.conf");
+    assert_eq!(title(server.pid()), master);
+    assert_eq!(title(worker), "revolve: worker process");
+    // The new binary is called by the same name.
+    server.signal(Signal::USR2);
+    until("the new master serves", || {
+        let pid = site.folder.read("pid");
+        !pid.is_empty() && pid.trim() != server.pid().to_string()
+    });
+    let new: u32 = site.folder.read("pid").trim().parse().expect("a pid");
+    assert_eq!(title(new), master);
+    proc::signal(new, Signal::TERM);
+    until("it ends", || {
+        site.folder.read("pid").trim() == server.pid().to_string()
+    });
+}

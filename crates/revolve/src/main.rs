@@ -25,6 +25,7 @@ mod single;
 mod source;
 mod starter;
 mod successor;
+mod title;
 mod upgrade;
 mod version;
 mod worker;
@@ -62,6 +63,10 @@ fn main() -> ExitCode {
     let role = std::env::var_os(ROLE);
     if role.as_deref().is_some_and(|role| role == ROLE_WORKER) {
         return worker::run();
+    }
+    // Before any descriptor is taken, because those are not for the program executed anew.
+    if role.is_none() && cli::parse(std::env::args_os().skip(1)).is_ok_and(|it| it.is_master()) {
+        title::assume();
     }
     let options = match cli::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
