@@ -1,11 +1,13 @@
-//! Development tasks of the repository: `cargo xtask tidy` and `cargo xtask bench`.
+//! Development tasks of the repository: `cargo xtask tidy`, `sanitize` and `bench`.
 //!
 //! A task is an ordinary program, so that it needs nothing installed but the toolchain. `tidy`
-//! holds the shape of the sources (lengths, arrows, dead files, unsafe code); `bench` measures
-//! Revolve beside nginx and beside a bare epoll loop.
+//! holds the shape of the sources (lengths, arrows, dead files, unsafe code); `sanitize` runs the
+//! tests where every access to memory is checked; `bench` measures Revolve beside nginx and beside a
+//! bare epoll loop.
 #![forbid(unsafe_code)]
 
 mod bench;
+mod sanitize;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   tidy [--write]     check the shape of the sources; --write lowers allowances that have shrunk
+  sanitize [filter]  the tests of the crates with unsafe code under AddressSanitizer (nightly)
   bench [http]       CPU per request, requests per second and p99 beside nginx and the floor
   bench memory       resident memory of idle keep-alive connections, beside nginx
   bench slow         one client's latency while 10,000 others send a byte a second
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let rest = arguments.get(1..).unwrap_or_default();
     let outcome = match arguments.first().map(String::as_str) {
         Some("tidy") => tidy::run(&root(), rest),
+        Some("sanitize") => sanitize::run(&root(), rest),
         Some("bench") => bench::run(&root(), rest),
         Some("floor") => bench::floor::main(rest),
         Some("help" | "--help" | "-h") => {

@@ -153,7 +153,9 @@ impl io::Write for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        event_loop::try_with_core(|core| core.buffers.put(bytes));
+        if !bytes.is_empty() {
+            event_loop::try_with_core(|core| core.buffers.put(bytes));
+        }
     }
 }
 
@@ -182,11 +184,13 @@ impl BufferPool {
 
     /// Moves few bytes into a small buffer, so that the large one is free for the next receive.
     #[inline]
-    pub(crate) fn fit(&self, buffer: Buffer) -> Buffer {
+    pub(crate) fn fit(&self, mut buffer: Buffer) -> Buffer {
         if !self.is_few(buffer.len()) {
             return buffer;
         }
-        self.copy_few(&buffer)
+        let small = self.copy_few(&buffer);
+        self.put(std::mem::take(&mut buffer.bytes));
+        small
     }
 
     /// Bytes of one buffer.

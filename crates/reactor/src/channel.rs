@@ -177,6 +177,9 @@ pub(crate) struct Channel {
     pub(crate) read_deadline_ms: u64,
     pub(crate) write_deadline_ms: u64,
     pub(crate) timer: Option<TimerKey>,
+    /// When its timer fires: never later than its next deadline, so that moving a deadline later
+    /// does not touch the timers.
+    pub(crate) looked_at_ms: u64,
     pub(crate) accepted: Option<Box<Accepted>>,
     /// What a completion driver has in flight for the channel: bits of its own.
     pub(crate) in_flight: u16,
@@ -296,6 +299,7 @@ impl Channels {
             read_deadline_ms: NEVER_MS,
             write_deadline_ms: NEVER_MS,
             timer: None,
+            looked_at_ms: NEVER_MS,
             accepted: None,
             in_flight: 0,
             send_key: 0,
@@ -339,7 +343,8 @@ impl Channels {
     pub(crate) fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
         self.find(token).map_or(NEVER_MS, |channel| {
             channel.expire(now_ms, woken);
-            channel.deadline_ms()
+            channel.looked_at_ms = channel.deadline_ms();
+            channel.looked_at_ms
         })
     }
 

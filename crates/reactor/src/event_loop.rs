@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,14 +24,17 @@ use crate::channel::{Token, Work};
 use crate::hook::Hooks;
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
-use crate::sys::sim::Clock;
+use crate::sys::sim::{Clock, Network};
 use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
 use crate::task::{self, JoinHandle, Runnable, TaskQueues, Urgency};
-use crate::timer_queue::{NEVER_MS, TimerQueue};
+use crate::timer_queue::TimerQueue;
 use crate::watchdog::{self, Stall, Watchdog, Watched};
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that reaching the loop costs no look at whether it has run: the
+    /// `EventLoop` takes out what it has put in.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Core>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// Everything that one loop owns.
@@ -44,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) hooks: Hooks,
     /// Goes instead of the system's clock in a simulation.
     virtual_clock: Option<Rc<Clock>>,
+    /// Where sockets are made, instead of in the kernel, in a simulation.
+    pub(crate) network: Option<Rc<Network>>,
     /// Tick 0.
     epoch: Instant,
     now: Cell<Instant>,
@@ -96,7 +102,8 @@ impl Core {
     pub(crate) fn arm_channel(&self, driver: &mut AnyDriver, token: Token) {
         let channel = driver.channels_mut().get_mut(token);
         let deadline_ms = channel.deadline_ms();
-        if deadline_ms != NEVER_MS {
+        if deadline_ms < channel.looked_at_ms {
+            channel.looked_at_ms = deadline_ms;
             let mut timers = self.timers.borrow_mut();
             match channel.timer {
                 Some(key) => timers.set(key, deadline_ms),
@@ -390,7 +397,7 @@ impl Default for Builder {
             driver: None,
             simulation: None,
             limits: Limits {
-                events_per_poll: 128,
+                events_per_poll: 32,
                 recv_bytes: usize::MAX,
                 send_bytes: 2 << 20,
             },
@@ -418,8 +425,9 @@ impl Builder {
         self
     }
 
-    /// Events taken from the kernel in one call. Default 128, at least 1: what they bring in is
-    /// received before any task runs, so more of them in one turn leave the processor's caches.
+    /// Events taken from the kernel in one call. Default 32, at least 1: what they bring in is
+    /// received before any task runs, so more of them in one turn leave the processor's caches, and
+    /// fewer cost more calls.
     pub fn events_per_poll(mut self, events: usize) -> Builder {
         self.limits.events_per_poll = events.max(1);
         self
@@ -508,6 +516,7 @@ impl Builder {
         let watchdog = self.watchdog.map(Watchdog::start).transpose()?;
         let core = Rc::new(Core {
             shared: Arc::new(shared),
+            network: driver.network(),
             driver: RefCell::new(driver),
             timers: RefCell::new(TimerQueue::new()),
             buffers: BufferPool::new(self.buffer_bytes, self.buffers_kept_max),
@@ -615,7 +624,7 @@ impl EventLoop {
 impl Drop for EventLoop {
     fn drop(&mut self) {
         self.core.shut_down();
-        let _ = CURRENT.try_with(|current| current.take());
+        drop(CURRENT.with(|current| current.take()));
     }
 }
 
@@ -651,10 +660,7 @@ impl std::task::Wake for MainWaker {
 /// Runs `f` on this thread's loop, if there is one.
 #[inline]
 pub(crate) fn try_with_core<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    CURRENT
-        .try_with(|current| current.borrow().as_ref().map(f))
-        .ok()
-        .flatten()
+    CURRENT.with(|current| current.borrow().as_ref().map(f))
 }
 
 /// Runs `f` on this thread's loop.
@@ -667,6 +673,11 @@ pub(crate) fn with_core<R>(f: impl FnOnce(&Rc<Core>) -> R) -> R {
 pub(crate) fn core() -> io::Result<Rc<Core>> {
     try_with_core(Rc::clone)
         .ok_or_else(|| io::Error::other("no event loop on this thread: build an EventLoop first"))
+}
+
+/// The network that this thread's loop simulates, if it does.
+pub(crate) fn network() -> Option<Rc<Network>> {
+    try_with_core(|core| core.network.clone()).flatten()
 }
 
 /// The handle of this thread's loop.
@@ -710,6 +721,15 @@ pub fn spawn_urgent<T: 'static>(f: impl Future<Output = T> + 'static) -> JoinHan
 /// If there is no loop on this thread.
 pub fn now() -> Instant {
     with_core(|core| core.now())
+}
+
+/// The same in whole milliseconds since the loop was built.
+///
+/// # Panics
+///
+/// If there is no loop on this thread.
+pub fn now_ms() -> u64 {
+    with_core(|core| core.now_ms())
 }
 
 /// The number of the turn of this thread's loop.

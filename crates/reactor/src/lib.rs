@@ -54,12 +54,15 @@ mod task;
 mod thread_pool;
 mod time;
 mod timer_queue;
+mod unwind;
 mod watchdog;
 
 pub use buffer::Buffer;
 pub use codec::{Codec, CodecError, Decoder, Extent, Framed, Outgoing};
 pub use delimited::{FixedCodec, LengthCodec, LineCodec};
-pub use event_loop::{Builder, EventLoop, LoopHandle, current, now, spawn, spawn_urgent, turn};
+pub use event_loop::{
+    Builder, EventLoop, LoopHandle, current, now, now_ms, spawn, spawn_urgent, turn,
+};
 pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use interval::{Interval, interval};

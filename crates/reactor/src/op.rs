@@ -204,6 +204,19 @@ pub(crate) fn send(
     queue: &mut SendQueue,
     budget_bytes: u64,
 ) -> Progress<io::Result<()>> {
+    send_by(queue, budget_bytes, |queue, file_budget| {
+        send_once(fd, queue, file_budget)
+    })
+}
+
+/// [`send`] by something else than the kernel: `once` sends from the front of the queue, of a
+/// file so many bytes at most.
+#[inline]
+pub(crate) fn send_by(
+    queue: &mut SendQueue,
+    budget_bytes: u64,
+    once: impl Fn(&SendQueue, u64) -> Result<(u64, Asked), Errno>,
+) -> Progress<io::Result<()>> {
     let mut budget = budget_bytes;
     let mut file_budget = queue.file_budget();
     loop {
@@ -213,7 +226,7 @@ pub(crate) fn send(
         if budget == 0 || file_budget == 0 {
             return Progress::Spent;
         }
-        let (sent, asked) = match send_once(fd, queue, file_budget) {
+        let (sent, asked) = match once(queue, file_budget) {
             Ok(sent) => sent,
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => return Progress::Blocked,
@@ -237,7 +250,7 @@ pub(crate) fn send(
 }
 
 /// What one system call was asked to send: a range of a file, or so many bytes of memory.
-enum Asked {
+pub(crate) enum Asked {
     File,
     Memory(u64),
 }

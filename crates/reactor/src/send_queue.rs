@@ -241,6 +241,10 @@ impl SendQueue {
     pub(crate) fn advance(&mut self, n: u64) {
         let parts = self.parts_mut();
         parts.bytes -= n;
+        if parts.bytes == 0 {
+            parts.sent = parts.chunks.len();
+            return;
+        }
         let mut left = n;
         while left > 0 {
             let chunk = &mut parts.chunks[parts.sent];
@@ -289,7 +293,9 @@ impl<C: Into<Chunk>> From<C> for SendQueue {
 impl Drop for SendQueue {
     fn drop(&mut self) {
         if let Some(mut parts) = self.parts.take() {
-            parts.chunks.clear();
+            if !parts.chunks.is_empty() {
+                parts.chunks.clear();
+            }
             parts.sent = 0;
             parts.bytes = 0;
             parts.file_bytes_per_turn_max = FILE_BYTES_PER_TURN_MAX;

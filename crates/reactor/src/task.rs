@@ -18,6 +18,7 @@ use pin_project_lite::pin_project;
 use slab::Slab;
 
 use crate::event_loop::{self, Core, Shared};
+use crate::unwind::discard;
 use crate::watchdog::Watched;
 
 /// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
@@ -283,6 +284,7 @@ fn run_all(
         }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runnable.run())) {
             on_panic(panic_message(&*panic));
+            discard(panic);
         }
         if let Some(watched) = watched {
             watched.set_task(None);

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::job_queue::{JobQueue, Refused};
 use crate::semaphore::block_on;
 use crate::task::panic_message;
+use crate::unwind::discard;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -117,10 +118,7 @@ impl Shared {
             match result {
                 Ok(()) => self.done.fetch_add(1, Ordering::Relaxed),
                 Err(panic) => {
-                    // What a panic carries may panic when dropped, and the thread must live on.
-                    if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-                        std::mem::forget(worse);
-                    }
+                    discard(panic);
                     self.panicked.fetch_add(1, Ordering::Relaxed)
                 }
             };

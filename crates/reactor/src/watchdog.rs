@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::unwind::discard;
+
 /// A turn that goes on for longer than it should.
 #[derive(Clone, Debug)]
 pub struct Stall {
@@ -105,7 +107,7 @@ impl Watched {
                 drop(ended);
                 // A report that panics does not end the watch.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (settings.report)(&stall))) {
-                    std::mem::forget(panic);
+                    discard(panic);
                 }
                 ended = lock(&self.ended);
             }

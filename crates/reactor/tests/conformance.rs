@@ -1,120 +1,17 @@
-//! One suite of what an operation promises, run on every driver that the system has.
+//! One suite of what an operation promises, run on every driver that the system has, and in memory.
 //!
-//! The files under `conformance/` hold the tests, as functions of the kind of driver.
+//! The files under `conformance/` hold the tests.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::Duration;
+#[path = "conformance/mod.rs"]
+mod suite;
 
-use revolve_reactor::{
-    Address, DriverKind, EventLoop, ListenOptions, Listener, Stream, timeout, yield_now,
-};
-
-#[path = "conformance/accepting.rs"]
-mod accepting;
-#[path = "conformance/cancelling.rs"]
-mod cancelling;
-#[path = "conformance/fairness.rs"]
-mod fairness;
-#[path = "conformance/receiving.rs"]
-mod receiving;
-#[path = "conformance/sending.rs"]
-mod sending;
-#[path = "conformance/waking.rs"]
-mod waking;
-
-/// Bytes of a buffer in the tests: small, so that few bytes fill several.
-const BUFFER_BYTES: usize = 512;
-
-/// Whether this system has the driver. The default one must be there.
-fn exists(kind: DriverKind) -> bool {
-    match EventLoop::builder().driver(kind).build() {
-        Ok(_) => true,
-        Err(error) => {
-            assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
-            assert_ne!(kind, DriverKind::default());
-            eprintln!("{kind} is not tested: {error}");
-            false
-        }
+/// Sockets in memory, in the system's time and without faults.
+fn in_memory(seed: u64) -> revolve_reactor::Simulation {
+    revolve_reactor::Simulation {
+        seed,
+        in_memory: true,
+        ..revolve_reactor::Simulation::CALM
     }
-}
-
-/// Runs a test's future on a loop of its own; a test that hangs fails.
-fn run<T>(kind: DriverKind, test: impl Future<Output = T>) -> T {
-    let builder = EventLoop::builder().driver(kind).buffer_bytes(BUFFER_BYTES);
-    let mut event_loop = builder.build().expect("a loop");
-    event_loop.block_on(async {
-        timeout(Duration::from_secs(20), test)
-            .await
-            .expect("the test hangs")
-    })
-}
-
-fn any_port() -> Address {
-    Address::Inet(([127, 0, 0, 1], 0).into())
-}
-
-/// Two ends of a TCP connection, both on this loop.
-async fn tcp_pair() -> (Stream, Stream) {
-    let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
-    let listener = Listener::from_fd(fd).expect("register");
-    let client = Stream::connect(&listener.local_address().expect("name"))
-        .await
-        .expect("connect");
-    let (fd, peer) = listener.accept().await.expect("accept");
-    assert_eq!(peer, client.local_address().expect("name"));
-    (client, Stream::from_fd(fd).expect("register"))
-}
-
-/// Two ends of a Unix connection, both on this loop.
-async fn unix_pair() -> (Stream, Stream) {
-    let (one, other) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-    one.set_nonblocking(true).expect("non-blocking");
-    other.set_nonblocking(true).expect("non-blocking");
-    let stream = |socket: std::os::unix::net::UnixStream| Stream::from_fd(socket.into());
-    (
-        stream(one).expect("register"),
-        stream(other).expect("register"),
-    )
-}
-
-/// Receives until the end of the stream.
-async fn recv_all(stream: &Stream) -> Vec<u8> {
-    let mut all = Vec::new();
-    loop {
-        let received = stream.recv().await.expect("receive");
-        if received.is_empty() {
-            return all;
-        }
-        all.extend_from_slice(&received);
-    }
-}
-
-/// Polls once; `None` if the future is pending.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        Poll::Ready(match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-}
-
-/// Lets some turns of the loop pass.
-async fn turns(count: usize) {
-    for _ in 0..count {
-        yield_now().await;
-    }
-}
-
-/// Bytes that show if some are lost, doubled or in the wrong order.
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|index| (index % 251) as u8 ^ (index / 251 % 256) as u8)
-        .collect()
 }
 
 macro_rules! suite {
@@ -123,8 +20,9 @@ macro_rules! suite {
             $(mod $file {
                 $(#[test]
                 fn $test() {
-                    if crate::exists($kind) {
-                        crate::$file::$test($kind);
+                    let on = crate::suite::On::from($kind);
+                    if crate::suite::exists(on) {
+                        crate::suite::$file::$test(on);
                     }
                 })+
             })+
@@ -198,4 +96,6 @@ suites! {
     select: revolve_reactor::DriverKind::Select;
     portable: revolve_reactor::DriverKind::Portable;
     sim: revolve_reactor::DriverKind::Sim;
+    memory_tells_edges: crate::in_memory(0);
+    memory_tells_levels: crate::in_memory(1);
 }

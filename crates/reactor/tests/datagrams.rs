@@ -11,7 +11,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     let builder = EventLoop::builder().buffer_bytes(512);
     let mut event_loop = builder.build().expect("a loop");
     event_loop.block_on(async {
-        timeout(Duration::from_secs(20), test)
+        timeout(Duration::from_secs(120), test)
             .await
             .expect("the test hangs")
     })

@@ -22,7 +22,7 @@ fn pair() -> (Rc<Stream>, Rc<Stream>) {
 fn run<T>(test: impl Future<Output = T>) -> T {
     let mut event_loop = EventLoop::new().expect("a loop");
     event_loop.block_on(async {
-        timeout(Duration::from_secs(20), test)
+        timeout(Duration::from_secs(120), test)
             .await
             .expect("the test hangs")
     })

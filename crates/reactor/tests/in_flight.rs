@@ -161,7 +161,7 @@ fn streams_dropped_with_both_sides_in_flight_close_at_once() {
             // Outside of any turn: nothing else is going to tell the kernel.
             drop(sender);
             peer.set_nonblocking(false).expect("blocking");
-            peer.set_read_timeout(Some(Duration::from_secs(10)))
+            peer.set_read_timeout(Some(Duration::from_secs(60)))
                 .expect("timeout");
             let mut all = Vec::new();
             peer.read_to_end(&mut all).expect("the end comes");
@@ -208,7 +208,7 @@ fn a_loop_dropped_with_everything_in_flight_gives_it_all_back() {
         assert_eq!(dropped.get(), 60);
         for mut peer in peers {
             peer.set_nonblocking(false).expect("blocking");
-            peer.set_read_timeout(Some(Duration::from_secs(10)))
+            peer.set_read_timeout(Some(Duration::from_secs(60)))
                 .expect("timeout");
             let mut all = Vec::new();
             peer.read_to_end(&mut all).expect("the end comes");
@@ -239,7 +239,7 @@ fn a_stream_that_outlives_its_loop_is_closed_with_it_or_after() {
         drop(event_loop);
         drop(outlives);
         peer.set_nonblocking(false).expect("blocking");
-        peer.set_read_timeout(Some(Duration::from_secs(10)))
+        peer.set_read_timeout(Some(Duration::from_secs(60)))
             .expect("timeout");
         assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
     });
@@ -256,7 +256,7 @@ fn half_closed_with_operations_in_flight() {
                 let answer = spawn(async move { receiving.recv().await.map(|got| got.to_vec()) });
                 yield_now().await;
                 one.shutdown_write().expect("shutdown");
-                let end = timeout(Duration::from_secs(10), other.recv()).await;
+                let end = timeout(Duration::from_secs(60), other.recv()).await;
                 assert!(end.expect("in time").expect("receive").is_empty());
                 let queue = SendQueue::from(&b"still there"[..]);
                 other.send(queue).await.0.expect("send");
@@ -292,7 +292,7 @@ fn a_listener_that_is_given_up_hands_over_what_it_accepted() {
                 accepted.push(more.expect("accept").0);
             }
             while accepted.len() < clients.len() {
-                let next = timeout(Duration::from_secs(10), listener.accept()).await;
+                let next = timeout(Duration::from_secs(60), listener.accept()).await;
                 accepted.push(next.expect("none is lost").expect("accept").0);
             }
             assert!(listener.take_accepted().is_none());

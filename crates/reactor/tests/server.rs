@@ -40,7 +40,7 @@ fn ask(client: &mut TcpStream) {
 fn eventually(what: impl Fn() -> bool) {
     let begun = Instant::now();
     while !what() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it never comes");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never comes");
         thread::sleep(Duration::from_millis(1));
     }
 }

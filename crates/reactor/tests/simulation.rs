@@ -4,11 +4,9 @@
 //! A failure prints its seed, and with `REVOLVE_SEED` set to it that one is run again.
 
 use std::future::Future;
-use std::io;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use revolve_reactor::{EventLoop, Faults, Simulation, Stream, timeout};
+use revolve_reactor::{EventLoop, Faults, Simulation, timeout};
 
 #[path = "simulation/cancelling.rs"]
 mod cancelling;
@@ -16,10 +14,14 @@ mod cancelling;
 mod churn;
 #[path = "simulation/clock.rs"]
 mod clock;
+#[path = "simulation/conformance.rs"]
+mod conformance;
 #[path = "simulation/echo.rs"]
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
+#[path = "conformance/mod.rs"]
+mod suite;
 
 /// Seeds for each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 1000;
@@ -71,12 +73,4 @@ fn run<T>(seed: u64, faults: Faults, scenario: impl Future<Output = T>) -> T {
             .await
             .expect("the scenario hangs")
     })
-}
-
-/// Two ends of a connection.
-fn pair() -> io::Result<(Stream, Stream)> {
-    let (one, other) = UnixStream::pair()?;
-    one.set_nonblocking(true)?;
-    other.set_nonblocking(true)?;
-    Ok((Stream::from_fd(one.into())?, Stream::from_fd(other.into())?))
 }

@@ -13,7 +13,7 @@ use revolve_reactor::{
 fn run<T>(test: impl Future<Output = T>) -> T {
     let mut event_loop = EventLoop::new().expect("a loop");
     event_loop.block_on(async {
-        timeout(Duration::from_secs(30), test)
+        timeout(Duration::from_secs(120), test)
             .await
             .expect("the test hangs")
     })

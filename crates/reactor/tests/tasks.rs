@@ -95,6 +95,23 @@ fn a_panic_costs_its_task_alone_and_is_reported() {
 }
 
 #[test]
+fn what_a_panic_carries_may_panic_when_it_is_dropped() {
+    struct Bomb(u32);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                std::panic::panic_any(Bomb(self.0 - 1));
+            }
+        }
+    }
+    run(async {
+        let failed = spawn(async { std::panic::panic_any(Bomb(2)) }).await;
+        assert_eq!(failed, Err::<(), _>(JoinError::Panicked));
+        assert_eq!(spawn(async { "alive" }).await, Ok("alive"));
+    });
+}
+
+#[test]
 fn urgent_tasks_run_before_the_others_of_the_turn() {
     run(async {
         let order = Rc::new(RefCell::new(Vec::new()));

@@ -13,7 +13,7 @@ use revolve_reactor::{
     timeout, yield_now,
 };
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 
 /// A pool whose only thread is held until the sender is dropped or sends.
 fn held_pool(queued_max: usize) -> (ThreadPool, mpsc::Sender<()>) {

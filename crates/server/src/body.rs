@@ -6,6 +6,7 @@ use revolve_http::h1::{ChunkedDecoder, Decoded, Framing};
 use revolve_reactor::{Buffer, Stream};
 
 use crate::log::Level;
+use crate::modules::keepalive::KeepaliveSettings;
 use crate::request::Request;
 
 /// How much of a body is behind us.
@@ -118,13 +119,14 @@ pub(crate) async fn drain(request: &mut Request, input: &mut Buffer) -> bool {
 }
 
 /// Says that nothing more will be sent and reads what the client still sends, until it closes,
-/// pauses for `pause`, or `total` has passed.
-pub(crate) async fn linger(stream: &Stream, total: Duration, pause: Duration) {
+/// pauses for `lingering_timeout`, or `lingering_time` has passed.
+pub(crate) async fn linger(stream: &Stream, settings: &KeepaliveSettings) {
     if stream.shutdown_write().is_err() {
         return;
     }
-    let end = revolve_reactor::now() + total;
+    let end = revolve_reactor::now() + Duration::from_millis(settings.lingering_time_ms);
     loop {
+        let pause = Duration::from_millis(settings.lingering_timeout_ms);
         let deadline = end.min(revolve_reactor::now() + pause);
         match stream.recv().deadline(deadline).await {
             Ok(received) if !received.is_empty() && revolve_reactor::now() < end => {}

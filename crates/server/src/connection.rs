@@ -3,9 +3,9 @@
 use std::cell::{Cell, OnceCell};
 use std::io::Write as _;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use revolve_reactor::{Address, Lease, Stream};
+use revolve_reactor::{Address, Buffer, Lease, Stream};
 
 use crate::config::Http;
 use crate::exchange::{After, Exchanges};
@@ -52,6 +52,9 @@ impl ListenerInfo {
     }
 }
 
+/// In place of a time: the connection does not idle.
+const BUSY: u64 = u64::MAX;
+
 /// A connection.
 pub struct Connection {
     /// Its stream.
@@ -64,10 +67,11 @@ pub struct Connection {
     pub number: u64,
     listener: Rc<ListenerInfo>,
     local: OnceCell<Option<Box<Address>>>,
-    started_at: Instant,
+    /// By the loop's clock, as all times here.
+    started_ms: u64,
     requests: Cell<u32>,
-    /// Since when it waits for a request; `None` while one is read or answered.
-    idle_since: Cell<Option<Instant>>,
+    /// Since when it waits for a request; [`BUSY`] while one is read or answered.
+    idle_since_ms: Cell<u64>,
     pipelined: Cell<bool>,
     pub(crate) key: Cell<usize>,
 }
@@ -87,9 +91,9 @@ impl Connection {
             number,
             listener,
             local: OnceCell::new(),
-            started_at: revolve_reactor::now(),
+            started_ms: revolve_reactor::now_ms(),
             requests: Cell::new(0),
-            idle_since: Cell::new(Some(revolve_reactor::now())),
+            idle_since_ms: Cell::new(revolve_reactor::now_ms()),
             pipelined: Cell::new(false),
             key: Cell::new(usize::MAX),
         }
@@ -97,18 +101,18 @@ impl Connection {
 
     /// Whether it waits for a request: nothing is lost when it is closed then.
     pub fn is_idle(&self) -> bool {
-        self.idle_since.get().is_some()
+        self.idle_since_ms.get() != BUSY
     }
 
     /// How long it has waited for a request; `None` while one is read or answered.
     pub fn idle_for(&self) -> Option<Duration> {
-        let since = self.idle_since.get()?;
-        Some(revolve_reactor::now().saturating_duration_since(since))
+        let idle_ms = revolve_reactor::now_ms().saturating_sub(self.idle_since_ms.get());
+        self.is_idle().then(|| Duration::from_millis(idle_ms))
     }
 
-    /// How long it has lived.
-    pub fn age(&self) -> Duration {
-        revolve_reactor::now().saturating_duration_since(self.started_at)
+    /// How long it has lived, in milliseconds.
+    pub fn age_ms(&self) -> u64 {
+        revolve_reactor::now_ms() - self.started_ms
     }
 
     /// The address that the client reached; asked of the kernel once, when somebody wants it.
@@ -174,11 +178,12 @@ impl Drop for Registered {
 ///
 /// While it waits, this small future is all that it costs; what a request needs is borrowed from
 /// the loop's pool for as long as the exchange lasts.
-pub(crate) async fn run<F>(
+pub(crate) async fn run<M, F>(
     connection: Rc<Connection>,
-    exchanges: Rc<Exchanges<F>>,
+    exchanges: Rc<Exchanges<M, F>>,
     _lease: Option<Lease>,
 ) where
+    M: Fn(Box<Request>, Buffer) -> F + 'static,
     F: Future<Output = (Box<Request>, After)> + 'static,
 {
     let registered = Registered(connection);
@@ -193,10 +198,10 @@ pub(crate) async fn run<F>(
             }
             _ => return,
         };
-        connection.idle_since.set(None);
+        connection.idle_since_ms.set(BUSY);
         match exchanges.begin(connection, input).await {
             After::Idle(keep_alive) => {
-                connection.idle_since.set(Some(revolve_reactor::now()));
+                connection.idle_since_ms.set(revolve_reactor::now_ms());
                 wait = keep_alive;
             }
             After::Close => return,

@@ -101,10 +101,10 @@ pub struct Request {
 
 impl Request {
     /// A request on a connection, nothing of it read yet.
-    pub(crate) fn new(connection: Rc<Connection>, site: Rc<Site>) -> Self {
+    pub(crate) fn new(connection: Rc<Connection>) -> Self {
         let mut request = Self {
             connection: Attached(Some(connection)),
-            site: Attached(Some(site)),
+            site: Attached(None),
             head_bytes: Vec::new(),
             parser: HeadParser::new(),
             head_done: false,
@@ -136,9 +136,8 @@ impl Request {
     }
 
     /// Makes this memory a new request of a connection, which may be another than before.
-    pub(crate) fn reuse(&mut self, connection: Rc<Connection>, site: Rc<Site>) {
+    pub(crate) fn reuse(&mut self, connection: Rc<Connection>) {
         self.connection = Attached(Some(connection));
-        self.site = Attached(Some(site));
         self.begin();
     }
 

@@ -303,7 +303,8 @@ impl Response {
 /// What the head of a response needs besides the response itself.
 #[derive(Debug)]
 pub struct HeadContext<'a> {
-    /// The lines `Server` and `Date`, which are the same for a whole second.
+    /// The first line of a response that is 200, and the lines `Server` and `Date`, which are the same
+    /// for a whole second.
     pub preamble: &'a [u8],
     /// Whether the connection stays open.
     pub keep_alive: bool,
@@ -311,11 +312,18 @@ pub struct HeadContext<'a> {
     pub keep_alive_header_s: Option<u64>,
 }
 
+/// How a preamble begins.
+const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
+
 /// Writes the status line and the header lines in nginx's order.
 pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<u8>) {
     out.reserve(512);
-    writer::status_line(out, response.status);
-    out.extend_from_slice(context.preamble);
+    if response.status == 200 {
+        out.extend_from_slice(context.preamble);
+    } else {
+        writer::status_line(out, response.status);
+        out.extend_from_slice(&context.preamble[OK_LINE.len()..]);
+    }
     if !response.content_type.is_empty() {
         line(out, b"Content-Type: ", &response.content_type);
     }
@@ -376,7 +384,7 @@ mod tests {
         response.headers.push(b"ETag", b"\"x\"");
         response.headers.push(b"X-A", b"1");
         response.headers.push(b"x-a", b"2");
-        let preamble = b"Server: s\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n";
+        let preamble = b"HTTP/1.1 200 OK\r\nServer: s\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n";
         let context = HeadContext {
             preamble,
             keep_alive: true,

@@ -2,36 +2,23 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 
-use rustix::net::{SocketAddrAny, SocketType};
+use rustix::net::SocketAddrAny;
 
 use crate::channel::{Channel, Kind, Side};
 use crate::net::address::Address;
 use crate::net::handle::{Handle, replace_waker};
+use crate::net::socket;
 use crate::net::stream::Stream;
-use crate::op::{self, Progress, WriteOp};
-use crate::sys::{Driver, platform};
-
-/// A non-blocking, close-on-exec socket of the family of `address`.
-pub(crate) fn stream_socket(address: &SocketAddrAny) -> io::Result<OwnedFd> {
-    Ok(platform::socket(
-        address.address_family(),
-        SocketType::STREAM,
-    )?)
-}
+use crate::op::WriteOp;
+use crate::sys::Driver;
 
 /// Connects. The first attempt is made before the socket is registered: a socket that is not even
 /// connecting would be reported as hung up.
 pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
     let raw = address.to_raw()?;
-    let socket = stream_socket(&raw)?;
-    let connected = match op::connect(socket.as_fd(), &raw) {
-        Progress::Done(Ok(())) => true,
-        Progress::Done(Err(error)) => return Err(error),
-        Progress::Blocked | Progress::Spent => false,
-    };
+    let (socket, connected) = socket::connect(address)?;
     let handle = Handle::register(socket, Kind::Stream)?;
     if !connected {
         finish(&handle, raw).await?;

@@ -7,14 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::Errno;
-use rustix::net::SendAncillaryBuffer;
 
 use crate::buffer::Buffer;
 use crate::channel::Side;
 use crate::net::stream::Stream;
 use crate::net::writable;
 use crate::op::{ReadOp, ReadOutcome};
-use crate::sys::platform::NO_SIGNAL;
 use crate::timer_queue::NEVER_MS;
 
 /// Slices gathered in one write.
@@ -79,13 +77,13 @@ impl StreamIo {
     fn poll_written(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl Fn(&Stream) -> Result<usize, Errno>,
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
             if self.waiting {
                 ready!(writable::poll(self.stream.handle(), &mut self.waiting, cx))?;
             }
-            match write(&self.stream) {
+            match self.stream.handle().write(slices) {
                 Ok(written) => return Poll::Ready(Ok(written)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
@@ -126,7 +124,7 @@ impl AsyncWrite for StreamIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_written(cx, |stream| rustix::net::send(stream, bytes, NO_SIGNAL))
+        self.poll_written(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -134,11 +132,7 @@ impl AsyncWrite for StreamIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let slices = &slices[..slices.len().min(SLICES_MAX)];
-        self.poll_written(cx, |stream| {
-            let mut control = SendAncillaryBuffer::default();
-            rustix::net::sendmsg(stream, slices, &mut control, NO_SIGNAL)
-        })
+        self.poll_written(cx, &slices[..slices.len().min(SLICES_MAX)])
     }
 
     /// Nothing is held back.

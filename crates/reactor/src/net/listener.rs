@@ -9,16 +9,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, sockopt};
+use rustix::net::{AddressFamily, sockopt};
 
 use crate::channel::{Accepted, Kind, Side};
+use crate::event_loop;
 use crate::net::address::Address;
-use crate::net::connector::stream_socket;
 use crate::net::handle::Handle;
 use crate::net::option::{self, Keepalive};
+use crate::net::socket::stream_socket;
 use crate::op::{ReadOp, ReadOutcome};
-use crate::sys::{platform, socket_option};
+use crate::sys::socket_option;
 use crate::timer_queue::NEVER_MS;
 
 /// Connections accepted in one turn at most, unless told otherwise.
@@ -90,6 +90,9 @@ impl Listener {
     ///
     /// As socket(2), bind(2) and listen(2): `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`.
     pub fn bind(address: &Address, options: &ListenOptions) -> io::Result<OwnedFd> {
+        if let Some(network) = event_loop::network() {
+            return network.bind(address, options.backlog);
+        }
         let raw = address.to_raw()?;
         let socket = stream_socket(&raw)?;
         if !address.is_unix() {
@@ -179,20 +182,9 @@ impl Listener {
     /// As accept(2), when even that is not possible.
     pub fn accept_and_close_one(&self, answer: &[u8]) -> io::Result<bool> {
         drop(self.reserve.take());
-        let result = match platform::accept(self.as_fd()) {
-            Ok((socket, _)) => {
-                if !answer.is_empty() {
-                    let flags = platform::NO_SIGNAL | SendFlags::DONTWAIT;
-                    let _ = rustix::net::send(&socket, answer, flags);
-                    let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
-                }
-                Ok(true)
-            }
-            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        };
+        let result = self.handle.turn_away(answer);
         self.keep_reserve();
-        result
+        Ok(result?)
     }
 
     /// The address that the socket listens on.
@@ -201,7 +193,7 @@ impl Listener {
     ///
     /// As getsockname(2).
     pub fn local_address(&self) -> io::Result<Address> {
-        Ok(rustix::net::getsockname(&self.handle.fd)?.into())
+        self.handle.local_address()
     }
 
     /// The socket.

@@ -11,6 +11,7 @@ mod listener;
 mod option;
 mod outbox;
 mod readable;
+mod socket;
 mod splice;
 mod stream;
 mod udp;

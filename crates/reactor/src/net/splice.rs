@@ -55,8 +55,10 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
         if from.handle().with(|channel| channel.read.is_done()) {
             continue;
         }
-        match Pipe::take() {
-            Ok(pipe) => {
+        let simulated = from.handle().network().or_else(|| to.handle().network());
+        let pipe = simulated.map_or_else(|| Pipe::take().ok(), |_| None);
+        match pipe {
+            Some(pipe) => {
                 let done = through(&pipe, from, to, &mut moved).await?;
                 pipe.put_back();
                 if done {
@@ -64,7 +66,7 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
                 }
                 edge = true;
             }
-            Err(_) => {
+            None => {
                 let received = from.recv().await?;
                 if received.is_empty() {
                     return end(to, moved);

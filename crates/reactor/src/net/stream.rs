@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use rustix::net::{Shutdown, sockopt};
+use rustix::net::sockopt;
 
 use crate::buffer::Buffer;
 use crate::channel::{Channel, Flags, Kind, Side, Slot};
@@ -16,6 +16,7 @@ use crate::net::connector;
 use crate::net::handle::{Handle, replace_waker};
 use crate::net::option::{self, Keepalive};
 use crate::net::readable::Ready;
+use crate::net::socket;
 use crate::op::{Progress, ReadOp, ReadOutcome, WriteOp};
 use crate::send_queue::SendQueue;
 use crate::sys::Driver;
@@ -49,6 +50,16 @@ impl Stream {
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Two streams of this loop, connected with each other: a Unix socket pair (socketpair(2)).
+    ///
+    /// # Errors
+    ///
+    /// No loop on this thread; descriptors run out.
+    pub fn pair() -> io::Result<(Stream, Stream)> {
+        let (one, other) = socket::pair()?;
+        Ok((Stream::from_fd(one)?, Stream::from_fd(other)?))
     }
 
     /// Connects to an address.
@@ -122,7 +133,7 @@ impl Stream {
     ///
     /// `NotConnected` when the connection is gone.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.handle.fd, Shutdown::Write)?)
+        Ok(self.handle.shutdown_write()?)
     }
 
     /// Makes closing reset the connection (`SO_LINGER` with a time of 0), so that it leaves no
@@ -200,7 +211,7 @@ impl Stream {
     ///
     /// As getsockname(2).
     pub fn local_address(&self) -> io::Result<Address> {
-        Ok(rustix::net::getsockname(&self.handle.fd)?.into())
+        self.handle.local_address()
     }
 
     /// The address of the other end.
@@ -209,7 +220,7 @@ impl Stream {
     ///
     /// `NotConnected` when the connection is gone.
     pub fn peer_address(&self) -> io::Result<Address> {
-        Ok(rustix::net::getpeername(&self.handle.fd)?.map_or(Address::UNNAMED, Address::from))
+        self.handle.peer_address()
     }
 
     /// The socket. Reading or writing it past the stream upsets what the loop knows of it.
@@ -349,9 +360,8 @@ impl Send<'_> {
     /// Fails with `TimedOut` when no byte could be sent for so long (nginx `send_timeout`); every
     /// byte sent starts the time anew. Default: no limit.
     pub fn stall_max(mut self, duration: Duration) -> Self {
-        self.stall_ms = u64::try_from(duration.as_millis())
-            .unwrap_or(u64::MAX / 2)
-            .max(1);
+        // Rounded up, and the turn's tick is rounded down: never early.
+        self.stall_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2) + 1;
         self
     }
 

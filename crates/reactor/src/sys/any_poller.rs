@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::net::SocketAddrAny;
 
+use crate::buffer::BufferPool;
 use crate::channel::{Kind, Side, Token};
 use crate::net::Address;
 use crate::op::{self, Progress};
@@ -20,8 +21,8 @@ use crate::sys::epoll::Epoll;
 use crate::sys::poll::Poll;
 use crate::sys::portable::Portable;
 use crate::sys::select::Select;
-use crate::sys::sim::{Clock, Sim};
-use crate::sys::{Event, Poller, Simulation, Wake};
+use crate::sys::sim::{Clock, Network, Sim};
+use crate::sys::{Event, Poller, Received, Simulation, Wake};
 
 /// Any of the pollers.
 pub(crate) enum AnyPoller {
@@ -80,6 +81,14 @@ impl AnyPoller {
         each!(self, poller => poller.rearm(fd, token, side));
     }
 
+    /// The network that the loop's sockets are of, where it is not the system's.
+    pub(crate) fn network(&self) -> Option<Rc<Network>> {
+        match self {
+            AnyPoller::Sim(sim) => sim.network(),
+            _ => None,
+        }
+    }
+
     /// The clock that the loop goes by, where it is not the system's.
     pub(crate) fn virtual_clock(&self) -> Option<Rc<Clock>> {
         match self {
@@ -92,10 +101,6 @@ impl AnyPoller {
 impl Poller for AnyPoller {
     fn name(&self) -> &'static str {
         each!(self, poller => poller.name())
-    }
-
-    fn tells_peer_closed(&self) -> bool {
-        each!(self, poller => poller.tells_peer_closed())
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {
@@ -136,10 +141,11 @@ impl Poller for AnyPoller {
     fn allow_recv(
         &self,
         fd: BorrowedFd<'_>,
+        pool: &BufferPool,
         bytes_max: usize,
-    ) -> Result<usize, Progress<io::Error>> {
+    ) -> Result<usize, Received> {
         match self {
-            AnyPoller::Sim(sim) => sim.allow_recv(fd, bytes_max),
+            AnyPoller::Sim(sim) => sim.allow_recv(fd, pool, bytes_max),
             _ => Ok(bytes_max),
         }
     }

@@ -31,11 +31,13 @@
 //!    leaves that function empty;
 //! 3. reports a listener as long as a connection waits (level), and to one of the loops that share
 //!    it; a listener that nobody waits for is [paused](Poller::pause);
-//! 4. may report too much, never too little: performing an operation that is not ready costs
+//! 4. tells that the peer has closed its side, or looks again when the read side is rearmed: the end
+//!    of the stream may lie behind what a receive brought;
+//! 5. may report too much, never too little: performing an operation that is not ready costs
 //!    one system call that says so;
-//! 5. can be woken from another thread through the [`Wake`] that it gives, any number of times
+//! 6. can be woken from another thread through the [`Wake`] that it gives, any number of times
 //!    for one return of [`wait`](Poller::wait);
-//! 6. leaves performing to the operations themselves. The one that simulates puts itself in
+//! 7. leaves performing to the operations themselves. The one that simulates puts itself in
 //!    between ([`allow_recv`](Poller::allow_recv) to [`connect`](Poller::connect)).
 
 use std::io;
@@ -47,6 +49,7 @@ use std::time::Duration;
 
 use rustix::net::SocketAddrAny;
 
+use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, WriteOp};
@@ -147,6 +150,9 @@ pub(crate) trait Driver {
     fn perform(&mut self, work: &mut Work<'_>);
 }
 
+/// What performing a receive once comes to: [`op::recv`].
+pub(crate) type Received = Progress<io::Result<(Buffer, bool)>>;
+
 /// One channel that became ready.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
@@ -158,12 +164,6 @@ pub(crate) struct Event {
 pub(crate) trait Poller: Sized {
     /// The name of the mechanism, for messages.
     fn name(&self) -> &'static str;
-
-    /// Whether events tell that the peer has closed its side. Where they do not, the end of the
-    /// stream tells it once received, and [`rearm`](Poller::rearm) makes the poller look again.
-    fn tells_peer_closed(&self) -> bool {
-        true
-    }
 
     fn wake_handle(&self) -> Arc<dyn Wake>;
 
@@ -190,8 +190,9 @@ pub(crate) trait Poller: Sized {
     fn allow_recv(
         &self,
         _: BorrowedFd<'_>,
+        _: &BufferPool,
         bytes_max: usize,
-    ) -> Result<usize, Progress<io::Error>> {
+    ) -> Result<usize, Received> {
         Ok(bytes_max)
     }
 
@@ -238,7 +239,7 @@ pub enum DriverKind {
     /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
     /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
     IoUring,
-    /// Real sockets under a seed: see [`Simulation`].
+    /// Sockets in memory, or real ones, under a seed: see [`Simulation`].
     Sim,
 }
 
@@ -293,6 +294,15 @@ impl AnyDriver {
             io::ErrorKind::Unsupported,
             "io_uring(7) is Linux's: choose another driver",
         ))
+    }
+
+    /// The network that the loop's sockets are of, where it is not the system's.
+    pub(crate) fn network(&self) -> Option<Rc<sim::Network>> {
+        match self {
+            AnyDriver::Readiness(driver) => driver.poller().network(),
+            #[cfg(target_os = "linux")]
+            AnyDriver::IoUring(_) => None,
+        }
     }
 
     /// The clock that the loop goes by, where it is not the system's.

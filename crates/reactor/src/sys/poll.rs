@@ -131,10 +131,6 @@ impl Poller for Poll {
         "poll"
     }
 
-    fn tells_peer_closed(&self) -> bool {
-        POLLRDHUP != 0
-    }
-
     fn wake_handle(&self) -> Arc<dyn Wake> {
         self.alarm.wake_handle()
     }

@@ -77,10 +77,6 @@ impl Poller for Portable {
         "portable"
     }
 
-    fn tells_peer_closed(&self) -> bool {
-        false
-    }
-
     fn wake_handle(&self) -> Arc<dyn Wake> {
         Arc::<polling::Poller>::clone(&self.poller)
     }

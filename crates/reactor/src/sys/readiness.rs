@@ -119,14 +119,13 @@ fn perform_read<P: Poller>(
     let outcome = match *op {
         ReadOp::Recv { bytes_max } => {
             let bytes_max = recv_bytes.min(bytes_max as usize);
-            let received = match poller.allow_recv(channel.as_fd(), bytes_max) {
+            let received = match poller.allow_recv(channel.as_fd(), work.buffers, bytes_max) {
                 Ok(bytes_max) => op::recv(channel.as_fd(), work.buffers, bytes_max),
-                Err(Progress::Done(error)) => Progress::Done(Err(error)),
-                Err(Progress::Blocked | Progress::Spent) => Progress::Blocked,
+                Err(instead) => instead,
             };
             match received {
                 Progress::Done(Ok((buffer, filled))) => {
-                    if buffer.is_empty() && !poller.tells_peer_closed() {
+                    if buffer.is_empty() {
                         channel.flags.insert(Flags::PEER_CLOSED);
                     }
                     // A short read has emptied the socket, unless the end of the stream or an
@@ -137,9 +136,7 @@ fn perform_read<P: Poller>(
                     ReadOutcome::Received(buffer)
                 }
                 Progress::Done(Err(error)) => {
-                    if !poller.tells_peer_closed() {
-                        channel.flags.insert(Flags::PEER_CLOSED);
-                    }
+                    channel.flags.insert(Flags::PEER_CLOSED);
                     ReadOutcome::Failed(error)
                 }
                 Progress::Blocked | Progress::Spent => {

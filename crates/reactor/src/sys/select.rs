@@ -113,10 +113,6 @@ impl Poller for Select {
         "select"
     }
 
-    fn tells_peer_closed(&self) -> bool {
-        false
-    }
-
     fn wake_handle(&self) -> Arc<dyn Wake> {
         self.alarm.wake_handle()
     }

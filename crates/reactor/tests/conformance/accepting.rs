@@ -1,43 +1,43 @@
 //! What accepting and connecting promise.
 
-use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use revolve_reactor::{
-    Address, DriverKind, EventLoop, ListenOptions, Listener, SendQueue, Stream, sleep, timeout,
-    turn, yield_now,
-};
+use revolve_reactor::{Address, ListenOptions, Listener, SendQueue, Stream, sleep, timeout, turn};
 
-use super::{any_port, poll_once, run, turns};
+use super::{On, any_port, poll_once, recv_all, recv_exactly, run, turns};
 
-fn listener() -> (Listener, std::net::SocketAddr) {
+fn listener() -> (Listener, Address) {
     let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
     let listener = Listener::from_fd(fd).expect("register");
-    let address = listener
-        .local_address()
-        .expect("name")
-        .as_inet()
-        .expect("TCP");
+    let address = listener.local_address().expect("name");
     (listener, address)
 }
 
-pub(crate) fn every_connection_is_accepted_once(kind: DriverKind) {
-    run(kind, async {
+/// So many clients, which wait to be accepted.
+async fn connected(address: &Address, count: usize) -> Vec<Stream> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(Stream::connect(address).await.expect("connect"));
+    }
+    clients
+}
+
+pub(crate) fn every_connection_is_accepted_once(on: On) {
+    run(on, async {
         for rotation in [0, 1, 8] {
             let (listener, address) = listener();
             listener.set_rotation(rotation);
-            let clients: Vec<TcpStream> = (0..100)
-                .map(|_| TcpStream::connect(address).expect("connect"))
-                .collect();
+            let count = if on.is_in_memory() { 20 } else { 100 };
+            let clients = connected(&address, count).await;
             let mut names: Vec<_> = clients
                 .iter()
-                .map(|client| client.local_addr().expect("name"))
+                .map(|client| client.local_address().expect("name"))
                 .collect();
             let mut peers = Vec::new();
-            for _ in 0..100 {
+            for _ in 0..count {
                 let (_, peer) = listener.accept().await.expect("accept");
-                peers.push(peer.as_inet().expect("TCP"));
+                peers.push(peer);
             }
             names.sort_unstable();
             peers.sort_unstable();
@@ -51,13 +51,11 @@ pub(crate) fn every_connection_is_accepted_once(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_batch_is_bounded_by_its_budget(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_batch_is_bounded_by_its_budget(on: On) {
+    run(on, async {
         let (listener, address) = listener();
         listener.set_accept_budget(4);
-        let _clients: Vec<TcpStream> = (0..40)
-            .map(|_| TcpStream::connect(address).expect("connect"))
-            .collect();
+        let _clients = connected(&address, 40).await;
         let mut per_turn = std::collections::BTreeMap::new();
         for _ in 0..40 {
             listener.accept().await.expect("accept");
@@ -71,12 +69,10 @@ pub(crate) fn a_batch_is_bounded_by_its_budget(kind: DriverKind) {
     });
 }
 
-pub(crate) fn cancelling_an_accept_loses_no_connection(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn cancelling_an_accept_loses_no_connection(on: On) {
+    run(on, async {
         let (listener, address) = listener();
-        let _clients: Vec<TcpStream> = (0..30)
-            .map(|_| TcpStream::connect(address).expect("connect"))
-            .collect();
+        let _clients = connected(&address, 30).await;
         let mut accepted = 0;
         while accepted < 30 {
             let mut accept = listener.accept();
@@ -88,10 +84,10 @@ pub(crate) fn cancelling_an_accept_loses_no_connection(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_listener_nobody_asks_does_not_keep_the_loop_awake(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_listener_nobody_asks_does_not_keep_the_loop_awake(on: On) {
+    run(on, async {
         let (listener, address) = listener();
-        let _client = TcpStream::connect(address).expect("connect");
+        let _clients = connected(&address, 1).await;
         let begun = turn();
         sleep(Duration::from_millis(50)).await;
         assert!(turn() - begun < 10, "{} turns", turn() - begun);
@@ -99,11 +95,11 @@ pub(crate) fn a_listener_nobody_asks_does_not_keep_the_loop_awake(kind: DriverKi
     });
 }
 
-pub(crate) fn connecting_succeeds_over_tcp_and_unix(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn connecting_succeeds_over_tcp_and_unix(on: On) {
+    run(on, async {
         let folder = tempfile::tempdir().expect("a folder");
         let unix = Address::Unix(folder.path().join("socket"));
-        let hidden = format!("\0revolve-conformance-{}-{kind:?}", std::process::id());
+        let hidden = format!("\0revolve-conformance-{}-{:?}", std::process::id(), on.kind);
         for address in [any_port(), unix, Address::Unix(hidden.into())] {
             let fd = match Listener::bind(&address, &ListenOptions::default()) {
                 // Linux alone has names that are no paths.
@@ -124,19 +120,17 @@ pub(crate) fn connecting_succeeds_over_tcp_and_unix(kind: DriverKind) {
                 .await
                 .0
                 .expect("send");
-            assert_eq!(&client.recv().await.expect("receive")[..], b"welcome");
-            assert_eq!(client.tcp_info().is_some(), !address.is_unix());
+            assert_eq!(recv_exactly(&client, 7).await, b"welcome");
+            assert!(on.is_in_memory() || client.tcp_info().is_some() != address.is_unix());
         }
     });
 }
 
-pub(crate) fn connecting_is_refused(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn connecting_is_refused(on: On) {
+    run(on, async {
         let (listener, address) = listener();
         drop(listener);
-        let error = Stream::connect(&address.into())
-            .await
-            .expect_err("nobody listens");
+        let error = Stream::connect(&address).await.expect_err("nobody listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let nowhere = Address::Unix("/nonexistent/socket".into());
         let error = Stream::connect(&nowhere).await.expect_err("no such path");
@@ -144,19 +138,16 @@ pub(crate) fn connecting_is_refused(kind: DriverKind) {
     });
 }
 
-pub(crate) fn connecting_where_nobody_answers_can_be_cancelled(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn connecting_where_nobody_answers_can_be_cancelled(on: On) {
+    run(on, async {
         // A listener whose backlog is full does not answer.
         let options = ListenOptions {
             backlog: 0,
             ..ListenOptions::default()
         };
         let fd = Listener::bind(&any_port(), &options).expect("bind");
-        let address = Address::from(
-            std::net::TcpListener::from(fd.try_clone().unwrap())
-                .local_addr()
-                .unwrap(),
-        );
+        let listener = Listener::from_fd(fd).expect("register");
+        let address = listener.local_address().expect("name");
         let mut connected = Vec::new();
         let mut given_up = false;
         while connected.len() < 8 && !given_up {
@@ -166,15 +157,14 @@ pub(crate) fn connecting_where_nobody_answers_can_be_cancelled(kind: DriverKind)
             }
         }
         assert!(given_up);
-        let listener = Listener::from_fd(fd).expect("register");
         for _ in 0..connected.len() {
             listener.accept().await.expect("accept");
         }
     });
 }
 
-pub(crate) fn a_v6_listener_names_its_peer(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_v6_listener_names_its_peer(on: On) {
+    run(on, async {
         let any = Address::Inet(std::net::SocketAddr::from((
             std::net::Ipv6Addr::LOCALHOST,
             0,
@@ -192,8 +182,8 @@ pub(crate) fn a_v6_listener_names_its_peer(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_connection_can_be_turned_away(kind: DriverKind) {
-    let mut event_loop = EventLoop::builder().driver(kind).build().expect("a loop");
+pub(crate) fn a_connection_can_be_turned_away(on: On) {
+    let mut event_loop = on.builder().build().expect("a loop");
     event_loop.block_on(async {
         let (listener, address) = listener();
         assert!(
@@ -201,11 +191,8 @@ pub(crate) fn a_connection_can_be_turned_away(kind: DriverKind) {
                 .accept_and_close_one(b"busy")
                 .expect("nobody waits")
         );
-        let mut client = TcpStream::connect(address).expect("connect");
-        yield_now().await;
+        let client = Stream::connect(&address).await.expect("connect");
         assert!(listener.accept_and_close_one(b"busy").expect("accept"));
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).expect("read");
-        assert_eq!(answer, "busy");
+        assert_eq!(recv_all(&client).await, b"busy");
     });
 }

@@ -1,29 +1,29 @@
 //! What dropping an operation promises.
 
 use bytes::Bytes;
-use revolve_reactor::{DriverKind, SendQueue, Stream, spawn};
+use revolve_reactor::{SendQueue, Stream, spawn};
 
-use super::{pattern, poll_once, recv_all, run, tcp_pair, turns, unix_pair};
+use super::{On, pattern, poll_once, recv_all, recv_exactly, run, tcp_pair, turns, unix_pair};
 
 async fn send(stream: &Stream, bytes: &'static [u8]) {
     stream.send(SendQueue::from(bytes)).await.0.expect("send");
 }
 
-pub(crate) fn a_cancelled_receive_loses_no_bytes(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_cancelled_receive_loses_no_bytes(on: On) {
+    run(on, async {
         for (one, other) in [tcp_pair().await, unix_pair().await] {
             let mut receive = other.recv();
             assert!(poll_once(&mut receive).await.is_none());
             drop(receive);
             send(&one, b"kept").await;
             turns(3).await;
-            assert_eq!(&other.recv().await.expect("receive")[..], b"kept");
+            assert_eq!(recv_exactly(&other, 4).await, b"kept");
         }
     });
 }
 
-pub(crate) fn a_receive_cancelled_after_it_completed_loses_no_bytes(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_receive_cancelled_after_it_completed_loses_no_bytes(on: On) {
+    run(on, async {
         for (one, other) in [tcp_pair().await, unix_pair().await] {
             let mut receive = other.recv();
             assert!(poll_once(&mut receive).await.is_none());
@@ -38,24 +38,28 @@ pub(crate) fn a_receive_cancelled_after_it_completed_loses_no_bytes(kind: Driver
     });
 }
 
-pub(crate) fn what_was_left_behind_is_given_out_within_the_limit(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn what_was_left_behind_is_given_out_within_the_limit(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         let mut receive = other.recv();
         assert!(poll_once(&mut receive).await.is_none());
         send(&one, b"0123456789").await;
         turns(3).await;
         drop(receive);
-        for expected in [&b"0123"[..], b"4567", b"89"] {
-            assert_eq!(&other.recv().max(4).await.expect("receive")[..], expected);
+        let mut all = Vec::new();
+        while all.len() < 10 {
+            let received = other.recv().max(4).await.expect("receive");
+            assert!((1..=4).contains(&received.len()));
+            all.extend_from_slice(&received);
         }
+        assert_eq!(all, b"0123456789");
     });
 }
 
-pub(crate) fn a_cancelled_send_leaves_the_stream_usable(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_cancelled_send_leaves_the_stream_usable(on: On) {
+    run(on, async {
         for (one, other) in [tcp_pair().await, unix_pair().await] {
-            let much = Bytes::from(pattern(16 << 20));
+            let much = Bytes::from(pattern(on.much()));
             let mut sending = one.send(SendQueue::from(much.clone()));
             assert!(poll_once(&mut sending).await.is_none());
             drop(sending);
@@ -70,8 +74,8 @@ pub(crate) fn a_cancelled_send_leaves_the_stream_usable(kind: DriverKind) {
     });
 }
 
-pub(crate) fn dropping_a_stream_closes_it(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn dropping_a_stream_closes_it(on: On) {
+    run(on, async {
         for (one, other) in [tcp_pair().await, unix_pair().await] {
             let waiting = spawn(async move {
                 let received = one.recv().await;
@@ -84,8 +88,11 @@ pub(crate) fn dropping_a_stream_closes_it(kind: DriverKind) {
     });
 }
 
-pub(crate) fn late_events_do_not_reach_a_successor(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn late_events_do_not_reach_a_successor(on: On) {
+    if on.is_in_memory() {
+        return;
+    }
+    run(on, async {
         for _ in 0..50 {
             let (one, other) = unix_pair().await;
             send(&one, b"for the one that is gone").await;

@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_reactor::{DriverKind, EventLoop, SendQueue, sleep, spawn, turn};
+use revolve_reactor::{SendQueue, sleep, spawn, turn};
 
-use super::{BUFFER_BYTES, pattern, recv_all, run, tcp_pair, unix_pair};
+use super::{BUFFER_BYTES, On, pattern, recv_all, run, tcp_pair, unix_pair};
 
 /// Bytes that wait to be received before the test begins.
 const FLOOD: usize = 100 * BUFFER_BYTES;
 
-pub(crate) fn a_flood_is_received_one_buffer_a_turn(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_flood_is_received_one_buffer_a_turn(on: On) {
+    run(on, async {
         let (one, other) = unix_pair().await;
         one.send(SendQueue::from(Bytes::from(pattern(FLOOD))))
             .await
@@ -28,8 +28,8 @@ pub(crate) fn a_flood_is_received_one_buffer_a_turn(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_flood_does_not_starve_the_others(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_flood_does_not_starve_the_others(on: On) {
+    run(on, async {
         let (flood, flooded) = unix_pair().await;
         flood
             .send(SendQueue::from(Bytes::from(pattern(FLOOD))))
@@ -64,8 +64,8 @@ pub(crate) fn a_flood_does_not_starve_the_others(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_large_send_is_spread_over_turns(kind: DriverKind) {
-    let builder = EventLoop::builder().driver(kind).send_budget_bytes(1000);
+pub(crate) fn a_large_send_is_spread_over_turns(on: On) {
+    let builder = on.builder().send_budget_bytes(1000);
     let mut event_loop = builder.build().expect("a loop");
     event_loop.block_on(async {
         let (one, other) = unix_pair().await;
@@ -86,8 +86,8 @@ pub(crate) fn a_large_send_is_spread_over_turns(kind: DriverKind) {
     });
 }
 
-pub(crate) fn an_idle_loop_sleeps(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn an_idle_loop_sleeps(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         let waiting = spawn(async move { other.recv().await.map(|buffer| buffer.len()) });
         one.send(SendQueue::from(&b"x"[..])).await.0.expect("send");

@@ -1,12 +1,13 @@
 //! What a receive promises.
 
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use revolve_reactor::{DriverKind, SendQueue, Stream, now, sleep, spawn};
+use revolve_reactor::{SendQueue, Stream, now, sleep, spawn};
 
 use super::{
-    BUFFER_BYTES, pattern, poll_once, recv_all, run, tcp_pair, turns, unix_pair, yield_now,
+    BUFFER_BYTES, On, pattern, poll_once, recv_all, recv_exactly, run, tcp_pair, turns, unix_pair,
+    yield_now,
 };
 
 async fn send(stream: &Stream, bytes: &[u8]) {
@@ -14,8 +15,8 @@ async fn send(stream: &Stream, bytes: &[u8]) {
     stream.send(SendQueue::from(bytes)).await.0.expect("send");
 }
 
-pub(crate) fn fragments_come_together(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn fragments_come_together(on: On) {
+    run(on, async {
         for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
             let sent = pattern(2000);
             let fragments = sent.clone();
@@ -36,8 +37,8 @@ pub(crate) fn fragments_come_together(kind: DriverKind) {
     });
 }
 
-pub(crate) fn what_was_sent_before_the_receive_needs_no_new_edge(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn what_was_sent_before_the_receive_needs_no_new_edge(on: On) {
+    run(on, async {
         for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
             let sent = pattern(BUFFER_BYTES * 5 + 7);
             send(&sender, &sent).await;
@@ -49,13 +50,13 @@ pub(crate) fn what_was_sent_before_the_receive_needs_no_new_edge(kind: DriverKin
             assert_eq!(all, sent);
             assert!(poll_once(&mut receiver.recv()).await.is_none());
             send(&sender, b"more").await;
-            assert_eq!(&receiver.recv().await.expect("receive")[..], b"more");
+            assert_eq!(recv_exactly(&receiver, 4).await, b"more");
         }
     });
 }
 
-pub(crate) fn bytes_that_fill_buffers_exactly_are_followed_by_the_end(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn bytes_that_fill_buffers_exactly_are_followed_by_the_end(on: On) {
+    run(on, async {
         for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
             let sent = pattern(BUFFER_BYTES * 2);
             send(&sender, &sent).await;
@@ -65,8 +66,8 @@ pub(crate) fn bytes_that_fill_buffers_exactly_are_followed_by_the_end(kind: Driv
     });
 }
 
-pub(crate) fn the_end_behind_bytes_is_not_missed(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn the_end_behind_bytes_is_not_missed(on: On) {
+    run(on, async {
         for turns_before in 0..3 {
             for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
                 let receiving = spawn(async move {
@@ -81,8 +82,8 @@ pub(crate) fn the_end_behind_bytes_is_not_missed(kind: DriverKind) {
     });
 }
 
-pub(crate) fn the_end_alone_is_an_empty_buffer_again_and_again(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn the_end_alone_is_an_empty_buffer_again_and_again(on: On) {
+    run(on, async {
         for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
             drop(sender);
             for _ in 0..3 {
@@ -93,8 +94,8 @@ pub(crate) fn the_end_alone_is_an_empty_buffer_again_and_again(kind: DriverKind)
     });
 }
 
-pub(crate) fn half_closed_streams_still_send(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn half_closed_streams_still_send(on: On) {
+    run(on, async {
         for (one, other) in [tcp_pair().await, unix_pair().await] {
             send(&one, b"question").await;
             one.shutdown_write().expect("shutdown");
@@ -108,8 +109,8 @@ pub(crate) fn half_closed_streams_still_send(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_reset_is_an_error(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_reset_is_an_error(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         one.set_linger_reset().expect("linger");
         let receiving = spawn(async move {
@@ -123,8 +124,8 @@ pub(crate) fn a_reset_is_an_error(kind: DriverKind) {
     });
 }
 
-pub(crate) fn a_hang_up_is_the_end(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_hang_up_is_the_end(on: On) {
+    run(on, async {
         let (one, other) = unix_pair().await;
         let receiving = spawn(async move { recv_all(&other).await });
         yield_now().await;
@@ -133,29 +134,31 @@ pub(crate) fn a_hang_up_is_the_end(kind: DriverKind) {
     });
 }
 
-pub(crate) fn at_most_so_many_bytes_are_received(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn at_most_so_many_bytes_are_received(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         send(&one, b"0123456789").await;
-        assert_eq!(&other.recv().max(4).await.expect("receive")[..], b"0123");
-        assert_eq!(&other.recv().max(6).await.expect("receive")[..], b"456789");
+        let first = other.recv().max(4).await.expect("receive");
+        assert!((1..=4).contains(&first.len()) && first[..] == b"0123"[..first.len()]);
+        let rest = recv_exactly(&other, 10 - first.len()).await;
+        assert_eq!(rest, b"0123456789"[first.len()..]);
         assert!(poll_once(&mut other.recv()).await.is_none());
     });
 }
 
-pub(crate) fn a_deadline_passes_and_the_stream_lives_on(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_deadline_passes_and_the_stream_lives_on(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         for _ in 0..2 {
-            let begun = Instant::now();
-            let deadline = now() + Duration::from_millis(20);
+            let begun = now();
+            let deadline = begun + Duration::from_millis(20);
             let error = other
                 .recv()
                 .deadline(deadline)
                 .await
                 .expect_err("a deadline");
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            assert!(Instant::now() >= deadline && begun.elapsed() < Duration::from_secs(5));
+            assert!(now() >= deadline && now() - begun < Duration::from_secs(60));
         }
         let begun = now();
         let error = other
@@ -166,58 +169,55 @@ pub(crate) fn a_deadline_passes_and_the_stream_lives_on(kind: DriverKind) {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!((20..5000).contains(&(now() - begun).as_millis()));
         send(&one, b"late").await;
-        let deadline = now() + Duration::from_secs(10);
-        assert_eq!(
-            &other.recv().deadline(deadline).await.expect("receive")[..],
-            b"late"
-        );
+        let deadline = now() + Duration::from_secs(60);
+        let late = other.recv().deadline(deadline).await.expect("receive");
+        assert!(!late.is_empty() && b"late".starts_with(&late));
     });
 }
 
-pub(crate) fn a_deadline_that_moves_does_not_pass(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_deadline_that_moves_does_not_pass(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
-        let begun = Instant::now();
+        let begun = now();
         spawn(async move {
-            for _ in 0..20 {
-                sleep(Duration::from_millis(10)).await;
+            for _ in 0..7 {
+                sleep(Duration::from_millis(200)).await;
                 send(&one, b"x").await;
             }
         });
-        for _ in 0..20 {
-            let received = other
-                .recv()
-                .deadline(now() + Duration::from_millis(100))
-                .await;
+        for _ in 0..7 {
+            let received = other.recv().deadline(now() + Duration::from_secs(1)).await;
             assert_eq!(received.expect("no deadline passes").len(), 1);
         }
-        assert!(begun.elapsed() >= Duration::from_millis(200));
+        assert!(now() - begun >= Duration::from_millis(1400));
         assert!(other.recv().await.expect("receive").is_empty());
     });
 }
 
-pub(crate) fn readable_takes_nothing(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn readable_takes_nothing(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         assert!(poll_once(&mut other.readable()).await.is_none());
         send(&one, b"here").await;
         other.readable().await.expect("readable");
         other.readable().await.expect("readable still");
-        assert_eq!(&other.recv().await.expect("receive")[..], b"here");
+        assert_eq!(recv_exactly(&other, 4).await, b"here");
         drop(one);
         other.readable().await.expect("the end is readable");
         assert!(other.recv().await.expect("receive").is_empty());
     });
 }
 
-pub(crate) fn a_second_receive_is_refused(kind: DriverKind) {
-    run(kind, async {
+pub(crate) fn a_second_receive_is_refused(on: On) {
+    run(on, async {
         let (one, other) = tcp_pair().await;
         let mut first = other.recv();
         assert!(poll_once(&mut first).await.is_none());
         let error = other.recv().await.expect_err("a second receive");
         assert!(error.to_string().contains("another receive"), "{error}");
         send(&one, b"for the first").await;
-        assert_eq!(&first.await.expect("receive")[..], b"for the first");
+        let received = first.await.expect("receive");
+        let rest = recv_exactly(&other, 13 - received.len()).await;
+        assert_eq!([&received[..], &rest].concat(), b"for the first");
     });
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use revolve_reactor::{Faults, SendQueue, Stream, sleep, spawn, timeout, yield_now};
 
-use super::{Dice, pair, run, seeds};
+use super::{Dice, run, seeds};
 
 /// Clock jumps make time run out where it otherwise would not.
 const FAULTS: Faults = Faults {
@@ -35,7 +35,7 @@ fn cancelled_receives_lose_no_byte() {
     let mut cancelled = 0;
     for seed in seeds() {
         cancelled += run(seed, FAULTS, async move {
-            let (one, other) = pair().expect("a pair");
+            let (one, other) = Stream::pair().expect("a pair");
             let mut dice = Dice::new(seed);
             let sent: Vec<u8> = (0..5).flat_map(|_| dice.bytes()).collect();
             let bytes = Bytes::from(sent.clone());
@@ -77,7 +77,7 @@ fn cancelled_sends_leave_a_beginning_of_what_was_sent() {
     let (mut cancelled, mut whole) = (0, 0);
     for seed in seeds() {
         run(seed, FAULTS, async {
-            let (one, other) = pair().expect("a pair");
+            let (one, other) = Stream::pair().expect("a pair");
             let mut dice = Dice::new(seed);
             let sent = Bytes::from((0..8).flat_map(|_| dice.bytes()).collect::<Vec<_>>());
             let sending = sent.clone();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use revolve_reactor::{Faults, SendQueue, Stream, yield_now};
 
-use super::{Dice, pair, run, seeds};
+use super::{Dice, run, seeds};
 
 /// Most readiness comes late, when its stream may be gone.
 const LATE: Faults = Faults {
@@ -21,7 +21,7 @@ struct Open {
 
 impl Open {
     fn new() -> Open {
-        let (stream, peer) = pair().expect("a pair");
+        let (stream, peer) = Stream::pair().expect("a pair");
         Open {
             stream,
             peer,

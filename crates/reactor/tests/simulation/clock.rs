@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use revolve_reactor::{Faults, SendQueue, now, sleep, spawn};
+use revolve_reactor::{Faults, SendQueue, Stream, now, sleep, spawn};
 
-use super::{Dice, pair, run, seeds};
+use super::{Dice, run, seeds};
 
 const JUMPY: Faults = Faults {
     clock_jump: 300,
@@ -45,7 +45,7 @@ fn sleeps_are_never_short_and_hours_pass_at_once() {
 fn deadlines_pass_when_their_time_has_come_and_not_before() {
     for seed in seeds() {
         run(seed, JUMPY, async move {
-            let (one, other) = pair().expect("a pair");
+            let (one, other) = Stream::pair().expect("a pair");
             let mut dice = Dice::new(seed);
             spawn(async move {
                 for _ in 0..10 {

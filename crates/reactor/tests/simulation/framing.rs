@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use revolve_reactor::{Chunk, Faults, SendQueue, Stream, spawn};
 
-use super::{Dice, pair, run, seeds};
+use super::{Dice, run, seeds};
 
 /// Takes whole frames, a length of four bytes before each, out of what was received.
 #[derive(Default)]
@@ -58,7 +58,7 @@ async fn send_all(stream: &Stream, frames: &[Vec<u8>], dice: &mut Dice) {
 fn frames_arrive_whole_and_in_order_both_ways() {
     for seed in seeds() {
         run(seed, Faults::HARMLESS, async move {
-            let (one, other) = pair().expect("a pair");
+            let (one, other) = Stream::pair().expect("a pair");
             let mut directions = Vec::new();
             let ends = [Rc::new(one), Rc::new(other)];
             for (index, end) in ends.iter().enumerate() {

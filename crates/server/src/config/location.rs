@@ -187,7 +187,8 @@ fn find_below(
             return true;
         }
         regex_follows = found.regex_follows;
-        if find_below(locations, current, path, groups, captured) {
+        let is_leaf = locations[found.id as usize].inner.is_empty();
+        if !is_leaf && find_below(locations, current, path, groups, captured) {
             return true;
         }
     }

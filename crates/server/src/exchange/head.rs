@@ -30,41 +30,15 @@ pub(super) async fn read_head(
     input: &mut Buffer,
     output: &mut Output,
 ) -> HeadRead {
-    let settings = &request.server_settings().client;
-    let (limits, timeout_ms) = (settings.head_limits(), settings.header_timeout_ms);
     loop {
-        let before = request.head_bytes.len();
-        // A head that came whole is parsed where it lies, and only its own bytes are copied.
-        let progress = if before == 0 {
-            request.parser.parse(input, &limits)
-        } else {
-            request.head_bytes.extend_from_slice(input);
-            request.parser.parse(&request.head_bytes, &limits)
-        };
-        match progress {
-            Ok(Progress::Complete { head_bytes }) => {
-                if before == 0 {
-                    request.head_bytes.extend_from_slice(&input[..head_bytes]);
-                }
-                request.head_bytes.truncate(head_bytes);
-                input.advance(head_bytes - before);
-                request.length = head_bytes as u64;
-                return take_head(request, &limits);
-            }
-            Ok(Progress::Partial) if before == 0 => request.head_bytes.extend_from_slice(input),
-            Ok(Progress::Partial) => {}
-            Err(error) => {
-                if before == 0 {
-                    request.head_bytes.extend_from_slice(input);
-                }
-                request.length = request.head_bytes.len() as u64;
-                return refuse_head(request, error);
-            }
+        if let Some(read) = parse(request, input) {
+            return read;
         }
         // Whoever waits for the answers before this one gets them before we wait for the rest.
         if output.flush(request).await.is_err() {
             return HeadRead::Gone;
         }
+        let timeout_ms = request.server_settings().client.header_timeout_ms;
         let deadline = request.started_at + Duration::from_millis(timeout_ms);
         match request.connection.stream.recv().deadline(deadline).await {
             Ok(received) if !received.is_empty() => *input = received,
@@ -80,6 +54,43 @@ pub(super) async fn read_head(
                 return client_gone(request, "client timed out (110: Connection timed out)", 408);
             }
             Err(_) => return client_gone(request, "client closed connection", 400),
+        }
+    }
+}
+
+/// Takes what has come of a head; `None` where more is needed.
+fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
+    let limits = request.server_settings().client.head_limits();
+    let before = request.head_bytes.len();
+    // A head that came whole is parsed where it lies, and only its own bytes are copied.
+    let progress = if before == 0 {
+        request.parser.parse(input, &limits)
+    } else {
+        request.head_bytes.extend_from_slice(input);
+        request.parser.parse(&request.head_bytes, &limits)
+    };
+    match progress {
+        Ok(Progress::Complete { head_bytes }) => {
+            if before == 0 {
+                request.head_bytes.extend_from_slice(&input[..head_bytes]);
+            }
+            request.head_bytes.truncate(head_bytes);
+            input.advance(head_bytes - before);
+            request.length = head_bytes as u64;
+            Some(take_head(request, &limits))
+        }
+        Ok(Progress::Partial) => {
+            if before == 0 {
+                request.head_bytes.extend_from_slice(input);
+            }
+            None
+        }
+        Err(error) => {
+            if before == 0 {
+                request.head_bytes.extend_from_slice(input);
+            }
+            request.length = request.head_bytes.len() as u64;
+            Some(refuse_head(request, error))
         }
     }
 }
@@ -126,8 +137,11 @@ fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
         );
         return HeadRead::Refused(error.status());
     }
+    let default = request.server;
     choose_server(request);
-    if let Err(error) = apply_limits_of_server(request, limits) {
+    if request.server != default
+        && let Err(error) = apply_limits_of_server(request, limits)
+    {
         return refuse_head(request, error);
     }
     log_ignored(request);

@@ -34,63 +34,78 @@ pub(crate) enum After {
 }
 
 /// Serves the requests of a connection until no byte of another has come.
-pub(crate) async fn exchange(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` holds its arguments twice, and this future is made for each request"
+)]
+pub(crate) fn exchange(
     mut request: Box<Request>,
     mut input: Buffer,
-) -> (Box<Request>, After) {
-    let mut output = Output::new();
-    let after = serve(&mut request, &mut input, &mut output).await;
-    (request, after)
+) -> impl Future<Output = (Box<Request>, After)> {
+    async move {
+        let mut output = Output::new();
+        let after = loop {
+            let (mut walked, mut drained) = match read_head(&mut request, &mut input, &mut output)
+                .await
+            {
+                HeadRead::Complete => {
+                    let walked = phase::walk(&mut request);
+                    (walked, body::drain_buffered(&mut request, &mut input))
+                }
+                HeadRead::Refused(status) => (phase::refuse(&mut request, status), Drained::Broken),
+                HeadRead::Gone => break After::Close,
+            };
+            if let Drained::Invalid(status) = drained {
+                request.response.reset();
+                walked = phase::refuse(&mut request, status);
+                drained = Drained::Broken;
+            }
+            if walked == Walked::Close {
+                request.response.status = 444;
+                access_log::write(&request);
+                // What was answered before is still on its way out; whether it arrives is no matter.
+                let _ = output.flush(&request).await;
+                break After::Close;
+            }
+            respond(&mut request, &mut output);
+            let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
+            if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
+                && let Err((error, left)) = output.flush(&request).await
+            {
+                break abort(&mut request, &error, left);
+            }
+            request.completed = true;
+            access_log::write(&request);
+            if drained == Drained::Partly
+                && request.keep_alive
+                && !body::drain(&mut request, &mut input).await
+            {
+                request.keep_alive = false;
+            }
+            if !request.keep_alive {
+                close(&request, &input, drained).await;
+                break After::Close;
+            }
+            if input.is_empty() {
+                break idle(&request);
+            }
+            request.connection.set_pipelined(true);
+            request.begin();
+        };
+        (request, after)
+    }
 }
 
-async fn serve(request: &mut Request, input: &mut Buffer, output: &mut Output) -> After {
-    loop {
-        let (mut walked, mut drained) = match read_head(request, input, output).await {
-            HeadRead::Complete => (phase::walk(request), body::drain_buffered(request, input)),
-            HeadRead::Refused(status) => (phase::refuse(request, status), Drained::Broken),
-            HeadRead::Gone => return After::Close,
-        };
-        if let Drained::Invalid(status) = drained {
-            request.response.reset();
-            walked = phase::refuse(request, status);
-            drained = Drained::Broken;
-        }
-        if walked == Walked::Close {
-            request.response.status = 444;
-            access_log::write(request);
-            // What was answered before is still on its way out; whether it arrives is no matter.
-            let _ = output.flush(request).await;
-            return After::Close;
-        }
-        respond(request, output);
-        let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
-        if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
-            && let Err((error, left)) = output.flush(request).await
-        {
-            return abort(request, &error, left);
-        }
-        request.completed = true;
-        access_log::write(request);
-        if drained == Drained::Partly && request.keep_alive && !body::drain(request, input).await {
-            request.keep_alive = false;
-        }
-        if !request.keep_alive {
-            close(request, input, drained).await;
-            return After::Close;
-        }
-        if input.is_empty() {
-            // The answer was begun before the drain, and said that the connection stays.
-            if request.connection.server.is_draining() {
-                return After::Close;
-            }
-            request.connection.set_pipelined(false);
-            return After::Idle(Duration::from_millis(
-                request.settings().keepalive.timeout.0,
-            ));
-        }
-        request.connection.set_pipelined(true);
-        request.begin();
+/// The client keeps its connection, and has sent no byte of another request.
+fn idle(request: &Request) -> After {
+    // The answer was begun before the drain, and said that the connection stays.
+    if request.connection.server.is_draining() {
+        return After::Close;
     }
+    request.connection.set_pipelined(false);
+    After::Idle(Duration::from_millis(
+        request.settings().keepalive.timeout.0,
+    ))
 }
 
 /// The client took the response no further: it went away, or stopped reading.
@@ -120,7 +135,7 @@ fn abort(request: &mut Request, error: &io::Error, left_bytes: u64) -> After {
 
 /// Closes; bytes that the client is still sending are read first, so that it gets to see the
 /// response instead of a reset.
-async fn close(request: &mut Request, input: &mut Buffer, drained: Drained) {
+async fn close(request: &Request, input: &Buffer, drained: Drained) {
     let settings = &request.settings().keepalive;
     let unread = drained != Drained::Whole || !input.is_empty();
     let linger = match settings.lingering {
@@ -129,8 +144,6 @@ async fn close(request: &mut Request, input: &mut Buffer, drained: Drained) {
         Lingering::Always => true,
     };
     if linger {
-        let total = Duration::from_millis(settings.lingering_time_ms);
-        let pause = Duration::from_millis(settings.lingering_timeout_ms);
-        body::linger(&request.connection.stream, total, pause).await;
+        body::linger(&request.connection.stream, settings).await;
     }
 }

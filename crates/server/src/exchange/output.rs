@@ -70,7 +70,9 @@ impl Output {
             .stall_max(stall_max)
             .await;
         let left = queue.bytes();
-        queue.clear();
+        if left > 0 {
+            queue.clear();
+        }
         self.queue = Some(queue);
         self.gathered_bytes = 0;
         result.map_err(|error| (error, left))

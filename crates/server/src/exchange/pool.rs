@@ -15,8 +15,9 @@ use crate::request::Request;
 ///
 /// The future of an exchange is large and a connection needs it only while a request is under
 /// way. Its type is the same for all, so a finished one's memory serves the next.
-pub(crate) struct Exchanges<F> {
-    make: fn(Box<Request>, Buffer) -> F,
+pub(crate) struct Exchanges<M, F> {
+    /// A type of its own and no pointer, so that the future is made where it will lie.
+    make: M,
     futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
     #[allow(
         clippy::vec_box,
@@ -28,11 +29,12 @@ pub(crate) struct Exchanges<F> {
 /// Memory of finished exchanges that is kept at most.
 const KEPT_MAX: usize = 32;
 
-impl<F> Exchanges<F>
+impl<M, F> Exchanges<M, F>
 where
+    M: Fn(Box<Request>, Buffer) -> F,
     F: Future<Output = (Box<Request>, After)> + 'static,
 {
-    pub(crate) fn new(make: fn(Box<Request>, Buffer) -> F) -> Self {
+    pub(crate) fn new(make: M) -> Self {
         Self {
             make,
             futures: RefCell::default(),
@@ -45,7 +47,7 @@ where
         &'a self,
         connection: &'a Rc<Connection>,
         input: Buffer,
-    ) -> Running<'a, F> {
+    ) -> Running<'a, M, F> {
         let request = self.request(connection);
         let kept = self.futures.borrow_mut().pop();
         let mut future = kept.unwrap_or_else(|| Box::pin(None));
@@ -58,27 +60,26 @@ where
     }
 
     fn request(&self, connection: &Rc<Connection>) -> Box<Request> {
-        let site = connection.server.site();
         let kept = self.requests.borrow_mut().pop();
         match kept {
             Some(mut request) => {
-                request.reuse(connection.clone(), site);
+                request.reuse(connection.clone());
                 request
             }
-            None => Box::new(Request::new(connection.clone(), site)),
+            None => Box::new(Request::new(connection.clone())),
         }
     }
 }
 
 /// An exchange under way. Its size is what an idle connection pays for it, so the exchange itself
 /// lies elsewhere.
-pub(crate) struct Running<'a, F> {
-    exchanges: &'a Exchanges<F>,
+pub(crate) struct Running<'a, M, F> {
+    exchanges: &'a Exchanges<M, F>,
     connection: &'a Connection,
     future: Option<Pin<Box<Option<F>>>>,
 }
 
-impl<F> Future for Running<'_, F>
+impl<M, F> Future for Running<'_, M, F>
 where
     F: Future<Output = (Box<Request>, After)>,
 {

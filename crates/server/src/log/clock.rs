@@ -102,6 +102,7 @@ impl Clock {
             .zip(&mut texts.preambles)
         {
             preamble.clear();
+            writer::status_line(preamble, 200);
             writer::header(preamble, b"Server", signature(tokens).as_bytes());
             writer::header(preamble, b"Date", &date);
         }
@@ -139,7 +140,7 @@ impl Clock {
         );
     }
 
-    /// Hands over the lines `Server` and `Date` of responses.
+    /// Hands over how responses begin that are 200: their first line, `Server` and `Date`.
     pub(crate) fn with_preamble<T>(&self, tokens: Tokens, use_it: impl FnOnce(&[u8]) -> T) -> T {
         self.with(|texts| use_it(&texts.preambles[tokens as usize]))
     }

@@ -52,7 +52,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "connection_time",
-        get: |r, out| seconds(r.connection.age().as_millis() as u64, out),
+        get: |r, out| seconds(r.connection.age_ms(), out),
     },
     Builtin {
         name: "content_length",

@@ -176,10 +176,9 @@ pub(crate) fn decide(request: &mut Request) {
         return;
     }
     let settings = &request.settings().keepalive;
-    let age = request.connection.age();
     let refused = settings.timeout.0 == 0
         || request.sequence >= settings.requests_max
-        || age.as_millis() as u64 > settings.time_ms
+        || request.connection.age_ms() > settings.time_ms
         || (settings.disable != Disable::default() && is_disabled(request, settings.disable));
     if refused {
         request.keep_alive = false;

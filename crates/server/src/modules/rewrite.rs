@@ -81,10 +81,11 @@ fn is_url(text: &str) -> bool {
 
 /// Rewrite phases: answers as the level's `return` says.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    let Some(answer) = request.settings().rewrite.answer.clone() else {
+    let site = request.site.share();
+    let settings = &site.http().locations[request.location as usize].settings;
+    let Some(Return { status, text }) = settings.rewrite.answer.as_deref() else {
         return Outcome::Next;
     };
-    let Return { status, text } = &*answer;
     if *status == 444 {
         return Outcome::Close;
     }

@@ -130,7 +130,9 @@ pub(crate) fn set_content_type(request: &mut Request) {
     content_type.clear();
     let settings = &request.settings().types;
     let extension = request.extension();
-    let known = if extension.iter().any(u8::is_ascii_uppercase) {
+    let known = if extension.is_empty() {
+        None
+    } else if extension.iter().any(u8::is_ascii_uppercase) {
         settings.types.get(&extension.to_ascii_lowercase())
     } else {
         settings.types.get(extension)

@@ -1,0 +1,19 @@
+//! What is left of a panic that was caught.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How often what a panic carries may panic in turn before it is leaked.
+const TRIES: u32 = 8;
+
+/// Drops what a panic carried. That may panic too, with something that may panic again: whoever
+/// caught the first one must not fall to the second.
+pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..TRIES {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(worse) => payload = worse,
+        }
+    }
+    std::mem::forget(payload);
+}
