@@ -6,6 +6,7 @@ mod event_types;
 mod logs;
 mod reload;
 mod starting;
+mod surroundings;
 mod systemd;
 mod under_load;
 mod upgrade;
