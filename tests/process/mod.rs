@@ -9,6 +9,7 @@ mod log_failures;
 mod logs;
 mod reload;
 mod starting;
+mod surroundings;
 mod systemd;
 mod under_load;
 mod upgrade;

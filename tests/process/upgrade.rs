@@ -113,7 +113,7 @@ impl Drop for Upgraded<'_> {
 fn both_serve_and_the_old_one_can_be_let_go() {
     let site = Site::new();
     let socket = site.folder.file("socket").display().to_string();
-    let lines = format!("listen unix:{socket}; return 200 $pid;");
+    let lines = format!("listen unix:{socket} reuseport; return 200 $pid;");
     let server = Upgraded::start(&site, "worker_processes 2;", &lines);
     let inode = |path: &str| {
         use std::os::unix::fs::MetadataExt;

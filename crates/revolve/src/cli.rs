@@ -69,6 +69,12 @@ impl Options {
             || self.test;
         self.folder.is_some() || !(asks_nginx || paths::IS_PACKAGED)
     }
+
+    /// Whether a server with a configuration file is to be started.
+    pub(crate) fn is_master(&self) -> bool {
+        let asks = self.version || self.test || self.upgrade || self.signal.is_some();
+        !asks && !self.serves_folder()
+    }
 }
 
 /// A command line that cannot be understood.
@@ -349,6 +355,8 @@ mod tests {
             (Some("site".into()), Some("[::1]:80".into()))
         );
         assert_eq!(read("--port 81").unwrap().listen.unwrap(), "127.0.0.1:81");
+        assert!(read("-c x").unwrap().is_master() && !read(".").unwrap().is_master());
+        assert!(!read("-V -c x").unwrap().is_master() && !read("upgrade").unwrap().is_master());
         for line in ["-t", "-c x", "-s stop", "-p x", "-g x;", "-e x"] {
             assert!(!read(line).unwrap().serves_folder(), "{line}");
         }

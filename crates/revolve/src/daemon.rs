@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use revolve_conf::os_error_text;
 
 use crate::version::PROGRAM;
-use crate::{EXECUTABLE, ROLE, ROLE_DAEMON, handover};
+use crate::{EXECUTABLE, ROLE, ROLE_DAEMON, handover, title};
 
 /// Runs the daemon and waits until it serves or has failed; its messages come on our standard
 /// error.
@@ -31,13 +32,12 @@ pub(crate) fn start() -> ExitCode {
 
 fn spawn_and_wait() -> io::Result<ExitCode> {
     let (mut reader, writer) = io::pipe()?;
-    let mut arguments = std::env::args_os();
     let mut command = Command::new(EXECUTABLE);
-    if let Some(name) = arguments.next() {
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
+    if let Some(name) = title::name() {
+        command.arg0(title::of(&name));
     }
     command
-        .args(arguments)
+        .args(std::env::args_os().skip(1))
         .env(ROLE, ROLE_DAEMON)
         .stdin(OwnedFd::from(writer));
     let mut child = command.spawn()?;

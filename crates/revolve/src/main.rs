@@ -29,12 +29,13 @@ mod source;
 mod starter;
 mod successor;
 mod systemd;
+mod title;
 mod upgrade;
 mod version;
 mod worker;
 mod worker_process;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use cli::Options;
@@ -62,20 +63,24 @@ const ROLE_SUCCESSOR: &str = "successor";
 const EXIT_UNFIT: u8 = 2;
 
 fn main() -> ExitCode {
-    // Before any file is opened.
-    let activated = Activated::take();
     // A process started through /proc/self/exe is called `exe` where only that name is shown.
     let _ = rustix::thread::set_name(c"revolve");
     let role = std::env::var_os(ROLE);
     if role.as_deref().is_some_and(|role| role == ROLE_WORKER) {
         return worker::run();
     }
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    if arguments.next_if(|first| first == "ctl").is_some() {
-        return ctl::client::run(arguments);
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.first().and_then(|first| first.to_str()) {
+        Some("ctl") => return ctl::client::run(arguments.split_off(1)),
+        Some("help") => arguments[0] = "-h".into(),
+        _ => {}
     }
-    let help = arguments.next_if(|first| first == "help");
-    let options = match cli::parse(help.map(|_| "-h".into()).into_iter().chain(arguments)) {
+    // Before any descriptor is taken, because those are not for the program executed anew.
+    if role.is_none() && cli::parse(arguments.clone()).is_ok_and(|it| it.is_master()) {
+        title::assume();
+    }
+    let activated = Activated::take();
+    let options = match cli::parse(arguments) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("{}: {error}", version::PROGRAM);

@@ -38,6 +38,8 @@ const RESPAWN_PAUSE: Duration = Duration::from_millis(100);
 const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many quick deaths of a worker that was never ready end the start: nobody would serve.
 const START_DEATHS_MAX: u32 = 5;
+/// How long a worker may take to answer before that is said.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a worker may take to exit at once.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -93,29 +95,47 @@ struct Master {
 }
 
 /// Runs the master until it is told to stop.
-pub(crate) fn run(service: Service) -> ExitCode {
-    match start(service) {
-        Ok(code) => code,
+pub(crate) fn run(mut service: Service) -> ExitCode {
+    match prepare() {
+        Ok(prepared) => start(service, prepared),
         Err(error) => {
-            crate::report::emerg(&format!("the event loop failed {}", os_error_text(&error)));
+            let mut message = format!("the event loop failed {}", os_error_text(&error));
+            if is_out_of_files(&error) {
+                message.push_str(OUT_OF_FILES);
+            }
+            service.log.write(Level::Emerg, &message);
+            service.finish();
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(service: Service) -> io::Result<ExitCode> {
-    let mut event_loop = EventLoop::new()?;
+/// What to do where descriptors run out, for the end of a message.
+const OUT_OF_FILES: &str = ", raise the master's limit (ulimit -n, or LimitNOFILE= of systemd)";
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+}
+
+/// All that a master needs for itself, so that what fails does so before it has workers.
+fn prepare() -> io::Result<(EventLoop, Signals, Program)> {
+    let event_loop = EventLoop::new()?;
     let watched = [
         SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD, SIGUSR2, SIGWINCH,
     ];
-    let mut signals = Signals::new(&watched)?;
+    let signals = Signals::new(&watched)?;
+    Ok((event_loop, signals, Program::of_this_process()?))
+}
+
+fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode {
+    let (mut event_loop, mut signals, program) = prepared;
     let master = Rc::new(Master {
         service: RefCell::new(service),
         slots: RefCell::default(),
         phase: Cell::new(Phase::Running),
         quick_deaths: RefCell::default(),
         has_started: Cell::new(false),
-        program: Program::of_this_process()?,
+        program,
         successor: RefCell::default(),
         is_resting: Cell::new(false),
         exit: Cell::new(0),
@@ -155,7 +175,7 @@ fn start(service: Service) -> io::Result<ExitCode> {
         successor.leave();
     }
     master.service.borrow_mut().finish();
-    Ok(ExitCode::from(master.exit.get()))
+    ExitCode::from(master.exit.get())
 }
 
 impl Master {
@@ -208,10 +228,13 @@ impl Master {
             Ok(started) => started,
             Err(error) => {
                 let reason = os_error_text(&error);
-                self.log(
-                    Level::Alert,
-                    &format!("starting a worker process failed {reason}"),
-                );
+                let help = if is_out_of_files(&error) {
+                    OUT_OF_FILES
+                } else {
+                    ""
+                };
+                let message = format!("starting a worker process failed {reason}{help}");
+                self.log(Level::Alert, &message);
                 return self.replace(index, Duration::ZERO);
             }
         };
@@ -374,6 +397,9 @@ impl Master {
 
     /// The first workers cannot serve, so that there is nothing to be master of.
     fn give_up(self: &Rc<Self>) {
+        if self.phase.get() != Phase::Running {
+            return;
+        }
         self.exit.set(1);
         self.log(Level::Emerg, "the worker processes could not start");
         self.stop("exiting");
@@ -465,6 +491,7 @@ impl Master {
         }
         Desk::open(self);
         let now = Needs::of(&self.service.borrow());
+        let generation = self.service.borrow().generation;
         let wanted = self.service.borrow().config.process().worker_count();
         self.retire(|slot| slot.index >= wanted, || Message::Drain);
         if before != now {
@@ -483,7 +510,26 @@ impl Master {
         }
         self.quick_deaths.borrow_mut().clear();
         self.fill();
+        let master = Rc::clone(self);
+        spawn(async move {
+            sleep(ANSWER_PATIENCE).await;
+            master.name_silent(generation);
+        });
         reloaded
+    }
+
+    /// Names the workers that have not said that they serve a configuration. They are left alone:
+    /// who has stopped one may want to look at it.
+    fn name_silent(&self, generation: u64) {
+        let is_silent = |slot: &&Slot| slot.generation < generation && !slot.is_retired;
+        for slot in self.slots.borrow().iter().filter(is_silent) {
+            let (pid, seconds) = (slot.pid(), ANSWER_PATIENCE.as_secs());
+            let message = format!(
+                "worker process {pid} has not taken configuration {generation} within {seconds} s: \
+                 it is stopped or very busy, and its connections wait"
+            );
+            self.log(Level::Warn, &message);
+        }
     }
 
     fn reopen(&self) {

@@ -15,7 +15,12 @@ pub(crate) fn write(path: &Path) -> Result<(), String> {
             .create(true)
             .truncate(true)
             .open(path)?;
-        writeln!(file, "{}", std::process::id())
+        let written = writeln!(file, "{}", std::process::id());
+        if written.is_err() {
+            // On a full disk: an empty file would be in the way of whoever looks for a master.
+            let _ = std::fs::remove_file(path);
+        }
+        written
     };
     write().map_err(|error| failed("open", path, &error))
 }

@@ -97,7 +97,8 @@ impl Opened {
                 .zip(&mut bound)
                 .filter(|(_, slot)| slot.is_none())
             {
-                let count = if spec.options.reuse_port { workers } else { 1 };
+                let has_copies = has_copies(&spec.address, &spec.options);
+                let count = if has_copies { workers } else { 1 };
                 match bind(spec, count, old) {
                     Ok(socket) => *slot = Some(socket),
                     Err(error) => {
@@ -202,7 +203,10 @@ impl Opened {
 
     /// The sockets of one worker: those that all share, and its own copies of the others.
     pub(crate) fn sockets_of(&self, worker: usize) -> Vec<(Address, BorrowedFd<'_>)> {
-        let socket = |bound: &'_ Bound| if bound.options.reuse_port { worker } else { 0 };
+        let socket = |bound: &'_ Bound| {
+            let has_copies = has_copies(&bound.address, &bound.options);
+            if has_copies { worker } else { 0 }
+        };
         let mine = self.bound.iter().filter_map(|bound| {
             Some((
                 bound.address.clone(),
@@ -318,6 +322,11 @@ fn log_error(path: &Path, error: &io::Error) -> OpenError {
         message,
         is_in_use: false,
     }
+}
+
+/// Whether each worker has a socket of its own. A Unix socket's file can be bound once.
+fn has_copies(address: &Address, options: &ListenOptions) -> bool {
+    options.reuse_port && !address.is_unix()
 }
 
 fn bind_message(address: &Address, error: &io::Error) -> String {

@@ -114,6 +114,10 @@ impl Single {
                 self.service.borrow().stopping(None);
                 self.event_loop.stop();
             }
+            SIGUSR2 | SIGWINCH => {
+                let why = "there is no master process";
+                notice(&format!("signal {signal} received, ignoring: {why}"));
+            }
             _ => {}
         }
     }

@@ -13,7 +13,7 @@ use revolve_reactor::Readable;
 use rustix::net::Shutdown;
 
 use crate::service::Service;
-use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, report};
+use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, report, title};
 
 /// The longest line that is taken from a new binary in one piece.
 const LINE_BYTES_MAX: usize = 4096;
@@ -22,19 +22,23 @@ const LINE_BYTES_MAX: usize = 4096;
 pub(crate) struct Program {
     /// The file, which may be another one by then. `/proc/self/exe` would be the old one.
     pub(crate) path: PathBuf,
+    name: OsString,
     arguments: Vec<OsString>,
 }
 
 impl Program {
     /// That of this process. To be asked at the start, while the file is still the one that runs.
     pub(crate) fn of_this_process() -> io::Result<Program> {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
-        let named = arguments.first().and_then(|name| find(Path::new(name)));
-        let path = match named {
+        let name = title::name().unwrap_or_default();
+        let path = match find(Path::new(&name)) {
             Some(path) => path,
             None => std::env::current_exe()?,
         };
-        Ok(Program { path, arguments })
+        Ok(Program {
+            path,
+            name,
+            arguments: std::env::args_os().skip(1).collect(),
+        })
     }
 }
 
@@ -76,10 +80,9 @@ impl Successor {
         rustix::io::ioctl_fionbio(&errors, true)?;
         let (socket, errors) = (Readable::new(ours)?, Readable::new(errors)?);
         let mut command = Command::new(&program.path);
-        if let Some((name, arguments)) = program.arguments.split_first() {
-            command.arg0(name).args(arguments);
-        }
         command
+            .arg0(title::of(&program.name))
+            .args(&program.arguments)
             .env(ROLE, ROLE_SUCCESSOR)
             .stdin(theirs)
             .stderr(their_errors);

@@ -221,6 +221,9 @@ impl Shared {
 
     fn reload(&self, bundle: Bundle<OwnedFd>) -> Result<(), String> {
         let (config, descriptors) = build(bundle)?;
+        if config.process().surroundings.core_bytes.is_some() {
+            privilege::allow_core_files()?;
+        }
         self.worker
             .reload(config, descriptors)
             .map_err(|error| os_error_text(&error))
