@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Client;
 
 /// Between two requests of one client: the machine has other things to do too.
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What clients have seen.
 #[derive(Debug, Default)]
