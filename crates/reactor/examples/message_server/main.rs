@@ -193,13 +193,7 @@ async fn accept(listener: Listener, reactors: Rc<Reactors>, shared: Arc<Shared>)
                     let Ok(stream) = Stream::from_fd(fd) else {
                         return;
                     };
-                    hall::with(|hall| {
-                        let serving = session::serve(Rc::clone(hall), stream, peer);
-                        spawn(async move {
-                            serving.await;
-                            drop(lease);
-                        });
-                    });
+                    hall::with(|hall| spawn(session::serve(hall, stream, peer, lease)));
                 });
             }
             Err(error) => {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use revolve_reactor::{
-    Address, CodecError, Frame, FrameCodec, Framed, Outbox, OutboxError, Stream, now, timeout,
+    Address, CodecError, Frame, FrameCodec, Framed, Lease, Outbox, OutboxError, Stream, now,
+    timeout,
 };
 
 use crate::business::{self, Refusal, Step, refusal};
@@ -83,33 +84,42 @@ impl Drop for Present {
     }
 }
 
-/// Serves a client from its first byte to its last.
-pub(crate) async fn serve(hall: Rc<Hall>, stream: Stream, peer: Address) {
+/// Serves a client from its first byte to its last. What it takes is put away before the future
+/// begins, which would keep room for it to its end: an idle client pays for what is in here.
+pub(crate) fn serve(
+    hall: &Rc<Hall>,
+    stream: Stream,
+    peer: Address,
+    lease: Lease,
+) -> impl Future<Output = ()> + 'static {
     // Small frames go out as they come.
     let _ = stream.set_nodelay(true);
     let _ = stream.set_send_buffer(SEND_BUFFER_BYTES);
-    let session = Rc::new(Session::new(&hall, stream, peer));
+    let session = Rc::new(Session::new(hall, stream, peer));
     hall.enter(&session);
-    let present = Present {
-        hall,
-        session: Rc::clone(&session),
-    };
-    let ending = {
-        let mut reading = pin!(read(&session));
-        poll_fn(|cx| match session.poll_ending(cx.waker()) {
-            Some(ending) => Poll::Ready(ending),
-            None => reading.as_mut().poll(cx),
-        })
-        .await
-    };
-    session.note_ending(&ending);
-    if ending.code == Some(Code::Stopping) {
-        // What was accepted is done and answered.
-        session.line.at_most(0).await;
+    let hall = Rc::clone(hall);
+    let present = Present { hall, session };
+    async move {
+        // Counted until the connection is closed.
+        let _lease = lease;
+        let session = Rc::clone(&present.session);
+        let ending = {
+            let mut reading = pin!(read(&session));
+            poll_fn(|cx| match session.poll_ending(cx.waker()) {
+                Some(ending) => Poll::Ready(ending),
+                None => reading.as_mut().poll(cx),
+            })
+            .await
+        };
+        session.note_ending(&ending);
+        if ending.code == Some(Code::Stopping) {
+            // What was accepted is done and answered.
+            session.line.at_most(0).await;
+        }
+        drop(present);
+        // A client that is gone, or is closing, takes nothing any more: that is no error.
+        let _ = session.close(ending).await;
     }
-    drop(present);
-    // A client that is gone, or is closing, takes nothing any more: that is no error.
-    let _ = session.close(ending).await;
 }
 
 /// Reads requests until the client has no more, or must go.
