@@ -1,5 +1,6 @@
 //! Master and workers: starting, signals, reload, death.
 
+mod ctl;
 mod dealing;
 mod ending;
 mod event_types;
@@ -8,6 +9,10 @@ mod log_failures;
 mod logs;
 mod reload;
 mod starting;
+mod surroundings;
+mod systemd;
+mod under_load;
+mod upgrade;
 mod workers;
 mod zones;
 

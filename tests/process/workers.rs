@@ -38,6 +38,11 @@ fn the_others_serve_on_when_one_dies() {
     let site = Site::new();
     let server = site.start("worker_processes 2;", "return 200 $pid;");
     let workers = server.workers_once(2);
+    until("both serve", || {
+        site.folder
+            .count("logs/error.log", "serves configuration 1")
+            == 2
+    });
     let mut clients: Vec<(Client, String)> = (0..40)
         .map(|_| {
             let mut client = Client::connect(site.port);

@@ -364,6 +364,29 @@ fn threads_of_a_worker_count_together() {
 }
 
 #[test]
+fn a_rate_is_of_all_workers_and_outlives_reloads_and_deaths() {
+    let top = "worker_processes 3;";
+    let http = "limit_req_zone $server_addr zone=rate:64k rate=1r/m;";
+    let server = "location / { limit_req zone=rate burst=9 nodelay; }";
+    let zoned = Zoned::start(top, http, server);
+    let ask = || get(zoned.site.port, "/").status;
+    for _ in 0..10 {
+        assert_eq!(ask(), 200);
+    }
+    assert_eq!(ask(), 503);
+    zoned.reloaded(top, http, server, 2, 3);
+    assert_eq!(ask(), 503);
+    for pid in zoned.server.workers_once(3) {
+        proc::signal(pid, Signal::KILL);
+    }
+    assert_eq!(ask(), 503);
+    // A larger zone is a new one.
+    let larger = http.replace("64k", "65k");
+    zoned.reload(top, &larger, server);
+    until("the new zone is in force", || ask() == 200);
+}
+
+#[test]
 fn a_full_zone_refuses_new_keys_and_says_so() {
     let http = "limit_conn_zone $arg_k zone=one:32k;";
     proc::raise_open_files();

@@ -92,7 +92,7 @@ fn a_half_closed_client_gets_all_its_answers() {
 
 #[test]
 fn a_client_that_stops_reading_is_closed_after_send_timeout() {
-    let site = Site::start("send_timeout 400ms;", "");
+    let site = Site::start("send_timeout 2s;", "");
     site.folder.write("html/big.bin", vec![b'x'; 24 << 20]);
     let mut client = Client::connect(site.port);
     client.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -119,6 +119,20 @@ impl Client {
         Ok(response)
     }
 
+    /// Reads a head, and leaves the body for later.
+    #[track_caller]
+    pub(crate) fn head(&mut self, status: &str) {
+        let end = loop {
+            if let Some(at) = find(&self.unread, b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.more().expect("a head");
+        };
+        let head: Vec<u8> = self.unread.drain(..end).collect();
+        let head = String::from_utf8_lossy(&head);
+        assert_eq!(head.get(9..9 + status.len()), Some(status), "{head}");
+    }
+
     fn body(&mut self, response: &Response) -> io::Result<Vec<u8>> {
         if response.status < 200 || [204, 304].contains(&response.status) {
             return Ok(Vec::new());

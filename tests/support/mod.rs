@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod folder;
+pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod ports;
 pub(crate) mod proc;
@@ -10,5 +11,6 @@ pub(crate) mod wait;
 
 pub(crate) use client::{Client, End, Response, get};
 pub(crate) use folder::Folder;
+pub(crate) use load::Load;
 pub(crate) use server::{Run, Server, revolve};
-pub(crate) use wait::until;
+pub(crate) use wait::{until, until_some};

@@ -21,7 +21,10 @@ usage: cargo xtask <task>
   bench [http]       CPU per request, requests per second and p99 beside nginx and the floor
   bench memory       resident memory of idle keep-alive connections, beside nginx
   bench slow         one client's latency while 10,000 others send a byte a second
-  bench echo         CPU per message of an echo on the reactor, beside the floor, tokio and monoio
+  bench echo         CPU per message of an echo on the reactor, beside the floors, tokio and monoio;
+                     --instructions counts those of user space
+  bench fairness     the round trips of 100 connections beside one that sends without end
+  bench idle         what 15,000 idle connections cost, and what they do to the active ones
   bench models       what a message costs on each I/O model; draws docs/models.svg
   floor PORT BODY_BYTES [HEAD_BYTES]
                      the bare epoll server that the bench compares with

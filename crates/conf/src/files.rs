@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,51 @@ pub trait Files {
     /// The paths that match a shell pattern, in the order of their bytes. A pattern that matches
     /// nothing gives none; one without `*`, `?` and `[` is never asked for.
     fn glob(&mut self, pattern: &str) -> io::Result<Vec<PathBuf>>;
+
+    /// Who answers for the host names in directives; [`Files::keep_host_names`] gets it back.
+    fn host_names(&mut self) -> HostNames;
+
+    /// Takes note of the host names that were asked about.
+    fn keep_host_names(&mut self, _names: HostNames) {}
+}
+
+/// Answers for host names: the system's resolver, asked once a name, or a record of its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostNames {
+    known: BTreeMap<String, Vec<IpAddr>>,
+    asks: bool,
+}
+
+impl HostNames {
+    /// Asks the system's resolver, and waits for its answer.
+    pub fn of_system() -> Self {
+        HostNames {
+            known: BTreeMap::new(),
+            asks: true,
+        }
+    }
+
+    /// The addresses of a host, each once, in the order of the answer.
+    ///
+    /// # Errors
+    ///
+    /// A host that the resolver does not know, or that is not in the record.
+    pub fn addresses(&mut self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if let Some(known) = self.known.get(host) {
+            return Ok(known.clone());
+        }
+        if !self.asks {
+            return Err(not_found());
+        }
+        let mut addresses = Vec::new();
+        for address in (host, 0).to_socket_addrs()? {
+            if !addresses.contains(&address.ip()) {
+                addresses.push(address.ip());
+            }
+        }
+        self.known.insert(host.to_owned(), addresses.clone());
+        Ok(addresses)
+    }
 }
 
 /// The files on disk.
@@ -28,6 +74,10 @@ impl Files for DiskFiles {
 
     fn glob(&mut self, pattern: &str) -> io::Result<Vec<PathBuf>> {
         Ok(crate::glob::expand(pattern))
+    }
+
+    fn host_names(&mut self) -> HostNames {
+        HostNames::of_system()
     }
 }
 
@@ -66,18 +116,28 @@ impl Files for Recorded<'_> {
             .insert(pattern.to_owned(), paths.clone());
         Ok(paths)
     }
+
+    fn host_names(&mut self) -> HostNames {
+        self.inner.host_names()
+    }
+
+    fn keep_host_names(&mut self, names: HostNames) {
+        self.snapshot.hosts = names.known;
+    }
 }
 
-/// Every file that a configuration read, and every pattern that it asked about: enough to read
-/// the same configuration again elsewhere, where the disk has changed or is out of reach.
+/// Every file that a configuration read, and every pattern and host name that it asked about:
+/// enough to read the same configuration again elsewhere, where the disk or the answers of the
+/// resolver have changed or are out of reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     files: BTreeMap<PathBuf, Vec<u8>>,
     globs: BTreeMap<String, Vec<PathBuf>>,
+    hosts: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// The first bytes of an encoded snapshot; the last one is the version of the format.
-const MAGIC: &[u8; 8] = b"RVLVSNP\x01";
+const MAGIC: &[u8; 8] = b"RVLVSNP\x02";
 
 impl Snapshot {
     /// Adds a file, or replaces it.
@@ -88,6 +148,11 @@ impl Snapshot {
     /// Adds the answer to a pattern, or replaces it.
     pub fn insert_glob(&mut self, pattern: impl Into<String>, paths: Vec<PathBuf>) {
         self.globs.insert(pattern.into(), paths);
+    }
+
+    /// Adds the addresses of a host name, or replaces them.
+    pub fn insert_host(&mut self, name: impl Into<String>, addresses: Vec<IpAddr>) {
+        self.hosts.insert(name.into(), addresses);
     }
 
     /// The recorded content of a file.
@@ -104,9 +169,9 @@ impl Snapshot {
 
     /// The snapshot as bytes, for [`Snapshot::decode`].
     ///
-    /// The format is a magic number with a version, then the files and then the patterns, each
-    /// list behind its length; numbers are 32 bits, little-endian, and strings stand behind their
-    /// length in bytes.
+    /// The format is a magic number with a version, then the files, the patterns and the hosts,
+    /// each list behind its length; numbers are 32 bits, little-endian, and strings stand behind
+    /// their length in bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         put_number(&mut out, self.files.len());
@@ -120,6 +185,14 @@ impl Snapshot {
             put_number(&mut out, paths.len());
             for path in paths {
                 put_bytes(&mut out, path.as_os_str().as_bytes());
+            }
+        }
+        put_number(&mut out, self.hosts.len());
+        for (name, addresses) in &self.hosts {
+            put_bytes(&mut out, name.as_bytes());
+            put_number(&mut out, addresses.len());
+            for address in addresses {
+                put_bytes(&mut out, address.to_string().as_bytes());
             }
         }
         out
@@ -136,12 +209,20 @@ impl Snapshot {
             snapshot.files.insert(path, bytes);
         }
         for _ in 0..reader.number()? {
-            let pattern = std::str::from_utf8(reader.bytes()?).map_err(|_| DecodeError::NotUtf8)?;
+            let pattern = reader.text()?;
             let mut paths = Vec::new();
             for _ in 0..reader.number()? {
                 paths.push(reader.path()?);
             }
             snapshot.globs.insert(pattern.to_owned(), paths);
+        }
+        for _ in 0..reader.number()? {
+            let name = reader.text()?;
+            let mut addresses = Vec::new();
+            for _ in 0..reader.number()? {
+                addresses.push(reader.text()?.parse().map_err(|_| DecodeError::Address)?);
+            }
+            snapshot.hosts.insert(name.to_owned(), addresses);
         }
         if reader.rest.is_empty() {
             Ok(snapshot)
@@ -185,6 +266,10 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    fn text(&mut self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| DecodeError::NotUtf8)
+    }
+
     fn path(&mut self) -> Result<PathBuf, DecodeError> {
         Ok(PathBuf::from(OsStr::from_bytes(self.bytes()?)))
     }
@@ -199,8 +284,10 @@ pub enum DecodeError {
     Truncated,
     /// They go on after the end.
     Trailing,
-    /// A pattern is not UTF-8.
+    /// A pattern or a host name is not UTF-8.
     NotUtf8,
+    /// A host's address is none.
+    Address,
 }
 
 impl fmt::Display for DecodeError {
@@ -209,7 +296,8 @@ impl fmt::Display for DecodeError {
             DecodeError::Version => "not a configuration snapshot of this version",
             DecodeError::Truncated => "the configuration snapshot ends too early",
             DecodeError::Trailing => "bytes follow the configuration snapshot",
-            DecodeError::NotUtf8 => "a pattern in the configuration snapshot is not UTF-8",
+            DecodeError::NotUtf8 => "a name in the configuration snapshot is not UTF-8",
+            DecodeError::Address => "an address in the configuration snapshot is malformed",
         })
     }
 }
@@ -248,6 +336,13 @@ impl Files for SnapshotFiles {
             .cloned()
             .unwrap_or_default())
     }
+
+    fn host_names(&mut self) -> HostNames {
+        HostNames {
+            known: self.snapshot.hosts.clone(),
+            asks: false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -276,10 +371,38 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_asked_for_once_and_then_known() {
+        let mut disk = DiskFiles;
+        let mut recorded = Recorded::new(&mut disk);
+        let mut names = recorded.host_names();
+        let answer = names.addresses("localhost").unwrap();
+        assert!(answer.iter().all(IpAddr::is_loopback) && !answer.is_empty());
+        names
+            .known
+            .insert("localhost".into(), vec![[192, 0, 2, 1].into()]);
+        assert_eq!(
+            names.addresses("localhost").unwrap(),
+            [IpAddr::from([192, 0, 2, 1])]
+        );
+        recorded.keep_host_names(names);
+        let snapshot = recorded.into_snapshot();
+
+        let mut files = SnapshotFiles::new(Snapshot::decode(&snapshot.encode()).unwrap());
+        let mut names = files.host_names();
+        assert_eq!(
+            names.addresses("localhost").unwrap(),
+            [IpAddr::from([192, 0, 2, 1])]
+        );
+        let error = names.addresses("other.invalid").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
     fn damaged_snapshots_are_refused() {
         let mut snapshot = Snapshot::default();
         snapshot.insert_file("/a", b"x".to_vec());
         snapshot.insert_glob("/*", vec!["/a".into()]);
+        snapshot.insert_host("x", vec![[127, 0, 0, 1].into()]);
         let bytes = snapshot.encode();
         assert_eq!(Snapshot::decode(&bytes), Ok(snapshot));
         for end in MAGIC.len()..bytes.len() {
@@ -291,7 +414,7 @@ mod tests {
             Err(DecodeError::Trailing)
         );
         let mut other = bytes.clone();
-        other[7] = 2;
+        other[7] = 1;
         assert_eq!(Snapshot::decode(&other), Err(DecodeError::Version));
         let huge = [&MAGIC[..], &u32::MAX.to_le_bytes()].concat();
         assert_eq!(Snapshot::decode(&huge), Err(DecodeError::Truncated));

@@ -37,6 +37,6 @@ pub mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Level, os_error_text};
 pub use directive::{Directive, Word};
-pub use files::{DecodeError, DiskFiles, Files, Recorded, Snapshot, SnapshotFiles};
+pub use files::{DecodeError, DiskFiles, Files, HostNames, Recorded, Snapshot, SnapshotFiles};
 pub use parser::{Document, parse};
 pub use span::{FileId, Source, Sources, Span};

@@ -4,35 +4,26 @@
 //! cargo run -p revolve-reactor --example periodic -- [SECONDS]
 //! ```
 //!
-//! A job is a task that sleeps until its next moment. The moments are counted from the first, not
-//! from when the job was done, so that they do not drift; those that were missed, because a job
-//! took long or the machine slept, are left out. After SECONDS (default 10) all jobs are cancelled.
+//! A job is a task that waits for the ticks of an `interval`. These are counted from the first, not
+//! from when the job was done, so that they do not drift; those that were missed, because a job took
+//! long or the machine slept, are left out. All jobs of a loop share its one heap of timers, so that
+//! thousands of them cost no more than their ticks. After SECONDS (default 10) all are cancelled.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use revolve_reactor::{EventLoop, JoinHandle, now, sleep, sleep_until, spawn};
+use revolve_reactor::{EventLoop, JoinHandle, interval, now, sleep, spawn};
 
 /// Runs `job` every `period` until cancelled. It is told how many times it was to have run.
-fn every(period: Duration, mut job: impl FnMut(u64) + 'static) -> JoinHandle<()> {
+fn every(period: Duration, mut job: impl FnMut(u128) + 'static) -> JoinHandle<()> {
     spawn(async move {
         let first = now();
-        let mut count = 0;
+        let mut ticks = interval(period);
         loop {
-            count = next_after(first.elapsed(), period).max(count + 1);
-            sleep_until(moment(first, period, count)).await;
-            job(count);
+            let due = ticks.tick().await;
+            job((due - first).as_nanos() / period.as_nanos());
         }
     })
-}
-
-/// The number of the first moment that has not passed after `elapsed`.
-fn next_after(elapsed: Duration, period: Duration) -> u64 {
-    (elapsed.as_nanos() / period.as_nanos().max(1)) as u64 + 1
-}
-
-fn moment(first: Instant, period: Duration, count: u64) -> Instant {
-    first + Duration::from_nanos(period.as_nanos() as u64 * count)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,108 +1,14 @@
 //! The example programs, run as the processes that they are, and talked to.
 
+mod programs;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No step of a test takes longer.
-const STEP_MAX: Duration = Duration::from_secs(120);
-const ANY: &str = "127.0.0.1:0";
-
-/// An example: cargo builds them beside the tests, `deps` for these and `examples` for those.
-fn program(name: &str) -> PathBuf {
-    let mut folder = std::env::current_exe().unwrap();
-    folder.pop();
-    folder.pop();
-    let program = folder.join("examples").join(name);
-    let remedy = "`cargo test -p revolve-reactor` builds it, `--test` alone does not";
-    assert!(program.is_file(), "no {}: {remedy}", program.display());
-    program
-}
-
-/// An example that runs, ended when dropped.
-struct Example {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<std::process::ChildStdout>,
-    /// What it says after `listening on`.
-    listening: String,
-}
-
-impl Example {
-    fn start(name: &str, arguments: &[&str]) -> Example {
-        let mut command = Command::new(program(name));
-        command.args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut example = Example {
-            input: child.stdin.take(),
-            child,
-            output,
-            listening: String::new(),
-        };
-        let line = example.line();
-        let listening = line.strip_prefix("listening on ");
-        example.listening = listening.expect("an address").into();
-        example
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().into()
-    }
-
-    fn command(&mut self, line: &str) {
-        self.input
-            .as_ref()
-            .unwrap()
-            .write_all(line.as_bytes())
-            .unwrap();
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.listening.parse().unwrap()
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(STEP_MAX)).unwrap();
-        stream.set_write_timeout(Some(STEP_MAX)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn read(stream: &mut TcpStream, n: usize) -> Vec<u8> {
-    let mut bytes = vec![0; n];
-    stream.read_exact(&mut bytes).unwrap();
-    bytes
-}
-
-fn read_all(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
-fn read_line(stream: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        line.extend(read(stream, 1));
-    }
-    String::from_utf8(line).unwrap()
-}
+use programs::{ANY, Example, STEP_MAX, program, read, read_all, read_line};
 
 /// A service for proxies to connect to: it says in capitals what it was told, once it was told all.
 fn capitals() -> SocketAddr {
@@ -354,6 +260,36 @@ fn unix_echo_serves_its_own_client_and_removes_what_a_killed_one_left() {
 }
 
 #[test]
+fn udp_echo_sends_each_datagram_back_to_its_sender() {
+    let mut echo = Example::start("udp_echo", &[ANY, "2"]);
+    let address = echo.address();
+    let mut total = 0;
+    for number in 0..6 {
+        let socket = UdpSocket::bind(ANY).unwrap();
+        socket.set_read_timeout(Some(STEP_MAX)).unwrap();
+        // More than one batch, and few enough for the socket's buffer.
+        let sent: Vec<Vec<u8>> = (0..40).map(|n| pattern(n * 30 + number)).collect();
+        for datagram in &sent {
+            socket.send_to(datagram, address).unwrap();
+        }
+        let mut space = [0; 2000];
+        for datagram in &sent {
+            let (len, from) = socket.recv_from(&mut space).unwrap();
+            assert_eq!((&space[..len], from), (&datagram[..], address));
+        }
+        total += sent.len();
+    }
+    let pid = echo.child.id().to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(killed.unwrap().success());
+    let said = echo.line();
+    assert!(echo.child.wait().unwrap().success());
+    let number = |at: usize| -> usize { said.split(' ').nth(at).unwrap().parse().unwrap() };
+    let (datagrams, batches) = (number(0), number(3));
+    assert!(datagrams <= total && batches <= datagrams, "{said}");
+}
+
+#[test]
 fn echo_echoes() {
     let mut child = Command::new(program("echo"));
     let mut child = child
@@ -374,9 +310,26 @@ fn echo_echoes() {
     assert_eq!(heard, b"to and fro");
 }
 
+/// Whether the kernel, and whatever confines this process, gives a ring.
+#[cfg(target_os = "linux")]
+fn has_io_uring() -> bool {
+    let mut builder = <io_uring::IoUring>::builder();
+    let builder = builder.setup_single_issuer().setup_defer_taskrun();
+    builder.build(8).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_io_uring() -> bool {
+    false
+}
+
 #[test]
 fn every_io_model_echoes_whole_messages_to_all() {
-    for model in ["blocking", "polling", "select", "poll", "epoll"] {
+    for model in ["blocking", "polling", "select", "poll", "epoll", "io_uring"] {
+        if model == "io_uring" && !has_io_uring() {
+            eprintln!("io_uring is not to be had here: left out");
+            continue;
+        }
         let server = Example::start("models", &[model, ANY]);
         let mut streams: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
         for (number, stream) in streams.iter_mut().enumerate() {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
+use crate::paths;
+
 /// What `-s` asks of the running master.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SignalName {
@@ -46,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) config: Option<PathBuf>,
     /// `-g`; several are joined.
     pub(crate) globals: Option<String>,
+    /// `upgrade`, as the first word.
+    pub(crate) upgrade: bool,
     /// The folder to serve without a configuration file.
     pub(crate) folder: Option<PathBuf>,
     /// Where the folder is served: `--listen`, or `--port` on this machine alone.
@@ -61,8 +65,15 @@ impl Options {
             || self.globals.is_some()
             || self.error_log.is_some()
             || self.signal.is_some()
+            || self.upgrade
             || self.test;
-        self.folder.is_some() || !asks_nginx
+        self.folder.is_some() || !(asks_nginx || paths::IS_PACKAGED)
+    }
+
+    /// Whether a server with a configuration file is to be started.
+    pub(crate) fn is_master(&self) -> bool {
+        let asks = self.version || self.test || self.upgrade || self.signal.is_some();
+        !asks && !self.serves_folder()
     }
 }
 
@@ -105,7 +116,11 @@ impl fmt::Display for Error {
 
 /// Reads the arguments after the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
-    let mut options = Options::default();
+    let mut args = args.into_iter().peekable();
+    let mut options = Options {
+        upgrade: args.next_if(|word| word == "upgrade").is_some(),
+        ..Options::default()
+    };
     let mut parser = Parser::from_args(args);
     loop {
         match parser.next() {
@@ -139,6 +154,15 @@ fn check(options: Options) -> Result<Options, Error> {
     if options.folder.is_some() && options.signal.is_some() {
         return Err(Error::Together(
             "a folder and option \"-s\" exclude each other",
+        ));
+    }
+    let is_more = options.folder.is_some()
+        || options.listen.is_some()
+        || options.signal.is_some()
+        || options.test;
+    if options.upgrade && is_more {
+        return Err(Error::Together(
+            "\"upgrade\" takes options \"-c\", \"-p\", \"-e\", \"-g\" and \"-q\" alone",
         ));
     }
     if options.listen.is_some() && !options.serves_folder() {
@@ -293,6 +317,10 @@ mod tests {
                 "a b",
                 "only one folder can be served, \"b\" is a second one",
             ),
+            (
+                "upgrade -t",
+                "\"upgrade\" takes options \"-c\", \"-p\", \"-e\", \"-g\" and \"-q\" alone",
+            ),
             ("a -c b", "a folder and option \"-c\" exclude each other"),
             ("a -s stop", "a folder and option \"-s\" exclude each other"),
         ] {
@@ -306,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn upgrade_is_the_first_word_or_a_folder() {
+        let options = read("upgrade -c x").unwrap();
+        assert!(options.upgrade && options.folder.is_none() && !options.serves_folder());
+        assert!(!read("upgrade").unwrap().serves_folder());
+        for line in ["./upgrade", "--port 81 upgrade"] {
+            let options = read(line).unwrap();
+            assert!(!options.upgrade && options.folder.is_some(), "{line}");
+        }
+    }
+
+    #[test]
     fn a_folder_is_served_when_nothing_else_is_asked() {
         assert!(read("").unwrap().serves_folder());
         assert!(read("--port 81").unwrap().serves_folder());
@@ -316,6 +355,8 @@ mod tests {
             (Some("site".into()), Some("[::1]:80".into()))
         );
         assert_eq!(read("--port 81").unwrap().listen.unwrap(), "127.0.0.1:81");
+        assert!(read("-c x").unwrap().is_master() && !read(".").unwrap().is_master());
+        assert!(!read("-V -c x").unwrap().is_master() && !read("upgrade").unwrap().is_master());
         for line in ["-t", "-c x", "-s stop", "-p x", "-g x;", "-e x"] {
             assert!(!read(line).unwrap().serves_folder(), "{line}");
         }

@@ -4,15 +4,16 @@
 //! says that it serves, so that its exit code tells whether there is a server. No process is
 //! forked without being executed anew, so no thread and no lock is ever half copied.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use revolve_conf::os_error_text;
 
 use crate::version::PROGRAM;
-use crate::{EXECUTABLE, ROLE, ROLE_DAEMON};
+use crate::{EXECUTABLE, ROLE, ROLE_DAEMON, handover, title};
 
 /// Runs the daemon and waits until it serves or has failed; its messages come on our standard
 /// error.
@@ -31,13 +32,12 @@ pub(crate) fn start() -> ExitCode {
 
 fn spawn_and_wait() -> io::Result<ExitCode> {
     let (mut reader, writer) = io::pipe()?;
-    let mut arguments = std::env::args_os();
     let mut command = Command::new(EXECUTABLE);
-    if let Some(name) = arguments.next() {
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
+    if let Some(name) = title::name() {
+        command.arg0(title::of(&name));
     }
     command
-        .args(arguments)
+        .args(std::env::args_os().skip(1))
         .env(ROLE, ROLE_DAEMON)
         .stdin(OwnedFd::from(writer));
     let mut child = command.spawn()?;
@@ -56,28 +56,23 @@ fn spawn_and_wait() -> io::Result<ExitCode> {
 
 /// The daemon's side: what it owes the process that waits.
 pub(crate) struct Readiness {
-    pipe: File,
+    pipe: Option<File>,
 }
 
 impl Readiness {
     /// Leaves the session of the terminal, and takes the pipe that stands in for standard input.
     pub(crate) fn new() -> io::Result<Readiness> {
-        let pipe = File::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
-        rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
+        let pipe = Some(File::from(handover::take_stdin()?));
         rustix::process::setsid()?;
         Ok(Readiness { pipe })
     }
 
-    /// Says that the server serves, and lets go of the terminal: standard error goes to
-    /// `error_log` from now on, or nowhere.
-    pub(crate) fn done(mut self, error_log: Option<&File>) -> io::Result<()> {
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
-        rustix::stdio::dup2_stdout(&null)?;
-        redirect_stderr(error_log.unwrap_or(&null))?;
-        self.pipe.write_all(&[1])
+    /// Says that the server serves; the first time counts.
+    pub(crate) fn done(&mut self) -> io::Result<()> {
+        match self.pipe.take() {
+            Some(mut pipe) => pipe.write_all(&[1]),
+            None => Ok(()),
+        }
     }
 }
 

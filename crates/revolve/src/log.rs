@@ -32,13 +32,13 @@ struct Target {
 }
 
 impl MasterLog {
-    /// Before any configuration: standard error alone.
-    pub(crate) fn to_stderr() -> MasterLog {
+    /// Before any configuration: standard error alone, if somebody looks there.
+    pub(crate) fn to_stderr(has_terminal: bool) -> MasterLog {
         MasterLog {
             targets: Vec::new(),
             clock: Clock::without_loop(),
             is_starting: true,
-            has_terminal: true,
+            has_terminal,
         }
     }
 
@@ -59,14 +59,11 @@ impl MasterLog {
         self.targets = config.process_log.iter().filter_map(target).collect();
     }
 
-    /// The server serves. From now on a log on standard error has the form of a log.
-    pub(crate) fn serving(&mut self) {
+    /// The server serves. From now on a log on standard error has the form of a log, and that of a
+    /// daemon is nobody's terminal.
+    pub(crate) fn serving(&mut self, is_daemon: bool) {
         self.is_starting = false;
-    }
-
-    /// Standard error is no longer anybody's terminal.
-    pub(crate) fn leave_terminal(&mut self) {
-        self.has_terminal = false;
+        self.has_terminal = !is_daemon;
     }
 
     /// The first file that is not standard error. A pipe is none: what it does not take would

@@ -3,9 +3,14 @@
 //! Everything happens in the master's event loop, one step at a time; no state is borrowed across
 //! a wait.
 
+mod operated;
+mod upgrade;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,14 +20,16 @@ use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
 use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
+use revolve_server::config::EnvVariable;
 use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
-use crate::daemon::Readiness;
+use crate::ctl::desk::Desk;
 use crate::message::Message;
-use crate::service::Service;
-use crate::{EXIT_UNFIT, worker_process};
+use crate::service::{Reloaded, Service};
+use crate::successor::{Program, Successor};
+use crate::{EXIT_UNFIT, systemd, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
 const QUICK_DEATH: Duration = Duration::from_secs(1);
@@ -31,6 +38,8 @@ const RESPAWN_PAUSE: Duration = Duration::from_millis(100);
 const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many quick deaths of a worker that was never ready end the start: nobody would serve.
 const START_DEATHS_MAX: u32 = 5;
+/// How long a worker may take to answer before that is said.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a worker may take to exit at once.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -52,8 +61,13 @@ struct Slot {
     socket: Rc<Readable>,
     started: Instant,
     is_ready: bool,
-    /// It was told to go, and is not to be replaced.
+    /// The configuration that it serves, and the one that it could not take; 0 for none.
+    generation: u64,
+    refused: u64,
+    /// It is to go, and not to be replaced.
     is_retired: bool,
+    /// It was told to go.
+    is_told: bool,
 }
 
 impl Slot {
@@ -70,36 +84,62 @@ struct Master {
     quick_deaths: RefCell<HashMap<usize, u32>>,
     /// All workers have been ready once.
     has_started: Cell<bool>,
-    readiness: RefCell<Option<Readiness>>,
+    /// How to start another binary, and the one that was started.
+    program: Program,
+    successor: RefCell<Option<Successor>>,
+    /// `WINCH` came: there are to be no workers for now.
+    is_resting: Cell<bool>,
     exit: Cell<u8>,
+    desk: Desk,
     event_loop: LoopHandle,
 }
 
 /// Runs the master until it is told to stop.
-pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
-    match start(service, readiness) {
-        Ok(code) => code,
+pub(crate) fn run(mut service: Service) -> ExitCode {
+    match prepare() {
+        Ok(prepared) => start(service, prepared),
         Err(error) => {
-            crate::report::emerg(&format!("the event loop failed {}", os_error_text(&error)));
+            let mut message = format!("the event loop failed {}", os_error_text(&error));
+            if is_out_of_files(&error) {
+                message.push_str(OUT_OF_FILES);
+            }
+            service.log.write(Level::Emerg, &message);
+            service.finish();
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode> {
-    let mut event_loop = EventLoop::new()?;
+/// What to do where descriptors run out, for the end of a message.
+const OUT_OF_FILES: &str = ", raise the master's limit (ulimit -n, or LimitNOFILE= of systemd)";
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+}
+
+/// All that a master needs for itself, so that what fails does so before it has workers.
+fn prepare() -> io::Result<(EventLoop, Signals, Program)> {
+    let event_loop = EventLoop::new()?;
     let watched = [
         SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD, SIGUSR2, SIGWINCH,
     ];
-    let mut signals = Signals::new(&watched)?;
+    let signals = Signals::new(&watched)?;
+    Ok((event_loop, signals, Program::of_this_process()?))
+}
+
+fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode {
+    let (mut event_loop, mut signals, program) = prepared;
     let master = Rc::new(Master {
         service: RefCell::new(service),
         slots: RefCell::default(),
         phase: Cell::new(Phase::Running),
         quick_deaths: RefCell::default(),
         has_started: Cell::new(false),
-        readiness: RefCell::new(readiness),
+        program,
+        successor: RefCell::default(),
+        is_resting: Cell::new(false),
         exit: Cell::new(0),
+        desk: Desk::default(),
         event_loop: event_loop.handle(),
     });
     let reporter = Rc::downgrade(&master);
@@ -126,9 +166,16 @@ fn start(service: Service, readiness: Option<Readiness>) -> io::Result<ExitCode>
     });
     master.notice("start worker processes");
     master.fill();
+    let asked = Rc::clone(&master);
+    event_loop.spawn(async move { Desk::open(&asked) });
+    event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
     event_loop.run();
+    master.desk.close();
+    if let Some(successor) = master.successor.borrow().as_ref() {
+        successor.leave();
+    }
     master.service.borrow_mut().finish();
-    Ok(ExitCode::from(master.exit.get()))
+    ExitCode::from(master.exit.get())
 }
 
 impl Master {
@@ -142,8 +189,13 @@ impl Master {
 
     fn signal(self: &Rc<Self>, signal: i32) {
         match signal {
-            SIGCHLD => self.reap(),
-            SIGHUP => self.reload(),
+            SIGCHLD => {
+                self.reap_successor();
+                self.reap();
+            }
+            SIGUSR2 => self.upgrade(),
+            SIGWINCH => self.rest(),
+            SIGHUP => self.hang_up(),
             SIGUSR1 => self.reopen(),
             SIGQUIT => self.drain(),
             SIGTERM => self.stop("signal 15 (SIGTERM) received, exiting"),
@@ -154,6 +206,9 @@ impl Master {
 
     /// Starts a worker for every place that has none.
     fn fill(self: &Rc<Self>) {
+        if self.is_resting.get() {
+            return;
+        }
         let wanted = self.service.borrow().config.process().worker_count();
         for index in 0..wanted {
             let is_filled = self
@@ -173,24 +228,30 @@ impl Master {
             Ok(started) => started,
             Err(error) => {
                 let reason = os_error_text(&error);
-                self.log(
-                    Level::Alert,
-                    &format!("starting a worker process failed {reason}"),
-                );
+                let help = if is_out_of_files(&error) {
+                    OUT_OF_FILES
+                } else {
+                    ""
+                };
+                let message = format!("starting a worker process failed {reason}{help}");
+                self.log(Level::Alert, &message);
                 return self.replace(index, Duration::ZERO);
             }
         };
         let pid = child.id();
         self.notice(&format!("start worker process {pid}"));
-        let (started, is_ready, is_retired) = (Instant::now(), false, false);
+        let started = Instant::now();
         let listened = Rc::clone(&socket);
         self.slots.borrow_mut().push(Slot {
             index,
             child,
             socket,
             started,
-            is_ready,
-            is_retired,
+            is_ready: false,
+            generation: 0,
+            refused: 0,
+            is_retired: false,
+            is_told: false,
         });
         let master = Rc::clone(self);
         spawn(async move { master.listen(pid, listened).await });
@@ -198,6 +259,11 @@ impl Master {
 
     /// Hears what one worker says, until it is gone; that it is dead `SIGCHLD` tells.
     async fn listen(self: Rc<Self>, pid: u32, socket: Rc<Readable>) {
+        self.hear(pid, socket).await;
+        self.desk.forget(pid);
+    }
+
+    async fn hear(self: &Rc<Self>, pid: u32, socket: Rc<Readable>) {
         let mut inbox = Inbox::default();
         while socket.ready().await.is_ok() {
             loop {
@@ -218,7 +284,7 @@ impl Master {
         }
     }
 
-    fn heard<F>(&self, pid: u32, message: Message<F>) {
+    fn heard<F>(self: &Rc<Self>, pid: u32, message: Message<F>) {
         match message {
             Message::Ready(generation) => {
                 let message = format!("worker process {pid} serves configuration {generation}");
@@ -230,8 +296,10 @@ impl Master {
                     .filter(|slot| slot.pid() == pid)
                 {
                     slot.is_ready = true;
+                    slot.generation = generation;
                 }
-                self.maybe_started();
+                self.maybe_complete();
+                self.maybe_settled();
             }
             Message::Failed(generation, reason) => {
                 let level = if self.has_started.get() {
@@ -241,7 +309,14 @@ impl Master {
                 };
                 let what = format!("worker process {pid} cannot take configuration {generation}");
                 self.log(level, &format!("{what}: {reason}"));
+                let mut slots = self.slots.borrow_mut();
+                if let Some(slot) = slots.iter_mut().find(|slot| slot.pid() == pid) {
+                    slot.refused = generation;
+                }
+                drop(slots);
+                self.maybe_settled();
             }
+            Message::Answer(number, answer) => self.desk.answered(number, &answer),
             _ => self.log(
                 Level::Alert,
                 &format!("worker process {pid} talks nonsense"),
@@ -249,11 +324,33 @@ impl Master {
         }
     }
 
-    fn maybe_started(&self) {
-        let all_ready = self.slots.borrow().iter().all(|slot| slot.is_ready);
-        if all_ready && !self.has_started.replace(true) {
-            let readiness = self.readiness.borrow_mut().take();
-            self.service.borrow_mut().serving(readiness);
+    /// All workers may be ready now: that ends a start, and the time of those that were replaced.
+    fn maybe_complete(self: &Rc<Self>) {
+        let wanted = self.service.borrow().config.process().worker_count();
+        let serves = |slot: &&Slot| slot.is_ready && !slot.is_retired;
+        let count = self.slots.borrow().iter().filter(serves).count();
+        if count < wanted || self.phase.get() != Phase::Running {
+            return;
+        }
+        self.retire(|slot| slot.is_retired, || Message::Drain);
+        if !self.has_started.replace(true) {
+            let serving = self.service.borrow_mut().serving();
+            if let Err(error) = serving {
+                self.exit.set(1);
+                self.log(Level::Emerg, &error);
+                self.stop("exiting");
+            }
+            Desk::open(self);
+        }
+    }
+
+    /// Whether each worker that stays serves the newest configuration, or has said why not.
+    fn maybe_settled(&self) {
+        let newest = self.service.borrow().generation;
+        let is_settled = |slot: &Slot| slot.generation.max(slot.refused) >= newest;
+        let slots = self.slots.borrow();
+        if slots.iter().filter(|it| !it.is_retired).all(is_settled) {
+            self.service.borrow().settled();
         }
     }
 
@@ -282,7 +379,7 @@ impl Master {
             self.service.borrow().take_back_from_dead();
         }
         for (pid, index, lived, status, should_live) in dead {
-            self.say_exited(pid, status);
+            self.say_exited("worker process", pid, status);
             if self.phase.get() != Phase::Running || !should_live {
                 continue;
             }
@@ -300,20 +397,24 @@ impl Master {
 
     /// The first workers cannot serve, so that there is nothing to be master of.
     fn give_up(self: &Rc<Self>) {
+        if self.phase.get() != Phase::Running {
+            return;
+        }
         self.exit.set(1);
         self.log(Level::Emerg, "the worker processes could not start");
         self.stop("exiting");
     }
 
-    fn say_exited(&self, pid: u32, status: ExitStatus) {
+    fn say_exited(&self, what: &str, pid: u32, status: ExitStatus) {
         use std::os::unix::process::ExitStatusExt;
         match (status.code(), status.signal()) {
-            (Some(0), _) => self.notice(&format!("worker process {pid} exited with code 0")),
             (Some(code), _) => {
-                self.log(
-                    Level::Alert,
-                    &format!("worker process {pid} exited with code {code}"),
-                );
+                let level = if code == 0 {
+                    Level::Notice
+                } else {
+                    Level::Alert
+                };
+                self.log(level, &format!("{what} {pid} exited with code {code}"));
             }
             (None, signal) => {
                 let core = if status.core_dumped() {
@@ -322,7 +423,7 @@ impl Master {
                     ""
                 };
                 let signal = signal.unwrap_or_default();
-                let message = format!("worker process {pid} exited on signal {signal}{core}");
+                let message = format!("{what} {pid} exited on signal {signal}{core}");
                 self.log(Level::Alert, &message);
             }
         }
@@ -359,39 +460,76 @@ impl Master {
         });
     }
 
-    /// Takes the configuration as it is now, in the same workers wherever that is possible.
-    fn reload(self: &Rc<Self>) {
+    /// `HUP`: the configuration again; or, while a new binary is tried, our workers.
+    fn hang_up(self: &Rc<Self>) {
         if self.phase.get() != Phase::Running {
             return;
         }
         self.notice("signal 1 (SIGHUP) received, reconfiguring");
+        if self.successor.borrow().is_some() {
+            self.resume();
+        } else {
+            self.reload(false);
+        }
+    }
+
+    /// Takes the configuration as it is now, in the same workers wherever that is possible.
+    fn reload(self: &Rc<Self>, color: bool) -> Reloaded {
+        if self.phase.get() != Phase::Running {
+            return Reloaded::refused("the server is shutting down");
+        }
+        if self.successor.borrow().is_some() {
+            let why = "a new binary is being tried; reload that one, or end it first";
+            return Reloaded::refused(why);
+        }
+        self.is_resting.set(false);
         self.notice("reconfiguring");
         let before = Needs::of(&self.service.borrow());
-        if !self.service.borrow_mut().reload() {
-            return;
+        let reloaded = self.service.borrow_mut().reload(color);
+        if reloaded.changes.is_none() {
+            return reloaded;
         }
+        Desk::open(self);
         let now = Needs::of(&self.service.borrow());
+        let generation = self.service.borrow().generation;
         let wanted = self.service.borrow().config.process().worker_count();
-        for slot in self
-            .slots
-            .borrow_mut()
-            .iter_mut()
-            .filter(|slot| !slot.is_retired)
-        {
-            if before != now || slot.index >= wanted {
+        self.retire(|slot| slot.index >= wanted, || Message::Drain);
+        if before != now {
+            // They serve until those that come in their place do.
+            for slot in self.slots.borrow_mut().iter_mut() {
                 slot.is_retired = true;
-                self.say(slot, Message::Drain);
-            } else {
-                let service = self.service.borrow();
-                self.say(
-                    slot,
-                    Message::Configure(Box::new(service.bundle(slot.index))),
-                );
-                worker_process::limit(slot.pid(), slot.index, &service);
             }
+        }
+        for slot in self.slots.borrow().iter().filter(|slot| !slot.is_retired) {
+            let service = self.service.borrow();
+            self.say(
+                slot,
+                Message::Configure(Box::new(service.bundle(slot.index))),
+            );
+            worker_process::limit(slot.pid(), slot.index, &service);
         }
         self.quick_deaths.borrow_mut().clear();
         self.fill();
+        let master = Rc::clone(self);
+        spawn(async move {
+            sleep(ANSWER_PATIENCE).await;
+            master.name_silent(generation);
+        });
+        reloaded
+    }
+
+    /// Names the workers that have not said that they serve a configuration. They are left alone:
+    /// who has stopped one may want to look at it.
+    fn name_silent(&self, generation: u64) {
+        let is_silent = |slot: &&Slot| slot.generation < generation && !slot.is_retired;
+        for slot in self.slots.borrow().iter().filter(is_silent) {
+            let (pid, seconds) = (slot.pid(), ANSWER_PATIENCE.as_secs());
+            let message = format!(
+                "worker process {pid} has not taken configuration {generation} within {seconds} s: \
+                 it is stopped or very busy, and its connections wait"
+            );
+            self.log(Level::Warn, &message);
+        }
     }
 
     fn reopen(&self) {
@@ -414,52 +552,78 @@ impl Master {
 
     /// Stops at once, and kills the workers that do not.
     fn stop(self: &Rc<Self>, why: &str) {
-        if self.phase.get() == Phase::Stopping {
-            return;
-        }
         self.notice(why);
+        if self.phase.get() == Phase::Stopping {
+            // Said twice: no patience is left.
+            return self.kill(|_| true);
+        }
         self.leave(Phase::Stopping, || Message::Stop);
         let master = Rc::clone(self);
         spawn(async move {
             sleep(STOP_PATIENCE).await;
-            master.kill();
+            master.kill(|_| true);
         });
     }
 
-    fn leave<'a>(&self, phase: Phase, message: impl Fn() -> Message<std::os::fd::BorrowedFd<'a>>) {
-        self.phase.set(phase);
-        self.service.borrow_mut().close_sockets();
-        for slot in self.slots.borrow().iter() {
-            self.say(slot, message());
+    fn leave<'a>(self: &Rc<Self>, phase: Phase, message: impl Fn() -> Message<BorrowedFd<'a>>) {
+        let was_running = self.phase.replace(phase) == Phase::Running;
+        if was_running {
+            let successor = self.successor.borrow().as_ref().map(Successor::pid);
+            self.service.borrow().stopping(successor);
         }
+        self.service.borrow_mut().close_sockets();
+        self.retire(|_| true, message);
         if self.slots.borrow().is_empty() {
             self.event_loop.stop();
         }
     }
 
-    fn kill(&self) {
-        for slot in self.slots.borrow().iter() {
-            self.kill_worker(slot);
+    /// Tells workers to go, by `message`; none will take their place for that. One that is still
+    /// there when `worker_shutdown_timeout` is over, because it does not run, is killed.
+    fn retire<'a>(
+        self: &Rc<Self>,
+        must_go: impl Fn(&Slot) -> bool,
+        message: impl Fn() -> Message<BorrowedFd<'a>>,
+    ) {
+        let mut told = Vec::new();
+        for slot in self.slots.borrow_mut().iter_mut() {
+            if (!slot.is_told || self.phase.get() != Phase::Running) && must_go(slot) {
+                slot.is_retired = true;
+                slot.is_told = true;
+                self.say(slot, message());
+                told.push(slot.pid());
+            }
+        }
+        let timeout_ms = {
+            let service = self.service.borrow();
+            service.config.process().worker_shutdown_timeout_ms
+        };
+        if let Some(timeout_ms) = timeout_ms.filter(|_| !told.is_empty()) {
+            let patience = Duration::from_millis(timeout_ms) + STOP_PATIENCE;
+            let master = Rc::clone(self);
+            spawn(async move {
+                sleep(patience).await;
+                master.kill(|pid| told.contains(&pid));
+            });
         }
     }
 
-    fn kill_worker(&self, slot: &Slot) {
-        // It has not been reaped, so the number is still its own.
-        let pid = i32::try_from(slot.pid()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(error) = rustix::process::kill_process(pid, Signal::KILL)
-        {
-            let reason = os_error_text(&error.into());
-            self.log(
-                Level::Alert,
-                &format!("kill({}, 9) failed {reason}", slot.pid()),
-            );
+    fn kill(&self, is_meant: impl Fn(u32) -> bool) {
+        for slot in self.slots.borrow().iter().filter(|it| is_meant(it.pid())) {
+            // It has not been reaped, so the number is still its own.
+            self.killed(kill(slot.pid()));
+        }
+    }
+
+    fn killed(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            self.log(Level::Alert, &error);
         }
     }
 
     /// Sends a message to a worker. One that has left so many unread that no more fit does not
     /// work any more: it is killed, and `SIGCHLD` has it replaced.
-    fn say(&self, slot: &Slot, message: Message<std::os::fd::BorrowedFd<'_>>) {
+    fn say(&self, slot: &Slot, message: Message<BorrowedFd<'_>>) {
         let (body, fds) = message.encode();
         let Err(error) = control::send(&*slot.socket, &body, &fds) else {
             return;
@@ -473,9 +637,18 @@ impl Master {
             &format!("telling worker process {} failed {reason}", slot.pid()),
         );
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.kill_worker(slot);
+            self.killed(kill(slot.pid()));
         }
     }
+}
+
+/// Kills a process that we started and have not reaped, so that the number is its own.
+fn kill(pid: u32) -> Result<(), String> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    rustix::process::kill_process(raw, Signal::KILL)
+        .map_err(|error| format!("kill({pid}, 9) failed {}", os_error_text(&error.into())))
 }
 
 /// The pause before a worker is replaced that has died quickly so many times in a row.
@@ -494,6 +667,8 @@ struct Needs {
     identity: Option<crate::privilege::Identity>,
     threads: usize,
     driver: Option<DriverKind>,
+    env: Vec<EnvVariable>,
+    working_directory: Option<PathBuf>,
 }
 
 impl Needs {
@@ -503,6 +678,8 @@ impl Needs {
             identity: service.identity.clone(),
             threads: process.thread_count(),
             driver: process.driver,
+            env: process.surroundings.env.clone(),
+            working_directory: process.surroundings.working_directory.clone(),
         }
     }
 }

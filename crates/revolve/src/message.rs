@@ -12,6 +12,8 @@ use revolve_conf::Snapshot;
 use revolve_reactor::Address;
 use revolve_server::ZoneLabel;
 
+use crate::ctl::desk::Question;
+
 /// One message. `F` is a descriptor: borrowed where it is sent, owned where it is received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message<F> {
@@ -23,6 +25,10 @@ pub(crate) enum Message<F> {
     Drain,
     /// To a worker: exit.
     Stop,
+    /// To a worker: say what you do, with so many connections of each loop at most.
+    Ask(Question),
+    /// To the master: the answer to the question of this number, as JSON.
+    Answer(u64, String),
     /// To the master: the configuration of this generation is in force.
     Ready(u64),
     /// To the master: the configuration of this generation could not be taken, and why.
@@ -90,14 +96,13 @@ const DRAIN: u8 = 3;
 const STOP: u8 = 4;
 const READY: u8 = 5;
 const FAILED: u8 = 6;
+const ASK: u8 = 7;
+const ANSWER: u8 = 8;
 
 impl<F> Message<F> {
     /// The message as bytes, and the descriptors that go with it.
     pub(crate) fn encode(self) -> (Vec<u8>, Vec<F>) {
-        let mut out = Writer {
-            bytes: Vec::new(),
-            fds: Vec::new(),
-        };
+        let mut out = Writer::new(Vec::new());
         match self {
             Message::Configure(bundle) => {
                 out.byte(CONFIGURE);
@@ -109,6 +114,16 @@ impl<F> Message<F> {
             }
             Message::Drain => out.byte(DRAIN),
             Message::Stop => out.byte(STOP),
+            Message::Ask(question) => {
+                out.byte(ASK);
+                out.number(question.number);
+                out.number(question.connections_max as u64);
+            }
+            Message::Answer(number, answer) => {
+                out.byte(ANSWER);
+                out.number(number);
+                out.string(answer.as_bytes());
+            }
             Message::Ready(generation) => {
                 out.byte(READY);
                 out.number(generation);
@@ -119,20 +134,22 @@ impl<F> Message<F> {
                 out.string(reason.as_bytes());
             }
         }
-        (out.bytes, out.fds)
+        out.finish()
     }
 
     /// The message that [`Message::encode`] made these of.
     pub(crate) fn decode(bytes: &[u8], fds: Vec<F>) -> Result<Self, DecodeError> {
-        let mut from = Reader {
-            rest: bytes,
-            fds: fds.into_iter(),
-        };
+        let mut from = Reader::new(bytes, fds);
         let message = match from.byte()? {
             CONFIGURE => Message::Configure(Box::new(from.bundle()?)),
             REOPEN => Message::Reopen(from.logs()?),
             DRAIN => Message::Drain,
             STOP => Message::Stop,
+            ASK => Message::Ask(Question {
+                number: from.number()?,
+                connections_max: usize::try_from(from.number()?).map_err(|_| DecodeError)?,
+            }),
+            ANSWER => Message::Answer(from.number()?, from.text()?),
             READY => Message::Ready(from.number()?),
             FAILED => Message::Failed(from.number()?, from.text()?),
             _ => return Err(DecodeError),
@@ -145,26 +162,42 @@ impl<F> Message<F> {
     }
 }
 
-struct Writer<F> {
+/// Writes values, one behind the other.
+pub(crate) struct Writer<F> {
     bytes: Vec<u8>,
     fds: Vec<F>,
 }
 
 impl<F> Writer<F> {
+    /// Writes behind these bytes.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let fds = Vec::new();
+        Writer { bytes, fds }
+    }
+
+    /// All that was written.
+    pub(crate) fn finish(self) -> (Vec<u8>, Vec<F>) {
+        (self.bytes, self.fds)
+    }
+
+    pub(crate) fn fd(&mut self, fd: F) {
+        self.fds.push(fd);
+    }
+
     fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
 
-    fn number(&mut self, number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.bytes.extend_from_slice(&number.to_le_bytes());
     }
 
-    fn string(&mut self, string: &[u8]) {
+    pub(crate) fn string(&mut self, string: &[u8]) {
         self.number(string.len() as u64);
         self.bytes.extend_from_slice(string);
     }
 
-    fn path(&mut self, path: &std::path::Path) {
+    pub(crate) fn path(&mut self, path: &std::path::Path) {
         self.string(path.as_os_str().as_bytes());
     }
 
@@ -179,7 +212,7 @@ impl<F> Writer<F> {
         self.number(logs.len() as u64);
         for (path, fd) in logs {
             self.path(&path);
-            self.fds.push(fd);
+            self.fd(fd);
         }
     }
 
@@ -209,7 +242,7 @@ impl<F> Writer<F> {
                     self.path(&path);
                 }
             }
-            self.fds.push(fd);
+            self.fd(fd);
         }
         self.logs(bundle.logs);
         self.number(bundle.zones.len() as u64);
@@ -228,12 +261,20 @@ impl<F> Writer<F> {
     }
 }
 
-struct Reader<'a, F> {
+/// Reads what a [`Writer`] wrote, in the same order.
+pub(crate) struct Reader<'a, F> {
     rest: &'a [u8],
     fds: std::vec::IntoIter<F>,
 }
 
 impl<'a, F> Reader<'a, F> {
+    pub(crate) fn new(bytes: &'a [u8], fds: Vec<F>) -> Self {
+        Reader {
+            rest: bytes,
+            fds: fds.into_iter(),
+        }
+    }
+
     fn byte(&mut self) -> Result<u8, DecodeError> {
         let (&byte, rest) = self.rest.split_first().ok_or(DecodeError)?;
         self.rest = rest;
@@ -244,13 +285,13 @@ impl<'a, F> Reader<'a, F> {
         Ok(self.byte()? != 0)
     }
 
-    fn number(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn number(&mut self) -> Result<u64, DecodeError> {
         let (number, rest) = self.rest.split_first_chunk().ok_or(DecodeError)?;
         self.rest = rest;
         Ok(u64::from_le_bytes(*number))
     }
 
-    fn string(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn string(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(self.number()?).map_err(|_| DecodeError)?;
         let (string, rest) = self.rest.split_at_checked(length).ok_or(DecodeError)?;
         self.rest = rest;
@@ -265,7 +306,7 @@ impl<'a, F> Reader<'a, F> {
         Ok(PathBuf::from(OsStr::from_bytes(self.string()?)))
     }
 
-    fn fd(&mut self) -> Result<F, DecodeError> {
+    pub(crate) fn fd(&mut self) -> Result<F, DecodeError> {
         self.fds.next().ok_or(DecodeError)
     }
 
@@ -398,6 +439,11 @@ mod tests {
             Message::Reopen(vec![("/a".into(), 1)]),
             Message::Drain,
             Message::Stop,
+            Message::Ask(Question {
+                number: 3,
+                connections_max: 100,
+            }),
+            Message::Answer(3, "{}".into()),
             Message::Ready(u64::MAX),
             Message::Failed(2, "no".into()),
         ]

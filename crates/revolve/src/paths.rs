@@ -1,4 +1,7 @@
 //! Where files are when nobody says otherwise, and how `-p` and `-c` change it.
+//!
+//! Whoever builds a package sets other paths when it is compiled, as by nginx's `configure`:
+//! `REVOLVE_PREFIX`, `REVOLVE_CONF_PATH` and `REVOLVE_PID_PATH` in the environment. `-V` shows them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +9,27 @@ use crate::cli::Options;
 
 /// The folder of relative paths. As the default configuration file, it is that of Debian's nginx
 /// package, so that the same file means the same here.
-pub(crate) const PREFIX: &str = "/usr/share/nginx";
+pub(crate) const PREFIX: &str = or(option_env!("REVOLVE_PREFIX"), "/usr/share/nginx");
 /// The configuration file.
-pub(crate) const CONFIG: &str = "/etc/nginx/nginx.conf";
+pub(crate) const CONFIG: &str = or(option_env!("REVOLVE_CONF_PATH"), "/etc/nginx/nginx.conf");
+/// Whether this build has a configuration file of its own: then that is what it starts with when
+/// nothing is asked, and not the site that comes with the sources.
+pub(crate) const IS_PACKAGED: bool = option_env!("REVOLVE_CONF_PATH").is_some();
 /// The error log until the configuration names one.
 pub(crate) const ERROR_LOG: &str = "stderr";
 /// The access log until the configuration names one, where the folder is there: packages make it.
 const ACCESS_LOG: &str = "/var/log/revolve/access.log";
 /// The master's process id. Not nginx's: both may run on one machine.
-pub(crate) const PID: &str = "/run/revolve.pid";
+pub(crate) const PID: &str = or(option_env!("REVOLVE_PID_PATH"), "/run/revolve.pid");
 /// The port on which a folder is served.
 pub(crate) const FOLDER_PORT: u16 = 8080;
+
+const fn or(built_with: Option<&'static str>, default: &'static str) -> &'static str {
+    match built_with {
+        Some(path) => path,
+        None => default,
+    }
+}
 
 /// The default access log, if there is one.
 pub(crate) fn access_log() -> Option<PathBuf> {
@@ -82,7 +95,7 @@ mod tests {
         assert_eq!(config(Some("/srv"), None), CONFIG);
         assert_eq!(
             config(None, Some("no-such.conf")),
-            "/usr/share/nginx/no-such.conf"
+            format!("{PREFIX}/no-such.conf")
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use revolve_conf::os_error_text;
 use rustix::process::Pid;
@@ -15,7 +15,12 @@ pub(crate) fn write(path: &Path) -> Result<(), String> {
             .create(true)
             .truncate(true)
             .open(path)?;
-        writeln!(file, "{}", std::process::id())
+        let written = writeln!(file, "{}", std::process::id());
+        if written.is_err() {
+            // On a full disk: an empty file would be in the way of whoever looks for a master.
+            let _ = std::fs::remove_file(path);
+        }
+        written
     };
     write().map_err(|error| failed("open", path, &error))
 }
@@ -34,6 +39,25 @@ pub(crate) fn check(path: &Path) -> Result<(), String> {
 /// Removes the file.
 pub(crate) fn remove(path: &Path) -> Result<(), String> {
     std::fs::remove_file(path).map_err(|error| failed("unlink", path, &error))
+}
+
+/// What nginx adds to the name while a new binary is tried.
+const OLD: &str = ".oldbin";
+
+/// The name of an old master's pid file while a new binary has the first one.
+pub(crate) fn old(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(OLD);
+    name.into()
+}
+
+/// Gives the file another name. The error says `when` that was tried.
+pub(crate) fn rename(from: &Path, to: &Path, when: &str) -> Result<(), String> {
+    std::fs::rename(from, to).map_err(|error| {
+        let (from, to) = (from.display(), to.display());
+        let reason = os_error_text(&error);
+        format!("rename() {from} to {to} failed {when} {reason}")
+    })
 }
 
 /// The process id in the file, or nginx's words for what is wrong with it.

@@ -7,8 +7,8 @@ use nix::unistd::{Group, User};
 use revolve_conf::os_error_text;
 use revolve_server::ProcessConfig;
 use revolve_server::config::Affinity;
-use rustix::process::{Pid, Resource, Rlimit};
-use rustix::thread::CpuSet;
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet};
 
 /// The user of the workers of a master that is root, where the configuration names none.
 const USER: &str = "nobody";
@@ -78,6 +78,36 @@ impl Identity {
     }
 }
 
+/// Lets go of what a worker does not need whoever it is: capabilities that a master which is not
+/// root was started with, and the right to gain any by executing a file. A worker that is to be
+/// root stays it.
+pub(crate) fn confine() -> Result<(), String> {
+    let text = |call: &str, error: rustix::io::Errno| {
+        format!("{call} failed {}", os_error_text(&error.into()))
+    };
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|error| text("prctl(PR_SET_NO_NEW_PRIVS)", error))?;
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // Kernels before 4.3 have no such set, and nothing in it.
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).map_err(|error| text("capset()", error))
+}
+
+/// Lets the kernel write core files of a process that changed its user.
+pub(crate) fn allow_core_files() -> Result<(), String> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(|error| {
+        let reason = os_error_text(&error.into());
+        format!("prctl(PR_SET_DUMPABLE) failed {reason}")
+    })
+}
+
 fn text(error: nix::errno::Errno) -> String {
     os_error_text(&io::Error::from(error))
 }
@@ -105,6 +135,34 @@ pub(crate) fn set_open_files(worker: Pid, config: &ProcessConfig) -> Result<u64,
         format!("setrlimit(RLIMIT_NOFILE, {limit}) failed {reason}")
     })?;
     Ok(limit)
+}
+
+/// Sets the size of a worker's core files, as `worker_rlimit_core` says.
+pub(crate) fn set_core_size(worker: Pid, bytes: u64) -> Result<(), String> {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    rustix::process::prlimit(Some(worker), Resource::Core, limit)
+        .map(|_| ())
+        .map_err(|error| {
+            let reason = os_error_text(&error.into());
+            format!("setrlimit(RLIMIT_CORE, {bytes}) failed {reason}")
+        })
+}
+
+/// Sets a worker's priority, that of all its threads, as `worker_priority` says.
+pub(crate) fn set_priority(worker: Pid, priority: i32) -> Result<(), String> {
+    let threads = std::fs::read_dir(format!("/proc/{worker}/task"));
+    let named = threads.into_iter().flatten().flatten();
+    let ids = named.filter_map(|it| it.file_name().to_str()?.parse().ok());
+    for thread in ids.filter_map(Pid::from_raw) {
+        rustix::process::setpriority_process(Some(thread), priority).map_err(|error| {
+            let reason = os_error_text(&error.into());
+            format!("setpriority({priority}) failed {reason}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Room for a file beside each connection, and for what else a worker holds open.

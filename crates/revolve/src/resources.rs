@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
-use revolve_server::log::file::is_standard_stream;
+use revolve_server::log::file::{is_standard_stream, standard_stream};
 use revolve_server::{Config, ListenSpec, ZoneLabel, Zones};
+
+use crate::handover::Socket;
+use crate::report;
 
 /// How often binding an address in use is tried at start, and how long between: an old server
 /// may be about to let go of it. Source: nginx's `ngx_open_listening_sockets`.
@@ -26,6 +29,16 @@ pub(crate) struct Bound {
     address: Address,
     options: ListenOptions,
     copies: Vec<Rc<OwnedFd>>,
+    owner: Owner,
+}
+
+/// Who removes the file of a Unix socket that is closed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This server.
+    Us,
+    /// The service manager that opened it, and keeps it open.
+    Manager,
 }
 
 /// Open sockets and logs; what a reload keeps is shared by the old and the new set.
@@ -84,7 +97,8 @@ impl Opened {
                 .zip(&mut bound)
                 .filter(|(_, slot)| slot.is_none())
             {
-                let count = if spec.options.reuse_port { workers } else { 1 };
+                let has_copies = has_copies(&spec.address, &spec.options);
+                let count = if has_copies { workers } else { 1 };
                 match bind(spec, count, old) {
                     Ok(socket) => *slot = Some(socket),
                     Err(error) => {
@@ -118,6 +132,49 @@ impl Opened {
         None
     }
 
+    /// The sockets that somebody handed to us: [`Opened::open`] takes those that the configuration
+    /// names.
+    pub(crate) fn inherited(sockets: Vec<Socket<OwnedFd>>, owner: Owner) -> Opened {
+        let mut bound: Vec<Bound> = Vec::new();
+        for socket in sockets {
+            let fd = Rc::new(socket.fd);
+            let known = bound.iter_mut().find(|known| {
+                known.options.reuse_port && socket.is_reuseport && known.address == socket.address
+            });
+            match known {
+                Some(known) => known.copies.push(fd),
+                None => bound.push(Bound {
+                    address: socket.address,
+                    options: ListenOptions {
+                        reuse_port: socket.is_reuseport,
+                        ..ListenOptions::default()
+                    },
+                    copies: vec![fd],
+                    owner,
+                }),
+            }
+        }
+        Opened {
+            bound,
+            ..Opened::default()
+        }
+    }
+
+    /// All sockets, to be handed to a new binary.
+    pub(crate) fn sockets(&self) -> Vec<Socket<BorrowedFd<'_>>> {
+        let mut sockets = Vec::new();
+        for bound in &self.bound {
+            for fd in &bound.copies {
+                sockets.push(Socket {
+                    address: bound.address.clone(),
+                    is_reuseport: bound.options.reuse_port,
+                    fd: fd.as_fd(),
+                });
+            }
+        }
+        sockets
+    }
+
     /// The log files.
     pub(crate) fn logs(&self) -> &[(PathBuf, Arc<File>)] {
         &self.logs
@@ -146,7 +203,10 @@ impl Opened {
 
     /// The sockets of one worker: those that all share, and its own copies of the others.
     pub(crate) fn sockets_of(&self, worker: usize) -> Vec<(Address, BorrowedFd<'_>)> {
-        let socket = |bound: &'_ Bound| if bound.options.reuse_port { worker } else { 0 };
+        let socket = |bound: &'_ Bound| {
+            let has_copies = has_copies(&bound.address, &bound.options);
+            if has_copies { worker } else { 0 }
+        };
         let mine = self.bound.iter().filter_map(|bound| {
             Some((
                 bound.address.clone(),
@@ -174,15 +234,32 @@ impl Opened {
     /// Closes all sockets, and removes the files of Unix ones.
     pub(crate) fn close_sockets(&mut self) {
         for bound in std::mem::take(&mut self.bound) {
-            unlink(&bound.address);
+            bound.unlink();
         }
+    }
+
+    /// Closes all sockets, which another master listens on too. The answer is the Unix ones, for
+    /// [`unlink_stale`].
+    pub(crate) fn close_shared_sockets(&mut self) -> Vec<Address> {
+        let bound = std::mem::take(&mut self.bound);
+        let ours = bound.into_iter().filter(|bound| bound.owner == Owner::Us);
+        let addresses = ours.map(|bound| bound.address);
+        addresses.filter(Address::is_unix).collect()
     }
 
     /// Removes the files of the Unix sockets that `self` has and `new` has not.
     pub(crate) fn unlink_dropped(&self, new: &Opened) {
         let stays = |bound: &Bound| new.bound.iter().any(|other| other.address == bound.address);
         for bound in self.bound.iter().filter(|bound| !stays(bound)) {
-            unlink(&bound.address);
+            bound.unlink();
+        }
+    }
+}
+
+impl Bound {
+    fn unlink(&self) {
+        if self.owner == Owner::Us {
+            unlink(&self.address);
         }
     }
 }
@@ -229,6 +306,9 @@ fn open_logs(
 
 /// Opens a log file, or what stands for a standard stream.
 fn open_log(path: &Path) -> io::Result<File> {
+    if is_standard_stream(path) && path.as_os_str() != "/dev/stdout" {
+        return report::stderr().and_then(standard_stream);
+    }
     revolve_server::log::file::open(path)
 }
 
@@ -242,6 +322,11 @@ fn log_error(path: &Path, error: &io::Error) -> OpenError {
         message,
         is_in_use: false,
     }
+}
+
+/// Whether each worker has a socket of its own. A Unix socket's file can be bound once.
+fn has_copies(address: &Address, options: &ListenOptions) -> bool {
+    options.reuse_port && !address.is_unix()
 }
 
 fn bind_message(address: &Address, error: &io::Error) -> String {
@@ -264,6 +349,7 @@ fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
         address: spec.address.clone(),
         options: options.clone(),
         copies,
+        owner: kept.map_or(Owner::Us, |bound| bound.owner),
     })
 }
 
@@ -292,6 +378,11 @@ fn is_stale(address: &Address) -> bool {
         .is_ok_and(|it| it.file_type().is_socket());
     let connected = UnixStream::connect(path);
     is_socket && connected.is_err_and(|it| it.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Removes the files of those Unix sockets on which nobody listens any more.
+pub(crate) fn unlink_stale(addresses: &[Address]) {
+    addresses.iter().filter(|it| is_stale(it)).for_each(unlink);
 }
 
 fn unix_path(address: &Address) -> Option<&Path> {

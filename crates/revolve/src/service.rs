@@ -3,23 +3,29 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use revolve_conf::Snapshot;
+use revolve_reactor::Address;
 use revolve_server::log::Level;
 use revolve_server::{Config, ProcessConfig, ZoneLabel};
 
+use crate::changes::{Changes, Version};
 use crate::daemon;
 use crate::folder::Folder;
+use crate::handover::Handover;
 use crate::inboxes::Inboxes;
 use crate::log::MasterLog;
 use crate::message::Bundle;
 use crate::privilege::{self, Identity};
 use crate::resources::{OpenError, Opened, Patience};
 use crate::source::{Loaded, Source};
-use crate::{paths, pid_file, report, version};
+use crate::starter::Starter;
+use crate::systemd::notify::Notifier;
+use crate::{paths, pid_file, report, resources, version};
 
 /// See the module.
 pub(crate) struct Service {
@@ -28,13 +34,40 @@ pub(crate) struct Service {
     pub(crate) identity: Option<Identity>,
     /// Counts the configurations, from 1.
     pub(crate) generation: u64,
+    /// Since when this process runs.
+    pub(crate) started: Instant,
+    /// Since when this configuration is the one.
+    pub(crate) taken_at: Instant,
     source: Source,
     folder: Option<Folder>,
     snapshot: Snapshot,
     opened: Opened,
     pid_path: Option<PathBuf>,
-    is_daemon: bool,
     inboxes: Inboxes,
+    starter: Starter,
+    notifier: Notifier,
+    /// Whether a new binary has our sockets, and our pid file another name.
+    steps_aside: bool,
+    /// Unix sockets whose files may have become nobody's.
+    left_behind: Vec<Address>,
+}
+
+/// What came of reading the configuration again.
+pub(crate) struct Reloaded {
+    /// What is different now; `None` if nothing was taken.
+    pub(crate) changes: Option<Changes>,
+    /// What there is to say about the files, as printed to whoever asked.
+    pub(crate) said: String,
+}
+
+impl Reloaded {
+    /// Nothing was read, and why.
+    pub(crate) fn refused(why: &str) -> Reloaded {
+        Reloaded {
+            changes: None,
+            said: format!("{}: [error] {why}\n", version::PROGRAM),
+        }
+    }
 }
 
 /// The pid file that a configuration names.
@@ -49,9 +82,9 @@ impl Service {
         source: Source,
         folder: Option<Folder>,
         (config, snapshot): (Arc<Config>, Snapshot),
-        is_daemon: bool,
+        mut starter: Starter,
     ) -> Option<Service> {
-        let mut log = MasterLog::to_stderr();
+        let mut log = MasterLog::to_stderr(starter.has_terminal());
         let process = config.process();
         let identity = privilege::identity(process)
             .map_err(|it| report::emerg(&it))
@@ -68,29 +101,40 @@ impl Service {
             }
             _ => report::emerg(&error.message),
         };
-        let nothing = Opened::default();
-        let opened = Opened::open(&config, (&nothing, Vec::new()), patience, &mut report)?;
+        let mut warnings = Vec::new();
+        let inherited = starter.take_sockets(&config, &mut warnings);
+        let zones = starter.take_zones();
+        let (notifier, heard) = Notifier::from_environment(starter.is_successor());
+        warnings.extend(heard.err());
+        let opened = Opened::open(&config, (&inherited, zones), patience, &mut report)?;
         log.use_files(&config, opened.logs());
         let mut service = Service {
             log,
             identity,
             generation: 1,
+            started: Instant::now(),
+            taken_at: Instant::now(),
             source,
-            // A folder is served by whoever types the command: no pid file is in the way.
-            pid_path: folder.is_none().then(|| pid_path(process)),
+            pid_path: None,
             folder,
             snapshot,
             opened,
             config,
-            is_daemon,
             inboxes: Inboxes::default(),
+            starter,
+            notifier,
+            steps_aside: false,
+            left_behind: Vec::new(),
         };
         service.make_inboxes();
-        if let Some(path) = &service.pid_path
-            && let Err(error) = pid_file::write(path)
-        {
+        for warning in &warnings {
+            service.log.write(Level::Warn, warning);
+        }
+        // Where an old master still serves, its pid file gets a successor when we do.
+        let is_first = !service.starter.has_predecessor();
+        if is_first && let Err(error) = service.write_pid_file() {
             service.log.write(Level::Emerg, &error);
-            service.opened.close_sockets();
+            service.close_sockets();
             return None;
         }
         service.introduce();
@@ -117,9 +161,23 @@ impl Service {
             .notice(&format!("getrlimit(RLIMIT_NOFILE): {soft}:{hard}"));
     }
 
-    /// The server serves: tells whoever waits for it.
-    pub(crate) fn serving(&mut self, readiness: Option<daemon::Readiness>) {
-        self.log.serving();
+    fn write_pid_file(&mut self) -> Result<(), String> {
+        // A folder is served by whoever types the command: no pid file is in the way.
+        if self.folder.is_none() {
+            let path = pid_path(self.config.process());
+            pid_file::write(&path)?;
+            self.pid_path = Some(path);
+        }
+        Ok(())
+    }
+
+    /// The server serves: tells whoever waits for it. An error means that it must not.
+    pub(crate) fn serving(&mut self) -> Result<(), String> {
+        let is_daemon = self.starter.is_daemon();
+        if self.pid_path.is_none() {
+            self.write_pid_file()?;
+        }
+        self.log.serving(is_daemon);
         if let Some(folder) = &self.folder {
             println!(
                 "Revolve serves {} on {}",
@@ -127,53 +185,114 @@ impl Service {
                 folder.url()
             );
         }
-        if let Some(readiness) = readiness {
-            let error_log = self.log.first_file();
-            if let Err(error) = readiness.done(error_log.as_deref()) {
-                let reason = revolve_conf::os_error_text(&error);
-                self.log.write(
-                    Level::Alert,
-                    &format!("leaving the terminal failed {reason}"),
-                );
-            }
-            self.log.leave_terminal();
+        let error_log = self.log.first_file();
+        if let Err(error) = self.starter.serving(error_log.as_deref()) {
+            let reason = revolve_conf::os_error_text(&error);
+            let message = format!("saying that the server serves failed {reason}");
+            self.log.write(Level::Alert, &message);
+        }
+        self.told(self.notifier.ready(&self.status()));
+        Ok(())
+    }
+
+    /// One line about the server, for `systemctl status`.
+    fn status(&self) -> String {
+        let workers = self.config.process().worker_count();
+        format!(
+            "serving configuration {} with worker_processes {workers}",
+            self.generation
+        )
+    }
+
+    fn told(&self, result: Result<(), String>) {
+        if let Err(error) = result {
+            self.log.write(Level::Alert, &error);
         }
     }
 
+    /// A reload is over: whoever is to serve the configuration does, or it was refused.
+    pub(crate) fn settled(&self) {
+        if self.notifier.is_reloading() {
+            self.told(self.notifier.ready(&self.status()));
+        }
+    }
+
+    /// The server is about to end; `successor` is the new binary that goes on.
+    pub(crate) fn stopping(&self, successor: Option<u32>) {
+        self.told(match successor {
+            Some(pid) => self.notifier.main_pid(pid),
+            None => self.notifier.stopping(),
+        });
+    }
+
+    /// How often [`Service::alive`] is to be said, if at all.
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
+        self.notifier.watchdog_interval()
+    }
+
+    /// The event loop turns.
+    pub(crate) fn alive(&self) {
+        self.told(self.notifier.alive());
+    }
+
     /// Reads the configuration again. If anything is wrong with it that is reported, whole, and
-    /// nothing changes; the answer is whether there is a new one.
-    pub(crate) fn reload(&mut self) -> bool {
+    /// nothing changes. With `color` what is said has a terminal's colours.
+    pub(crate) fn reload(&mut self, color: bool) -> Reloaded {
+        self.told(self.notifier.reloading());
         let loaded = self.source.load();
         self.report_diagnostics(&loaded);
-        let Some(config) = loaded.config else {
-            return self.unchanged();
-        };
+        let mut said = loaded
+            .diagnostics
+            .render(&loaded.sources, version::PROGRAM, color);
+        let changes = self.take(loaded, &mut said);
+        match &changes {
+            Some(changes) => {
+                let (generation, summary) = (self.generation, changes.summary());
+                self.log
+                    .notice(&format!("configuration {generation}: {summary}"));
+            }
+            None => {
+                let message = "the new configuration was not taken, nothing changed";
+                self.log.write(Level::Error, message);
+                self.settled();
+            }
+        }
+        Reloaded { changes, said }
+    }
+
+    /// Opens what a configuration needs, and takes it; errors go to the log and to `said`.
+    fn take(&mut self, loaded: Loaded, said: &mut String) -> Option<Changes> {
+        let config = loaded.config?;
         let process = config.process();
-        let identity = match privilege::identity(process) {
-            Ok(identity) => identity,
-            Err(error) => {
-                self.log.write(Level::Emerg, &error);
-                return self.unchanged();
-            }
-        };
         let log = &self.log;
-        let mut report = |error: OpenError| log.write(Level::Emerg, &error.message);
-        let zones = match self.opened.zone_copies() {
-            Ok(zones) => zones,
-            Err(error) => {
+        let mut report = |message: &str| {
+            log.write(Level::Emerg, message);
+            said.push_str(&format!("{}: [emerg] {message}\n", version::PROGRAM));
+        };
+        let identity = privilege::identity(process)
+            .map_err(|error| report(&error))
+            .ok()?;
+        let zones = self
+            .opened
+            .zone_copies()
+            .map_err(|error| {
                 let reason = revolve_conf::os_error_text(&error);
-                let message = format!("copying shared memory zones failed {reason}");
-                self.log.write(Level::Emerg, &message);
-                return self.unchanged();
-            }
-        };
-        let old = (&self.opened, zones);
-        let Some(opened) = Opened::open(&config, old, Patience::None, &mut report) else {
-            return self.unchanged();
-        };
+                report(&format!("copying shared memory zones failed {reason}"));
+            })
+            .ok()?;
+        let opened = Opened::open(
+            &config,
+            (&self.opened, zones),
+            Patience::None,
+            &mut |error: OpenError| report(&error.message),
+        )?;
         for note in opened.zones().notes() {
             self.log.notice(note);
         }
+        let changes = Changes::between(
+            &self.version(&self.snapshot, &self.config),
+            &self.version(&loaded.snapshot, &config),
+        );
         self.move_pid_file(pid_path(process));
         self.opened.unlink_dropped(&opened);
         self.opened = opened;
@@ -181,9 +300,10 @@ impl Service {
         self.config = config;
         self.snapshot = loaded.snapshot;
         self.generation += 1;
+        self.taken_at = Instant::now();
         self.use_logs();
         self.make_inboxes();
-        true
+        Some(changes)
     }
 
     /// Makes as many inboxes as there are workers. Without them connections are not dealt, and
@@ -202,12 +322,23 @@ impl Service {
         self.opened.zones().take_back_from_dead();
     }
 
-    fn unchanged(&self) -> bool {
-        self.log.write(
-            Level::Error,
-            "the new configuration was not taken, nothing changed",
-        );
-        false
+    fn version<'a>(&'a self, snapshot: &'a Snapshot, config: &'a Config) -> Version<'a> {
+        Version {
+            main: &self.source.paths.config,
+            globals: self.source.globals.as_deref(),
+            snapshot,
+            config,
+        }
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.source.paths.config
+    }
+
+    /// The pid file, where there is one.
+    pub(crate) fn pid_path(&self) -> Option<&Path> {
+        self.pid_path.as_deref()
     }
 
     fn report_diagnostics(&self, loaded: &Loaded) {
@@ -235,7 +366,7 @@ impl Service {
         }
     }
 
-    fn remove_pid_file(&self, path: &std::path::Path) {
+    fn remove_pid_file(&self, path: &Path) {
         if let Err(error) = pid_file::remove(path) {
             self.log.write(Level::Alert, &error);
         }
@@ -243,7 +374,7 @@ impl Service {
 
     fn use_logs(&mut self) {
         self.log.use_files(&self.config, self.opened.logs());
-        if self.is_daemon
+        if self.starter.is_daemon()
             && let Some(file) = self.log.first_file()
         {
             // Without it standard error stays in the old file, which is no worse.
@@ -266,8 +397,8 @@ impl Service {
 
     /// Standard output and error for a worker: ours, unless we are about to let go of them.
     pub(crate) fn worker_output(&self) -> io::Result<(Stdio, Stdio)> {
-        if !self.is_daemon {
-            return Ok((Stdio::inherit(), Stdio::inherit()));
+        if !self.starter.is_daemon() {
+            return Ok((Stdio::inherit(), Stdio::from(report::stderr()?)));
         }
         let errors = match self.log.first_file() {
             Some(file) => Stdio::from(file.try_clone()?),
@@ -300,14 +431,69 @@ impl Service {
         zones.map(|(label, fd)| (label.clone(), fd)).collect()
     }
 
-    /// Stops listening: new connections are refused from now on.
+    /// What a new binary needs to serve on the same sockets.
+    pub(crate) fn handover<'a>(&'a self, stderr: BorrowedFd<'a>) -> Handover<BorrowedFd<'a>> {
+        Handover {
+            is_daemon: self.starter.is_daemon(),
+            stderr: Some(stderr),
+            sockets: self.opened.sockets(),
+            zones: self.zone_fds(),
+        }
+    }
+
+    /// Whether we have, or are about to have, no terminal.
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.starter.is_daemon()
+    }
+
+    /// Whether we are a new binary ourselves, whose old master still lives.
+    pub(crate) fn has_predecessor(&self) -> bool {
+        self.starter.has_predecessor()
+    }
+
+    /// Makes way for a new binary: the pid file's name is its.
+    pub(crate) fn step_aside(&mut self) -> Result<(), String> {
+        if let Some(path) = &self.pid_path {
+            let old = pid_file::old(path);
+            pid_file::rename(path, &old, "before executing the new binary")?;
+            self.pid_path = Some(old);
+        }
+        self.steps_aside = true;
+        Ok(())
+    }
+
+    /// The new binary is gone: the pid file has its name again.
+    pub(crate) fn step_back(&mut self) {
+        self.steps_aside = false;
+        if self.folder.is_some() {
+            return;
+        }
+        let path = pid_path(self.config.process());
+        let old = pid_file::old(&path);
+        match pid_file::rename(&old, &path, "after the new binary was gone") {
+            Ok(()) => self.pid_path = Some(path),
+            Err(error) => self.log.write(Level::Alert, &error),
+        }
+    }
+
+    /// Stops listening: new connections are refused from now on, unless another master has the
+    /// same sockets.
     pub(crate) fn close_sockets(&mut self) {
-        self.opened.close_sockets();
+        if self.steps_aside || self.starter.has_predecessor() {
+            let unix = self.opened.close_shared_sockets();
+            self.left_behind.extend(unix);
+        } else {
+            self.opened.close_sockets();
+        }
     }
 
     /// The end: the pid file goes, and the log says so.
     pub(crate) fn finish(&mut self) {
         self.close_sockets();
+        if self.steps_aside {
+            // The new binary may listen elsewhere.
+            resources::unlink_stale(&self.left_behind);
+        }
         if let Some(path) = self.pid_path.take() {
             self.remove_pid_file(&path);
         }

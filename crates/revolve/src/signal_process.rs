@@ -8,10 +8,16 @@ use rustix::process::Signal;
 use crate::cli::SignalName;
 use crate::source::Source;
 use crate::version::PROGRAM;
-use crate::{pid_file, report, service};
+use crate::{ctl, pid_file, report, service};
 
-/// Finds the master by the configuration's pid file, and signals it.
-pub(crate) fn run(source: &Source, name: SignalName) -> ExitCode {
+/// Finds the master by the configuration's pid file, and signals it. A reload goes by the control
+/// socket where there is one: so whoever asked for it learns what came of it.
+pub(crate) fn run(source: &Source, name: SignalName, quiet: bool) -> ExitCode {
+    if name == SignalName::Reload
+        && let Some(code) = ctl::client::reload(source, quiet)
+    {
+        return code;
+    }
     let loaded = source.load();
     report::print(&loaded);
     let Some(config) = loaded.config else {

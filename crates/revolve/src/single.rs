@@ -14,13 +14,14 @@ use revolve_reactor::{LoopHandle, spawn};
 use revolve_server::log::Level;
 use revolve_server::{Descriptors, Worker};
 
-use crate::daemon::Readiness;
-use crate::service::Service;
-use crate::worker_process;
+use crate::ctl::desk::{Desk, Question};
+use crate::ctl::{Operated, WorkerView, answer};
+use crate::service::{Reloaded, Service};
+use crate::{systemd, worker_process};
 
 /// Serves until told to stop.
-pub(crate) fn run(service: Service, readiness: Option<Readiness>) -> ExitCode {
-    match serve(service, readiness) {
+pub(crate) fn run(service: Service) -> ExitCode {
+    match serve(service) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::report::emerg(&format!("the process failed {}", os_error_text(&error)));
@@ -33,20 +34,25 @@ struct Single {
     service: RefCell<Service>,
     worker: Worker,
     is_draining: Cell<bool>,
+    desk: Desk,
     event_loop: LoopHandle,
 }
 
-fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
+fn serve(mut service: Service) -> io::Result<()> {
     worker_process::limit(std::process::id(), 0, &service);
     let mut event_loop = service.config.process().event_loop().build()?;
     let watched = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH];
     let mut signals = Signals::new(&watched)?;
     let worker = Worker::start(Arc::clone(&service.config), descriptors(&service)?)?;
-    service.serving(readiness);
+    if let Err(error) = service.serving() {
+        service.finish();
+        return Err(io::Error::other(error));
+    }
     let single = Rc::new(Single {
         service: RefCell::new(service),
         worker,
         is_draining: Cell::new(false),
+        desk: Desk::default(),
         event_loop: event_loop.handle(),
     });
     let watcher = Rc::clone(&single);
@@ -56,7 +62,11 @@ fn serve(mut service: Service, readiness: Option<Readiness>) -> io::Result<()> {
             watcher.signal(signal);
         }
     });
+    let asked = Rc::clone(&single);
+    event_loop.spawn(async move { Desk::open(&asked) });
+    event_loop.spawn(systemd::watchdog(Rc::clone(&single)));
     event_loop.run();
+    single.desk.close();
     single.worker.flush();
     single.service.borrow_mut().finish();
     Ok(())
@@ -88,7 +98,7 @@ impl Single {
         match signal {
             SIGHUP if !self.is_draining.get() => {
                 notice("signal 1 (SIGHUP) received, reconfiguring");
-                self.reload();
+                self.reload(false);
             }
             SIGUSR1 => {
                 notice("signal 10 (SIGUSR1) received, reopening logs");
@@ -96,11 +106,17 @@ impl Single {
             }
             SIGQUIT if !self.is_draining.replace(true) => {
                 notice("signal 3 (SIGQUIT) received, shutting down");
+                self.service.borrow().stopping(None);
                 self.drain();
             }
             SIGTERM | SIGINT => {
                 notice(&format!("signal {signal} received, exiting"));
+                self.service.borrow().stopping(None);
                 self.event_loop.stop();
+            }
+            SIGUSR2 | SIGWINCH => {
+                let why = "there is no master process";
+                notice(&format!("signal {signal} received, ignoring: {why}"));
             }
             _ => {}
         }
@@ -119,13 +135,17 @@ impl Single {
         self.complain(descriptors.map(|descriptors| self.worker.reopen(descriptors.logs)));
     }
 
-    fn reload(&self) {
-        if !self.service.borrow_mut().reload() {
-            return;
+    fn reload(self: &Rc<Self>, color: bool) -> Reloaded {
+        let reloaded = self.service.borrow_mut().reload(color);
+        if reloaded.changes.is_none() {
+            return reloaded;
         }
+        Desk::open(self);
         let config = Arc::clone(&self.service.borrow().config);
         let descriptors = descriptors(&self.service.borrow());
         self.complain(descriptors.and_then(|it| self.worker.reload(config, it)));
+        self.service.borrow().settled();
+        reloaded
     }
 
     fn drain(self: &Rc<Self>) {
@@ -135,5 +155,48 @@ impl Single {
             single.worker.drain().await;
             single.event_loop.stop();
         });
+    }
+}
+
+/// The process is its own worker.
+impl Operated for Single {
+    fn service(&self) -> &RefCell<Service> {
+        &self.service
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn state(&self) -> &'static str {
+        if self.is_draining.get() {
+            "draining"
+        } else {
+            "serving"
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let service = self.service.borrow();
+        vec![WorkerView {
+            index: 0,
+            pid: std::process::id(),
+            started: service.started,
+            generation: service.generation,
+            refused: 0,
+            is_leaving: self.is_draining.get(),
+        }]
+    }
+
+    fn ask(self: Rc<Self>, _: u32, question: Question) -> io::Result<()> {
+        spawn(async move {
+            let answer = answer::of(&self.worker, question.connections_max).await;
+            self.desk.answered(question.number, &answer.to_string());
+        });
+        Ok(())
+    }
+
+    fn reload(self: Rc<Self>, color: bool) -> Reloaded {
+        Single::reload(&self, color)
     }
 }

@@ -1,5 +1,6 @@
 //! Where the configuration comes from, and reading it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -67,6 +68,21 @@ impl Source {
             diagnostics,
             snapshot: recorded.into_snapshot(),
         }
+    }
+
+    /// The pid file that the configuration names, however wrong the rest of it may be: the server
+    /// that is to be found serves an older one.
+    ///
+    /// Errors: the file cannot be read.
+    pub(crate) fn pid_path(&self) -> io::Result<PathBuf> {
+        std::fs::File::open(&self.paths.config)?;
+        let globals = self.globals.as_deref();
+        let (document, _) = revolve_conf::parse(&self.paths.config, globals, &mut DiskFiles);
+        let named = document.directives.iter().find_map(|directive| {
+            let path = directive.args.first()?;
+            (directive.name.text == "pid").then(|| self.paths.prefix.join(&path.text))
+        });
+        Ok(named.unwrap_or_else(|| paths::PID.into()))
     }
 
     /// Reads the configuration from these files.

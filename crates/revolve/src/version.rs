@@ -5,12 +5,12 @@ use crate::paths;
 /// The program's name in messages, where nginx says `nginx`.
 pub(crate) const PROGRAM: &str = "revolve";
 
+/// The program's version.
+pub(crate) const NUMBER: &str = env!("CARGO_PKG_VERSION");
+
 /// `-v`, in the form that tools look for in nginx's.
 pub(crate) fn version() -> String {
-    format!(
-        "{PROGRAM} version: {PROGRAM}/{}\n",
-        env!("CARGO_PKG_VERSION")
-    )
+    format!("{PROGRAM} version: {PROGRAM}/{NUMBER}\n")
 }
 
 /// What `-V` adds: the built-in modules as arguments of nginx's `configure`, which is how tools
@@ -38,11 +38,21 @@ pub(crate) fn help() -> String {
 Usage: {PROGRAM} [-?hvVtTq] [-s signal] [-p prefix]
                [-e filename] [-c filename] [-g directives]
        {PROGRAM} [folder] [--listen address | --port number]
+       {PROGRAM} upgrade [-q] [-p prefix] [-c filename] [-g directives]
+       {PROGRAM} ctl status | connections | workers | reload
 
 Without a configuration file, serve a folder on this machine:
-  folder        : what to serve (default: the site that comes with {PROGRAM})
+  folder        : what to serve{default}
   --port number : on 127.0.0.1 (default: {port})
   --listen addr : on address:port, or unix:path
+
+Replace the running binary by the one on disk, no connection lost:
+  upgrade       : start the new one, wait until it serves, end the old one;
+                  if it does not, the old one stays
+
+Ask the running server ({PROGRAM} ctl -h says more):
+  ctl status    : processes, connections, requests, memory
+  ctl reload    : as -s reload: read the configuration again, say what changed
 
 Options:
   -?,-h         : this help
@@ -58,6 +68,11 @@ Options:
   -g directives : set global directives out of configuration file
 
 ",
+        default = if paths::IS_PACKAGED {
+            ""
+        } else {
+            " (default: the site that comes with the sources)"
+        },
         port = paths::FOLDER_PORT,
         prefix = paths::PREFIX,
         error_log = paths::ERROR_LOG,

@@ -1,7 +1,6 @@
 //! A worker: it serves what the master hands it, and does what the master says.
 
 use std::cell::Cell;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
@@ -17,10 +16,11 @@ use revolve_server::log::Level;
 use revolve_server::{Config, Descriptors, Peers, Worker};
 
 use crate::control::{self, Inbox, Received};
+use crate::ctl::answer;
 use crate::message::{Bundle, Dealing, Message};
 use crate::paths::Paths;
 use crate::source::Source;
-use crate::{EXIT_UNFIT, privilege, report};
+use crate::{EXIT_UNFIT, handover, privilege, report};
 
 /// Runs a worker; its standard input is the socket to the master.
 pub(crate) fn run() -> ExitCode {
@@ -34,7 +34,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn serve() -> Result<(), String> {
-    let socket = take_socket().map_err(|error| os_error_text(&error))?;
+    let socket = handover::take_stdin().map_err(|error| os_error_text(&error))?;
     let mut inbox = Inbox::default();
     let first = inbox
         .receive(&socket)
@@ -67,19 +67,24 @@ fn serve() -> Result<(), String> {
     }
 }
 
-/// Takes the socket out of standard input, which is the null device from now on.
-fn take_socket() -> io::Result<OwnedFd> {
-    let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
-    Ok(socket)
-}
-
-/// Builds the first configuration, and then becomes the user that it names.
+/// Builds the first configuration, and then becomes the user that it names, with no more rights
+/// than that user's, in the folder that it names.
 fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> {
     let changes_user = bundle.changes_user;
     let (config, descriptors) = build(bundle)?;
     if changes_user && let Some(identity) = privilege::identity(config.process())? {
         identity.assume()?;
+    }
+    privilege::confine()?;
+    let surroundings = &config.process().surroundings;
+    if surroundings.core_bytes.is_some() {
+        privilege::allow_core_files()?;
+    }
+    if let Some(folder) = &surroundings.working_directory {
+        rustix::process::chdir(folder).map_err(|error| {
+            let reason = os_error_text(&error.into());
+            format!("chdir(\"{}\") failed {reason}", folder.display())
+        })?;
     }
     Ok((config, descriptors))
 }
@@ -152,7 +157,7 @@ fn run_loop(
     });
     tell(Readable::as_fd(&socket), Message::Ready(generation));
     let listening = Rc::clone(&shared);
-    event_loop.spawn(async move { listening.listen(socket).await });
+    event_loop.spawn(async move { listening.listen(Rc::new(socket)).await });
     let signalled = Rc::clone(&shared);
     event_loop.spawn(async move {
         loop {
@@ -171,11 +176,11 @@ fn run_loop(
 impl Shared {
     /// Does what the master says. When the master is gone there is nobody to say more, and
     /// nobody to replace this worker: it finishes what is at hand.
-    async fn listen(self: Rc<Self>, socket: Readable) {
+    async fn listen(self: Rc<Self>, socket: Rc<Readable>) {
         let mut inbox = Inbox::default();
         while socket.ready().await.is_ok() {
             loop {
-                match inbox.receive(&socket) {
+                match inbox.receive(&*socket) {
                     Ok(Received::Nothing) => break,
                     Ok(Received::Message(body, fds)) => match Message::decode(&body, fds) {
                         Ok(message) => self.heard(message, &socket),
@@ -188,7 +193,7 @@ impl Shared {
         self.drain();
     }
 
-    fn heard(self: &Rc<Self>, message: Message<OwnedFd>, socket: &Readable) {
+    fn heard(self: &Rc<Self>, message: Message<OwnedFd>, socket: &Rc<Readable>) {
         match message {
             Message::Configure(bundle) => {
                 let generation = bundle.generation;
@@ -201,13 +206,24 @@ impl Shared {
             Message::Reopen(logs) => self.worker.reopen(logs),
             Message::Drain => self.drain(),
             Message::Stop => self.stop(),
+            Message::Ask(question) => {
+                let (shared, socket) = (Rc::clone(self), Rc::clone(socket));
+                spawn(async move {
+                    let answer = answer::of(&shared.worker, question.connections_max).await;
+                    let answer = Message::Answer(question.number, answer.to_string());
+                    tell(Readable::as_fd(&socket), answer);
+                });
+            }
             // Only workers say these.
-            Message::Ready(_) | Message::Failed(..) => {}
+            Message::Ready(_) | Message::Failed(..) | Message::Answer(..) => {}
         }
     }
 
     fn reload(&self, bundle: Bundle<OwnedFd>) -> Result<(), String> {
         let (config, descriptors) = build(bundle)?;
+        if config.process().surroundings.core_bytes.is_some() {
+            privilege::allow_core_files()?;
+        }
         self.worker
             .reload(config, descriptors)
             .map_err(|error| os_error_text(&error))

@@ -10,6 +10,7 @@ use revolve_reactor::{Address, Buffer, Lease, Stream};
 use crate::config::Http;
 use crate::exchange::{After, Exchanges};
 use crate::log::Level;
+use crate::report::{ConnectionReport, ConnectionState};
 use crate::request::Request;
 use crate::worker::LoopServer;
 
@@ -126,6 +127,28 @@ impl Connection {
         local.as_deref()
     }
 
+    /// What there is to be told of it.
+    pub(crate) fn report(&self) -> ConnectionReport {
+        let requests = self.requests.get();
+        let state = match (self.is_idle(), requests) {
+            (true, 0) => ConnectionState::New,
+            (true, _) => ConnectionState::Idle,
+            (false, _) => ConnectionState::Active,
+        };
+        let kernel = self.stream.tcp_info();
+        ConnectionReport {
+            number: self.number,
+            peer: self.peer.clone(),
+            listener: self.listener.address.clone(),
+            state,
+            age: Duration::from_millis(self.age_ms()),
+            idle: self.idle_for(),
+            requests,
+            received_bytes: kernel.and_then(|info| info.received_bytes),
+            sent_bytes: kernel.and_then(|info| info.acked_bytes),
+        }
+    }
+
     pub(crate) fn listener_rc(&self) -> &Rc<ListenerInfo> {
         &self.listener
     }
@@ -146,6 +169,7 @@ impl Connection {
 
     pub(crate) fn next_sequence(&self) -> u64 {
         self.requests.set(self.requests.get().saturating_add(1));
+        self.server.note_request();
         u64::from(self.requests.get())
     }
 

@@ -13,6 +13,7 @@ pub mod file_cache;
 pub mod log;
 pub mod modules;
 pub mod phase;
+pub mod report;
 pub mod request;
 pub mod response;
 pub mod site;

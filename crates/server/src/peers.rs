@@ -23,8 +23,11 @@ use crate::log::{Level, error_text};
 use crate::worker::LoopServer;
 use crate::zones::Seat;
 
-/// By how many connections a worker may be ahead of the emptiest.
-const AHEAD_MAX: u64 = 4;
+/// By how many connections a worker may be ahead of the emptiest: so many, and one more in so many
+/// that this one has. Less would send short connections to and fro, whose numbers vary by chance;
+/// this is below a tenth from 130 on.
+const AHEAD_MAX: u64 = 8;
+const AHEAD_SHARE: u64 = 32;
 /// The others are looked at for each connection while one of them is behind, else for one in so
 /// many: it takes a cache line of each.
 const UNSEEN_MAX: u32 = 8;
@@ -81,7 +84,7 @@ impl Others {
     pub(crate) fn send(&self, seat: &Seat, fd: BorrowedFd<'_>, listener: &Address) -> bool {
         let own = seat.active();
         let unseen = self.unseen.replace(self.unseen.get() + 1);
-        if own <= self.least.get() + AHEAD_MAX && unseen < UNSEEN_MAX {
+        if !is_ahead(own, self.least.get()) && unseen < UNSEEN_MAX {
             return false;
         }
         self.unseen.set(0);
@@ -93,13 +96,17 @@ impl Others {
         };
         self.least.set(load);
         // The socket of one that does not read is full soon: what it would get stays here.
-        if own <= load + AHEAD_MAX || send(self.sockets[place].as_fd(), fd, listener).is_err() {
+        if !is_ahead(own, load) || send(self.sockets[place].as_fd(), fd, listener).is_err() {
             return false;
         }
         seat.note_offered(row);
         seat.note_gone();
         true
     }
+}
+
+fn is_ahead(own: u64, least: u64) -> bool {
+    own > least + AHEAD_MAX + least / AHEAD_SHARE
 }
 
 const INET: u8 = b'i';
@@ -246,5 +253,17 @@ fn listener_of(message: &[u8]) -> Option<Address> {
         }
         UNIX => Some(Address::Unix(std::ffi::OsStr::from_bytes(address).into())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ahead;
+
+    #[test]
+    fn some_more_are_too_many_and_of_many_a_tenth_never_is_reached() {
+        assert!(!is_ahead(8, 0) && is_ahead(9, 0));
+        assert!(!is_ahead(48, 40) && !is_ahead(49, 40) && is_ahead(50, 40));
+        assert!((160..100_000).all(|least| is_ahead(least + least / 10, least)));
     }
 }

@@ -23,6 +23,7 @@ use crate::file_cache::FileCache;
 use crate::listener::{self, Waiting};
 use crate::log::{Clock, Level, Logs, OpenLogs, Outputs};
 use crate::peers::{self, Inbox, Others, Peers};
+use crate::report::{self, LoopReport};
 use crate::room::{self, Room};
 use crate::site::Site;
 use crate::zones::{LoopCounts, Seat, ZoneLabel, Zones};
@@ -69,6 +70,9 @@ pub struct LoopServer {
     /// Where connections are dealt to, on a loop that only accepts.
     dealer: Option<Arc<Reactors>>,
     draining: Cell<bool>,
+    /// Requests begun and connections taken, since the loop was built.
+    requests: Cell<u64>,
+    accepted: Cell<u64>,
     room: Room,
     current_number: Cell<u64>,
     boundary: Cell<u64>,
@@ -123,6 +127,8 @@ impl LoopServer {
             listeners: RefCell::default(),
             dealer,
             draining: Cell::new(false),
+            requests: Cell::new(0),
+            accepted: Cell::new(0),
             room,
             current_number: Cell::new(0),
             boundary: Cell::new(0),
@@ -209,6 +215,28 @@ impl LoopServer {
         self.connection_count() < self.room.connections_max()
     }
 
+    /// A request has begun.
+    pub(crate) fn note_request(&self) {
+        self.requests.set(self.requests.get().wrapping_add(1));
+    }
+
+    /// What there is to be told of this loop, with so many of its connections at most.
+    pub(crate) fn report(&self, connections_max: usize) -> LoopReport {
+        let connections = self.connections.borrow();
+        LoopReport {
+            accepts_only: self.dealer.is_some(),
+            open: connections.len(),
+            accepted: self.accepted.get(),
+            requests: self.requests.get(),
+            stats: revolve_reactor::current().stats(),
+            connections: connections
+                .iter()
+                .take(connections_max)
+                .map(|(_, connection)| connection.report())
+                .collect(),
+        }
+    }
+
     pub(crate) fn next_connection_number(&self) -> u64 {
         CONNECTIONS.fetch_add(1, Ordering::Relaxed)
     }
@@ -256,6 +284,7 @@ impl LoopServer {
         info: Rc<ListenerInfo>,
         lease: Option<Lease>,
     ) {
+        self.accepted.set(self.accepted.get().wrapping_add(1));
         let stream = match Stream::from_fd(fd) {
             Ok(stream) => stream,
             Err(error) => {
@@ -662,6 +691,24 @@ impl Worker {
     /// Connections that are open.
     pub fn connection_count(&self) -> usize {
         self.main.connection_count()
+    }
+
+    /// What each loop has to tell, the one that accepts first, with so many of its connections at
+    /// most; `None` for a loop that did not answer within `patience`.
+    pub async fn report(
+        &self,
+        connections_max: usize,
+        patience: Duration,
+    ) -> Vec<Option<LoopReport>> {
+        let main = self.main.report(connections_max);
+        let handles = self.reactors.iter().flat_map(|reactors| reactors.handles());
+        let others = report::gather(handles, patience, move || {
+            let server = LoopServer::current();
+            server.map(|server| server.report(connections_max))
+        });
+        let mut loops = vec![Some(main)];
+        loops.extend(others.await);
+        loops
     }
 
     /// Stops accepting, and waits until all connections have ended, for `worker_shutdown_timeout`

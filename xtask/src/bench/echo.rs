@@ -6,10 +6,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::echoes::{self, Asked, Echo, Figures};
+use super::contenders::{self, Kind};
+use super::echoes::{Asked, Echo, Figures};
+use super::instructions;
 use super::load::Load;
 use super::process::{self, LOAD_CPU};
-use super::table::{Spread, Table};
+use super::table::{Spread, Table, median};
 
 /// Bytes of a message, and connections.
 const CASES: [(usize, usize); 4] = [(64, 64), (64, 1000), (16 * 1024, 64), (16 * 1024, 1000)];
@@ -21,18 +23,9 @@ const WARM_UP: Duration = Duration::from_millis(200);
 pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let asked = Asked::parse(arguments)?;
     process::raise_open_files(DESCRIPTORS)?;
-    if asked.build {
-        let package = ["--package", "revolve-reactor"];
-        echoes::build(
-            root,
-            &[&package[..], &["--example", "echo", "--example", "models"]].concat(),
-        )?;
-        let rivals = echoes::target(root).join("rivals");
-        let manifest = ["--manifest-path", "xtask/rivals/Cargo.toml", "--target-dir"];
-        echoes::build(
-            root,
-            &[&manifest[..], &[&rivals.to_string_lossy()]].concat(),
-        )?;
+    contenders::build(root, &asked)?;
+    if asked.instructions {
+        return instructions::run(root);
     }
     let servers = start(root);
     process::on_cpu(LOAD_CPU, || {
@@ -46,35 +39,24 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
 }
 
 /// Starts every server that will start; the others are named and left out.
-fn start(root: &Path) -> Vec<Echo> {
-    let target = echoes::target(root);
-    let examples = target.join("release/examples");
-    let rivals = target.join("rivals/release");
-    let any = "127.0.0.1:0";
-    let started = [
-        Echo::start("epoll floor", &examples.join("models"), &["epoll", any]),
-        Echo::start("revolve", &examples.join("echo"), &["single", any]),
-        Echo::start("tokio", &rivals.join("tokio_echo"), &[any]),
-        Echo::start("monoio epoll", &rivals.join("monoio_echo"), &["epoll", any]),
-        Echo::start(
-            "monoio io_uring",
-            &rivals.join("monoio_echo"),
-            &["uring", any],
-        ),
-    ];
-    let said = |server: Result<Echo, String>| server.map_err(|error| eprintln!("{error}")).ok();
-    started.into_iter().filter_map(said).collect()
+fn start(root: &Path) -> Vec<(Kind, Echo)> {
+    let started = contenders::ALL.iter().filter_map(|contender| {
+        let server = Echo::start(contender.name, contender.command(root, &[]));
+        let server = server.map_err(|error| eprintln!("{error}")).ok()?;
+        Some((contender.kind, server))
+    });
+    started.collect()
 }
 
 /// The figures of each server, round by round. The servers take turns in each round.
 fn measure(
-    servers: &[Echo],
+    servers: &[(Kind, Echo)],
     bytes: usize,
     connections: usize,
     asked: &Asked,
 ) -> Result<Vec<Vec<Figures>>, String> {
     let mut loads = Vec::new();
-    for server in servers {
+    for (_, server) in servers {
         let connected = Load::connect(server.address, connections, bytes);
         let mut load = connected.map_err(|error| format!("{}: {error}", server.name))?;
         server.measure(&mut load, WARM_UP)?;
@@ -82,14 +64,14 @@ fn measure(
     }
     let mut measured = vec![Vec::new(); servers.len()];
     for _ in 0..asked.rounds {
-        for ((server, load), figures) in servers.iter().zip(&mut loads).zip(&mut measured) {
+        for (((_, server), load), figures) in servers.iter().zip(&mut loads).zip(&mut measured) {
             figures.push(server.measure(load, asked.length)?);
         }
     }
     Ok(measured)
 }
 
-fn table(servers: &[Echo], measured: &[Vec<Figures>]) -> Table {
+fn table(servers: &[(Kind, Echo)], measured: &[Vec<Figures>]) -> Table {
     let mut table = Table::new(&[
         "server",
         "CPU µs/msg",
@@ -102,15 +84,15 @@ fn table(servers: &[Echo], measured: &[Vec<Figures>]) -> Table {
         "msg/s",
         "p99 µs",
     ]);
-    let floor = &measured[0];
-    let median = |figures: &[Figures], of: fn(&Figures) -> f64| {
-        Spread::of(figures.iter().map(of)).map_or(f64::NAN, |spread| spread.median)
-    };
+    let median = |figures: &[Figures], of: fn(&Figures) -> f64| median(figures.iter().map(of));
     // Ticks are few: the share is taken over all rounds, not of one.
     let share = |figures: &[Figures]| {
         figures.iter().map(|one| one.user_share).sum::<f64>() / figures.len() as f64
     };
-    for (server, figures) in servers.iter().zip(measured) {
+    for ((kind, server), figures) in servers.iter().zip(measured) {
+        // The first of a kind is its floor.
+        let at = servers.iter().position(|(other, _)| other == kind);
+        let floor = &measured[at.unwrap_or(0)];
         let cpu = Spread::of(figures.iter().map(|one| one.cpu_us));
         let ratios = figures.iter().zip(floor);
         let ratio = Spread::of(ratios.map(|(one, floor)| one.cpu_us / floor.cpu_us));

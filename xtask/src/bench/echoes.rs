@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::load::Load;
 use super::process::{self, SERVER_CPU};
@@ -28,13 +30,11 @@ pub(super) struct Figures {
 }
 
 impl Echo {
-    /// Starts `program`, which says the address that it listens on at the end of its first line.
-    pub(super) fn start(name: &str, program: &Path, arguments: &[&str]) -> Result<Self, String> {
-        let mut command = Command::new(program);
-        command.args(arguments);
+    /// Starts a program, which says the address that it listens on at the end of its first line.
+    pub(super) fn start(name: &str, mut command: Command) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = process::on_cpu(SERVER_CPU, || command.spawn())?
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let output = child.stdout.take();
         let mut line = String::new();
         let read = output.map(|output| BufReader::new(output).read_line(&mut line));
@@ -51,6 +51,25 @@ impl Echo {
                 Err(format!("{name} did not start ({read:?}): {line}"))
             }
         }
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks the server to end (SIGTERM), and waits until it has; false if it does not within
+    /// `length`.
+    pub(super) fn end(&mut self, length: Duration) -> bool {
+        process::signal(self.child.id(), Signal::TERM);
+        let begun = Instant::now();
+        while begun.elapsed() < length {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 
     /// Lets `load` run against this server.
@@ -106,20 +125,24 @@ pub(super) struct Asked {
     pub(super) rounds: usize,
     pub(super) length: Duration,
     pub(super) build: bool,
+    /// Count instructions instead of time.
+    pub(super) instructions: bool,
 }
 
 impl Asked {
-    /// Reads `--rounds N`, `--seconds S` (a fraction too) and `--no-build`.
+    /// Reads `--rounds N`, `--seconds S` (a fraction too), `--instructions` and `--no-build`.
     pub(super) fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut asked = Self {
             rounds: 5,
             length: Duration::from_secs(1),
             build: true,
+            instructions: false,
         };
         let mut words = arguments.iter().map(String::as_str);
         while let Some(word) = words.next() {
             match word {
                 "--no-build" => asked.build = false,
+                "--instructions" => asked.instructions = true,
                 "--rounds" => asked.rounds = super::options::number(word, words.next())?,
                 "--seconds" => {
                     let seconds = words.next().and_then(|text| text.parse().ok());
@@ -127,7 +150,7 @@ impl Asked {
                     asked.length = length.ok_or("--seconds needs a number")?;
                 }
                 other => {
-                    let known = "--rounds N, --seconds S, --no-build";
+                    let known = "--rounds N, --seconds S, --instructions, --no-build";
                     return Err(format!("`{other}` is none of {known}"));
                 }
             }
@@ -157,8 +180,10 @@ mod tests {
 
     #[test]
     fn a_program_that_says_no_address_is_an_error() {
-        let started = Echo::start("echo", Path::new("/bin/echo"), &["hello"]);
+        let mut hello = Command::new("/bin/echo");
+        hello.arg("hello");
+        let started = Echo::start("echo", hello);
         assert!(started.err().unwrap().contains("did not start"));
-        assert!(Echo::start("none", Path::new("/nowhere/none"), &[]).is_err());
+        assert!(Echo::start("none", Command::new("/nowhere/none")).is_err());
     }
 }

@@ -16,6 +16,10 @@ const WAIT_MS: i64 = 100;
 /// Idle connections between two that make a round trip: below the backlog of every server.
 const ROUND_TRIP_EACH: usize = 64;
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(20);
+/// The one that has no number.
+const GREEDY: u64 = u64::MAX;
+/// What a greedy connection sends at once.
+const GREEDY_BYTES: usize = 64 * 1024;
 /// Round trips that are noted of one measurement at most.
 const NOTED_MAX: usize = 4_000_000;
 
@@ -24,8 +28,16 @@ pub(super) struct Load {
     epoll: OwnedFd,
     connections: Vec<Connection>,
     idle: Vec<TcpStream>,
+    greedy: Option<Greedy>,
     message: Vec<u8>,
     space: Vec<u8>,
+}
+
+/// A connection that always has more to send. It takes the answers, so that the server goes on with
+/// it, and does not look at them.
+struct Greedy {
+    stream: TcpStream,
+    bytes: Vec<u8>,
 }
 
 struct Connection {
@@ -75,6 +87,7 @@ impl Load {
             epoll,
             connections,
             idle: Vec::new(),
+            greedy: None,
             message: (0..message_bytes).map(|at| at as u8).collect(),
             space: vec![0; 64 * 1024],
         };
@@ -104,12 +117,56 @@ impl Load {
         Ok(())
     }
 
+    /// Opens a connection that sends without end and as fast as the server takes it, until
+    /// [`calm`](Load::calm).
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Load::connect).
+    pub(super) fn greed(&mut self, server: SocketAddr) -> io::Result<()> {
+        let stream = TcpStream::connect(server)?;
+        stream.set_nonblocking(true)?;
+        // Level-triggered: there is always something to do for it.
+        let flags = EventFlags::IN | EventFlags::OUT;
+        epoll::add(&self.epoll, &stream, EventData::new_u64(GREEDY), flags)?;
+        let bytes = vec![0; GREEDY_BYTES];
+        self.greedy = Some(Greedy { stream, bytes });
+        Ok(())
+    }
+
+    /// Closes that connection.
+    pub(super) fn calm(&mut self) {
+        self.greedy = None;
+    }
+
     /// Echoes for `length`: each answer that is whole is followed by the next message at once.
     ///
     /// # Errors
     ///
     /// A connection that ended, or brought back something else than was sent.
     pub(super) fn run(&mut self, length: Duration) -> io::Result<Answered> {
+        self.run_until(|_, took| took >= length)
+    }
+
+    /// As [`run`](Load::run), but for so many messages and a few more.
+    ///
+    /// # Errors
+    ///
+    /// As `run`; `TimedOut` when they take longer than `length_max`.
+    pub(super) fn run_messages(
+        &mut self,
+        messages: u64,
+        length_max: Duration,
+    ) -> io::Result<Answered> {
+        let answered =
+            self.run_until(|answered, took| answered >= messages || took >= length_max)?;
+        if answered.messages < messages {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        Ok(answered)
+    }
+
+    fn run_until(&mut self, over: impl Fn(u64, Duration) -> bool) -> io::Result<Answered> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
         let wait = Timespec {
             tv_sec: 0,
@@ -126,6 +183,12 @@ impl Load {
             // Read once for all that is ready: what the load does itself is not to be measured.
             let now = Instant::now();
             for event in ready {
+                if event.data.u64() == GREEDY {
+                    if let Some(greedy) = &mut self.greedy {
+                        greedy.go_on(&mut self.space)?;
+                    }
+                    continue;
+                }
                 let connection = &mut self.connections[event.data.u64() as usize];
                 connection.send(&self.message)?;
                 if connection.recv(&self.message, &mut self.space)? {
@@ -138,13 +201,28 @@ impl Load {
                     connection.send(&self.message)?;
                 }
             }
-            if now - begin >= length {
+            if over(messages, now - begin) {
                 return Ok(Answered {
                     messages,
                     length: now - begin,
                     taken_us,
                 });
             }
+        }
+    }
+}
+
+impl Greedy {
+    /// One send and one receive, so that the load has time for its other connections.
+    fn go_on(&mut self, space: &mut [u8]) -> io::Result<()> {
+        let blocked = |error: io::Error| match error.kind() {
+            ErrorKind::WouldBlock => Ok(1),
+            _ => Err(error),
+        };
+        let _sent = self.stream.write(&self.bytes).or_else(blocked)?;
+        match self.stream.read(space).or_else(blocked)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
 }
@@ -217,6 +295,17 @@ mod tests {
         // The first of each connection was in flight before.
         assert_eq!(answered.messages, answered.taken_us.len() as u64 + 3);
         assert!(answered.length >= Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_greedy_connection_goes_on_beside_the_others() {
+        let address = server(|_| ());
+        let mut load = Load::connect(address, 2, 64).unwrap();
+        load.greed(address).unwrap();
+        let answered = load.run_messages(100, Duration::from_secs(20)).unwrap();
+        assert!(answered.messages >= 100);
+        load.calm();
+        load.run_messages(100, Duration::from_secs(20)).unwrap();
     }
 
     #[test]

@@ -8,9 +8,13 @@ pub(crate) mod floor;
 
 mod chart;
 mod clients;
+mod contenders;
 mod echo;
 mod echoes;
+mod fairness;
 mod http;
+mod idle;
+mod instructions;
 mod latency;
 mod load;
 mod memory;
@@ -37,6 +41,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let rest = arguments.get(1..).unwrap_or_default();
     match arguments.first().map(String::as_str) {
         Some("echo") => return echo::run(root, rest),
+        Some("fairness") => return fairness::run(root, rest),
+        Some("idle") => return idle::run(root, rest),
         Some("models") => return models::run(root, rest),
         _ => {}
     }

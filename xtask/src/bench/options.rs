@@ -5,7 +5,8 @@ use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
 usage: cargo xtask bench [http | memory | slow] [options]
-       cargo xtask bench [echo | models] [--rounds N] [--seconds S] [--no-build]
+       cargo xtask bench [echo | fairness | idle | models] [--rounds N] [--seconds S] [--no-build]
+       cargo xtask bench echo --instructions [--no-build]
 
   --rounds N          rounds of turns (5)
   --seconds S         length of one measurement (2; slow: 10)

@@ -24,6 +24,11 @@ impl Spread {
     }
 }
 
+/// The middle of some figures; not a number, if there are none.
+pub(super) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    Spread::of(figures).map_or(f64::NAN, |spread| spread.median)
+}
+
 /// The figure below which `fraction` of `figures` lie.
 pub(super) fn percentile(figures: &mut [f64], fraction: f64) -> Option<f64> {
     figures.sort_by(f64::total_cmp);

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "revolve",
         &["revolve-server", "revolve-reactor", "revolve-conf"],
     ),
+    ("revolve-hyper", &["revolve-reactor"]),
     (
         "revolve-tests",
         &[

@@ -11,6 +11,7 @@
 //! | `select` | one `select(2)`, for up to 1,024 descriptors, all named again each time |
 //! | `poll` | one `poll(2)`, for any number of descriptors, all named again each time |
 //! | `epoll` | one `epoll_wait(2)`: each descriptor is named once, and only those ready come back |
+//! | `io_uring` | one ring: the kernel receives and sends itself, and says what is done |
 //!
 //! All but the first have one thread. `cargo xtask bench models` measures what a message costs on
 //! each beside more and more idle connections; `docs/models.svg` is the picture.
@@ -21,6 +22,8 @@ mod epoll;
 mod poll;
 mod polling;
 mod select;
+#[cfg(target_os = "linux")]
+mod uring;
 
 use std::io;
 use std::net::TcpListener;
@@ -35,8 +38,10 @@ fn main() -> io::Result<()> {
         "select" => select::serve,
         "poll" => poll::serve,
         "epoll" => epoll::serve,
+        #[cfg(target_os = "linux")]
+        "io_uring" => uring::serve,
         _ => {
-            let message = "usage: models blocking|polling|select|poll|epoll [ADDRESS]";
+            let message = "usage: models blocking|polling|select|poll|epoll|io_uring [ADDRESS]";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
     };

@@ -16,6 +16,10 @@ pub struct TcpInfo {
     pub snd_cwnd: u32,
     /// Receive window that is advertised, in bytes (`$tcpinfo_rcv_space`).
     pub rcv_space: u32,
+    /// Bytes received so far; `None` where the system does not count them (Linux does).
+    pub received_bytes: Option<u64>,
+    /// Bytes sent so far that the peer has acknowledged; `None` as above.
+    pub acked_bytes: Option<u64>,
 }
 
 /// `TCP_INFO` of tcp(7); an error for a socket that is not TCP, or where there is no such option.
@@ -50,7 +54,19 @@ pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         rttvar_us: info.tcpi_rttvar,
         snd_cwnd: info.tcpi_snd_cwnd,
         rcv_space: info.tcpi_rcv_space,
+        received_bytes: byte_counts(&info).map(|(received, _)| received),
+        acked_bytes: byte_counts(&info).map(|(_, acked)| acked),
     })
+}
+
+#[cfg(target_os = "linux")]
+fn byte_counts(info: &libc::tcp_info) -> Option<(u64, u64)> {
+    Some((info.tcpi_bytes_received, info.tcpi_bytes_acked))
+}
+
+#[cfg(target_os = "freebsd")]
+fn byte_counts(_: &libc::tcp_info) -> Option<(u64, u64)> {
+    None
 }
 
 /// `TCP_DEFER_ACCEPT` of tcp(7): a connection is accepted once it has sent something, or after

@@ -109,6 +109,7 @@ impl Server {
         let status = command
             .args(["-c", &config])
             .args(args)
+            .stdout(std::process::Stdio::null())
             .stderr(output)
             .status()
             .unwrap();

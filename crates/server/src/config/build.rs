@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use revolve_conf::{Diagnostic, Diagnostics, Document};
+use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames};
 
 use crate::config::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::config::port;
@@ -15,9 +15,15 @@ use crate::log::{ErrorTarget, Level as Severity, Place};
 use crate::modules::Settings;
 use crate::modules::access_log;
 
-/// Builds what the document says; what is wrong goes to `diagnostics`.
-pub(super) fn build(document: &Document, prefix: &Prefix, diagnostics: &mut Diagnostics) -> Config {
-    let mut scope = Scope::new(&prefix.prefix);
+/// Builds what the document says; what is wrong goes to `diagnostics`. `hosts` comes back with the
+/// names that were asked about.
+pub(super) fn build(
+    document: &Document,
+    prefix: &Prefix,
+    hosts: HostNames,
+    diagnostics: &mut Diagnostics,
+) -> (Config, HostNames) {
+    let mut scope = Scope::new(&prefix.prefix, hosts);
     scope.read(&document.directives);
     set_default_logs(&mut scope, prefix);
     if !scope.process.events && !diagnostics.has_errors() && !scope.diagnostics.has_errors() {
@@ -36,14 +42,15 @@ pub(super) fn build(document: &Document, prefix: &Prefix, diagnostics: &mut Diag
     }
     let workers = scope.process.process_count();
     let zones = scope.zones.finish(workers, diagnostics);
-    Config {
+    let config = Config {
         process: scope.process,
         http,
         prefix: prefix.prefix.clone(),
         logs: scope.logs,
         process_log,
         zones,
-    }
+    };
+    (config, scope.hosts)
 }
 
 /// Gives the top of the file its error log, and `http` its access log, where they have none.

@@ -9,6 +9,7 @@ pub(crate) mod known;
 mod port;
 pub(crate) mod scope;
 pub(crate) mod setting;
+pub(crate) mod surroundings;
 pub(crate) mod syslog;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use revolve_conf::{Diagnostics, Files, Sources};
 pub use crate::config::location::{Location, LocationId, ServerId};
 pub use crate::config::port::{ListenSpec, Port};
 pub use crate::config::process::{Affinity, ProcessConfig, WorkerCount};
+pub use crate::config::surroundings::{EnvVariable, Surroundings};
 use crate::file_cache::Limits;
 use crate::log::{Destination, ErrorTarget};
 use crate::variable::Variables;
@@ -92,7 +94,9 @@ pub fn load(
     files: &mut dyn Files,
 ) -> (Option<Arc<Config>>, Sources, Diagnostics) {
     let (document, mut diagnostics) = revolve_conf::parse(main, globals, files);
-    let config = build::build(&document, prefix, &mut diagnostics);
+    let hosts = files.host_names();
+    let (config, hosts) = build::build(&document, prefix, hosts, &mut diagnostics);
+    files.keep_host_names(hosts);
     diagnostics.sort();
     let config = (!diagnostics.has_errors()).then(|| Arc::new(config));
     (config, document.sources, diagnostics)

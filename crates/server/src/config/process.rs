@@ -17,6 +17,7 @@ use revolve_reactor::{Builder, DriverKind, EventLoop};
 use crate::config::scope::{
     DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, duplicate, invalid_value, set_once,
 };
+use crate::config::surroundings::Surroundings;
 
 /// How many workers: a number, or one a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct ProcessConfig {
     pub multi_accept: Option<bool>,
     /// `use`: how the loops ask the kernel; the default is the reactor's.
     pub driver: Option<DriverKind>,
+    /// What a worker runs in: `env`, `working_directory`, `worker_priority`, `worker_rlimit_core`.
+    pub surroundings: Surroundings,
     /// Whether an `events` block was there.
     pub events: bool,
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use revolve_conf::directive::Row;
-use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
 
 use crate::config::process::ProcessConfig;
 use crate::config::regex::Pattern;
@@ -98,10 +98,12 @@ pub(crate) struct Scope {
     pub http: Option<Level>,
     /// Folder against which relative paths of files are resolved (`-p`).
     pub prefix: PathBuf,
+    /// Answers for host names: what the master was told, its workers are told too.
+    pub hosts: HostNames,
 }
 
 impl Scope {
-    pub(crate) fn new(prefix: &Path) -> Self {
+    pub(crate) fn new(prefix: &Path, hosts: HostNames) -> Self {
         Self {
             level: Level::new(MAIN, LocationMatch::Server, None),
             process: ProcessConfig::default(),
@@ -112,6 +114,7 @@ impl Scope {
             diagnostics: Diagnostics::default(),
             http: None,
             prefix: prefix.to_owned(),
+            hosts,
         }
     }
 

@@ -6,13 +6,13 @@
 //! listen unix:/run/site.sock;
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use revolve_conf::directive::Args;
-use revolve_conf::{Diagnostic, Directive, Span, Word};
+use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word};
 use revolve_reactor::{Address, Keepalive, ListenOptions};
 
 use crate::config::scope::{DirectiveRow, SERVER, Scope, invalid_parameter};
@@ -60,7 +60,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 }];
 
 fn listen(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let addresses = addresses(&directive.args[0])?;
+    let addresses = addresses(&directive.args[0], &mut scope.hosts)?;
     let mut listen = Listen {
         span: directive.span,
         ..Listen::implied(directive.span)
@@ -197,7 +197,7 @@ fn keepalive(word: &Word, value: &str) -> Result<Option<Keepalive>, Diagnostic> 
 }
 
 /// Reads an address as `listen` takes it; a range of ports gives several.
-fn addresses(word: &Word) -> Result<Vec<Address>, Diagnostic> {
+fn addresses(word: &Word, hosts: &mut HostNames) -> Result<Vec<Address>, Diagnostic> {
     let text = word.text.as_str();
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
@@ -215,7 +215,7 @@ fn addresses(word: &Word) -> Result<Vec<Address>, Diagnostic> {
     let (host, ports) = split_host(word)?;
     let (first, last) = port_range(word, ports)?;
     let mut found = Vec::new();
-    for ip in resolve(word, host)? {
+    for ip in resolve(word, host, hosts)? {
         for port in first..=last {
             found.push(Address::Inet(SocketAddr::new(ip, port)));
         }
@@ -273,7 +273,7 @@ fn port_range(word: &Word, text: &str) -> Result<(u16, u16), Diagnostic> {
     Ok((first, last))
 }
 
-fn resolve(word: &Word, host: &str) -> Result<Vec<IpAddr>, Diagnostic> {
+fn resolve(word: &Word, host: &str, hosts: &mut HostNames) -> Result<Vec<IpAddr>, Diagnostic> {
     if host == "*" {
         return Ok(vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)]);
     }
@@ -289,24 +289,13 @@ fn resolve(word: &Word, host: &str) -> Result<Vec<IpAddr>, Diagnostic> {
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
         return Ok(vec![IpAddr::V4(ip)]);
     }
-    match (host, 0).to_socket_addrs() {
-        Ok(found) => {
-            let mut ips: Vec<IpAddr> = Vec::new();
-            for address in found {
-                if !ips.contains(&address.ip()) {
-                    ips.push(address.ip());
-                }
-            }
-            Ok(ips)
-        }
-        Err(error) => {
-            let message = format!(
-                "host not found in \"{}\" of the \"listen\" directive",
-                word.text
-            );
-            Err(Diagnostic::new(word.span, message).label(error.to_string()))
-        }
-    }
+    hosts.addresses(host).map_err(|error| {
+        let message = format!(
+            "host not found in \"{}\" of the \"listen\" directive",
+            word.text
+        );
+        Diagnostic::new(word.span, message).label(error.to_string())
+    })
 }
 
 fn wrong_address(word: &Word, label: &str) -> Diagnostic {

@@ -30,9 +30,9 @@ pub mod stub_status;
 pub mod try_files;
 pub mod types;
 
-use crate::config::process;
 use crate::config::scope::{CONTEXTS, DirectiveRow};
 use crate::config::setting::compose;
+use crate::config::{process, surroundings};
 use crate::phase::{Handler, Phase};
 use crate::variable::Builtin;
 
@@ -80,6 +80,7 @@ compose! {
 
 const TABLES: &[&[DirectiveRow]] = &[
     process::DIRECTIVES,
+    surroundings::DIRECTIVES,
     server::DIRECTIVES,
     location::DIRECTIVES,
     listen::DIRECTIVES,

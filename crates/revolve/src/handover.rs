@@ -1,0 +1,263 @@
+//! What a master hands to the new binary that takes its place: the listening sockets, and the state
+//! that all workers share.
+//!
+//! The new binary finds the socket over which it is told as its standard input, as a worker does.
+//! It may be of another version, so this form is kept, unlike that of [`crate::message`]: a list
+//! of descriptors, each with a kind and a name. A kind that a version does not know is closed, and
+//! one that is not there is opened as at any other start.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use revolve_conf::os_error_text;
+use revolve_reactor::Address;
+use revolve_server::ZoneLabel;
+use rustix::net::RecvFlags;
+use rustix::process::Pid;
+
+use crate::control::{self, Inbox, Received};
+use crate::message::{DecodeError, Reader, Writer};
+use crate::report;
+
+/// The first bytes of a handover; the last one is the version of the form.
+const MAGIC: &[u8] = b"RVLVHND\x01";
+/// What the new binary says when its workers serve.
+pub(crate) const READY: &[u8] = b"ready";
+
+const DAEMON: &[u8] = b"daemon";
+const FOREGROUND: &[u8] = b"foreground";
+const INET: &[u8] = b"inet";
+const INET_REUSEPORT: &[u8] = b"inet reuseport";
+const UNIX: &[u8] = b"unix";
+const UNIX_REUSEPORT: &[u8] = b"unix reuseport";
+const STDERR: &[u8] = b"stderr";
+const ZONE: &[u8] = b"zone";
+
+/// A listening socket. With `reuseport` an address has several, in the order of the workers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Socket<F> {
+    pub(crate) address: Address,
+    pub(crate) is_reuseport: bool,
+    pub(crate) fd: F,
+}
+
+/// All that is handed over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Handover<F> {
+    /// Whether the master has left its terminal.
+    pub(crate) is_daemon: bool,
+    /// The master's standard error: that of the new binary leads to the master until it serves.
+    pub(crate) stderr: Option<F>,
+    pub(crate) sockets: Vec<Socket<F>>,
+    /// State that the workers of both share.
+    pub(crate) zones: Vec<(ZoneLabel, F)>,
+}
+
+impl<F> Handover<F> {
+    /// The handover as bytes, and the descriptors that go with it.
+    pub(crate) fn encode(self) -> (Vec<u8>, Vec<F>) {
+        let mut out = Writer::new(MAGIC.to_vec());
+        out.string(if self.is_daemon { DAEMON } else { FOREGROUND });
+        let count = self.sockets.len() + self.zones.len() + usize::from(self.stderr.is_some());
+        out.number(count as u64);
+        if let Some(fd) = self.stderr {
+            out.string(STDERR);
+            out.string(b"");
+            out.fd(fd);
+        }
+        for socket in self.sockets {
+            match (&socket.address, socket.is_reuseport) {
+                (Address::Inet(_), false) => out.string(INET),
+                (Address::Inet(_), true) => out.string(INET_REUSEPORT),
+                (Address::Unix(_), false) => out.string(UNIX),
+                (Address::Unix(_), true) => out.string(UNIX_REUSEPORT),
+            }
+            match &socket.address {
+                Address::Inet(address) => out.string(address.to_string().as_bytes()),
+                Address::Unix(path) => out.path(path),
+            }
+            out.fd(socket.fd);
+        }
+        for (label, fd) in self.zones {
+            out.string(ZONE);
+            out.string(&label.encode());
+            out.fd(fd);
+        }
+        out.finish()
+    }
+
+    /// The handover that [`Handover::encode`] made these of, in whatever version.
+    pub(crate) fn decode(bytes: &[u8], fds: Vec<F>) -> Result<Self, DecodeError> {
+        let bytes = bytes.strip_prefix(MAGIC).ok_or(DecodeError)?;
+        let mut from = Reader::new(bytes, fds);
+        let mut handover = Handover {
+            is_daemon: from.string()? == DAEMON,
+            stderr: None,
+            sockets: Vec::new(),
+            zones: Vec::new(),
+        };
+        for _ in 0..from.number()? {
+            let (kind, name, fd) = (from.string()?, from.string()?, from.fd()?);
+            let text = || std::str::from_utf8(name).map_err(|_| DecodeError);
+            let address = match kind {
+                INET | INET_REUSEPORT => Address::Inet(text()?.parse().map_err(|_| DecodeError)?),
+                UNIX | UNIX_REUSEPORT => Address::Unix(PathBuf::from(OsStr::from_bytes(name))),
+                STDERR => {
+                    handover.stderr = Some(fd);
+                    continue;
+                }
+                ZONE => {
+                    // What another version keeps otherwise begins anew.
+                    let label = ZoneLabel::decode(name);
+                    handover.zones.extend(label.map(|label| (label, fd)));
+                    continue;
+                }
+                // Of a later version.
+                _ => continue,
+            };
+            let is_reuseport = [INET_REUSEPORT, UNIX_REUSEPORT].contains(&kind);
+            handover.sockets.push(Socket {
+                address,
+                is_reuseport,
+                fd,
+            });
+        }
+        Ok(handover)
+    }
+}
+
+/// The new binary's side: the master that started it, and still serves.
+pub(crate) struct Predecessor {
+    socket: OwnedFd,
+    pid: Option<Pid>,
+    /// See [`Handover`].
+    pub(crate) is_daemon: bool,
+    /// See [`Handover`]; whoever opens the sockets takes them.
+    pub(crate) sockets: Vec<Socket<OwnedFd>>,
+    /// See [`Handover`].
+    pub(crate) zones: Vec<(ZoneLabel, OwnedFd)>,
+}
+
+impl Predecessor {
+    /// Takes what the master hands over; the socket to it is taken out of standard input.
+    pub(crate) fn greet() -> Result<Predecessor, String> {
+        let failed = |error: io::Error| format!("the handover failed {}", os_error_text(&error));
+        let socket = take_stdin().map_err(failed)?;
+        let (body, fds) = match Inbox::default().receive(&socket).map_err(failed)? {
+            Received::Message(body, fds) => (body, fds),
+            Received::Closed | Received::Nothing => {
+                return Err("the handover failed: the old master is gone".into());
+            }
+        };
+        let handover = Handover::decode(&body, fds).map_err(|_| {
+            "the handover failed: the old master's version is not compatible with this one; \
+             stop it and start this one in its place"
+        })?;
+        if let Some(stderr) = handover.stderr {
+            report::set_stderr(stderr);
+        }
+        Ok(Predecessor {
+            socket,
+            pid: rustix::process::getppid(),
+            is_daemon: handover.is_daemon,
+            sockets: handover.sockets,
+            zones: handover.zones,
+        })
+    }
+
+    /// Says that we serve.
+    pub(crate) fn tell_ready(&self) -> io::Result<()> {
+        control::send(self.socket.as_fd(), READY, &[])
+    }
+
+    /// Whether the old master still lives: it is then our parent, and has not said goodbye.
+    pub(crate) fn is_alive(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let is_gone = matches!(rustix::net::recv(&self.socket, &mut [0], flags), Ok((0, _)));
+        !is_gone && self.pid.is_some() && rustix::process::getppid() == self.pid
+    }
+}
+
+/// Takes a socket out of standard input, which is the null device from now on.
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handover() -> Handover<u32> {
+        let socket = |address: &str, is_reuseport, fd| Socket {
+            address: match address.parse() {
+                Ok(address) => Address::Inet(address),
+                Err(_) => Address::Unix(address.into()),
+            },
+            is_reuseport,
+            fd,
+        };
+        Handover {
+            is_daemon: true,
+            stderr: Some(1),
+            sockets: vec![
+                socket("127.0.0.1:80", false, 2),
+                socket("[::]:80", true, 3),
+                socket("[::]:80", true, 4),
+                socket("/run/x\u{e9}", false, 5),
+                socket("/run/y", true, 6),
+            ],
+            zones: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_handover_arrives_as_it_was_sent() {
+        let (bytes, fds) = handover().encode();
+        assert_eq!(fds, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(Handover::decode(&bytes, fds), Ok(handover()));
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_left_out() {
+        let mut later = Writer::new(MAGIC.to_vec());
+        later.string(FOREGROUND);
+        later.number(2);
+        later.string(b"lamp");
+        later.string(b"one");
+        later.fd(7);
+        later.string(INET);
+        later.string(b"127.0.0.1:80");
+        later.fd(8);
+        later.string(b"and more");
+        let (bytes, fds) = later.finish();
+        let handover = Handover::decode(&bytes, fds).unwrap();
+        assert_eq!(handover.sockets.len(), 1);
+        assert_eq!(handover.sockets[0].fd, 8);
+        assert!(!handover.is_daemon);
+    }
+
+    #[test]
+    fn damaged_handovers_are_refused() {
+        let (bytes, fds) = handover().encode();
+        for end in 0..bytes.len() {
+            assert_eq!(
+                Handover::decode(&bytes[..end], fds.clone()),
+                Err(DecodeError),
+                "{end}"
+            );
+        }
+        assert_eq!(
+            Handover::decode(&bytes, fds[1..].to_vec()),
+            Err(DecodeError)
+        );
+        let mut other = bytes.clone();
+        other[7] = 2;
+        assert_eq!(Handover::decode(&other, fds), Err(DecodeError));
+    }
+}
