@@ -334,7 +334,7 @@ fn a_download_that_began_before_is_finished_by_the_old_workers() {
     client.send("GET /big.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     client.head("200 OK");
     let run = Run::of(server.command().arg("upgrade").args(server.arguments()));
-    assert_eq!((run.err.as_str(), run.code), ("", 0));
+    assert_eq!((run.err.as_str(), run.code), ("", 0), "{}", site.log());
     assert!(
         run.out.contains("ends with the last of its connections"),
         "{}",

@@ -127,6 +127,8 @@ impl Upgrade {
         let old = self.old;
         let start = Instant::now();
         loop {
+            // Looked at first: what is read later can only be newer.
+            let seen = stamp(&self.pid_path);
             let named = pid_file::read(&self.pid_path);
             let is_same = named == Ok(old);
             match named {
@@ -135,7 +137,7 @@ impl Upgrade {
                     return Err(format!("master process {old} has ended meanwhile"));
                 }
                 // It got its name back: the new binary is gone.
-                Ok(_) if stamp(&self.pid_path) != before => {
+                Ok(_) if seen.is_some() && seen != before => {
                     return Err(format!(
                         "the new binary did not come to serve, the old master process {old} serves \
                          on; {}",
