@@ -264,12 +264,11 @@ impl State {
 
     /// Gives a socket the descriptor by which the program names it.
     pub(super) fn name(&mut self, id: SocketId) -> io::Result<OwnedFd> {
+        // Whoever had the number that comes has closed it. All such are closed here, because which
+        // number comes is up to other threads too.
+        self.close_forgotten();
         let fd = placeholder::open(&self.sockets[id].local)?;
         let name = placeholder::identity_of(&fd)?;
-        // Whoever had the number has closed it.
-        if let Some(former) = self.numbers.remove(&name.number()) {
-            self.close(former, false, None);
-        }
         self.numbers.insert(name.number(), id);
         self.sockets[id].name = Some(name);
         self.unowned.push(id);
