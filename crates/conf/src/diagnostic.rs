@@ -336,18 +336,19 @@ impl<'a> IntoIterator for &'a Diagnostics {
     }
 }
 
-/// A system call's error in the form that ends nginx's messages:
-/// `(2: No such file or directory)`.
-pub fn os_error_text(error: &std::io::Error) -> String {
+/// A system call's error in nginx's form: `2: No such file or directory`.
+pub fn error_text(error: &std::io::Error) -> String {
+    let words = error.to_string();
     match error.raw_os_error() {
         Some(code) => {
-            let words = error.to_string();
             let suffix = format!(" (os error {code})");
-            format!(
-                "({code}: {})",
-                words.strip_suffix(&suffix).unwrap_or(&words)
-            )
+            format!("{code}: {}", words.strip_suffix(&suffix).unwrap_or(&words))
         }
-        None => format!("({error})"),
+        None => words,
     }
+}
+
+/// The same in the parentheses that end nginx's messages: `(2: No such file or directory)`.
+pub fn os_error_text(error: &std::io::Error) -> String {
+    format!("({})", error_text(error))
 }

@@ -35,7 +35,7 @@ mod parser;
 mod span;
 pub mod value;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Level, os_error_text};
+pub use diagnostic::{Diagnostic, Diagnostics, Level, error_text, os_error_text};
 pub use directive::{Directive, Word};
 pub use files::{DecodeError, DiskFiles, Files, HostNames, Recorded, Snapshot, SnapshotFiles};
 pub use parser::{Document, parse};

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::echoes::{self, Asked};
+use super::process::{self, LOAD_CPU};
+use super::table::Table;
 
 /// What the kernel tells a server: that a socket is ready, or that an operation is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,22 @@ enum Program {
 }
 
 const ANY: &str = "127.0.0.1:0";
+
+/// Measures all of them, the load on a processor of its own, each a row of the table. What goes wrong
+/// with one is said, and the others follow.
+pub(super) fn fill(
+    table: &mut Table,
+    measure: impl Fn(&Contender) -> Result<Vec<String>, String>,
+) -> Result<(), String> {
+    process::on_cpu(LOAD_CPU, || {
+        for contender in &ALL {
+            match measure(contender) {
+                Ok(row) => table.row(row),
+                Err(error) => eprintln!("{error}"),
+            }
+        }
+    })
+}
 
 /// All of them; the first of each kind is the floor of that kind.
 pub(super) const ALL: [Contender; 7] = [

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::contenders;
 use super::echoes::{Asked, Echo, Figures};
 use super::load::Load;
-use super::process::{self, LOAD_CPU};
+use super::process;
 use super::table::{Table, median};
 
 const CONNECTIONS: usize = 100;
@@ -31,15 +31,9 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         "msg/s alone",
         "beside it",
     ]);
-    process::on_cpu(LOAD_CPU, || {
-        for contender in &contenders::ALL {
-            let row = Echo::start(contender.name, contender.command(root, &[]))
-                .and_then(|server| measure(&server, &asked));
-            match row {
-                Ok(row) => table.row(row),
-                Err(error) => eprintln!("{error}"),
-            }
-        }
+    contenders::fill(&mut table, |contender| {
+        let server = Echo::start(contender.name, contender.command(root, &[]))?;
+        measure(&server, &asked)
     })?;
     println!(
         "round trips of {CONNECTIONS} connections beside one that sends without end\n{}",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::contenders::{self, Contender};
 use super::echoes::{Asked, Echo};
 use super::load::Load;
-use super::process::{self, LOAD_CPU};
+use super::process;
 use super::table::{Table, median};
 
 const IDLE: usize = 15_000;
@@ -32,14 +32,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         "ratio",
         "RSS bytes each",
     ]);
-    process::on_cpu(LOAD_CPU, || {
-        for contender in &contenders::ALL {
-            match measure(root, contender, &asked) {
-                Ok(row) => table.row(row),
-                Err(error) => eprintln!("{error}"),
-            }
-        }
-    })?;
+    contenders::fill(&mut table, |contender| measure(root, contender, &asked))?;
     println!(
         "{ACTIVE} connections beside {IDLE} idle ones\n{}",
         table.render()

@@ -30,6 +30,7 @@ pub use destination::{Buffering, Destination, Place};
 pub use file::OpenLogs;
 pub use output::Output;
 pub use outputs::{Outputs, say_on_stderr};
+pub use revolve_conf::error_text;
 
 use crate::request::Request;
 
@@ -235,19 +236,7 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     }
 }
 
-/// nginx's form of a system error: `2: No such file or directory`.
+/// [`error_text`] of an error number.
 pub fn errno_text(error: rustix::io::Errno) -> String {
     error_text(&std::io::Error::from(error))
-}
-
-/// The same for an I/O error.
-pub fn error_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match error.raw_os_error() {
-        Some(code) => {
-            let words = text.split(" (os error").next().unwrap_or(&text);
-            format!("{code}: {words}")
-        }
-        None => text,
-    }
 }
