@@ -185,6 +185,15 @@ impl BufferPool {
         Buffer::over(take_from(&self.free, self.buffer_bytes))
     }
 
+    /// A buffer for few bytes.
+    #[inline]
+    pub(crate) fn take_small(&self) -> Buffer {
+        if self.buffer_bytes <= SMALL_BYTES {
+            return self.take();
+        }
+        Buffer::over(take_from(&self.free_small, SMALL_BYTES))
+    }
+
     /// A buffer for a receive, which [`fit`](BufferPool::fit) may take back at once.
     #[inline]
     pub(crate) fn take_to_receive(&self) -> Buffer {
@@ -241,7 +250,7 @@ impl BufferPool {
     /// A small buffer with a copy of few bytes.
     #[inline]
     pub(crate) fn copy_few(&self, bytes: &[u8]) -> Buffer {
-        let mut small = Buffer::over(take_from(&self.free_small, SMALL_BYTES));
+        let mut small = self.take_small();
         small.fill(bytes);
         small
     }

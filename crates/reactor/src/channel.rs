@@ -1,18 +1,18 @@
 //! Channels: what a loop knows about one descriptor.
 //!
 //! A channel belongs to its driver for as long as it is registered. It holds the descriptor,
-//! what is known about its readiness, the operation pending on each side with the waker of the
-//! task that waits for it, and the deadlines of both.
+//! what is known about its readiness, the operation pending on each side with who waits for
+//! it, and the deadlines of both.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::task::Waker;
 
 use crate::net::Address;
 use crate::op::{ReadOp, ReadOutcome, Request, WriteOp, WriteOutcome};
 use crate::paged_slab::PagedSlab;
+use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::Chunk;
 use crate::timer_queue::{NEVER_MS, TimerKey};
 
@@ -80,6 +80,10 @@ impl Flags {
     pub(crate) const LISTED: Flags = Flags(8);
     /// Its poller does not watch it at present.
     pub(crate) const PAUSED: Flags = Flags(16);
+    /// What was received last filled a small buffer: the next receive takes a large one.
+    pub(crate) const MANY: Flags = Flags(32);
+    /// A large buffer was taken, and the last receive would have fitted into a small one.
+    pub(crate) const FEW_ONCE: Flags = Flags(64);
 
     #[inline]
     pub(crate) const fn has(self, flags: Flags) -> bool {
@@ -112,7 +116,7 @@ impl Flags {
 #[derive(Debug)]
 pub(crate) enum Slot<O, R> {
     Idle,
-    Pending(O, Waker),
+    Pending(O, Waiter),
     Done(R),
     /// The loop has ended: nothing is performed any more.
     Gone,
@@ -131,18 +135,18 @@ impl<O, R> Slot<O, R> {
 
     /// Begins an operation on a side that is free.
     #[inline]
-    pub(crate) fn begin(&mut self, op: O, waker: Waker) {
-        let former = std::mem::replace(self, Slot::Pending(op, waker));
+    pub(crate) fn begin(&mut self, op: O, waiter: Waiter) {
+        let former = std::mem::replace(self, Slot::Pending(op, waiter));
         // Dropping it would be a call that does nothing.
         debug_assert!(matches!(former, Slot::Idle), "the side is not free");
         std::mem::forget(former);
     }
 
-    /// Ends the pending operation, and gives the waker of its task.
+    /// Ends the pending operation, and gives who waits for it.
     #[inline]
-    pub(crate) fn complete(&mut self, outcome: R) -> Option<Waker> {
+    pub(crate) fn complete(&mut self, outcome: R) -> Option<Waiter> {
         match std::mem::replace(self, Slot::Done(outcome)) {
-            Slot::Pending(_, waker) => Some(waker),
+            Slot::Pending(_, waiter) => Some(waiter),
             Slot::Idle | Slot::Done(_) | Slot::Gone => None,
         }
     }
@@ -215,20 +219,15 @@ impl Channel {
     }
 
     /// Refuses a second operation on a side, and any on a channel whose loop has ended.
+    #[inline]
     pub(crate) fn check_free<O, R>(
         slot: &Slot<O, R>,
         describe: impl Fn(&O) -> Request<'_>,
     ) -> io::Result<()> {
         match slot {
-            Slot::Pending(op, _) => Err(io::Error::other(format!(
-                "another {} is pending on this side of the channel",
-                describe(op)
-            ))),
-            Slot::Gone => Err(io::Error::other(
-                "the event loop that this was registered with has ended, and another one cannot \
-                 serve it",
-            )),
             Slot::Idle | Slot::Done(_) => Ok(()),
+            Slot::Pending(op, _) => Err(refused(Some(describe(op)))),
+            Slot::Gone => Err(refused(None)),
         }
     }
 
@@ -254,21 +253,35 @@ impl Channel {
     }
 
     /// Fails the operations whose deadline has passed.
-    fn expire(&mut self, now_ms: u64, woken: &mut Vec<Waker>) {
+    fn expire(&mut self, now_ms: u64, woken: &mut Woken<'_>) {
         let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
         if self.read_deadline_ms <= now_ms {
             self.read_deadline_ms = NEVER_MS;
             if self.read.is_pending() {
-                woken.extend(self.read.complete(ReadOutcome::Failed(timed_out())));
+                woken.wake(self.read.complete(ReadOutcome::Failed(timed_out())));
             }
         }
         if self.write_deadline_ms <= now_ms {
             self.write_deadline_ms = NEVER_MS;
-            if let Slot::Pending(op, waker) = std::mem::replace(&mut self.write, Slot::Idle) {
+            if let Slot::Pending(op, waiter) = std::mem::replace(&mut self.write, Slot::Idle) {
                 self.write = Slot::Done(op.fail(timed_out()));
-                woken.push(waker);
+                woken.wake(Some(waiter));
             }
         }
+    }
+}
+
+/// Why an operation cannot begin: another one is pending, or the loop has ended.
+#[cold]
+fn refused(pending: Option<Request<'_>>) -> io::Error {
+    match pending {
+        Some(pending) => io::Error::other(format!(
+            "another {pending} is pending on this side of the channel"
+        )),
+        None => io::Error::other(
+            "the event loop that this was registered with has ended, and another one cannot \
+             serve it",
+        ),
     }
 }
 
@@ -357,7 +370,7 @@ impl Channels {
     }
 
     /// Fails what is overdue on a channel, and gives its next deadline.
-    pub(crate) fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+    pub(crate) fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
         self.find(token).map_or(NEVER_MS, |channel| {
             channel.expire(now_ms, woken);
             channel.looked_at_ms = channel.deadline_ms();
@@ -395,8 +408,8 @@ pub(crate) struct Work<'a> {
     pub(crate) now_ms: u64,
     /// The turn's number.
     pub(crate) turn: u64,
-    /// Wakers of the tasks whose operation is complete: woken after the step.
-    pub(crate) woken: &'a mut Vec<Waker>,
+    /// Who waited for operations that are complete.
+    pub(crate) woken: Woken<'a>,
     /// Chunks that were sent: dropped after the step.
     pub(crate) sent: &'a mut Vec<Chunk>,
 }

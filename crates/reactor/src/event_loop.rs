@@ -24,11 +24,12 @@ use crate::channel::{Token, Work};
 use crate::hook::Hooks;
 use crate::mailbox::Mailbox;
 use crate::net::descriptors::explain;
+use crate::scheduler::{Scheduler, TaskWaker, Urgency, Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
 use crate::sys::sim::{Clock, Network};
 use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
-use crate::task::{self, JoinHandle, Runnable, TaskQueues, Urgency};
+use crate::task::{self, JoinHandle};
 use crate::timer_queue::TimerQueue;
 use crate::watchdog::{self, Stall, Watchdog, Watched};
 
@@ -46,7 +47,7 @@ pub(crate) struct Core {
     pub(crate) timers: RefCell<TimerQueue<TimerOwner>>,
     pub(crate) buffers: BufferPool,
     pub(crate) send_queues: SendQueuePool,
-    pub(crate) tasks: TaskQueues,
+    pub(crate) tasks: Scheduler,
     pub(crate) hooks: Hooks,
     /// Goes instead of the system's clock in a simulation.
     virtual_clock: Option<Rc<Clock>>,
@@ -68,7 +69,7 @@ pub(crate) struct Core {
 /// Whom a timer is for.
 pub(crate) enum TimerOwner {
     Channel(Token),
-    Task(Option<Waker>),
+    Task(Option<Waiter>),
 }
 
 impl Core {
@@ -151,18 +152,23 @@ impl Core {
     }
 
     fn perform(&self) {
-        let (mut woken, mut sent) = (self.woken.take(), self.sent.take());
-        self.driver.borrow_mut().perform(&mut Work {
+        let (mut wakers, mut sent) = (self.woken.take(), self.sent.take());
+        let mut work = Work {
             buffers: &self.buffers,
             now_ms: self.now_ms.get(),
             turn: self.turn.get(),
-            woken: &mut woken,
+            woken: Woken {
+                tasks: &self.tasks,
+                wakers: &mut wakers,
+                count: 0,
+            },
             sent: &mut sent,
-        });
-        self.shared.counters.ready_events.add(woken.len() as u64);
-        woken.drain(..).for_each(Waker::wake);
+        };
+        self.driver.borrow_mut().perform(&mut work);
+        self.shared.counters.ready_events.add(work.woken.count);
+        wakers.drain(..).for_each(Waker::wake);
         sent.clear();
-        self.woken.set(woken);
+        self.woken.set(wakers);
         self.sent.set(sent);
     }
 
@@ -176,14 +182,19 @@ impl Core {
         {
             return;
         }
-        let mut woken = self.woken.take();
+        let mut wakers = self.woken.take();
         {
+            let mut woken = Woken {
+                tasks: &self.tasks,
+                wakers: &mut wakers,
+                count: 0,
+            };
             let mut driver = self.driver.borrow_mut();
             let mut timers = self.timers.borrow_mut();
             while let Some(key) = timers.expire(now_ms) {
                 self.shared.counters.timers_fired.add(1);
                 match timers.owner_mut(key) {
-                    Some(TimerOwner::Task(waker)) => woken.extend(waker.take()),
+                    Some(TimerOwner::Task(waiter)) => woken.wake(waiter.take()),
                     Some(&mut TimerOwner::Channel(token)) => {
                         let next_ms = driver.expire(token, now_ms, &mut woken);
                         timers.set(key, next_ms);
@@ -192,14 +203,14 @@ impl Core {
                 }
             }
         }
-        woken.drain(..).for_each(Waker::wake);
-        self.woken.set(woken);
+        wakers.drain(..).for_each(Waker::wake);
+        self.woken.set(wakers);
     }
 
     fn run_posted(&self) {
         let posted = self.shared.mailbox.take();
-        for (runnable, urgency) in posted.runnables {
-            self.tasks.push(runnable, urgency);
+        for waker in posted.woken {
+            self.tasks.wake_posted(&waker);
         }
         for function in posted.functions {
             function();
@@ -252,16 +263,9 @@ impl Core {
             drop(remains);
             let owners: Vec<TimerOwner> = self.timers.borrow_mut().drain().collect();
             drop(owners);
-            self.tasks.wake_yielded();
-            self.tasks.wake_all();
+            drop(self.shared.mailbox.take());
+            let any = self.tasks.drop_all(|message| self.on_panic(message));
             self.hooks.clear();
-            let posted = self.shared.mailbox.take();
-            let mut any = !posted.runnables.is_empty();
-            drop(posted);
-            while let Some(runnable) = self.tasks.pop() {
-                any = true;
-                drop(runnable);
-            }
             if !any {
                 return;
             }
@@ -282,7 +286,7 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct Posted {
-    runnables: Vec<(Runnable, Urgency)>,
+    woken: Vec<Arc<TaskWaker>>,
     functions: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -292,23 +296,20 @@ impl Shared {
         self.mailbox.notify(|| self.wake.wake());
     }
 
-    /// Takes a task that was woken on another thread. When the loop is gone nobody may drop
-    /// the future of a local task any more, and it is leaked.
-    pub(crate) fn post_runnable(&self, runnable: Runnable, urgency: Urgency) {
-        if self.closed.load(Ordering::Acquire) {
-            std::mem::forget(runnable);
-            return;
-        }
-        self.mailbox
-            .post(|posted| posted.runnables.push((runnable, urgency)));
-        self.notify();
+    /// Takes a task that was woken on another thread.
+    pub(crate) fn post_task(&self, waker: Arc<TaskWaker>) {
+        self.post(|posted| posted.woken.push(waker));
     }
-}
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        for (runnable, _) in self.mailbox.take().runnables {
-            std::mem::forget(runnable);
+    /// Leaves something for the loop, if there is one still.
+    fn post(&self, add: impl FnOnce(&mut Posted)) {
+        self.mailbox.post(add);
+        // A loop that has ended meanwhile may have looked for the last time before this: nobody
+        // else would drop what lies there, and it may refer to its own mailbox.
+        if self.closed.load(Ordering::Acquire) {
+            drop(self.mailbox.take());
+        } else {
+            self.notify();
         }
     }
 }
@@ -324,13 +325,8 @@ impl LoopHandle {
     /// calls before posted functions are run). From any thread. Costs the caller a lock, and one
     /// `eventfd` write if the loop sleeps. The function is dropped if the loop has ended.
     pub fn run_in_loop(&self, f: impl FnOnce() + Send + 'static) {
-        if !self.shared.closed.load(Ordering::Acquire) {
-            let function = Box::new(f);
-            self.shared
-                .mailbox
-                .post(|posted| posted.functions.push(function));
-            self.shared.notify();
-        }
+        let function = Box::new(f);
+        self.shared.post(|posted| posted.functions.push(function));
     }
 
     /// Makes [`EventLoop::run`] return at the end of the turn. From any thread.
@@ -411,7 +407,7 @@ impl Builder {
     }
 
     /// Bytes of one pooled buffer, and so what one receive takes at most. Default 16 KiB,
-    /// from 1 byte to 1 GiB.
+    /// from 1 byte to 1 GiB. Streams that bring few bytes are received into 2 KiB.
     pub fn buffer_bytes(mut self, bytes: usize) -> Builder {
         self.buffer_bytes = bytes.clamp(1, 1 << 30);
         self
@@ -497,7 +493,7 @@ impl Builder {
             timers: RefCell::new(TimerQueue::new()),
             buffers: BufferPool::new(self.buffer_bytes, self.buffers_kept_max),
             send_queues: SendQueuePool::default(),
-            tasks: TaskQueues::default(),
+            tasks: Scheduler::default(),
             hooks: Hooks::default(),
             virtual_clock,
             epoch: now,

@@ -44,6 +44,7 @@ pub mod net;
 mod op;
 mod paged_slab;
 mod piece;
+mod scheduler;
 mod semaphore;
 mod send_queue;
 pub mod server;

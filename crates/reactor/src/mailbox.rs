@@ -5,11 +5,28 @@
 
 use std::sync::PoisonError;
 
-use super::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicBool, AtomicU8, Mutex, MutexGuard, Ordering};
 
 const AWAKE: u8 = 0;
 const SLEEPING: u8 = 1;
 const NOTIFIED: u8 = 2;
+
+/// Whether something lies in the mailbox, where it need lie once only, however often it is posted.
+#[derive(Default)]
+pub(crate) struct InMailbox(AtomicBool);
+
+impl InMailbox {
+    /// True if it does not lie there, and has to be posted.
+    pub(crate) fn enter(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// It was taken out. To be called before what it stands for is looked at: whoever posts it from
+    /// now on posts it anew.
+    pub(crate) fn leave(&self) {
+        self.0.swap(false, Ordering::AcqRel);
+    }
+}
 
 /// What was posted to one loop, and whether that loop sleeps.
 pub(crate) struct Mailbox<T> {

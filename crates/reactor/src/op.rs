@@ -150,20 +150,26 @@ impl WriteOp {
     }
 }
 
-/// Receives once, into a buffer that is taken now. The second value tells that the buffer was
-/// filled: there may be more.
+/// Receives once, into a buffer that is taken now: a large one if many bytes are expected. The second
+/// value tells that the buffer was filled: there may be more.
 pub(crate) fn recv(
     fd: BorrowedFd<'_>,
     pool: &BufferPool,
     bytes_max: usize,
+    many: bool,
 ) -> Progress<io::Result<(Buffer, bool)>> {
-    let mut buffer = pool.take_to_receive();
+    let mut buffer = if many {
+        pool.take_to_receive()
+    } else {
+        pool.take_small()
+    };
     let room = buffer.capacity().min(bytes_max);
     loop {
         match rustix::net::recv(fd, &mut buffer.spare_mut()[..room], RecvFlags::empty()) {
             Ok((n, _)) => {
                 buffer.extend(n);
-                return Progress::Done(Ok((pool.fit(buffer), n == room)));
+                let buffer = if many { pool.fit(buffer) } else { buffer };
+                return Progress::Done(Ok((buffer, n == room)));
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Progress::Blocked,

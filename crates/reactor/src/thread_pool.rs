@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::job_queue::{JobQueue, Refused};
 use crate::semaphore::block_on;
-use crate::task::panic_message;
-use crate::unwind::discard;
+use crate::unwind::{discard, panic_message};
 
 type Job = Box<dyn FnOnce() + Send>;
 

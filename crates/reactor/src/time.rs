@@ -46,7 +46,7 @@ impl Future for Sleep {
         if self.core.now_ms() >= self.deadline_ms {
             return Poll::Ready(());
         }
-        let waker = cx.waker().clone();
+        let waiter = self.core.tasks.waiter(cx.waker());
         let deadline_ms = self.deadline_ms;
         let mut former = None;
         let timer = self.timer;
@@ -55,12 +55,12 @@ impl Future for Sleep {
             match timer {
                 Some(key) => {
                     if let Some(owner) = timers.owner_mut(key) {
-                        former = Some(std::mem::replace(owner, TimerOwner::Task(Some(waker))));
+                        former = Some(std::mem::replace(owner, TimerOwner::Task(Some(waiter))));
                     }
                     timers.set(key, deadline_ms);
                     key
                 }
-                None => timers.insert(TimerOwner::Task(Some(waker)), deadline_ms),
+                None => timers.insert(TimerOwner::Task(Some(waiter)), deadline_ms),
             }
         };
         drop(former);

@@ -17,3 +17,14 @@ pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     }
     std::mem::forget(payload);
 }
+
+/// The words of a panic, if it had any.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    if let Some(message) = panic.downcast_ref::<&str>() {
+        message
+    } else if let Some(message) = panic.downcast_ref::<String>() {
+        message
+    } else {
+        "a panic without a message"
+    }
+}

@@ -14,7 +14,7 @@ mod semaphore;
 
 /// What they take their locks and atomics from.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread::{self, Thread};
 }
@@ -27,7 +27,7 @@ use job_queue::{JobQueue, Refused};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use mailbox::Mailbox;
+use mailbox::{InMailbox, Mailbox};
 use semaphore::{Closed, Semaphore, block_on};
 
 #[test]
@@ -185,6 +185,38 @@ fn what_two_threads_post_reaches_the_loop() {
         });
         let got = turns(&shared.0, &shared.1, 2);
         assert_eq!(got.iter().sum::<u32>(), 11);
+        for poster in posters {
+            poster.join().expect("a poster");
+        }
+    });
+}
+
+#[test]
+fn what_is_posted_while_it_is_taken_out_is_looked_at_again() {
+    loom::model(|| {
+        let shared = Arc::new((InMailbox::default(), Mailbox::new(), Event::default()));
+        let work = Arc::new(AtomicUsize::new(0));
+        let posters = [(); 2].map(|()| {
+            let (own, work) = (Arc::clone(&shared), Arc::clone(&work));
+            thread::spawn(move || {
+                work.fetch_add(1, Ordering::Relaxed);
+                if own.0.enter() {
+                    post(&own.1, &own.2, 1);
+                }
+            })
+        });
+        // Both have counted when the loop looks for the last time, however often it does.
+        let mut seen = 0;
+        while seen < 2 {
+            let slept = shared.1.may_sleep();
+            if slept {
+                shared.2.wait();
+            }
+            if shared.1.awake(slept) && !shared.1.take().is_empty() {
+                shared.0.leave();
+                seen = work.load(Ordering::Relaxed);
+            }
+        }
         for poster in posters {
             poster.join().expect("a poster");
         }

@@ -121,6 +121,37 @@ fn a_splice_takes_along_what_a_given_up_receive_has_left() {
 }
 
 #[test]
+fn buffers_are_as_large_as_what_comes() {
+    run(async {
+        let (sender, receiver) = pair().await;
+        let received = async |bytes: usize| {
+            let sent = bytes::Bytes::from(pattern(bytes));
+            sender.send_all(sent).await.expect("send");
+            let mut capacities = Vec::new();
+            let mut left = bytes;
+            while left > 0 {
+                let buffer = receiver.recv().await.expect("receive");
+                left -= buffer.len();
+                capacities.push(buffer.capacity());
+            }
+            capacities
+        };
+        const SMALL: usize = 2048;
+        const LARGE: usize = 16 * 1024;
+        assert_eq!(received(100).await, [SMALL]);
+        assert_eq!(received(SMALL + 100).await, [SMALL, SMALL], "the rest fits");
+        assert_eq!(received(SMALL + 100).await, [LARGE]);
+        assert_eq!(received(LARGE).await, [LARGE]);
+        // What is little moves into a small buffer; after two of them, none other is taken.
+        assert_eq!(received(100).await, [SMALL]);
+        assert_eq!(received(SMALL + 100).await, [LARGE]);
+        assert_eq!(received(100).await, [SMALL]);
+        assert_eq!(received(100).await, [SMALL]);
+        assert_eq!(received(SMALL + 100).await, [SMALL, SMALL]);
+    });
+}
+
+#[test]
 fn a_slow_reader_slows_the_sender_down() {
     run(async {
         let ((client, front), (back, server)) = (pair().await, pair().await);

@@ -5,14 +5,14 @@ use std::future::pending;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use revolve_reactor::signal::{SIGUSR1, SIGUSR2, Signals};
 use revolve_reactor::{
-    Elapsed, EventLoop, JoinError, current, now, on_task_panic, on_turn_end, sleep, sleep_until,
-    spawn, spawn_urgent, timeout, turn, yield_now,
+    Elapsed, EventLoop, JoinError, Stream, current, now, on_task_panic, on_turn_end, sleep,
+    sleep_until, spawn, spawn_urgent, timeout, turn, yield_now,
 };
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -300,6 +300,125 @@ fn waking_a_task_of_a_loop_that_is_gone_does_no_harm() {
     .join()
     .expect("the other thread");
     assert!(!ran.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_task_that_other_threads_wake_again_and_again_misses_nothing() {
+    const WAKES: u32 = 20_000;
+    run(async {
+        let done = Arc::new(AtomicU32::new(0));
+        let (sender, receiver) = std::sync::mpsc::channel::<std::task::Waker>();
+        let counted = Arc::clone(&done);
+        let task = spawn(std::future::poll_fn(move |cx| {
+            if counted.load(Ordering::Relaxed) == 2 * WAKES {
+                return std::task::Poll::Ready(());
+            }
+            let _ = sender.send(cx.waker().clone());
+            std::task::Poll::Pending
+        }));
+        yield_now().await;
+        yield_now().await;
+        let waker = receiver.recv().expect("the task ran");
+        let wakers = [waker.clone(), waker];
+        let threads = wakers.map(|waker| {
+            let done = Arc::clone(&done);
+            thread::spawn(move || {
+                for _ in 0..WAKES {
+                    done.fetch_add(1, Ordering::Relaxed);
+                    waker.wake_by_ref();
+                }
+            })
+        });
+        let ended = timeout(Duration::from_secs(60), task).await;
+        assert_eq!(ended, Ok(Ok(())), "the last wake-up was lost");
+        for thread in threads {
+            thread.join().expect("a waking thread");
+        }
+    });
+}
+
+#[test]
+fn an_operation_wakes_whoever_polled_it_last() {
+    /// Counts, and wakes nobody else.
+    struct Counting(AtomicU32);
+    impl std::task::Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    run(async {
+        let (one, other) = Stream::pair().expect("socketpair");
+        let counting = Arc::new(Counting(AtomicU32::new(0)));
+        let waker = std::task::Waker::from(Arc::clone(&counting));
+        let own = spawn(async move {
+            let mut receiving = std::pin::pin!(other.recv());
+            // With the waker of the task, then with another, then with its own again.
+            let polled = std::future::poll_fn(|cx| {
+                let own = receiving.as_mut().poll(cx).is_pending();
+                let mut foreign = std::task::Context::from_waker(&waker);
+                let foreign = receiving.as_mut().poll(&mut foreign).is_pending();
+                std::task::Poll::Ready((own, foreign))
+            });
+            assert_eq!(polled.await, (true, true));
+            while counting.0.load(Ordering::Relaxed) == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            receiving.await.map(|received| received.to_vec())
+        });
+        yield_now().await;
+        one.send_all(&b"x"[..]).await.expect("send");
+        assert_eq!(own.await.expect("the task").expect("receive"), b"x");
+    });
+}
+
+#[test]
+fn a_task_may_cancel_itself_and_end_in_the_same_run() {
+    run(async {
+        let handle: Rc<RefCell<Option<revolve_reactor::JoinHandle<()>>>> = Rc::default();
+        let place = Rc::clone(&handle);
+        let dropped = Rc::new(Cell::new(false));
+        let guard = Dropped(Rc::clone(&dropped));
+        let task = spawn(async move {
+            let _guard = guard;
+            if let Some(own) = &*place.borrow() {
+                own.cancel();
+            }
+            pending::<()>().await;
+        });
+        *handle.borrow_mut() = Some(task);
+        yield_now().await;
+        yield_now().await;
+        assert!(dropped.get());
+        let task = handle.borrow_mut().take().expect("the handle");
+        assert_eq!(task.await, Err(JoinError::Cancelled));
+        assert_eq!(spawn(async { 1 }).await, Ok(1), "its place is free");
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_costs_its_task_alone() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("in a destructor");
+        }
+    }
+    run(async {
+        let messages = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&messages);
+        on_task_panic(move |message| heard.borrow_mut().push(message.to_owned()));
+        let bomb = Bomb;
+        let task = spawn(async move {
+            let _bomb = bomb;
+            pending::<()>().await;
+        });
+        yield_now().await;
+        task.cancel();
+        yield_now().await;
+        yield_now().await;
+        assert_eq!(*messages.borrow(), ["in a destructor"]);
+        assert_eq!(spawn(async { "alive" }).await, Ok("alive"));
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustix::net::SocketAddrAny;
 
 use crate::channel::{Channel, Kind, Side};
 use crate::net::address::Address;
-use crate::net::handle::{Handle, replace_waker};
+use crate::net::handle::{Handle, replace_waiter};
 use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::op::WriteOp;
@@ -32,19 +32,19 @@ async fn finish(handle: &Handle, address: SocketAddrAny) -> io::Result<()> {
         address: Box::new(address),
     });
     poll_fn(|cx| {
-        let waker = cx.waker().clone();
+        let waiter = handle.waiter(cx);
         if let Some(op) = op.take() {
             let mut driver = handle.core.driver.borrow_mut();
             let channel = driver.channels_mut().get_mut(handle.token);
             if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
                 return Poll::Ready(Err(error));
             }
-            driver.submit_write(handle.token, op, waker);
+            driver.submit_write(handle.token, op, waiter);
             return Poll::Pending;
         }
         let (done, former) = handle.with_mut(|channel| {
             let done = channel.write.take_done();
-            (done, replace_waker(&mut channel.write, waker))
+            (done, replace_waiter(&mut channel.write, waiter))
         });
         drop(former);
         done.map_or(Poll::Pending, |outcome| Poll::Ready(outcome.result))

@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::channel::{Channel, Kind, Side, Slot, Token};
 use crate::event_loop::{self, Core};
 use crate::op::{ReadOp, ReadOutcome};
+use crate::scheduler::Waiter;
 use crate::sys::Driver;
 
 /// A registered descriptor. Dropping it cancels what is pending and closes the descriptor.
@@ -24,6 +25,12 @@ impl Handle {
         let fd = Rc::new(fd);
         let token = core.driver.borrow_mut().register(Rc::clone(&fd), kind)?;
         Ok(Handle { core, token, fd })
+    }
+
+    /// Who waits, when a future of this is polled.
+    #[inline]
+    pub(crate) fn waiter(&self, cx: &Context<'_>) -> Waiter {
+        self.core.tasks.waiter(cx.waker())
     }
 
     /// Looks at the channel. `f` must not run code of the user.
@@ -51,7 +58,7 @@ impl Handle {
         deadline_ms: u64,
         cx: &mut Context<'_>,
     ) -> Poll<ReadOutcome> {
-        let waker = cx.waker().clone();
+        let waiter = self.waiter(cx);
         let mut driver = self.core.driver.borrow_mut();
         let channel = driver.channels_mut().get_mut(self.token);
         if let Err(error) = Channel::check_free(&channel.read, ReadOp::describe) {
@@ -62,7 +69,7 @@ impl Handle {
         }
         channel.read_deadline_ms = deadline_ms;
         let is_looked_at = channel.looked_at_ms <= deadline_ms;
-        if let Err(error) = driver.submit_read(self.token, op, waker) {
+        if let Err(error) = driver.submit_read(self.token, op, waiter) {
             return Poll::Ready(ReadOutcome::Failed(error));
         }
         if !is_looked_at {
@@ -78,11 +85,17 @@ impl Handle {
         if let Some(outcome) = taken {
             return Poll::Ready(outcome);
         }
-        // Another waker than the one that is stored: the future has moved to another task.
-        let new = cx.waker().clone();
-        let former = self.with_mut(|channel| replace_waker(&mut channel.read, new));
-        drop(former);
+        self.wait_on(cx);
         Poll::Pending
+    }
+
+    /// The task was woken for something else, or it is another one than is stored: the future has
+    /// moved.
+    #[cold]
+    fn wait_on(&self, cx: &mut Context<'_>) {
+        let new = self.waiter(cx);
+        let former = self.with_mut(|channel| replace_waiter(&mut channel.read, new));
+        drop(former);
     }
 
     /// The caller reads the descriptor himself from now on: see [`Driver::read_directly`].
@@ -96,10 +109,10 @@ impl Handle {
     }
 }
 
-/// Puts another waker in place, and gives the one that is not needed.
-pub(crate) fn replace_waker<O, R>(slot: &mut Slot<O, R>, new: Waker) -> Waker {
+/// Puts another waiter in place, and gives the one that is not needed.
+pub(crate) fn replace_waiter<O, R>(slot: &mut Slot<O, R>, new: Waiter) -> Waiter {
     match slot {
-        Slot::Pending(_, waker) if !waker.will_wake(&new) => std::mem::replace(waker, new),
+        Slot::Pending(_, waiter) if !waiter.will_wake(&new) => std::mem::replace(waiter, new),
         Slot::Pending(..) | Slot::Idle | Slot::Done(_) | Slot::Gone => new,
     }
 }

@@ -13,7 +13,7 @@ use crate::buffer::Buffer;
 use crate::channel::{Channel, Flags, Kind, Side, Slot};
 use crate::net::address::Address;
 use crate::net::connector;
-use crate::net::handle::{Handle, replace_waker};
+use crate::net::handle::{Handle, replace_waiter};
 use crate::net::option::{self, Keepalive};
 use crate::net::readable::Ready;
 use crate::net::socket;
@@ -76,7 +76,9 @@ impl Stream {
     /// Receives what is there, in one `recv(2)`, once something is. An empty buffer is the end of
     /// the stream.
     ///
-    /// The bytes are read in the perform step of a turn, into a buffer that is taken then.
+    /// The bytes are read in the perform step of a turn, into a buffer that is taken then: one of
+    /// 2 KiB until more than that comes, then one of [`buffer_bytes`](crate::Builder::buffer_bytes)
+    /// until that was too large twice. What did not fit is received in the next turn.
     /// Dropping the future loses nothing: bytes that had come in are what the next one gives.
     ///
     /// # Errors
@@ -120,15 +122,25 @@ impl Stream {
     ///
     /// As [`send`](Stream::send).
     pub fn send_all(&self, chunk: impl Into<Chunk>) -> SendAll<'_> {
-        let mut chunk = chunk.into();
-        let begun = chunk.memory().map_or(Ok(0), |bytes| self.try_send(bytes));
+        let chunk = chunk.into();
+        match chunk.memory() {
+            Some(bytes) => match self.try_send(bytes) {
+                Ok(sent) if sent == bytes.len() => SendAll { rest: Rest::None },
+                begun => self.send_rest(chunk, begun),
+            },
+            None => self.send_rest(chunk, Ok(0)),
+        }
+    }
+
+    /// What is left to do after `begun`.
+    #[cold]
+    fn send_rest(&self, mut chunk: Chunk, begun: io::Result<usize>) -> SendAll<'_> {
         let rest = match begun {
-            Ok(sent) if sent as u64 == chunk.len() => Rest::Done(Ok(())),
             Ok(sent) => {
                 chunk.advance(sent as u64);
                 Rest::Queued(self.send(chunk.into()))
             }
-            Err(error) => Rest::Done(Err(error)),
+            Err(error) => Rest::Failed(error),
         };
         SendAll { rest }
     }
@@ -326,11 +338,9 @@ impl Recv<'_> {
     }
 
     /// A buffer that a cancelled receive left behind may hold more than is asked for now.
+    #[cold]
     fn limit(&self, mut received: Buffer) -> Buffer {
         let bytes_max = self.bytes_max as usize;
-        if received.len() <= bytes_max {
-            return received;
-        }
         let mut first = Buffer::take();
         let taken = first.fill(&received[..bytes_max]);
         received.advance(taken);
@@ -365,6 +375,9 @@ impl Future for Recv<'_> {
             };
             self.submitted = false;
             match outcome {
+                ReadOutcome::Received(buffer) if buffer.len() <= self.bytes_max as usize => {
+                    return Poll::Ready(Ok(buffer));
+                }
                 ReadOutcome::Received(buffer) => return Poll::Ready(Ok(self.limit(buffer))),
                 ReadOutcome::Failed(error) => return Poll::Ready(Err(error)),
                 // A wait for readiness that was cancelled after it had come true.
@@ -425,7 +438,7 @@ impl Send<'_> {
             Progress::Blocked => true,
             Progress::Spent => false,
         };
-        let waker = cx.waker().clone();
+        let waiter = handle.waiter(cx);
         let op = WriteOp::Send {
             queue,
             stall_ms: self.stall_ms,
@@ -434,7 +447,7 @@ impl Send<'_> {
         if blocked {
             driver.send_blocked(handle.token);
         }
-        driver.submit_write(handle.token, op, waker);
+        driver.submit_write(handle.token, op, waiter);
         if self.stall_ms != 0 {
             let deadline_ms = handle.core.now_ms().saturating_add(self.stall_ms);
             driver
@@ -456,8 +469,22 @@ pub struct SendAll<'a> {
 
 /// What is left to do after a send was begun.
 enum Rest<'a> {
-    Done(io::Result<()>),
+    None,
+    Failed(io::Error),
     Queued(Send<'a>),
+}
+
+impl Rest<'_> {
+    #[cold]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Rest::Queued(send) => Pin::new(send).poll(cx).map(|(result, _)| result),
+            Rest::None | Rest::Failed(_) => match std::mem::replace(self, Rest::None) {
+                Rest::Failed(error) => Poll::Ready(Err(error)),
+                Rest::None | Rest::Queued(_) => Poll::Ready(Ok(())),
+            },
+        }
+    }
 }
 
 impl Future for SendAll<'_> {
@@ -465,16 +492,16 @@ impl Future for SendAll<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.rest {
-            Rest::Done(result) => Poll::Ready(std::mem::replace(result, Ok(()))),
-            Rest::Queued(send) => Pin::new(send).poll(cx).map(|(result, _)| result),
+        if matches!(self.rest, Rest::None) {
+            return Poll::Ready(Ok(()));
         }
+        self.rest.poll(cx)
     }
 }
 
 impl std::fmt::Debug for SendAll<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let is_done = matches!(self.rest, Rest::Done(_));
+        let is_done = !matches!(self.rest, Rest::Queued(_));
         f.debug_struct("SendAll")
             .field("is_done", &is_done)
             .finish()
@@ -494,10 +521,10 @@ impl Future for Send<'_> {
             return self.begin(queue, cx);
         }
         let handle = &self.stream.handle;
-        let new = cx.waker().clone();
+        let new = handle.waiter(cx);
         let (done, former) = handle.with_mut(|channel| {
             let done = channel.write.take_done();
-            (done, replace_waker(&mut channel.write, new))
+            (done, replace_waiter(&mut channel.write, new))
         });
         drop(former);
         let Some(outcome) = done else {

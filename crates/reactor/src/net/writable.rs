@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::channel::{Channel, Side};
-use crate::net::handle::{Handle, replace_waker};
+use crate::net::handle::{Handle, replace_waiter};
 use crate::op::WriteOp;
 use crate::sys::Driver;
 
@@ -17,7 +17,7 @@ pub(crate) fn poll(
     submitted: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    let waker = cx.waker().clone();
+    let waiter = handle.waiter(cx);
     if !*submitted {
         let mut driver = handle.core.driver.borrow_mut();
         let channel = driver.channels_mut().get_mut(handle.token);
@@ -25,13 +25,13 @@ pub(crate) fn poll(
             return Poll::Ready(Err(error));
         }
         driver.send_blocked(handle.token);
-        driver.submit_write(handle.token, WriteOp::Ready, waker);
+        driver.submit_write(handle.token, WriteOp::Ready, waiter);
         *submitted = true;
         return Poll::Pending;
     }
     let (done, former) = handle.with_mut(|channel| {
         let done = channel.write.take_done();
-        (done, replace_waker(&mut channel.write, waker))
+        (done, replace_waiter(&mut channel.write, waiter))
     });
     drop(former);
     match done {

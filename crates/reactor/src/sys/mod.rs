@@ -9,7 +9,7 @@
 //! 2. has at most one operation pending on each side of a channel. Once submitted, an operation
 //!    and all that it owns belong to the driver until it is complete or has been cancelled;
 //! 3. completes operations in [`perform`](Driver::perform) alone, by leaving the outcome in the
-//!    channel's slot and the task's waker in [`Work`], never by running code of the user. The one
+//!    channel's slot and who waited for it in [`Work`], never by running code of the user. The one
 //!    exception is [`send_at_once`](Driver::send_at_once), which a driver may refuse;
 //! 4. loses nothing by cancelling. What a cancelled Recv or Accept has brought in already, or
 //!    still brings in, is kept for the next one. A cancelled Send has sent an unknown part;
@@ -44,7 +44,6 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use rustix::net::SocketAddrAny;
@@ -53,6 +52,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, WriteOp};
+use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::SendQueue;
 
 pub(crate) mod any_poller;
@@ -117,10 +117,10 @@ pub(crate) trait Driver {
     fn release(&mut self, token: Token) -> Channel;
 
     /// Begins an operation of the read side, which must be free.
-    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()>;
+    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()>;
 
     /// Begins an operation of the write side, which must be free.
-    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker);
+    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter);
 
     /// Sends in the caller's turn instead of the perform step, where the driver can.
     fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>>;
@@ -144,7 +144,7 @@ pub(crate) trait Driver {
     }
 
     /// Fails what is overdue on a channel, and gives the channel's next deadline.
-    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
         self.channels_mut().expire(token, now_ms, woken)
     }
 
@@ -365,13 +365,13 @@ impl Driver for AnyDriver {
     }
 
     #[inline]
-    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()> {
-        each!(self, driver => driver.submit_read(token, op, waker))
+    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
+        each!(self, driver => driver.submit_read(token, op, waiter))
     }
 
     #[inline]
-    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
-        each!(self, driver => driver.submit_write(token, op, waker));
+    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter) {
+        each!(self, driver => driver.submit_write(token, op, waiter));
     }
 
     #[inline]
@@ -397,7 +397,7 @@ impl Driver for AnyDriver {
         each!(self, driver => driver.cancel(token, side))
     }
 
-    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
         each!(self, driver => driver.expire(token, now_ms, woken))
     }
 

@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::channel::{Accepted, Channel, Channels, Flags, Kind, Side, Slot, Token, Work};
 use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
+use crate::scheduler::Waiter;
 use crate::send_queue::SendQueue;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
@@ -127,14 +127,18 @@ fn perform_read<P: Poller>(
     let outcome = match *op {
         ReadOp::Recv { bytes_max } => {
             let bytes_max = recv_bytes.min(bytes_max as usize);
+            let many = channel.flags.has(Flags::MANY);
             let received = match poller.allow_recv(channel.as_fd(), work.buffers, bytes_max) {
-                Ok(bytes_max) => op::recv(channel.as_fd(), work.buffers, bytes_max),
+                Ok(bytes_max) => op::recv(channel.as_fd(), work.buffers, bytes_max, many),
                 Err(instead) => instead,
             };
             match received {
                 Progress::Done(Ok((buffer, filled))) => {
                     if buffer.is_empty() {
                         channel.flags.insert(Flags::PEER_CLOSED);
+                    }
+                    if many || filled {
+                        expect_as_much(&mut channel.flags, work.buffers.is_few(buffer.len()));
                     }
                     // A short read has emptied the socket, unless the end of the stream or an
                     // error, for which no further edge may come, lies behind the bytes.
@@ -167,7 +171,21 @@ fn perform_read<P: Poller>(
         }
     };
     channel.read_deadline_ms = crate::timer_queue::NEVER_MS;
-    work.woken.extend(channel.read.complete(outcome));
+    work.woken.wake(channel.read.complete(outcome));
+}
+
+/// Chooses how large a buffer the next receive takes: a small one until it was filled, a large one
+/// until that was too large twice.
+fn expect_as_much(flags: &mut Flags, few: bool) {
+    if !flags.has(Flags::MANY) {
+        flags.insert(Flags::MANY);
+    } else if !few {
+        flags.remove(Flags::FEW_ONCE);
+    } else if flags.has(Flags::FEW_ONCE) {
+        flags.remove(Flags::MANY.with(Flags::FEW_ONCE));
+    } else {
+        flags.insert(Flags::FEW_ONCE);
+    }
 }
 
 /// Accepts a batch; true if there is something for the task.
@@ -229,7 +247,7 @@ fn perform_write<P: Poller>(
     send_bytes: u64,
     work: &mut Work<'_>,
 ) {
-    let Slot::Pending(mut op, waker) = std::mem::replace(&mut channel.write, Slot::Idle) else {
+    let Slot::Pending(mut op, waiter) = std::mem::replace(&mut channel.write, Slot::Idle) else {
         return;
     };
     let progress = match &mut op {
@@ -253,13 +271,13 @@ fn perform_write<P: Poller>(
             };
             channel.write_deadline_ms = crate::timer_queue::NEVER_MS;
             channel.write = Slot::Done(WriteOutcome { result, queue });
-            work.woken.push(waker);
+            work.woken.wake(Some(waiter));
         }
         Progress::Blocked => {
-            channel.write = Slot::Pending(op, waker);
+            channel.write = Slot::Pending(op, waiter);
             drained(poller, channel, token, Side::Write);
         }
-        Progress::Spent => channel.write = Slot::Pending(op, waker),
+        Progress::Spent => channel.write = Slot::Pending(op, waiter),
     }
 }
 
@@ -298,21 +316,21 @@ impl<P: Poller> Driver for Readiness<P> {
     }
 
     #[inline]
-    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()> {
+    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
         let channel = self.channels.get_mut(token);
         if channel.flags.has(Flags::PAUSED) {
             self.poller.resume(channel.as_fd(), token)?;
             channel.flags.remove(Flags::PAUSED);
         }
-        channel.read.begin(op, waker);
+        channel.read.begin(op, waiter);
         list_if_due(&mut self.ready, channel, token);
         Ok(())
     }
 
     #[inline]
-    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
+    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter) {
         let channel = self.channels.get_mut(token);
-        channel.write.begin(op, waker);
+        channel.write.begin(op, waiter);
         list_if_due(&mut self.ready, channel, token);
     }
 

@@ -15,7 +15,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::{Arc, Once};
-use std::task::Waker;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -24,6 +23,7 @@ use rustix::fs::FileType;
 use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Slot, Token, Work};
 use crate::net::Address;
 use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp};
+use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::SendQueue;
 use crate::sys::epoll::EventFd;
 use crate::sys::{Driver, Limits, Wake};
@@ -246,15 +246,15 @@ impl Driver for Uring {
     }
 
     #[inline]
-    fn submit_read(&mut self, token: Token, op: ReadOp, waker: Waker) -> io::Result<()> {
-        self.channels.get_mut(token).read = Slot::Pending(op, waker);
+    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
+        self.channels.get_mut(token).read = Slot::Pending(op, waiter);
         self.arm_read(token);
         Ok(())
     }
 
     #[inline]
-    fn submit_write(&mut self, token: Token, op: WriteOp, waker: Waker) {
-        self.channels.get_mut(token).write = Slot::Pending(op, waker);
+    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter) {
+        self.channels.get_mut(token).write = Slot::Pending(op, waiter);
         self.start_write(token);
     }
 
@@ -293,7 +293,7 @@ impl Driver for Uring {
         remains
     }
 
-    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Vec<Waker>) -> u64 {
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
         self.expire_write(token, now_ms);
         self.channels.expire(token, now_ms, woken)
     }

@@ -141,7 +141,7 @@ impl Uring {
         channel.in_flight &= !bits::READ_POLL;
         if matches!(channel.read, Slot::Pending(ReadOp::Ready { .. }, _)) {
             channel.read_deadline_ms = NEVER_MS;
-            work.woken.extend(channel.read.complete(ReadOutcome::Ready));
+            work.woken.wake(channel.read.complete(ReadOutcome::Ready));
         }
     }
 
@@ -170,7 +170,7 @@ impl Uring {
         }
         if let Some(outcome) = outcome {
             channel.read_deadline_ms = NEVER_MS;
-            work.woken.extend(channel.read.complete(outcome));
+            work.woken.wake(channel.read.complete(outcome));
         }
     }
 
@@ -261,7 +261,7 @@ fn deliver(
         Slot::Pending(..) => (outcome, None),
     };
     channel.read_deadline_ms = NEVER_MS;
-    work.woken.extend(channel.read.complete(outcome));
+    work.woken.wake(channel.read.complete(outcome));
     left
 }
 

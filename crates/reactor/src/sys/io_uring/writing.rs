@@ -119,7 +119,7 @@ impl Uring {
             result: outcome,
             queue: Some(queue),
         };
-        work.woken.extend(channel.write.complete(outcome));
+        work.woken.wake(channel.write.complete(outcome));
     }
 
     /// The ring's poll tells that there is room, or that a connect has come to an end.
@@ -145,7 +145,8 @@ impl Uring {
         if has(channel, bits::WRITE) || !channel.write.is_pending() {
             return;
         }
-        let Slot::Pending(mut op, waker) = std::mem::replace(&mut channel.write, Slot::Idle) else {
+        let Slot::Pending(mut op, waiter) = std::mem::replace(&mut channel.write, Slot::Idle)
+        else {
             return;
         };
         let progress = match &mut op {
@@ -169,15 +170,15 @@ impl Uring {
                 };
                 channel.write_deadline_ms = NEVER_MS;
                 channel.write = Slot::Done(WriteOutcome { result, queue });
-                work.woken.push(waker);
+                work.woken.wake(Some(waiter));
             }
             Progress::Blocked => {
-                channel.write = Slot::Pending(op, waker);
+                channel.write = Slot::Pending(op, waiter);
                 channel.flags.remove(Flags::WRITABLE);
                 self.start_write(token);
             }
             Progress::Spent => {
-                channel.write = Slot::Pending(op, waker);
+                channel.write = Slot::Pending(op, waiter);
                 list(&mut self.ready, self.channels.get_mut(token), token);
             }
         }
