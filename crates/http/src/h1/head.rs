@@ -318,15 +318,12 @@ impl HeadParser {
     }
 
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
-        let mut end = self.window_end(bytes, limits);
+        let head_end = bytes.len().min(head_bytes_max(limits));
+        let mut end = self.window_end(head_end, limits);
         loop {
             let window = &bytes[..end];
             let more = match self.state {
-                State::Complete => {
-                    return Ok(Progress::Complete {
-                        head_bytes: self.at,
-                    });
-                }
+                State::Complete => true,
                 State::Failed(error) => return Err(error),
                 State::HeaderStart
                 | State::HeaderName
@@ -334,9 +331,14 @@ impl HeadParser {
                 | State::HeaderValue => self.header_line(window, limits)?,
                 _ => request_line::read(self, window)?,
             };
+            if self.state == State::Complete {
+                return Ok(Progress::Complete {
+                    head_bytes: self.at,
+                });
+            }
             // Where a line ended, the window of the next one reaches further.
             let seen = end;
-            end = self.window_end(bytes, limits);
+            end = self.window_end(head_end, limits);
             if !more && end == seen {
                 break;
             }
@@ -352,9 +354,9 @@ impl HeadParser {
 
     /// No byte past this offset is looked at, so that a limit is hit at the same byte in whatever
     /// pieces it arrives.
-    fn window_end(&self, bytes: &[u8], limits: &HeadLimits) -> usize {
-        let line_end_max = self.line_start.saturating_add(limits.line_bytes_max);
-        bytes.len().min(line_end_max).min(head_bytes_max(limits))
+    #[inline]
+    fn window_end(&self, head_end: usize, limits: &HeadLimits) -> usize {
+        head_end.min(self.line_start.saturating_add(limits.line_bytes_max))
     }
 
     fn line_too_long(&self) -> HeadError {

@@ -1,9 +1,9 @@
 //! What header lines mean to the protocol: which of them are known, how the body is framed,
 //! whether the connection stays open.
 
+use super::Span;
 use super::error::HeadError;
 use super::head::{Method, Version};
-use super::{Span, scan};
 
 /// One header line of a request.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -414,22 +414,6 @@ fn contains_ignore_case(value: &[u8], word: &[u8]) -> bool {
 /// requests are built out of this value: a port is of digits, brackets stand around an IPv6
 /// literal and nowhere else, and the delimiters of a URL (`?`, `#`, `@`, `\`) are refused.
 pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
-    ordinary_host_len(value).or_else(|| unusual_host_len(value))
-}
-
-/// The same of a host with nothing unusual about it; any other is `None`, and is read byte by byte
-/// with the same result.
-fn ordinary_host_len(value: &[u8]) -> Option<usize> {
-    let mut padded = [b'a'; 33];
-    padded[..32].get_mut(..value.len())?.copy_from_slice(value);
-    let host_end = scan::find_colon(padded.first_chunk()?).unwrap_or(value.len());
-    let (host, port) = value.split_at(host_end);
-    let port_valid = port.iter().skip(1).all(u8::is_ascii_digit);
-    let ends_valid = matches!(host, [first, .., last] if *first != b'.' && *last != b'.');
-    (ends_valid && port_valid && scan::is_ordinary_host(&padded)).then_some(host_end)
-}
-
-fn unusual_host_len(value: &[u8]) -> Option<usize> {
     let (mut host_end, dot_ends) = match value.first()? {
         b'[' => (literal_len(value)?, false),
         _ => name_len(value)?,
@@ -489,26 +473,3 @@ static HOST_CLASS: [u8; 256] = {
     }
     table
 };
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn an_ordinary_host_is_what_it_is_byte_by_byte(value in "[a-zA-Z0-9.:/_%@-]{0,12}|[a-z.]{28,40}|\\PC{0,8}") {
-            if let Some(len) = ordinary_host_len(value.as_bytes()) {
-                prop_assert_eq!(unusual_host_len(value.as_bytes()), Some(len));
-            }
-        }
-    }
-
-    #[test]
-    fn ordinary_hosts_are_read_at_once() {
-        for (value, len) in [("example.org", 11), ("127.0.0.1:8080", 9), ("a-b.c:", 5)] {
-            assert_eq!(ordinary_host_len(value.as_bytes()), Some(len), "{value}");
-        }
-    }
-}

@@ -75,21 +75,6 @@ pub(super) fn find_colon(bytes: &[u8; 32]) -> Option<usize> {
     None
 }
 
-/// Whether all of 32 bytes may stand in an ordinary host: letters, digits, `-`, dots of which no two
-/// are neighbours, and `:`. The last byte is there to be a neighbour alone.
-#[inline]
-pub(super) fn is_ordinary_host(bytes: &[u8; 33]) -> bool {
-    let hits: [u8; 32] = std::array::from_fn(|index| {
-        let (byte, next) = (bytes[index], bytes[index + 1]);
-        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        // From `-` to `:` there are the dot, the slash and the digits.
-        let other = (byte.wrapping_sub(b'-') < 14) & (byte != b'/');
-        let dots = (byte == b'.') & (next == b'.');
-        u8::from(!(letter | other) | dots)
-    });
-    hits == [0; 32]
-}
-
 /// What [`look_at_target`] saw.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct TargetBytes {
@@ -166,21 +151,6 @@ mod tests {
                 bytes[at] = b':';
                 assert_eq!(find_colon(&bytes), Some(at));
             }
-        }
-    }
-
-    #[test]
-    fn a_byte_that_makes_a_host_unusual_is_seen_wherever_it_is() {
-        for at in 0..32 {
-            for byte in 0..=255u8 {
-                let mut bytes = [b'a'; 33];
-                bytes[at] = byte;
-                let ordinary = byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
-                assert_eq!(is_ordinary_host(&bytes), ordinary, "{byte} at {at}");
-            }
-            let mut bytes = [b'a'; 33];
-            bytes[at..at + 2].fill(b'.');
-            assert!(!is_ordinary_host(&bytes), "dots at {at}");
         }
     }
 
