@@ -1,5 +1,6 @@
 //! The phases of a request, and the walk through them.
 
+use std::ops::RangeBounds;
 use std::time::Duration;
 
 use crate::config::location::{self, LocationId};
@@ -53,6 +54,13 @@ pub enum Outcome {
 /// A module's part in a phase.
 pub type Handler = fn(&mut Request) -> Outcome;
 
+/// A handler in its place in the walk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) phase: Phase,
+    pub(crate) handler: Handler,
+}
+
 /// How the walk ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Walked {
@@ -101,28 +109,38 @@ pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
 
 /// Runs the phases from `first` on.
 fn run(request: &mut Request, first: Phase) -> Outcome {
-    let mut located = first > Phase::FindLocation;
-    for (phase, handler) in modules::HANDLERS {
-        if *phase < first {
-            continue;
+    let mut first = first;
+    if first <= Phase::FindLocation {
+        match ask(request, first..Phase::FindLocation) {
+            Outcome::Next => find_location(request),
+            other => return other,
         }
-        if *phase >= Phase::FindLocation && !located {
-            located = true;
-            find_location(request);
-        }
-        match handler(request) {
+        first = Phase::FindLocation;
+    }
+    match ask(request, first..) {
+        Outcome::Next => nothing_answered(request),
+        other => other,
+    }
+}
+
+/// Asks the handlers that the level at hand has in these phases.
+fn ask(request: &mut Request, phases: impl RangeBounds<Phase>) -> Outcome {
+    let site = request.site.share();
+    let steps = &site.locations[request.location as usize].steps;
+    for step in steps.iter().filter(|step| phases.contains(&step.phase)) {
+        match (step.handler)(request) {
             Outcome::Next => {}
             other => return other,
         }
     }
-    nothing_answered(request)
+    Outcome::Next
 }
 
 fn find_location(request: &mut Request) {
     let start = request.server().location;
     let mut groups = std::mem::take(&mut request.groups);
     let (found, captured) =
-        location::find(&request.http().locations, start, &request.path, &mut groups);
+        location::find(&request.site.locations, start, &request.path, &mut groups);
     request.groups = groups;
     request.location = found;
     if let Some(id) = captured {
@@ -135,7 +153,7 @@ fn find_location(request: &mut Request) {
 
 fn set_group_slots(request: &mut Request, id: LocationId) {
     let site = request.site.share();
-    let slots = &site.http().locations[id as usize].group_slots;
+    let slots = &site.locations[id as usize].group_slots;
     if !slots.is_empty() {
         request.set_slots(slots);
     }

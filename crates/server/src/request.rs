@@ -93,6 +93,8 @@ pub struct Request {
     pub length: u64,
     /// Scratch memory for paths of files.
     pub(crate) file_path: Vec<u8>,
+    /// Memory that answers are written to.
+    pub(crate) output_memory: Vec<u8>,
     /// Memory for the next path or URI that takes the place of another.
     pub(crate) spare: Vec<u8>,
     /// What of its body is still to be read.
@@ -137,6 +139,7 @@ impl Request {
             sequence: 0,
             length: 0,
             file_path: Vec::new(),
+            output_memory: Vec::new(),
             spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,
@@ -218,7 +221,7 @@ impl Request {
 
     /// The location that answers.
     pub fn location(&self) -> &Location {
-        &self.http().locations[self.location as usize]
+        &self.site.locations[self.location as usize]
     }
 
     /// The settings that hold here.
@@ -228,7 +231,7 @@ impl Request {
 
     /// The settings of the server, which hold before a location is found.
     pub fn server_settings(&self) -> &Settings {
-        &self.http().locations[self.server().location as usize].settings
+        &self.site.locations[self.server().location as usize].settings
     }
 
     /// The variables of the configuration.
@@ -355,19 +358,6 @@ impl Request {
             }
         }
         false
-    }
-
-    /// The bytes after the last dot of the last segment of the path; empty without one.
-    pub fn extension(&self) -> &[u8] {
-        // From the end: an extension is a few bytes, the path before it is not.
-        for (at, byte) in self.path.iter().enumerate().rev() {
-            match byte {
-                b'.' => return &self.path[at + 1..],
-                b'/' => break,
-                _ => {}
-            }
-        }
-        b""
     }
 
     /// Writes a line to the error log of the place where the request stands.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::location::ServerId;
+use crate::config::location::{Location, ServerId};
 use crate::config::{Config, Http};
 use crate::connection::Connection;
 use crate::log::Logs;
@@ -20,9 +20,22 @@ pub struct Site {
     pub logs: Rc<Logs>,
     /// The zones that it names, open.
     pub zones: Arc<Zones>,
+    /// The locations of the configuration, within easy reach: every step of a request asks one.
+    pub(crate) locations: Arc<[Location]>,
 }
 
 impl Site {
+    pub(crate) fn new(config: Arc<Config>, logs: Rc<Logs>, zones: Arc<Zones>) -> Self {
+        let http = config.http.as_ref();
+        let locations = http.map_or_else(|| Arc::from([]), |http| Arc::clone(&http.locations));
+        Self {
+            config,
+            logs,
+            zones,
+            locations,
+        }
+    }
+
     /// The `http` block.
     ///
     /// Panics where the configuration has none: such a configuration listens nowhere, so no

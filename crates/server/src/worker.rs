@@ -569,11 +569,7 @@ fn site(start: &Start, outputs: Rc<Outputs>) -> Rc<Site> {
     let (config, zones) = (start.config.clone(), start.zones.clone());
     let process_targets = config.process_log.clone();
     let logs = Logs::new(outputs, &config.logs, &start.logs, process_targets);
-    Rc::new(Site {
-        config,
-        logs: Rc::new(logs),
-        zones,
-    })
+    Rc::new(Site::new(config, Rc::new(logs), zones))
 }
 
 fn open_zones(config: &Config, given: Vec<(ZoneLabel, OwnedFd)>) -> io::Result<Arc<Zones>> {

@@ -252,6 +252,19 @@ impl CounterSlot {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Raises a counter of a row that one thread alone writes, which takes no locked instruction:
+    /// what another thread adds meanwhile would be lost.
+    ///
+    /// # Panics
+    ///
+    /// If `counter` is not below [`Counters::counters`].
+    #[inline]
+    pub fn add_alone(&self, counter: usize, count: u64) {
+        let counter = self.counters.counter(self.slot, counter);
+        let before = counter.load(Ordering::Relaxed);
+        counter.store(before.wrapping_add(count), Ordering::Relaxed);
+    }
+
     /// Lowers a gauge.
     ///
     /// # Panics

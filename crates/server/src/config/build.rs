@@ -12,8 +12,7 @@ use crate::config::scope::{Level, LocationMatch, Scope};
 use crate::config::setting::Inherit;
 use crate::config::{Config, Http, Prefix, Server};
 use crate::log::{ErrorTarget, Level as Severity, Place};
-use crate::modules::Settings;
-use crate::modules::access_log;
+use crate::modules::{self, Settings, access_log};
 
 /// Builds what the document says; what is wrong goes to `diagnostics`. `hosts` comes back with the
 /// names that were asked about.
@@ -124,7 +123,7 @@ fn build_http(
     Http {
         id,
         servers,
-        locations,
+        locations: locations.into(),
         ports,
         variables,
         file_limits,
@@ -185,6 +184,8 @@ impl Merging<'_> {
             is_regex,
             is_named,
             server,
+            steps: modules::steps(&settings),
+            header_filters: modules::header_filters(&settings),
             settings,
             group_slots,
             inner,

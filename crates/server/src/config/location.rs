@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::regex::{Groups, Pattern};
 use crate::modules::Settings;
+use crate::phase::{Handler, Step};
 use crate::variable::GroupSlots;
 
 /// The place of a location in [`Http::locations`](crate::config::Http::locations).
@@ -25,6 +26,11 @@ pub struct Location {
     pub server: ServerId,
     /// What the modules were told here.
     pub settings: Settings,
+    /// Who is asked here, in this order: known when the configuration is built, so that nobody is
+    /// asked in vain.
+    pub(crate) steps: Box<[Step]>,
+    /// What responses pass here, in this order.
+    pub(crate) header_filters: Box<[Handler]>,
     /// The named groups of its pattern, and the variables that they set.
     pub group_slots: GroupSlots,
     /// The locations inside it.

@@ -63,7 +63,7 @@ pub struct Http {
     /// The servers, in the order of the file.
     pub servers: Vec<Server>,
     /// The locations of all servers; each server's own level is one of them.
-    pub locations: Vec<Location>,
+    pub locations: Arc<[Location]>,
     /// The sockets to listen on.
     pub ports: Vec<Port>,
     /// The variables.

@@ -43,7 +43,7 @@ pub(crate) fn exchange(
     mut input: Buffer,
 ) -> impl Future<Output = (Box<Request>, After)> {
     async move {
-        let mut output = Output::new();
+        let mut output = Output::over(std::mem::take(&mut request.output_memory));
         let after = loop {
             request.connection.server.counts().note_request();
             let (mut walked, mut drained) = match read_head(&mut request, &mut input, &mut output)
@@ -96,6 +96,7 @@ pub(crate) fn exchange(
             request.connection.set_pipelined(true);
             request.begin();
         };
+        request.output_memory = output.into_memory();
         (request, after)
     }
 }

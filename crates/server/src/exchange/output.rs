@@ -7,33 +7,51 @@ use revolve_reactor::{Buffer, Chunk, SendQueue};
 
 use crate::request::Request;
 
+/// Memory that is kept from one exchange to the next at most.
+const MEMORY_KEPT_BYTES_MAX: usize = 16 * 1024;
+
 /// What is on its way out.
 pub(super) struct Output {
     queue: Option<SendQueue>,
-    tail: Option<Buffer>,
+    /// What was written last, and comes behind the queue.
+    tail: Vec<u8>,
     pub(super) gathered_bytes: u64,
 }
 
 impl Output {
-    pub(super) fn new() -> Self {
+    /// Nothing yet, to be written to this memory.
+    pub(super) fn over(mut memory: Vec<u8>) -> Self {
+        memory.clear();
         Self {
             queue: None,
-            tail: None,
+            tail: memory,
             gathered_bytes: 0,
         }
     }
 
-    /// Copies bytes.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) {
-        self.gathered_bytes += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let tail = self.tail.get_or_insert_with(Buffer::take);
-            let taken = tail.fill(bytes);
-            bytes = &bytes[taken..];
-            if tail.spare_len() == 0 {
-                self.push_tail();
-            }
+    /// The memory, for the next.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        if self.tail.capacity() > MEMORY_KEPT_BYTES_MAX {
+            return Vec::new();
         }
+        self.tail
+    }
+
+    /// Copies bytes.
+    #[inline]
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.gathered_bytes += bytes.len() as u64;
+        self.tail.extend_from_slice(bytes);
+    }
+
+    /// Lets `append` write, and says how many bytes it has written.
+    #[inline]
+    pub(super) fn write_by(&mut self, append: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let before = self.tail.len();
+        append(&mut self.tail);
+        let written = (self.tail.len() - before) as u64;
+        self.gathered_bytes += written;
+        written
     }
 
     /// Takes a chunk as it is.
@@ -43,30 +61,35 @@ impl Output {
         self.queue.get_or_insert_with(SendQueue::new).push(chunk);
     }
 
-    /// Sends what the socket takes at once, where all lies in one buffer: which is all of an answer
+    /// Sends what the socket takes at once, where all lies in one piece: which is all of an answer
     /// of usual size, so that no queue is made for it.
     fn try_tail(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
-        let Some(tail) = self.tail.as_mut().filter(|_| self.queue.is_none()) else {
+        if self.queue.is_some() || self.tail.is_empty() {
             return Ok(());
-        };
-        let sent = request.connection.stream.try_send(tail);
-        let left = tail.len() as u64;
-        tail.advance(sent.map_err(|error| (error, left))?);
-        if tail.is_empty() {
-            self.tail = None;
-            self.gathered_bytes = 0;
+        }
+        match request.connection.stream.try_send(&self.tail) {
+            Ok(sent) if sent == self.tail.len() => {
+                self.tail.clear();
+                self.gathered_bytes = 0;
+            }
+            Ok(sent) => drop(self.tail.drain(..sent)),
+            Err(error) => return Err((error, self.tail.len() as u64)),
         }
         Ok(())
     }
 
+    /// What waits goes into buffers that the loop may keep until they are sent.
     fn push_tail(&mut self) {
-        if let Some(tail) = self.tail.take()
-            && !tail.is_empty()
-        {
+        let mut rest = self.tail.as_slice();
+        while !rest.is_empty() {
+            let mut buffer = Buffer::take();
+            let taken = buffer.fill(rest);
+            rest = &rest[taken..];
             self.queue
                 .get_or_insert_with(SendQueue::new)
-                .push(Chunk::Buffer(tail));
+                .push(Chunk::Buffer(buffer));
         }
+        self.tail.clear();
     }
 
     /// Sends all of it; on an error the answer is how many bytes were left.

@@ -26,27 +26,19 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
     }
     let head_only = finish_response(request);
     if request.version() >= Version::HTTP_10 {
-        let mut scratch = std::mem::take(&mut request.file_path);
-        scratch.clear();
         let settings = request.settings();
         let keep_alive_header_s = settings.keepalive.timeout.1;
-        request
-            .site
-            .logs
-            .clock()
-            .with_preamble(settings.core.server_tokens, |preamble| {
-                let keep_alive = request.keep_alive;
-                let context = HeadContext {
-                    preamble,
-                    keep_alive,
-                    keep_alive_header_s,
-                };
-                write_head(&request.response, &context, &mut scratch);
-            });
-        output.write(&scratch);
-        request.response.head_bytes = scratch.len() as u64;
-        request.response.sent_bytes += scratch.len() as u64;
-        request.file_path = scratch;
+        let clock = request.site.logs.clock();
+        let head_bytes = clock.with_preamble(settings.core.server_tokens, |preamble| {
+            let context = HeadContext {
+                preamble,
+                keep_alive: request.keep_alive,
+                keep_alive_header_s,
+            };
+            output.write_by(|out| write_head(&request.response, &context, out))
+        });
+        request.response.head_bytes = head_bytes;
+        request.response.sent_bytes += head_bytes;
     }
     if !head_only {
         write_body(request, output);
@@ -58,7 +50,7 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
 fn filter(request: &mut Request) {
     let mut at = 0;
     let mut refused = false;
-    while let Some(filter) = modules::HEADER_FILTERS.get(at) {
+    while let Some(&filter) = request.location().header_filters.get(at) {
         if request.response.error_status != 0 {
             request.response.status = request.response.error_status;
         }

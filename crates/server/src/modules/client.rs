@@ -16,6 +16,7 @@ use crate::config::scope::{
 };
 use crate::config::setting::settings;
 use crate::log::Level;
+use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
 
@@ -145,11 +146,15 @@ fn large_header_buffers(scope: &mut Scope, directive: &Directive) -> Result<(), 
     )
 }
 
+/// Whether the level has a `client_max_body_size`.
+pub(crate) fn limits_body(settings: &Settings) -> bool {
+    settings.client.body_bytes_max != 0
+}
+
 /// Once the location is known: a body that says it is too large is refused before it is read.
 pub(crate) fn body_size(request: &mut Request) -> Outcome {
     let limit = request.settings().client.body_bytes_max;
     if let Framing::Length(length) = request.framing()
-        && limit != 0
         && length > limit
     {
         request.log(

@@ -246,7 +246,7 @@ pub(crate) fn signature(tokens: Tokens) -> &'static str {
 
 /// Access phase: an `internal` location does not answer to the outside.
 pub(crate) fn internal(request: &mut Request) -> Outcome {
-    if request.settings().core.internal && !request.internal {
+    if !request.internal {
         return Outcome::Finish(404);
     }
     Outcome::Next

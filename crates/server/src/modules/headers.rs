@@ -14,6 +14,7 @@ use crate::config::scope::{
     DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
+use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::response::LastModified;
@@ -144,12 +145,14 @@ fn signed_s(text: &str) -> Option<i64> {
     Some(sign * i64::try_from(revolve_conf::value::time_s(text)?).ok()?)
 }
 
+/// Whether the level adds lines.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    !settings.headers.added.is_empty() || !matches!(settings.headers.expires, Expires::Off)
+}
+
 /// Header filter: `expires` and `add_header`.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
     let settings = &request.settings().headers;
-    if settings.added.is_empty() && matches!(settings.expires, Expires::Off) {
-        return Outcome::Next;
-    }
     let (added, expires) = (settings.added.clone(), settings.expires.clone());
     let usual = matches!(
         request.response.status,

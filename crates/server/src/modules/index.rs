@@ -58,7 +58,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         return Outcome::Next;
     }
     let site = request.site.share();
-    let names = &site.http().locations[request.location as usize]
+    let names = &site.locations[request.location as usize]
         .settings
         .index
         .names;

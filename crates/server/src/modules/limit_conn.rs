@@ -20,6 +20,7 @@ use crate::config::scope::{
 };
 use crate::config::setting::settings;
 use crate::log::Level;
+use crate::modules::Settings;
 use crate::modules::limits::{self, LimitStatus};
 use crate::phase::Outcome;
 use crate::request::Request;
@@ -148,12 +149,17 @@ pub(crate) const VARIABLES: &[Builtin] = &[Builtin {
     get: |request, out| request.limit_conn.append(out),
 }];
 
+/// Whether the level has anything to do with this.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    !settings.limit_conn.limits.is_empty()
+}
+
 /// Before access: counts the request, or refuses it. A request is looked at once, also if it is
 /// redirected later.
 ///
 /// Source: nginx's `ngx_http_limit_conn_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if request.settings().limit_conn.limits.is_empty() || request.limit_conn != LimitStatus::Unset {
+    if request.limit_conn != LimitStatus::Unset {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_conn.limits);

@@ -24,6 +24,7 @@ use crate::config::scope::{
 };
 use crate::config::setting::settings;
 use crate::log::Level;
+use crate::modules::Settings;
 use crate::modules::limits::{self, LimitStatus};
 use crate::phase::Outcome;
 use crate::request::Request;
@@ -302,12 +303,17 @@ struct Verdict {
     zone: ZoneId,
 }
 
+/// Whether the level has anything to do with this.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    !settings.limit_req.limits.is_empty()
+}
+
 /// Before access: lets the request pass, has it wait, or refuses it. A request is looked at once,
 /// also if it is redirected later.
 ///
 /// Source: nginx's `ngx_http_limit_req_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if request.settings().limit_req.limits.is_empty() || request.limit_req != LimitStatus::Unset {
+    if request.limit_req != LimitStatus::Unset {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_req.limits);

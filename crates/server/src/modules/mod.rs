@@ -33,7 +33,7 @@ pub mod types;
 use crate::config::scope::{CONTEXTS, DirectiveRow};
 use crate::config::setting::compose;
 use crate::config::{process, surroundings};
-use crate::phase::{Handler, Phase};
+use crate::phase::{Handler, Phase, Step};
 use crate::variable::Builtin;
 
 compose! {
@@ -139,23 +139,47 @@ pub fn variable_names() -> impl Iterator<Item = &'static str> {
     variables().map(|variable| variable.name)
 }
 
+/// Whether a module has anything to do at a level.
+type Applies = fn(&Settings) -> bool;
+
+const ALWAYS: Applies = |_| true;
+
 /// Who is asked in which phase, in this order.
-pub(crate) const HANDLERS: &[(Phase, Handler)] = &[
-    (Phase::ServerRewrite, rewrite::handle),
-    (Phase::FindLocation, core::internal),
-    (Phase::FindLocation, client::body_size),
-    (Phase::Rewrite, rewrite::handle),
-    (Phase::PreAccess, limit_req::handle),
-    (Phase::PreAccess, limit_conn::handle),
-    (Phase::PreContent, try_files::handle),
-    (Phase::Content, stub_status::handle),
-    (Phase::Content, index::handle),
-    (Phase::Content, static_files::handle),
+const HANDLERS: &[(Phase, Applies, Handler)] = &[
+    (Phase::ServerRewrite, rewrite::applies, rewrite::handle),
+    (Phase::FindLocation, |it| it.core.internal, core::internal),
+    (Phase::FindLocation, client::limits_body, client::body_size),
+    (Phase::Rewrite, rewrite::applies, rewrite::handle),
+    (Phase::PreAccess, limit_req::applies, limit_req::handle),
+    (Phase::PreAccess, limit_conn::applies, limit_conn::handle),
+    (Phase::PreContent, try_files::applies, try_files::handle),
+    (Phase::Content, stub_status::applies, stub_status::handle),
+    (Phase::Content, ALWAYS, index::handle),
+    (Phase::Content, ALWAYS, static_files::handle),
 ];
 
 /// The header filters, in the order in which a response passes them.
-pub(crate) const HEADER_FILTERS: &[Handler] =
-    &[not_modified::filter, headers::filter, range::filter];
+const HEADER_FILTERS: &[(Applies, Handler)] = &[
+    (ALWAYS, not_modified::filter),
+    (headers::applies, headers::filter),
+    (ALWAYS, range::filter),
+];
+
+/// Those of the handlers that have anything to do at a level.
+pub(crate) fn steps(settings: &Settings) -> Box<[Step]> {
+    let applying = HANDLERS.iter().filter(|(_, applies, _)| applies(settings));
+    applying
+        .map(|&(phase, _, handler)| Step { phase, handler })
+        .collect()
+}
+
+/// Those of the header filters that have anything to do at a level.
+pub(crate) fn header_filters(settings: &Settings) -> Box<[Handler]> {
+    let applying = HEADER_FILTERS
+        .iter()
+        .filter(|(applies, _)| applies(settings));
+    applying.map(|&(_, filter)| filter).collect()
+}
 
 /// The modules by the names that nginx gives them, for `-V`.
 pub const NAMES: &[&str] = &[

@@ -44,12 +44,14 @@ enum Asked {
 /// Header filter: cuts the body to the ranges asked for.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
     let response = &request.response;
+    if !response.ranges_allowed {
+        return Outcome::Next;
+    }
     let ranges_max = request.settings().range.ranges_max;
     let Some(length) = response.content_length else {
         return Outcome::Next;
     };
     if response.status != 200
-        || !response.ranges_allowed
         || !request.head_done
         || request.version() < revolve_http::h1::Version::HTTP_10
         || ranges_max == 0

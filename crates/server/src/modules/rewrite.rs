@@ -14,7 +14,7 @@ use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope};
 use crate::config::setting::settings;
-use crate::modules::types;
+use crate::modules::{Settings, types};
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::variable::Value;
@@ -79,10 +79,15 @@ fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://") || text.starts_with("$scheme")
 }
 
+/// Whether the level has a `return`.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    settings.rewrite.answer.is_some()
+}
+
 /// Rewrite phases: answers as the level's `return` says.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
     let site = request.site.share();
-    let settings = &site.http().locations[request.location as usize].settings;
+    let settings = &site.locations[request.location as usize].settings;
     let Some(Return { status, text }) = settings.rewrite.answer.as_deref() else {
         return Outcome::Next;
     };
@@ -116,6 +121,12 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
 }
 
 fn append_text(request: &mut Request, text: &Value) {
+    if let Some(literal) = text.as_literal() {
+        if !literal.is_empty() {
+            request.response.push_text(literal);
+        }
+        return;
+    }
     let mut bytes = std::mem::take(&mut request.response.text);
     text.append(request, &mut bytes);
     let end = bytes.len();

@@ -132,6 +132,8 @@ pub struct VirtualHosts {
     leading: HashMap<String, ServerId, foldhash::fast::RandomState>,
     trailing: HashMap<String, ServerId, foldhash::fast::RandomState>,
     patterns: Vec<PatternHost>,
+    /// Whether a name leads to another server than the default, or sets variables.
+    has_choice: bool,
 }
 
 /// A server that a pattern leads to.
@@ -162,6 +164,7 @@ impl VirtualHosts {
 
     /// Adds a server's name; false if another server has it already (nginx then warns).
     pub(crate) fn add(&mut self, name: &ServerName, server: ServerId) -> bool {
+        self.has_choice |= server != self.default || matches!(name, ServerName::Regex(..));
         let insert = |map: &mut HashMap<_, _, _>, key: &str| match map.get(key) {
             Some(other) => *other == server,
             None => {
@@ -190,13 +193,7 @@ impl VirtualHosts {
 
     /// Whether every host gets the same answer, so that none need be looked up.
     pub fn is_single(&self) -> bool {
-        self.patterns.is_empty()
-            && self
-                .exact
-                .values()
-                .chain(self.leading.values())
-                .chain(self.trailing.values())
-                .all(|server| *server == self.default)
+        !self.has_choice
     }
 
     /// Finds the server of a host: the exact name, the longest `*.x`, the longest `x.*`, the

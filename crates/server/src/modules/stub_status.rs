@@ -18,6 +18,7 @@ use revolve_http::h1::Method;
 
 use crate::config::scope::{DirectiveRow, LOCATION, SERVER};
 use crate::config::setting::settings;
+use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::response::Piece;
@@ -70,13 +71,15 @@ fn totals(request: &Request) -> Totals {
     Totals::of(&request.site.zones, &request.connection.is_busy)
 }
 
+/// Whether the level has anything to do with this.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    settings.stub_status.enabled
+}
+
 /// Answers with the numbers, in nginx's form.
 ///
 /// Source: nginx's `ngx_http_stub_status_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if !request.settings().stub_status.enabled {
-        return Outcome::Next;
-    }
     if !matches!(request.method, Method::Get | Method::Head) {
         return Outcome::Finish(405);
     }

@@ -14,6 +14,7 @@ use revolve_conf::{Diagnostic, Directive};
 use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
+use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::variable::Value;
@@ -90,6 +91,11 @@ fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
         value,
         directive,
     )
+}
+
+/// Whether the level has anything to do with this.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    settings.try_files.try_files.is_some()
 }
 
 /// Pre-content phase: sets the path to the first name that is there.

@@ -126,10 +126,10 @@ fn types(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 
 /// Sets `Content-Type` after the extension of the request's path.
 pub(crate) fn set_content_type(request: &mut Request) {
-    let mut content_type = std::mem::take(&mut request.response.content_type);
-    content_type.clear();
-    let settings = &request.settings().types;
-    let extension = request.extension();
+    let settings = &request.site.locations[request.location as usize]
+        .settings
+        .types;
+    let extension = extension_of(&request.path);
     let known = if extension.is_empty() {
         None
     } else if extension.iter().any(u8::is_ascii_uppercase) {
@@ -137,6 +137,20 @@ pub(crate) fn set_content_type(request: &mut Request) {
     } else {
         settings.types.get(extension)
     };
-    content_type.extend_from_slice(known.map_or(settings.default_type.as_bytes(), Vec::as_slice));
-    request.response.content_type = content_type;
+    let name = known.map_or(settings.default_type.as_bytes(), Vec::as_slice);
+    request.response.content_type.clear();
+    request.response.content_type.extend_from_slice(name);
+}
+
+/// The bytes after the last dot of the last segment of a path; empty without one.
+fn extension_of(path: &[u8]) -> &[u8] {
+    // From the end: an extension is a few bytes, the path before it is not.
+    for (at, byte) in path.iter().enumerate().rev() {
+        match byte {
+            b'.' => return &path[at + 1..],
+            b'/' => break,
+            _ => {}
+        }
+    }
+    b""
 }

@@ -182,7 +182,7 @@ impl LoopCounts {
     /// A request has begun. This is all that a request costs which is answered at once.
     #[inline]
     pub(crate) fn note_request(&self) {
-        self.0.add(REQUESTS, 1);
+        self.0.add_alone(REQUESTS, 1);
     }
 
     /// A request begins to wait for something: in the loop's mark of its connection, once.
