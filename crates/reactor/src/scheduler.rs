@@ -7,7 +7,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
@@ -137,8 +136,10 @@ struct Running {
 #[derive(Default)]
 pub(crate) struct Scheduler {
     tasks: RefCell<PagedSlab<Task>>,
-    normal: RefCell<VecDeque<TaskId>>,
-    urgent: RefCell<VecDeque<TaskId>>,
+    normal: RefCell<Vec<TaskId>>,
+    urgent: RefCell<Vec<TaskId>>,
+    /// Memory of the queue that runs, while none does.
+    batch: Cell<Vec<TaskId>>,
     /// Those that gave way to the next turn.
     yielded: RefCell<Vec<Waiter>>,
     running: Cell<Option<Running>>,
@@ -198,16 +199,16 @@ impl Scheduler {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&self, id: TaskId, urgency: Urgency) {
         match urgency {
-            Urgency::Normal => self.normal.borrow_mut().push_back(id),
-            Urgency::Urgent => self.urgent.borrow_mut().push_back(id),
+            Urgency::Normal => self.normal.borrow_mut().push(id),
+            Urgency::Urgent => self.urgent.borrow_mut().push(id),
         }
     }
 
     /// Puts a task into its queue, unless it is there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake_task(&self, id: TaskId) {
         if let Some(task) = find(&mut self.tasks.borrow_mut(), id)
             && !task.queued
@@ -249,38 +250,33 @@ impl Scheduler {
             && self.yielded.borrow().is_empty()
     }
 
-    /// Runs woken urgent tasks up to a bound, and says how many.
+    /// Runs woken urgent tasks, those included that are woken meanwhile, and says how many.
     pub(crate) fn run_urgent(&self, watched: Option<&Watched>, on_panic: impl Fn(&str)) -> u64 {
-        self.run_all(|| self.urgent.borrow_mut().pop_front(), watched, on_panic)
+        let mut count = 0;
+        while !self.urgent.borrow().is_empty() && count < TASKS_PER_TURN_MAX {
+            for id in self.urgent.take() {
+                count += 1;
+                self.run_one(id, watched, &on_panic);
+            }
+        }
+        count
     }
 
     /// Runs woken tasks, those included that are woken meanwhile, up to a bound, and says how many.
     pub(crate) fn run(&self, watched: Option<&Watched>, on_panic: impl Fn(&str)) -> u64 {
-        self.run_all(|| self.pop(), watched, on_panic)
-    }
-
-    #[inline]
-    fn pop(&self) -> Option<TaskId> {
-        if let urgent @ Some(_) = self.urgent.borrow_mut().pop_front() {
-            return urgent;
+        let mut count = self.run_urgent(watched, &on_panic);
+        let mut batch = self.batch.take();
+        while !self.normal.borrow().is_empty() && count < TASKS_PER_TURN_MAX {
+            std::mem::swap(&mut *self.normal.borrow_mut(), &mut batch);
+            for id in batch.drain(..) {
+                count += 1;
+                if !self.urgent.borrow().is_empty() {
+                    count += self.run_urgent(watched, &on_panic);
+                }
+                self.run_one(id, watched, &on_panic);
+            }
         }
-        self.normal.borrow_mut().pop_front()
-    }
-
-    #[inline]
-    fn run_all(
-        &self,
-        next: impl Fn() -> Option<TaskId>,
-        watched: Option<&Watched>,
-        on_panic: impl Fn(&str),
-    ) -> u64 {
-        let mut count = 0;
-        while count < TASKS_PER_TURN_MAX
-            && let Some(id) = next()
-        {
-            count += 1;
-            self.run_one(id, watched, &on_panic);
-        }
+        self.batch.set(batch);
         count
     }
 

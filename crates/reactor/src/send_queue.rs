@@ -69,6 +69,15 @@ impl Chunk {
         }
     }
 
+    /// Drops it. A buffer, which is what is sent most, goes back without a call for all kinds.
+    #[inline]
+    pub(crate) fn release(self) {
+        match self {
+            Chunk::Buffer(buffer) => drop(buffer),
+            other => drop(other),
+        }
+    }
+
     pub(crate) fn advance(&mut self, n: u64) {
         match self {
             Chunk::Buffer(buffer) => buffer.advance(n as usize),

@@ -58,6 +58,8 @@ pub struct Request {
     pub head_done: bool,
     /// The server that answers.
     pub server: ServerId,
+    /// Whether its host decides which server that is.
+    pub(crate) hosts_differ: bool,
     /// The location that answers.
     pub location: LocationId,
     /// The method; internal redirects to error pages make it GET.
@@ -121,6 +123,7 @@ impl Request {
             parser: HeadParser::new(),
             head_done: false,
             server: 0,
+            hosts_differ: false,
             location: 0,
             method: Method::Get,
             path: Vec::new(),
@@ -184,7 +187,8 @@ impl Request {
         self.head_bytes.clear();
         self.parser.reset();
         self.head_done = false;
-        self.server = self.site.default_server(&self.connection);
+        let hosts = self.site.http().hosts_at(&self.connection);
+        (self.server, self.hosts_differ) = (hosts.default, !hosts.is_single());
         self.location = self.http().servers[self.server as usize].location;
         self.method = Method::Get;
         self.path.clear();

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::location::{Location, ServerId};
+use crate::config::location::Location;
 use crate::config::{Config, Http};
-use crate::connection::Connection;
 use crate::log::Logs;
 use crate::zones::Zones;
 
@@ -45,10 +44,5 @@ impl Site {
             .http
             .as_ref()
             .expect("a request came in, so there is an http block")
-    }
-
-    /// The server that answers on a connection until a host is known.
-    pub(crate) fn default_server(&self, connection: &Connection) -> ServerId {
-        self.http().hosts_at(connection).default
     }
 }

@@ -125,7 +125,10 @@ impl Stream {
         let chunk = chunk.into();
         match chunk.memory() {
             Some(bytes) => match self.try_send(bytes) {
-                Ok(sent) if sent == bytes.len() => SendAll { rest: Rest::None },
+                Ok(sent) if sent == bytes.len() => {
+                    chunk.release();
+                    SendAll { rest: Rest::None }
+                }
                 begun => self.send_rest(chunk, begun),
             },
             None => self.send_rest(chunk, Ok(0)),

@@ -24,16 +24,14 @@ pub(super) enum HeadRead {
     Gone,
 }
 
-/// Reads until the head is complete. What follows it stays in `input`.
-pub(super) async fn read_head(
+/// Reads on until the head is complete, after [`parse`] has found that it is not. What follows it
+/// stays in `input`.
+pub(super) async fn read_rest(
     request: &mut Request,
     input: &mut Buffer,
     output: &mut Output,
 ) -> HeadRead {
     loop {
-        if let Some(read) = parse(request, input) {
-            return read;
-        }
         let _reading = request.connection.server.counts().reading();
         // Whoever waits for the answers before this one gets them before we wait for the rest.
         if output.flush(request).await.is_err() {
@@ -56,11 +54,14 @@ pub(super) async fn read_head(
             }
             Err(_) => return client_gone(request, "client closed connection", 400),
         }
+        if let Some(read) = parse(request, input) {
+            return read;
+        }
     }
 }
 
-/// Takes what has come of a head; `None` where more is needed.
-fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
+/// Takes what has come of a head; `None` where more is needed, which is seldom.
+pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
     let limits = request.server_settings().client.head_limits();
     let before = request.head_bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
@@ -182,11 +183,11 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
 }
 
 fn choose_server(request: &mut Request) {
-    let site = request.site.share();
-    let hosts = site.http().hosts_at(&request.connection);
-    if hosts.is_single() {
+    if !request.hosts_differ {
         return;
     }
+    let site = request.site.share();
+    let hosts = site.http().hosts_at(&request.connection);
     let mut host = Vec::new();
     request.append_host(&mut host);
     let host = String::from_utf8_lossy(&host);

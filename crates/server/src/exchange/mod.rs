@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use revolve_reactor::Buffer;
 
-use self::head::{HeadRead, read_head};
+use self::head::HeadRead;
 use self::output::Output;
 pub(crate) use self::pool::Exchanges;
 use self::respond::respond;
@@ -46,9 +46,11 @@ pub(crate) fn exchange(
         let mut output = Output::over(std::mem::take(&mut request.output_memory));
         let after = loop {
             request.connection.server.counts().note_request();
-            let (mut walked, mut drained) = match read_head(&mut request, &mut input, &mut output)
-                .await
-            {
+            let read = match head::parse(&mut request, &mut input) {
+                Some(read) => read,
+                None => head::read_rest(&mut request, &mut input, &mut output).await,
+            };
+            let (mut walked, mut drained) = match read {
                 HeadRead::Complete => {
                     let walked = phase::walk(&mut request);
                     (walked, body::drain_buffered(&mut request, &mut input))
@@ -73,10 +75,15 @@ pub(crate) fn exchange(
             }
             respond(&mut request, &mut output);
             let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
-            if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
-                && let Err((error, left)) = output.flush(&request).await
-            {
-                break abort(&mut request, &error, left);
+            if !more || output.gathered_bytes > GATHER_BYTES_MAX {
+                let sent = match output.try_flush(&request) {
+                    Ok(false) => output.send_rest(&request).await,
+                    Ok(true) => Ok(()),
+                    Err(failed) => Err(failed),
+                };
+                if let Err((error, left)) = sent {
+                    break abort(&mut request, &error, left);
+                }
             }
             request.completed = true;
             access_log::write(&request);

@@ -62,20 +62,27 @@ impl Output {
     }
 
     /// Sends what the socket takes at once, where all lies in one piece: which is all of an answer
-    /// of usual size, so that no queue is made for it.
-    fn try_tail(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
-        if self.queue.is_some() || self.tail.is_empty() {
-            return Ok(());
+    /// of usual size, so that no queue is made for it, and nothing is waited for. True if nothing is
+    /// left; on an error the answer is how many bytes were.
+    pub(super) fn try_flush(&mut self, request: &Request) -> Result<bool, (io::Error, u64)> {
+        if self.queue.is_some() {
+            return Ok(false);
+        }
+        if self.tail.is_empty() {
+            return Ok(true);
         }
         match request.connection.stream.try_send(&self.tail) {
             Ok(sent) if sent == self.tail.len() => {
                 self.tail.clear();
                 self.gathered_bytes = 0;
+                Ok(true)
             }
-            Ok(sent) => drop(self.tail.drain(..sent)),
-            Err(error) => return Err((error, self.tail.len() as u64)),
+            Ok(sent) => {
+                drop(self.tail.drain(..sent));
+                Ok(false)
+            }
+            Err(error) => Err((error, self.tail.len() as u64)),
         }
-        Ok(())
     }
 
     /// What waits goes into buffers that the loop may keep until they are sent.
@@ -94,7 +101,14 @@ impl Output {
 
     /// Sends all of it; on an error the answer is how many bytes were left.
     pub(super) async fn flush(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
-        self.try_tail(request)?;
+        match self.try_flush(request)? {
+            true => Ok(()),
+            false => self.send_rest(request).await,
+        }
+    }
+
+    /// Sends what [`try_flush`](Output::try_flush) has left.
+    pub(super) async fn send_rest(&mut self, request: &Request) -> Result<(), (io::Error, u64)> {
         self.push_tail();
         let settings = &request.settings().output;
         let Some(mut queue) = self.queue.take() else {
