@@ -20,7 +20,7 @@ use revolve_reactor::{
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Sends back what comes in, until the peer has no more or is silent for too long.
-async fn echo(stream: Stream, _peer: Address) {
+async fn echo(stream: Stream) {
     while let Ok(received) = stream.recv().within(IDLE_MAX).await {
         let ended = received.is_empty();
         if ended || stream.send_all(received).await.is_err() {
@@ -61,7 +61,7 @@ fn main() -> io::Result<()> {
         .bind(address)
         .loops(loops)
         .accept(mode)
-        .serve(echo)?;
+        .serve(|stream, _peer| echo(stream))?;
     println!("{shape}: {loops} loops on {}", server.addresses()[0]);
     event_loop.block_on(signals.next());
     println!("connections: {:?}", server.connections());
@@ -75,9 +75,9 @@ fn single(address: &Address) -> io::Result<()> {
     println!("single: on {}", listener.local_address()?);
     let handle = event_loop.handle();
     event_loop.spawn(async move {
-        while let Ok((fd, peer)) = listener.accept().await {
+        while let Ok((fd, _peer)) = listener.accept().await {
             match Stream::from_fd(fd) {
-                Ok(stream) => drop(spawn(echo(stream, peer))),
+                Ok(stream) => drop(spawn(echo(stream))),
                 Err(error) => eprintln!("a connection was lost: {error}"),
             }
         }
