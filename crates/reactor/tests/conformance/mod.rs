@@ -61,13 +61,18 @@ impl On {
             .is_some_and(|simulation| simulation.in_memory)
     }
 
+    /// So many in memory, where thousands of seeds make up for it, or else of the kernel's.
+    fn many(self, in_memory: usize, of_the_kernel: usize) -> usize {
+        if self.is_in_memory() {
+            in_memory
+        } else {
+            of_the_kernel
+        }
+    }
+
     /// More bytes than any socket takes at once.
     fn much(self) -> usize {
-        if self.is_in_memory() {
-            100_000
-        } else {
-            16 << 20
-        }
+        self.many(100_000, 16 << 20)
     }
 }
 
@@ -161,7 +166,10 @@ async fn turns(count: usize) {
 
 /// Bytes that show if some are lost, doubled or in the wrong order.
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|index| (index % 251) as u8 ^ (index / 251 % 256) as u8)
-        .collect()
+    let mut bytes = Vec::with_capacity(len + 251);
+    for block in 0..len.div_ceil(251) {
+        bytes.extend((0..251).map(|index: u8| index ^ block as u8));
+    }
+    bytes.truncate(len);
+    bytes
 }

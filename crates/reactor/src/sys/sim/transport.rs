@@ -181,8 +181,7 @@ impl Network {
         let memory = || queue.unsent().map_while(Chunk::memory).take(SLICES_MAX);
         let asked: usize = memory().map(<[u8]>::len).sum();
         let sent = self.put(fd, asked.min(bytes_max), |room| {
-            let bytes = memory().flatten().take(room.min(bytes_max));
-            Ok(bytes.copied().collect())
+            Ok(gather(memory(), room.min(bytes_max)))
         })?;
         Ok((sent, Asked::Memory(asked as u64)))
     }
@@ -190,14 +189,8 @@ impl Network {
     /// Sends what lies in memory, as send(2) does.
     pub(crate) fn write(&self, fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let asked = slices.iter().map(|slice| slice.len()).sum();
-        let sent = self.put(fd, asked, |room| {
-            Ok(slices
-                .iter()
-                .flat_map(|slice| slice.iter())
-                .take(room)
-                .copied()
-                .collect())
-        });
+        let slices = slices.iter().map(|slice| &**slice);
+        let sent = self.put(fd, asked, |room| Ok(gather(slices, room)));
         sent.map(|sent| sent as usize)
     }
 
@@ -260,6 +253,16 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// The first bytes of some pieces, at most so many.
+fn gather<'a>(pieces: impl Iterator<Item = &'a [u8]>, bytes_max: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        let count = piece.len().min(bytes_max - bytes.len());
+        bytes.extend_from_slice(&piece[..count]);
+    }
+    bytes
 }
 
 impl State {
