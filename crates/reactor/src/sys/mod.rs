@@ -245,8 +245,8 @@ pub enum DriverKind {
     /// number is an error (`Unsupported`) when it is registered. That a peer has closed its side
     /// is known when the end of the stream is received, not before.
     Select,
-    /// The `polling` crate: kqueue on macOS and the BSDs, the default there; epoll on Linux. Knows
-    /// that a peer has closed as select does.
+    /// The `polling` crate: kqueue on macOS and the BSDs, the default there; epoll on Linux, where it
+    /// knows that a peer has closed as select does.
     Portable,
     /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
     /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
