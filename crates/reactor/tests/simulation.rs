@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use revolve_reactor::{EventLoop, Faults, Simulation, timeout};
 
+#[macro_use]
+#[path = "conformance/mod.rs"]
+mod suite;
+
 #[path = "simulation/cancelling.rs"]
 mod cancelling;
 #[path = "simulation/churn.rs"]
@@ -19,12 +23,12 @@ mod clock;
 mod codec;
 #[path = "simulation/conformance.rs"]
 mod conformance;
+#[path = "simulation/datagrams.rs"]
+mod datagrams;
 #[path = "simulation/echo.rs"]
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
-#[path = "conformance/mod.rs"]
-mod suite;
 
 /// Seeds for each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 1000;

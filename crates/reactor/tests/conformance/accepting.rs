@@ -1,14 +1,11 @@
 //! What accepting and connecting promise.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use revolve_reactor::{Address, ListenOptions, Listener, SendQueue, Stream, sleep, timeout, turn};
 
-use tempfile::TempDir;
-
-use super::{On, any_port, poll_once, recv_all, recv_exactly, run, turns};
+use super::{Folder, On, any_port, poll_once, recv_all, recv_exactly, run, turns};
 
 fn listener() -> (Listener, Address) {
     let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
@@ -102,12 +99,8 @@ pub(crate) fn a_listener_nobody_asks_does_not_keep_the_loop_awake(on: On) {
 
 pub(crate) fn connecting_succeeds_over_tcp_and_unix(on: On) {
     run(on, async {
-        // In memory, no file has the name.
-        let folder = (!on.is_in_memory()).then(|| tempfile::tempdir().expect("a folder"));
-        let path = folder
-            .as_ref()
-            .map_or(Path::new("/in/memory"), TempDir::path);
-        let unix = Address::Unix(path.join("socket"));
+        let folder = Folder::new(on);
+        let unix = folder.address("socket");
         let hidden = format!("\0revolve-conformance-{}-{:?}", std::process::id(), on.kind);
         for address in [any_port(), unix, Address::Unix(hidden.into())] {
             let fd = match Listener::bind(&address, &ListenOptions::default()) {

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::chance::Fate;
+use super::datagram::Inbox;
 use super::endpoint::{Endpoint, Segment};
 use super::placeholder::{self, Identity};
 use crate::channel::{Flags, Side, Token};
@@ -51,6 +52,7 @@ pub(super) enum Role {
     Connecting(Option<Instant>),
     Refused(Errno),
     Connected(Endpoint),
+    Datagram(Inbox),
 }
 
 /// What waits at a listener.
@@ -89,6 +91,7 @@ pub(super) struct State {
     /// Named by descriptors that no channel owns: they may be closed without a word.
     pub(super) unowned: Vec<SocketId>,
     pub(super) listeners: Vec<SocketId>,
+    pub(super) datagrams: Vec<SocketId>,
     /// Something is on its way to these.
     pub(super) expecting: Vec<SocketId>,
     listed: Vec<SocketId>,
@@ -104,6 +107,7 @@ impl Network {
             numbers: BTreeMap::new(),
             unowned: Vec::new(),
             listeners: Vec::new(),
+            datagrams: Vec::new(),
             expecting: Vec::new(),
             listed: Vec::new(),
             next_port: FIRST_PORT,
@@ -243,7 +247,7 @@ impl State {
     pub(super) fn endpoint(&mut self, id: SocketId) -> Option<&mut Endpoint> {
         match &mut self.sockets.get_mut(id)?.role {
             Role::Connected(end) => Some(end),
-            Role::Listening(_) | Role::Connecting(_) | Role::Refused(_) => None,
+            _ => None,
         }
     }
 
@@ -267,7 +271,11 @@ impl State {
         // Whoever had the number that comes has closed it. All such are closed here, because which
         // number comes is up to other threads too.
         self.close_forgotten();
-        let fd = placeholder::open(&self.sockets[id].local)?;
+        let socket = &self.sockets[id];
+        let fd = match socket.role {
+            Role::Datagram(_) => placeholder::open_datagram(&socket.local)?,
+            _ => placeholder::open(&socket.local)?,
+        };
         let name = placeholder::identity_of(&fd)?;
         self.numbers.insert(name.number(), id);
         self.sockets[id].name = Some(name);
@@ -290,6 +298,7 @@ impl State {
         match &self.sockets.get(id)?.role {
             Role::Connecting(at) => *at,
             Role::Connected(end) => end.next_arrival(),
+            Role::Datagram(inbox) => inbox.next_arrival(),
             Role::Listening(_) | Role::Refused(_) => None,
         }
     }
@@ -302,6 +311,8 @@ impl State {
             if at <= now {
                 if let Some(end) = self.endpoint(id) {
                     end.arrive_until(now);
+                } else if let Some(inbox) = self.inbox(id) {
+                    inbox.arrive_until(now);
                 } else {
                     self.knock(id);
                 }
@@ -318,6 +329,13 @@ impl State {
         match &self.sockets[id].role {
             Role::Listening(_) | Role::Connecting(_) => Flags::NONE,
             Role::Refused(_) => broken.with(Flags::PEER_CLOSED),
+            Role::Datagram(inbox) => {
+                let peer = inbox.peer.and_then(|peer| self.sockets.get(peer));
+                match peer.map(|peer| &peer.role) {
+                    Some(Role::Datagram(peer)) if !peer.has_unix_room() => inbox.facts(),
+                    _ => inbox.facts().with(Flags::WRITABLE),
+                }
+            }
             Role::Connected(end) => {
                 let peer = end.peer.and_then(|peer| self.sockets.get(peer));
                 let has_room = match peer.map(|peer| &peer.role) {
@@ -384,7 +402,13 @@ impl State {
         {
             self.numbers.remove(&name.number());
         }
-        for list in [&mut self.unowned, &mut self.listeners, &mut self.expecting] {
+        let lists = [
+            &mut self.unowned,
+            &mut self.listeners,
+            &mut self.datagrams,
+            &mut self.expecting,
+        ];
+        for list in lists {
             list.retain(|listed| *listed != id);
         }
         match socket.role {
@@ -405,6 +429,7 @@ impl State {
                 };
                 self.part(end.peer, last, at);
             }
+            Role::Datagram(inbox) => self.forget_datagram(id, &inbox.into_waiting()),
             Role::Connecting(_) | Role::Refused(_) => {
                 for listener in self.listeners.clone() {
                     if let Role::Listening(backlog) = &mut self.sockets[listener].role {

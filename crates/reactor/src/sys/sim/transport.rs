@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
+use super::datagram::reaches;
 use super::endpoint::{Endpoint, Segment};
 use super::network::{Backlog, Network, Role, Socket, SocketId, State};
 use crate::buffer::BufferPool;
@@ -100,7 +101,9 @@ impl Network {
             Some(Role::Connecting(_)) => Progress::Blocked,
             Some(Role::Refused(error)) => Progress::Done(Err((*error).into())),
             Some(Role::Connected(_)) => Progress::Done(Ok(())),
-            Some(Role::Listening(_)) | None => Progress::Done(Err(Errno::INVAL.into())),
+            Some(Role::Listening(_) | Role::Datagram(_)) | None => {
+                Progress::Done(Err(Errno::INVAL.into()))
+            }
         }
     }
 
@@ -267,25 +270,16 @@ fn gather<'a>(pieces: impl Iterator<Item = &'a [u8]>, bytes_max: usize) -> Vec<u
 
 impl State {
     /// The descriptor of a socket that is closed where there is none left.
-    fn named(&mut self, id: SocketId) -> io::Result<OwnedFd> {
+    pub(super) fn named(&mut self, id: SocketId) -> io::Result<OwnedFd> {
         let named = self.name(id);
         named.inspect_err(|_| self.close(id, true, None))
     }
 
     /// Who listens on an address.
     fn listener(&self, to: &Address) -> Option<SocketId> {
-        let takes = |local: &Address| match (local, to) {
-            (Address::Inet(local), Address::Inet(to)) => {
-                let any = local.ip().is_unspecified() || to.ip().is_unspecified();
-                local.port() == to.port()
-                    && local.is_ipv4() == to.is_ipv4()
-                    && (any || local.ip() == to.ip())
-            }
-            _ => local == to,
-        };
         let mut listeners = self.listeners.iter();
         listeners
-            .find(|id| takes(&self.sockets[**id].local))
+            .find(|id| reaches(&self.sockets[**id].local, to))
             .copied()
     }
 
