@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::event_loop::{self, Builder, EventLoop, LoopHandle};
 use crate::net::descriptors::explain;
-use crate::net::{Address, ListenOptions, Listener, Stream};
+use crate::net::{Address, ListenOptions, Listener, Stream, socket};
 use crate::time::sleep;
 
 /// How a reactor is chosen for a connection.
@@ -489,7 +489,7 @@ fn choose_near(seats: &[Seat], own: usize) -> usize {
 fn local_addresses(listeners: &[OwnedFd]) -> io::Result<Vec<Address>> {
     listeners
         .iter()
-        .map(|fd| Ok(rustix::net::getsockname(fd)?.into()))
+        .map(|fd| socket::local_address(fd.as_fd()))
         .collect()
 }
 

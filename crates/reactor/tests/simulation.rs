@@ -1,7 +1,7 @@
 //! Scenarios on the driver that simulates: every one with thousands of seeds.
 //!
 //! `REVOLVE_SEEDS` says how many seeds each scenario runs (nightly 100,000; by default 1,000, and 100
-//! of each test of the conformance suite).
+//! of each test of the conformance suite); those of several loops run a twentieth.
 //! A failure prints its seed, and with `REVOLVE_SEED` set to it that one is run again.
 
 use std::future::Future;
@@ -29,6 +29,8 @@ mod datagrams;
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
+#[path = "simulation/loops.rs"]
+mod loops;
 
 /// Seeds for each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 1000;

@@ -65,6 +65,15 @@ pub(crate) fn datagram(address: &Address, shared: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The address of a socket that is not registered (getsockname(2)).
+pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    let network = event_loop::network();
+    match network.and_then(|network| network.addresses(fd)) {
+        Some((local, _)) => Ok(local),
+        None => Ok(rustix::net::getsockname(fd)?.into()),
+    }
+}
+
 impl Handle {
     /// The network that the socket is of, if it is simulated.
     pub(crate) fn network(&self) -> Option<&Network> {

@@ -105,7 +105,7 @@ impl Network {
     ///
     /// `AddrInUse`; out of descriptors.
     pub(crate) fn bind_datagram(&self, address: &Address, shared: bool) -> io::Result<OwnedFd> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let mut local = address.clone();
         if let Address::Inet(inet) = &mut local
             && inet.port() == 0
@@ -136,7 +136,7 @@ impl Network {
     ///
     /// As connect(2): nobody has that Unix address.
     pub(crate) fn connect_datagram(&self, fd: BorrowedFd<'_>, to: &Address) -> Result<(), Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         let peer = if to.is_unix() {
             let reached = state.reached(to);
@@ -158,7 +158,7 @@ impl Network {
         bytes: &[u8],
         to: Option<&Address>,
     ) -> Result<(), Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         let socket = &state.sockets[id];
         let to = to.unwrap_or(&socket.remote).clone();
@@ -275,7 +275,7 @@ impl Network {
         fd: BorrowedFd<'_>,
         datagrams_max: usize,
     ) -> Result<Vec<Packet>, Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         if self.fate.strikes(self.fate.faults.false_ready) {
             state.list(id);

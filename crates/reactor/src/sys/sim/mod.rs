@@ -18,12 +18,14 @@ mod endpoint;
 mod network;
 mod placeholder;
 mod poller;
+mod schedule;
 mod transport;
 
 pub(crate) use chance::Clock;
 pub(crate) use datagram::Packet;
 pub(crate) use network::Network;
 pub(crate) use poller::Sim;
+pub use schedule::Schedule;
 
 /// The environment variable that names the seed to replay.
 const VARIABLE: &str = "REVOLVE_SEED";
@@ -160,6 +162,11 @@ impl Simulation {
             in_memory: true,
             virtual_clock: true,
         }
+    }
+
+    /// Whether the network tells readiness as epoll does.
+    fn tells_edges(&self) -> bool {
+        self.seed.is_multiple_of(2)
     }
 
     /// With these faults instead.

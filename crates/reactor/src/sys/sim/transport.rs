@@ -28,7 +28,7 @@ impl Network {
     ///
     /// `AddrInUse`; out of descriptors.
     pub(crate) fn bind(&self, address: &Address, backlog: i32) -> io::Result<OwnedFd> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let mut local = address.clone();
         if let Address::Inet(inet) = &mut local
             && inet.port() == 0
@@ -56,7 +56,7 @@ impl Network {
     ///
     /// Out of descriptors.
     pub(crate) fn pair(&self) -> io::Result<(OwnedFd, OwnedFd)> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let (one, other) = state.connected(Address::UNNAMED, Address::UNNAMED);
         let first = state
             .named(one)
@@ -74,7 +74,7 @@ impl Network {
             return Err(Errno::MFILE.into());
         }
         let arrives = self.fate.arrival();
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let local = match to {
             Address::Inet(inet) => Address::Inet(SocketAddr::new(inet.ip(), state.port())),
             Address::Unix(_) => Address::UNNAMED,
@@ -96,7 +96,7 @@ impl Network {
 
     /// How connecting goes.
     pub(super) fn connecting(&self, fd: BorrowedFd<'_>) -> Progress<io::Result<()>> {
-        let state = self.state.borrow();
+        let state = self.state();
         match state.find(fd).map(|id| &state.sockets[id].role) {
             Some(Role::Connecting(_)) => Progress::Blocked,
             Some(Role::Refused(error)) => Progress::Done(Err((*error).into())),
@@ -109,7 +109,7 @@ impl Network {
 
     /// The next connection of a listener.
     pub(crate) fn accept(&self, fd: BorrowedFd<'_>) -> Result<(OwnedFd, Address), Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let listener = state.find(fd).ok_or(Errno::BADF)?;
         let Role::Listening(backlog) = &mut state.sockets[listener].role else {
             return Err(Errno::INVAL);
@@ -135,7 +135,7 @@ impl Network {
 
     /// Receives once, as [`op::recv`](crate::op::recv).
     pub(super) fn recv(&self, fd: BorrowedFd<'_>, pool: &BufferPool, bytes_max: usize) -> Received {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let found = state.find(fd);
         let Some(end) = found.and_then(|id| state.endpoint(id)) else {
             return Progress::Done(Err(Errno::NOTCONN.into()));
@@ -205,7 +205,7 @@ impl Network {
         bytes: impl FnOnce(usize) -> Result<Vec<u8>, Errno>,
     ) -> Result<u64, Errno> {
         let arrival = self.fate.arrival();
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         let is_unix = state.sockets[id].local.is_unix();
         let end = state.endpoint(id).ok_or(Errno::NOTCONN)?;
@@ -244,7 +244,7 @@ impl Network {
 
     /// Says that no more is sent.
     pub(crate) fn shutdown_write(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         let end = state.endpoint(id).filter(|end| !end.broken);
         let end = end.ok_or(Errno::NOTCONN)?;
