@@ -355,7 +355,8 @@ impl TcpServer {
     ///
     /// # Errors
     ///
-    /// What [`Listener::bind`] (with the address in the message) and [`Reactors::spawn`] say.
+    /// What [`Listener::bind`] (with the address in the message) and [`Reactors::spawn`] say;
+    /// `Unsupported` if every reactor is to accept and the thread's loop is simulated.
     pub fn serve<F>(
         self,
         handler: impl Fn(Stream, Address) -> F + Send + Sync + 'static,
@@ -372,6 +373,10 @@ impl TcpServer {
         });
         match self.accept {
             AcceptMode::MainReactor { deal } => self.serve_main(deal, handler),
+            AcceptMode::PerReactor { .. } if event_loop::network().is_some() => {
+                let message = "simulated loops share no listener: choose AcceptMode::MainReactor";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
             AcceptMode::PerReactor { reuse_port } => self.serve_each(reuse_port, handler),
         }
     }

@@ -176,6 +176,21 @@ fn connections_that_break_cost_themselves_alone_on_several_loops() {
 }
 
 #[test]
+fn loops_in_memory_share_no_listener() {
+    let schedule = Schedule::new(Simulation::seeded(1), 3);
+    let builder = EventLoop::builder().schedule(&schedule);
+    let _event_loop = builder.clone().build().expect("a loop");
+    let server = TcpServer::builder()
+        .bind(Address::Inet(([127, 0, 0, 1], 0).into()))
+        .loops(2)
+        .accept(AcceptMode::PerReactor { reuse_port: true })
+        .event_loop(builder);
+    let error = server.serve(|_, _| async {}).expect_err("no such shape");
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("MainReactor"), "{error}");
+}
+
+#[test]
 fn long_lived_connections_are_dealt_evenly() {
     for seed in seeds() {
         let mut served = serve(seed, JUMPY, Deal::LeastConnections);
