@@ -2,6 +2,7 @@
 //!
 //! The files under `conformance/` hold the tests.
 
+mod common;
 #[macro_use]
 #[path = "conformance/mod.rs"]
 mod suite;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use revolve_reactor::{EventLoop, Faults, Simulation, timeout};
 
+mod common;
 #[macro_use]
 #[path = "conformance/mod.rs"]
 mod suite;

@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use revolve_reactor::{Address, ListenOptions, Listener, SendQueue, Stream, sleep, timeout, turn};
 
-use super::{Folder, On, any_port, poll_once, recv_all, recv_exactly, run, turns};
+use super::{Folder, On, any_port, listen, poll_once, recv_all, recv_exactly, run, turns};
 
 fn listener() -> (Listener, Address) {
-    let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
-    let listener = Listener::from_fd(fd).expect("register");
-    let address = listener.local_address().expect("name");
-    (listener, address)
+    listen(&any_port())
 }
 
 /// So many clients, which wait to be accepted.

@@ -5,13 +5,11 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
-use revolve_reactor::{
-    Address, Builder, DriverKind, EventLoop, ListenOptions, Listener, Simulation, Stream, timeout,
-    yield_now,
-};
+use revolve_reactor::{Address, Builder, DriverKind, EventLoop, Simulation, Stream, yield_now};
 use tempfile::TempDir;
+
+use crate::common::{any_port, listen, pattern, recv_all, run_on, tcp_pair};
 
 pub(crate) mod accepting;
 pub(crate) mod cancelling;
@@ -174,19 +172,8 @@ pub(crate) fn exists(on: On) -> bool {
     }
 }
 
-/// Runs a test's future on a loop of its own; a test that hangs fails.
 fn run<T>(on: On, test: impl Future<Output = T>) -> T {
-    let builder = on.builder().buffer_bytes(BUFFER_BYTES);
-    let mut event_loop = builder.build().expect("a loop");
-    event_loop.block_on(async {
-        timeout(Duration::from_secs(120), test)
-            .await
-            .expect("the test hangs")
-    })
-}
-
-fn any_port() -> Address {
-    Address::Inet(([127, 0, 0, 1], 0).into())
+    run_on(on.builder().buffer_bytes(BUFFER_BYTES), test)
 }
 
 /// Where Unix sockets have their names. In memory, no file has them.
@@ -206,33 +193,9 @@ impl Folder {
     }
 }
 
-/// Two ends of a TCP connection, both on this loop.
-async fn tcp_pair() -> (Stream, Stream) {
-    let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
-    let listener = Listener::from_fd(fd).expect("register");
-    let client = Stream::connect(&listener.local_address().expect("name"))
-        .await
-        .expect("connect");
-    let (fd, peer) = listener.accept().await.expect("accept");
-    assert_eq!(peer, client.local_address().expect("name"));
-    (client, Stream::from_fd(fd).expect("register"))
-}
-
 /// Two ends of a Unix connection, both on this loop.
 async fn unix_pair() -> (Stream, Stream) {
     Stream::pair().expect("a pair")
-}
-
-/// Receives until the end of the stream.
-async fn recv_all(stream: &Stream) -> Vec<u8> {
-    let mut all = Vec::new();
-    loop {
-        let received = stream.recv().await.expect("receive");
-        if received.is_empty() {
-            return all;
-        }
-        all.extend_from_slice(&received);
-    }
 }
 
 /// Receives exactly so many bytes, in however many pieces they come.
@@ -263,14 +226,4 @@ async fn turns(count: usize) {
     for _ in 0..count {
         yield_now().await;
     }
-}
-
-/// Bytes that show if some are lost, doubled or in the wrong order.
-fn pattern(len: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(len + 251);
-    for block in 0..len.div_ceil(251) {
-        bytes.extend((0..251).map(|index: u8| index ^ block as u8));
-    }
-    bytes.truncate(len);
-    bytes
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use revolve_reactor::{Address, Datagram, Faults, UdpSocket, UnixDatagram, spawn, timeout};
 
+use crate::common::any_port;
+
 use super::{Dice, run, seeds};
 
 /// What a network does to datagrams, and so often that each run sees some of it.
@@ -24,7 +26,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(120);
 const SILENCE: Duration = Duration::from_secs(3600);
 
 fn socket() -> (UdpSocket, Address) {
-    let any = Address::Inet(([127, 0, 0, 1], 0).into());
+    let any = any_port();
     let socket = UdpSocket::bind(&any).expect("bind");
     let address = socket.local_address().expect("name");
     (socket, address)

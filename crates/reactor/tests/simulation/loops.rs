@@ -11,6 +11,8 @@ use revolve_reactor::{
     Serving, Simulation, Stream, TcpServer, current, now, sleep, spawn, timeout, yield_now,
 };
 
+use crate::common::any_port;
+
 use super::{Dice, PATIENCE, seeds_or};
 
 /// Each run starts some threads, and costs twenty times as much as one of one loop.
@@ -94,7 +96,7 @@ fn serve(seed: u64, faults: Faults, deal: Deal) -> Served {
     let builder = EventLoop::builder().schedule(&schedule).buffer_bytes(512);
     let event_loop = builder.clone().build().expect("a loop");
     let server = TcpServer::builder()
-        .bind(Address::Inet(([127, 0, 0, 1], 0).into()))
+        .bind(any_port())
         .loops(2)
         .accept(AcceptMode::MainReactor { deal })
         .event_loop(builder);
@@ -181,7 +183,7 @@ fn loops_in_memory_share_no_listener() {
     let builder = EventLoop::builder().schedule(&schedule);
     let _event_loop = builder.clone().build().expect("a loop");
     let server = TcpServer::builder()
-        .bind(Address::Inet(([127, 0, 0, 1], 0).into()))
+        .bind(any_port())
         .loops(2)
         .accept(AcceptMode::PerReactor { reuse_port: true })
         .event_loop(builder);
