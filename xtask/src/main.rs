@@ -18,8 +18,11 @@ usage: cargo xtask <task>
 
   tidy [--write]     check the shape of the sources; --write lowers allowances that have shrunk
   sanitize [filter]  the tests of the crates with unsafe code under AddressSanitizer (nightly)
-  bench [http]       CPU per request, requests per second and p99 beside nginx and the floor
+  bench [http]       CPU per request, requests per second and p99 beside nginx and the floor;
+                     --instructions counts those of user space, --strace system calls,
+                     --against BINARY measures another commit's in the same turns
   bench memory       resident memory of idle keep-alive connections, beside nginx
+  bench dealing      how many of a burst of connections each worker process has
   bench slow         one client's latency while 10,000 others send a byte a second
   bench echo         CPU per message of an echo on the reactor, beside the floors, tokio and monoio;
                      --instructions counts those of user space

@@ -28,7 +28,7 @@ use crate::scheduler::{Scheduler, TaskWaker, Urgency, Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
 use crate::sys::sim::{Clock, Network};
-use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Simulation, Wake};
+use crate::sys::{AnyDriver, Driver, DriverKind, Limits, Schedule, Simulated, Simulation, Wake};
 use crate::task::{self, JoinHandle};
 use crate::timer_queue::TimerQueue;
 use crate::watchdog::{self, Stall, Watchdog, Watched};
@@ -356,7 +356,7 @@ impl std::fmt::Debug for LoopHandle {
 #[derive(Clone, Debug)]
 pub struct Builder {
     driver: Option<DriverKind>,
-    simulation: Option<Simulation>,
+    simulation: Option<Simulated>,
     limits: Limits,
     buffer_bytes: usize,
     buffers_kept_max: usize,
@@ -394,7 +394,14 @@ impl Builder {
     /// [`Simulation::from_env`] gives, where that driver is chosen.
     pub fn simulation(mut self, simulation: Simulation) -> Builder {
         self.driver = Some(DriverKind::Sim);
-        self.simulation = Some(simulation);
+        self.simulation = Some(Simulated::Alone(simulation));
+        self
+    }
+
+    /// Makes the loop one of several that take turns under one seed: see [`Schedule`].
+    pub fn schedule(mut self, schedule: &Schedule) -> Builder {
+        self.driver = Some(DriverKind::Sim);
+        self.simulation = Some(Simulated::Scheduled(schedule.clone()));
         self
     }
 

@@ -82,7 +82,7 @@ pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
 pub use stats::LoopStats;
 pub use sys::kind::UnknownDriver;
 pub use sys::socket_option::TcpInfo;
-pub use sys::{DriverKind, Faults, Simulation};
+pub use sys::{DriverKind, Faults, Schedule, Simulation};
 pub use task::{JoinError, JoinHandle, yield_now};
 pub use thread_pool::{
     JobError, PoolHandle, PoolStats, Shutdown, SubmitError, ThreadPool, ThreadPoolBuilder,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::event_loop::{self, Builder, EventLoop, LoopHandle};
 use crate::net::descriptors::explain;
-use crate::net::{Address, ListenOptions, Listener, Stream};
+use crate::net::{Address, ListenOptions, Listener, Stream, socket};
 use crate::time::sleep;
 
 /// How a reactor is chosen for a connection.
@@ -355,7 +355,8 @@ impl TcpServer {
     ///
     /// # Errors
     ///
-    /// What [`Listener::bind`] (with the address in the message) and [`Reactors::spawn`] say.
+    /// What [`Listener::bind`] (with the address in the message) and [`Reactors::spawn`] say;
+    /// `Unsupported` if every reactor is to accept and the thread's loop is simulated.
     pub fn serve<F>(
         self,
         handler: impl Fn(Stream, Address) -> F + Send + Sync + 'static,
@@ -372,6 +373,10 @@ impl TcpServer {
         });
         match self.accept {
             AcceptMode::MainReactor { deal } => self.serve_main(deal, handler),
+            AcceptMode::PerReactor { .. } if event_loop::network().is_some() => {
+                let message = "simulated loops share no listener: choose AcceptMode::MainReactor";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
             AcceptMode::PerReactor { reuse_port } => self.serve_each(reuse_port, handler),
         }
     }
@@ -489,7 +494,7 @@ fn choose_near(seats: &[Seat], own: usize) -> usize {
 fn local_addresses(listeners: &[OwnedFd]) -> io::Result<Vec<Address>> {
     listeners
         .iter()
-        .map(|fd| Ok(rustix::net::getsockname(fd)?.into()))
+        .map(|fd| socket::local_address(fd.as_fd()))
         .collect()
 }
 

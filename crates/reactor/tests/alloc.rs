@@ -56,16 +56,6 @@ async fn echo(stream: Stream) {
     }
 }
 
-fn pair() -> (Stream, Stream) {
-    let (one, other) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-    one.set_nonblocking(true).expect("non-blocking");
-    other.set_nonblocking(true).expect("non-blocking");
-    (
-        Stream::from_fd(one.into()).expect("register"),
-        Stream::from_fd(other.into()).expect("register"),
-    )
-}
-
 #[test]
 fn an_echo_allocates_nothing_in_the_steady_state() {
     for kind in [DriverKind::Epoll, DriverKind::IoUring] {
@@ -78,7 +68,7 @@ fn echo_allocates_nothing(kind: DriverKind) {
     event_loop.block_on(async {
         let clients: Vec<Stream> = (0..16)
             .map(|_| {
-                let (client, server) = pair();
+                let (client, server) = Stream::pair().expect("a pair");
                 spawn(echo(server));
                 client
             })
@@ -123,7 +113,7 @@ fn idle_connection_owns_little(kind: DriverKind) {
     let mut event_loop = EventLoop::builder().driver(kind).build().expect("a loop");
     event_loop.block_on(async {
         // The first ones pay for what the loop keeps, buffers and tables.
-        let (client, server) = pair();
+        let (client, server) = Stream::pair().expect("a pair");
         spawn(echo(server));
         let hello = SendQueue::from(&b"hello"[..]);
         client.send(hello).await.0.expect("send");

@@ -2,6 +2,7 @@
 //! comes out.
 
 mod checks;
+mod common;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use revolve_reactor::{
     FrameCodec, Framed, LengthCodec, LineCodec, Outgoing, Piece, Stream, spawn,
 };
 
+use common::recv_all;
+
 const BUFFER_BYTES: usize = 256;
 
 fn on_loop(test: impl FnOnce()) {
@@ -23,12 +26,8 @@ fn on_loop(test: impl FnOnce()) {
 
 /// Both ends of a stream on this loop.
 fn pair() -> (Rc<Stream>, Rc<Stream>) {
-    let (one, other) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-    let stream = |socket: std::os::unix::net::UnixStream| {
-        socket.set_nonblocking(true).expect("non-blocking");
-        Rc::new(Stream::from_fd(socket.into()).expect("register"))
-    };
-    (stream(one), stream(other))
+    let (one, other) = Stream::pair().expect("a pair");
+    (Rc::new(one), Rc::new(other))
 }
 
 /// The bytes that a codec sends for the messages, by way of a real stream.
@@ -37,16 +36,7 @@ fn sent<C: Codec>(codec: C, messages: impl IntoIterator<Item = C::Out>) -> Vec<u
     let mut event_loop = builder.build().expect("a loop");
     event_loop.block_on(async {
         let (one, other) = pair();
-        let received = spawn(async move {
-            let mut all = Vec::new();
-            loop {
-                let received = other.recv().await.expect("receive");
-                if received.is_empty() {
-                    return all;
-                }
-                all.extend_from_slice(&received);
-            }
-        });
+        let received = spawn(async move { recv_all(&other).await });
         let mut framed = Framed::new(one, codec);
         for message in messages {
             framed.feed(message).expect("a message within its bounds");

@@ -2,6 +2,8 @@
 //!
 //! The files under `conformance/` hold the tests.
 
+mod common;
+#[macro_use]
 #[path = "conformance/mod.rs"]
 mod suite;
 
@@ -14,88 +16,25 @@ fn in_memory(seed: u64) -> revolve_reactor::Simulation {
     }
 }
 
-macro_rules! suite {
-    ($driver:ident, $kind:expr; $($file:ident: $($test:ident)+;)+) => {
+macro_rules! on_driver {
+    ($driver:ident: $kind:expr; $($faults:ident { $($file:ident: $($test:ident)+;)+ })+) => {
         mod $driver {
-            $(mod $file {
-                $(#[test]
-                fn $test() {
-                    let on = crate::suite::On::from($kind);
-                    if crate::suite::exists(on) {
-                        crate::suite::$file::$test(on);
-                    }
-                })+
-            })+
+            $($($(#[test]
+            fn $test() {
+                let on = crate::suite::On::from($kind);
+                if crate::suite::exists(on) {
+                    crate::suite::$file::$test(on);
+                }
+            })+)+)+
         }
     };
 }
 
-macro_rules! suites {
-    ($($driver:ident: $kind:expr;)+) => {
-        $(suite! { $driver, $kind;
-            receiving:
-                fragments_come_together
-                what_was_sent_before_the_receive_needs_no_new_edge
-                bytes_that_fill_buffers_exactly_are_followed_by_the_end
-                the_end_behind_bytes_is_not_missed
-                the_end_alone_is_an_empty_buffer_again_and_again
-                half_closed_streams_still_send
-                a_reset_is_an_error
-                a_hang_up_is_the_end
-                at_most_so_many_bytes_are_received
-                a_deadline_passes_and_the_stream_lives_on
-                a_deadline_that_moves_does_not_pass
-                readable_takes_nothing
-                a_second_receive_is_refused;
-            sending:
-                partial_writes_resume_where_they_stopped
-                many_chunks_are_gathered
-                every_kind_of_chunk_arrives_in_order
-                file_ranges_are_sent_in_portions
-                a_file_that_shrank_is_an_error
-                sending_to_a_closed_peer_is_an_error
-                a_stalled_send_times_out
-                a_slow_send_that_moves_does_not_time_out
-                an_empty_queue_is_sent_at_once
-                the_queue_comes_back_for_use_again;
-            accepting:
-                every_connection_is_accepted_once
-                a_batch_is_bounded_by_its_budget
-                cancelling_an_accept_loses_no_connection
-                a_listener_nobody_asks_does_not_keep_the_loop_awake
-                connecting_succeeds_over_tcp_and_unix
-                connecting_is_refused
-                connecting_where_nobody_answers_can_be_cancelled
-                a_v6_listener_names_its_peer
-                a_connection_can_be_turned_away;
-            cancelling:
-                a_cancelled_receive_loses_no_bytes
-                a_receive_cancelled_after_it_completed_loses_no_bytes
-                what_was_left_behind_is_given_out_within_the_limit
-                a_cancelled_send_leaves_the_stream_usable
-                dropping_a_stream_closes_it
-                late_events_do_not_reach_a_successor;
-            fairness:
-                a_flood_is_received_one_buffer_a_turn
-                a_flood_does_not_starve_the_others
-                a_large_send_is_spread_over_turns
-                an_idle_loop_sleeps;
-            waking:
-                another_thread_runs_functions_in_order
-                a_waker_works_from_another_thread
-                sleeps_end_in_order_and_never_early
-                any_descriptor_can_be_waited_for;
-        })+
-    };
-}
-
-suites! {
-    epoll: revolve_reactor::DriverKind::Epoll;
-    io_uring: revolve_reactor::DriverKind::IoUring;
-    poll: revolve_reactor::DriverKind::Poll;
-    select: revolve_reactor::DriverKind::Select;
-    portable: revolve_reactor::DriverKind::Portable;
-    sim: revolve_reactor::DriverKind::Sim;
-    memory_tells_edges: crate::in_memory(0);
-    memory_tells_levels: crate::in_memory(1);
-}
+with_all_tests! { on_driver! epoll: revolve_reactor::DriverKind::Epoll; }
+with_all_tests! { on_driver! io_uring: revolve_reactor::DriverKind::IoUring; }
+with_all_tests! { on_driver! poll: revolve_reactor::DriverKind::Poll; }
+with_all_tests! { on_driver! select: revolve_reactor::DriverKind::Select; }
+with_all_tests! { on_driver! portable: revolve_reactor::DriverKind::Portable; }
+with_all_tests! { on_driver! sim: revolve_reactor::DriverKind::Sim; }
+with_all_tests! { on_driver! memory_tells_edges: crate::in_memory(0); }
+with_all_tests! { on_driver! memory_tells_levels: crate::in_memory(1); }

@@ -1,11 +1,15 @@
 //! A listener at the limit of descriptors. The limit is the process's: this file has one test.
 
+mod common;
+
 use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use revolve_reactor::{Address, EventLoop, ListenOptions, Listener, sleep, turn};
+use revolve_reactor::{EventLoop, sleep, turn};
+
+use common::{any_port, listen};
 
 /// EMFILE of errno(3): the process has too many descriptors.
 const EMFILE: i32 = 24;
@@ -14,14 +18,8 @@ const EMFILE: i32 = 24;
 fn at_the_limit_connections_are_turned_away_and_later_accepted_again() {
     let mut event_loop = EventLoop::new().expect("a loop");
     event_loop.block_on(async {
-        let any = Address::Inet(([127, 0, 0, 1], 0).into());
-        let fd = Listener::bind(&any, &ListenOptions::default()).expect("bind");
-        let listener = Listener::from_fd(fd).expect("register");
-        let address = listener
-            .local_address()
-            .expect("name")
-            .as_inet()
-            .expect("TCP");
+        let (listener, address) = listen(&any_port());
+        let address = address.as_inet().expect("TCP");
         let mut clients: Vec<TcpStream> = (0..3)
             .map(|_| TcpStream::connect(address).expect("connect"))
             .collect();

@@ -1,5 +1,6 @@
 //! The example programs, run as the processes that they are, and talked to.
 
+mod common;
 mod programs;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::pattern;
 use programs::{ANY, Example, STEP_MAX, program, read, read_all, read_line};
 
 /// A service for proxies to connect to: it says in capitals what it was told, once it was told all.
@@ -22,11 +24,6 @@ fn capitals() -> SocketAddr {
         }
     });
     address
-}
-
-/// Bytes that are not all alike.
-fn pattern(n: usize) -> Vec<u8> {
-    (0..n).map(|at| (at * 31 % 251) as u8).collect()
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The adaptor to `futures-io`, driven through its traits alone.
 #![cfg(feature = "futures-io")]
 
+mod common;
+
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -10,22 +12,16 @@ use std::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 use revolve_reactor::{EventLoop, Stream, StreamIo, spawn, timeout};
 
+use common::{pattern, run_on};
+
+/// Both ends of a stream on this loop.
 fn pair() -> (Rc<Stream>, Rc<Stream>) {
-    let (one, other) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-    let stream = |socket: std::os::unix::net::UnixStream| {
-        socket.set_nonblocking(true).expect("non-blocking");
-        Rc::new(Stream::from_fd(socket.into()).expect("register"))
-    };
-    (stream(one), stream(other))
+    let (one, other) = Stream::pair().expect("a pair");
+    (Rc::new(one), Rc::new(other))
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let mut event_loop = EventLoop::new().expect("a loop");
-    event_loop.block_on(async {
-        timeout(Duration::from_secs(120), test)
-            .await
-            .expect("the test hangs")
-    })
+    run_on(EventLoop::builder(), test)
 }
 
 async fn read(io: &mut (impl AsyncRead + Unpin), into: &mut [u8]) -> std::io::Result<usize> {
@@ -43,9 +39,7 @@ async fn write_all(io: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) {
 fn megabytes_pass_in_pieces_of_any_size() {
     run(async {
         let (one, other) = pair();
-        let bytes: Vec<u8> = (0..3_000_000u32)
-            .map(|number| (number % 251) as u8)
-            .collect();
+        let bytes = pattern(3_000_000);
         let sent = bytes.clone();
         let writer = spawn(async move {
             let mut io = StreamIo::new(one);

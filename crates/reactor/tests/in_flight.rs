@@ -2,6 +2,8 @@
 //! dropped loops and half-closed connections, on every driver. Memory that came back too early
 //! would show as bytes that nobody sent; descriptors that did not come back, as a count.
 
+mod common;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -14,9 +16,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use revolve_reactor::{
-    Address, Buffer, DriverKind, EventLoop, ListenOptions, Listener, SendQueue, Stream, sleep,
-    spawn, splice, timeout, yield_now,
+    Buffer, DriverKind, EventLoop, ListenOptions, Listener, SendQueue, Stream, sleep, spawn,
+    splice, timeout, yield_now,
 };
+
+use common::{any_port, pattern};
 
 const KINDS: [DriverKind; 2] = [DriverKind::Epoll, DriverKind::IoUring];
 
@@ -74,7 +78,7 @@ fn a_storm_of_cancelled_receives_loses_no_byte() {
         event_loop(kind).block_on(async {
             let (one, other) = pair();
             let (mut writer, reader) = (one, stream(other));
-            let sent: Vec<u8> = (0..60_000).map(|at| (at % 251) as u8).collect();
+            let sent = pattern(60_000);
             let mut received = Vec::new();
             let mut keep = |taken: Option<std::io::Result<Buffer>>| {
                 if let Some(taken) = taken {
@@ -192,7 +196,7 @@ fn a_loop_dropped_with_everything_in_flight_gives_it_all_back() {
                 }
                 peers.push(one);
             }
-            let any = Address::Inet(([127, 0, 0, 1], 0).into());
+            let any = any_port();
             let fd = Listener::bind(&any, &ListenOptions::default()).expect("bind");
             let listener = Listener::from_fd(fd).expect("register");
             let address = listener.local_address().expect("name");
@@ -272,7 +276,7 @@ fn half_closed_with_operations_in_flight() {
 fn a_listener_that_is_given_up_hands_over_what_it_accepted() {
     on_each(|kind| {
         event_loop(kind).block_on(async {
-            let any = Address::Inet(([127, 0, 0, 1], 0).into());
+            let any = any_port();
             let fd = Listener::bind(&any, &ListenOptions::default()).expect("bind");
             let listener = Listener::from_fd(fd).expect("register");
             let address = listener.local_address().expect("name").as_inet();

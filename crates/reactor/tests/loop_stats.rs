@@ -6,15 +6,6 @@ use std::time::Duration;
 
 use revolve_reactor::{EventLoop, Stream, current, sleep, spawn, spawn_urgent, yield_now};
 
-fn pair() -> (Stream, Stream) {
-    let (one, other) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-    let stream = |socket: std::os::unix::net::UnixStream| {
-        socket.set_nonblocking(true).expect("non-blocking");
-        Stream::from_fd(socket.into()).expect("register")
-    };
-    (stream(one), stream(other))
-}
-
 #[test]
 fn turns_events_tasks_and_timers_are_counted() {
     let mut event_loop = EventLoop::new().expect("a loop");
@@ -39,7 +30,7 @@ fn turns_events_tasks_and_timers_are_counted() {
         sleep(Duration::from_millis(2)).await;
         assert_eq!(current().stats().timers_fired, 2);
 
-        let (one, other) = pair();
+        let (one, other) = Stream::pair().expect("a pair");
         for _ in 0..7 {
             one.send((&b"x"[..]).into()).await.0.expect("send");
             other.recv().await.expect("receive");

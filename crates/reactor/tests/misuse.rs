@@ -1,5 +1,7 @@
 //! What is done wrong is told clearly: what, where, and what to do.
 
+mod common;
+
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use revolve_reactor::{
     TcpClient, TcpServer, splice, timeout,
 };
 
+use common::any_port;
+
 const KINDS: [DriverKind; 5] = [
     DriverKind::Epoll,
     DriverKind::IoUring,
@@ -15,10 +19,6 @@ const KINDS: [DriverKind; 5] = [
     DriverKind::Select,
     DriverKind::Portable,
 ];
-
-fn any() -> Address {
-    Address::Inet(([127, 0, 0, 1], 0).into())
-}
 
 #[test]
 fn a_stream_of_another_loop_is_refused_instead_of_waiting_for_ever() {
@@ -29,7 +29,7 @@ fn a_stream_of_another_loop_is_refused_instead_of_waiting_for_ever() {
         };
         let (stream, other, listener) = first.block_on(async {
             let (stream, other) = Stream::pair().expect("a pair");
-            let fd = Listener::bind(&any(), &ListenOptions::default()).expect("bind");
+            let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
             (stream, other, Listener::from_fd(fd).expect("register"))
         });
         drop(first);
@@ -76,7 +76,7 @@ fn an_address_in_use_is_named() {
         let server = TcpServer::builder().bind(address);
         server.serve(|_, _| async {})
     };
-    let first = serve(any()).expect("a free port");
+    let first = serve(any_port()).expect("a free port");
     let address = first.addresses()[0].clone();
     let error = serve(address.clone()).expect_err("it is taken");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
@@ -91,7 +91,7 @@ fn an_address_in_use_is_named() {
 fn no_time_at_all_is_refused_where_it_would_never_do() {
     let mut event_loop = EventLoop::new().expect("a loop");
     event_loop.block_on(async {
-        let client = TcpClient::new(vec![any()]).timeout(Duration::ZERO);
+        let client = TcpClient::new(vec![any_port()]).timeout(Duration::ZERO);
         let error = client.connect().await.expect_err("no time");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("time"), "{error}");

@@ -1,5 +1,7 @@
 //! Reactors and the TCP server, with clients that block.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use revolve_reactor::{AcceptMode, Address, Deal, Reactors, SendQueue, Serving, Stream, TcpServer};
+
+use common::any_port;
 
 async fn echo(stream: Stream, _peer: Address) {
     while let Ok(received) = stream.recv().await {
@@ -18,7 +22,7 @@ async fn echo(stream: Stream, _peer: Address) {
 }
 
 fn serve(mode: AcceptMode, loops: usize) -> (Serving, std::net::SocketAddr) {
-    let any = Address::Inet(([127, 0, 0, 1], 0).into());
+    let any = any_port();
     let server = TcpServer::builder()
         .bind(any)
         .loops(loops)
@@ -187,7 +191,7 @@ fn reactors_run_what_they_are_given_on_their_own_threads() {
 
 #[test]
 fn a_panic_in_one_connection_leaves_the_others_alone() {
-    let any = Address::Inet(([127, 0, 0, 1], 0).into());
+    let any = any_port();
     let server = TcpServer::builder()
         .bind(any)
         .serve(async |stream: Stream, peer: Address| {

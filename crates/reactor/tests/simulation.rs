@@ -1,13 +1,18 @@
 //! Scenarios on the driver that simulates: every one with thousands of seeds.
 //!
 //! `REVOLVE_SEEDS` says how many seeds each scenario runs (nightly 100,000; by default 1,000, and 100
-//! of each test of the conformance suite).
+//! of each test of the conformance suite); those of several loops run a twentieth.
 //! A failure prints its seed, and with `REVOLVE_SEED` set to it that one is run again.
 
 use std::future::Future;
 use std::time::Duration;
 
 use revolve_reactor::{EventLoop, Faults, Simulation, timeout};
+
+mod common;
+#[macro_use]
+#[path = "conformance/mod.rs"]
+mod suite;
 
 #[path = "simulation/cancelling.rs"]
 mod cancelling;
@@ -19,12 +24,14 @@ mod clock;
 mod codec;
 #[path = "simulation/conformance.rs"]
 mod conformance;
+#[path = "simulation/datagrams.rs"]
+mod datagrams;
 #[path = "simulation/echo.rs"]
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
-#[path = "conformance/mod.rs"]
-mod suite;
+#[path = "simulation/loops.rs"]
+mod loops;
 
 /// Seeds for each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 1000;

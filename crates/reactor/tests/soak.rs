@@ -2,6 +2,8 @@
 //! them. `REVOLVE_SOAK_ROUNDS` says how often (5; a round is 32 connections).
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use revolve_reactor::{
     Address, DriverKind, EventLoop, ListenOptions, Listener, SendQueue, Stream, sleep, spawn,
     splice, timeout, yield_now,
 };
+
+use common::any_port;
 
 const KINDS: [DriverKind; 6] = [
     DriverKind::Epoll,
@@ -96,7 +100,7 @@ async fn converse(address: Address, number: usize) {
 fn round(kind: DriverKind) {
     let mut event_loop = EventLoop::builder().driver(kind).build().expect("a loop");
     event_loop.block_on(async {
-        let any = Address::Inet(([127, 0, 0, 1], 0).into());
+        let any = any_port();
         let fd = Listener::bind(&any, &ListenOptions::default()).expect("bind");
         let listener = Listener::from_fd(fd).expect("register");
         let address = listener.local_address().expect("name");

@@ -1,44 +1,21 @@
 //! Streams put together: spliced, written by many, connected again and again.
 
+mod common;
+
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use revolve_reactor::{
-    Address, Backoff, EventLoop, JoinHandle, ListenOptions, Listener, Outbox, OutboxError,
-    SendQueue, Spliced, Stream, TcpClient, sleep, spawn, splice, splice_both, timeout, yield_now,
+    Backoff, EventLoop, JoinHandle, ListenOptions, Listener, Outbox, OutboxError, SendQueue,
+    Spliced, Stream, TcpClient, sleep, spawn, splice, splice_both, yield_now,
 };
 
+use common::{any_port, listen, pattern, run_on, tcp_pair};
+
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let mut event_loop = EventLoop::new().expect("a loop");
-    event_loop.block_on(async {
-        timeout(Duration::from_secs(120), test)
-            .await
-            .expect("the test hangs")
-    })
-}
-
-fn any() -> Address {
-    Address::Inet(([127, 0, 0, 1], 0).into())
-}
-
-fn listen(address: &Address) -> Listener {
-    let fd = Listener::bind(address, &ListenOptions::default()).expect("bind");
-    Listener::from_fd(fd).expect("register")
-}
-
-async fn pair() -> (Stream, Stream) {
-    let listener = listen(&any());
-    let client = Stream::connect(&listener.local_address().expect("name"))
-        .await
-        .expect("connect");
-    let (fd, _) = listener.accept().await.expect("accept");
-    (client, Stream::from_fd(fd).expect("register"))
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|index| (index % 251) as u8).collect()
+    run_on(EventLoop::builder(), test)
 }
 
 fn receive_all(stream: Rc<Stream>, nap_ms: u64) -> JoinHandle<Vec<u8>> {
@@ -71,7 +48,7 @@ fn send_all(stream: Rc<Stream>, bytes: Vec<u8>) -> JoinHandle<()> {
 #[test]
 fn a_splice_moves_everything_both_ways_and_closes_each_half() {
     run(async {
-        let ((client, front), (back, server)) = (pair().await, pair().await);
+        let ((client, front), (back, server)) = (tcp_pair().await, tcp_pair().await);
         let (client, server) = (Rc::new(client), Rc::new(server));
         let (up, down) = (pattern(3_000_000), pattern(5_000_001));
         let sent = [
@@ -99,7 +76,7 @@ fn a_splice_moves_everything_both_ways_and_closes_each_half() {
 #[test]
 fn a_splice_takes_along_what_a_given_up_receive_has_left() {
     run(async {
-        let ((client, front), (back, server)) = (pair().await, pair().await);
+        let ((client, front), (back, server)) = (tcp_pair().await, tcp_pair().await);
         client.send((&b"first "[..]).into()).await.0.expect("send");
         {
             let mut recv = front.recv();
@@ -123,7 +100,7 @@ fn a_splice_takes_along_what_a_given_up_receive_has_left() {
 #[test]
 fn buffers_are_as_large_as_what_comes() {
     run(async {
-        let (sender, receiver) = pair().await;
+        let (sender, receiver) = tcp_pair().await;
         let received = async |bytes: usize| {
             let sent = bytes::Bytes::from(pattern(bytes));
             sender.send_all(sent).await.expect("send");
@@ -154,7 +131,7 @@ fn buffers_are_as_large_as_what_comes() {
 #[test]
 fn a_slow_reader_slows_the_sender_down() {
     run(async {
-        let ((client, front), (back, server)) = (pair().await, pair().await);
+        let ((client, front), (back, server)) = (tcp_pair().await, tcp_pair().await);
         for stream in [&client, &front, &back, &server] {
             stream.set_send_buffer(16 * 1024).expect("option");
             stream.set_recv_buffer(16 * 1024).expect("option");
@@ -174,7 +151,7 @@ fn a_slow_reader_slows_the_sender_down() {
 #[test]
 fn a_splice_to_a_peer_that_is_gone_is_an_error() {
     run(async {
-        let ((client, front), (back, server)) = (pair().await, pair().await);
+        let ((client, front), (back, server)) = (tcp_pair().await, tcp_pair().await);
         server.set_linger_reset().expect("option");
         drop(server);
         sleep(Duration::from_millis(5)).await;
@@ -202,7 +179,7 @@ fn small_buffers(one: &Stream, other: &Stream) {
 #[test]
 fn an_outbox_is_bounded_and_tells_when_there_is_room() {
     run(async {
-        let (one, other) = pair().await;
+        let (one, other) = tcp_pair().await;
         small_buffers(&one, &other);
         let outbox = Outbox::new(one, 300_000);
         let chunk = Bytes::from(pattern(10_000));
@@ -239,7 +216,7 @@ fn an_outbox_is_bounded_and_tells_when_there_is_room() {
 #[test]
 fn what_a_turn_pushes_goes_out_together() {
     run(async {
-        let (one, other) = pair().await;
+        let (one, other) = tcp_pair().await;
         let outbox = Outbox::new(one, 1000);
         for word in ["a", "b", "c"] {
             outbox.push(word.as_bytes()).expect("room");
@@ -253,7 +230,7 @@ fn what_a_turn_pushes_goes_out_together() {
 #[test]
 fn an_outbox_whose_peer_is_gone_or_stands_still_fails() {
     run(async {
-        let (one, other) = pair().await;
+        let (one, other) = tcp_pair().await;
         small_buffers(&one, &other);
         let outbox = Outbox::new(one, 10_000_000).stall_max(Duration::from_millis(30));
         outbox.push(Bytes::from(pattern(5_000_000))).expect("room");
@@ -274,7 +251,7 @@ fn an_outbox_whose_peer_is_gone_or_stands_still_fails() {
 #[test]
 fn an_aborted_outbox_closes_the_connection_when_dropped() {
     run(async {
-        let (one, other) = pair().await;
+        let (one, other) = tcp_pair().await;
         small_buffers(&one, &other);
         let outbox = Outbox::new(one, 10_000_000);
         outbox.push(Bytes::from(pattern(5_000_000))).expect("room");
@@ -293,9 +270,8 @@ fn an_aborted_outbox_closes_the_connection_when_dropped() {
 #[test]
 fn a_client_tries_its_addresses_in_order() {
     run(async {
-        let gone = listen(&any()).local_address().expect("name");
-        let listener = listen(&any());
-        let there = listener.local_address().expect("name");
+        let (_, gone) = listen(&any_port());
+        let (_listener, there) = listen(&any_port());
         let client = TcpClient::new(vec![gone.clone(), there.clone()]);
         let stream = client.connect().await.expect("the second answers");
         assert_eq!(stream.peer_address().expect("name"), there);
@@ -312,7 +288,7 @@ fn a_client_tries_its_addresses_in_order() {
 #[test]
 fn a_client_tries_again_until_the_server_is_there() {
     run(async {
-        let gone = listen(&any()).local_address().expect("name");
+        let (_, gone) = listen(&any_port());
         let quick = Backoff::new(Duration::from_millis(5), Duration::from_millis(10));
         let client = TcpClient::new(vec![gone.clone()])
             .backoff(quick)
@@ -328,7 +304,7 @@ fn a_client_tries_again_until_the_server_is_there() {
         let waiting = spawn(async move { client.attempts_max(0).connect().await });
         sleep(Duration::from_millis(40)).await;
         assert!(!waiting.is_finished());
-        let _listener = listen(&gone);
+        let (_listener, _) = listen(&gone);
         waiting.await.expect("task").expect("it is there now");
     });
 }
@@ -341,7 +317,7 @@ fn a_client_that_cannot_connect_says_why() {
             none.expect_err("no address").kind(),
             ErrorKind::InvalidInput
         );
-        let zero = TcpClient::new(vec![any()])
+        let zero = TcpClient::new(vec![any_port()])
             .timeout(Duration::ZERO)
             .connect()
             .await;
@@ -351,7 +327,7 @@ fn a_client_that_cannot_connect_says_why() {
             backlog: 1,
             ..ListenOptions::default()
         };
-        let full = Listener::bind(&any(), &options).expect("bind");
+        let full = Listener::bind(&any_port(), &options).expect("bind");
         let full = Listener::from_fd(full).expect("register");
         let client = TcpClient::new(vec![full.local_address().expect("name")])
             .timeout(Duration::from_millis(20));

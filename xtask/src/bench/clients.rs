@@ -3,17 +3,28 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
-    socket_with, sockopt,
+    socket_with, sockopt, sockopt::Timeout,
 };
 
 /// Connections from one source address: well below the 28,000 ports that Linux deals out.
 const PER_ADDRESS_MAX: usize = 10_000;
 /// Descriptors that a process needs besides its connections.
 pub(super) const SPARE_FILES: usize = 300;
+
+/// Bytes of an answer's head, at most.
+const HEAD_BYTES_MAX: usize = 4096;
+/// How long a server may say nothing that is waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The request for a path.
+pub(super) fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
 
 /// What a look at a connection found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +58,7 @@ impl Client {
             )?;
         }
         sockopt::set_tcp_nodelay(&socket, true)?;
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(SILENCE_MAX))?;
         connect(&socket, &SocketAddrV4::new(ip, server.port()))?;
         Ok(Self { socket })
     }
@@ -76,6 +88,37 @@ impl Client {
             filled += read;
         }
         Ok(())
+    }
+
+    /// Asks for `path` and reads the answer to the end of its body, which it gives.
+    ///
+    /// # Errors
+    ///
+    /// The server closed the connection or answered something else than 200.
+    pub(super) fn ask(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.send(request(path).as_bytes())?;
+        let mut head = Vec::with_capacity(512);
+        let mut byte = [0; 1];
+        while !head.ends_with(b"\r\n\r\n") {
+            self.receive(&mut byte)?;
+            head.extend_from_slice(&byte);
+            if head.len() > HEAD_BYTES_MAX {
+                return Err(io::Error::other("the answer's head has no end"));
+            }
+        }
+        let head = String::from_utf8_lossy(&head);
+        let mut lines = head.lines();
+        let length = lines.find_map(|line| line.strip_prefix("Content-Length: "));
+        let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        self.receive(&mut body)?;
+        if head.starts_with("HTTP/1.1 200 ") {
+            return Ok(body);
+        }
+        Err(io::Error::other(format!(
+            "the answer is {}",
+            head.lines().next().unwrap_or_default()
+        )))
     }
 
     /// Takes what has arrived, without waiting.

@@ -104,14 +104,7 @@ impl Contender {
             Program::Tokio => target.join("rivals/release/tokio_echo"),
             Program::Monoio => target.join("rivals/release/monoio_echo"),
         };
-        let mut command = match runner.split_first() {
-            None => Command::new(program),
-            Some((runner, arguments)) => {
-                let mut command = Command::new(runner);
-                command.args(arguments).arg(program);
-                command
-            }
-        };
+        let mut command = process::run_by(runner, program);
         if let Program::Revolve(driver) = self.program {
             command.env("REVOLVE_DRIVER", driver);
         }

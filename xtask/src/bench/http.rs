@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use super::clients;
 use super::floor::HEAD_BYTES;
 use super::options::Options;
 use super::servers::{Kind, Server, Setup, Workspace};
@@ -24,9 +25,9 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) path: &'static str,
     /// Bytes of the answer's body.
-    body_bytes: usize,
+    pub(super) body_bytes: usize,
     /// Connections of the load, where none are asked for.
-    connections: usize,
+    pub(super) connections: usize,
     bound: Bound,
 }
 
@@ -73,6 +74,9 @@ pub(super) const CASES: [Case; 4] = [
     },
 ];
 
+/// Servers that all are compared with, where they run.
+pub(super) const COMPARED: [Kind; 3] = [Kind::Floor, Kind::Nginx, Kind::Against];
+
 /// One measurement: what the load saw and what the server paid.
 struct Sample {
     load: Load,
@@ -81,11 +85,11 @@ struct Sample {
 
 /// Measures every case, or the one that was asked for, and prints a table for each.
 pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
-    let workspace = Workspace::new()?;
+    let workspace = Workspace::new(root, options)?;
     let mut past = Vec::new();
     for case in CASES {
-        if options.case.as_ref().is_none_or(|name| name == case.name) {
-            past.extend(measure(root, &workspace, &case, options)?);
+        if options.wants(case.name) {
+            past.extend(measure(&workspace, &case, options)?);
         }
     }
     if options.check && !past.is_empty() {
@@ -96,14 +100,13 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
 
 /// Measures one case; gives what is past its bound.
 fn measure(
-    root: &Path,
     workspace: &Workspace,
     case: &Case,
     options: &Options,
 ) -> Result<Option<String>, String> {
     let connections = options.connections.unwrap_or(case.connections);
     let seconds = options.seconds.unwrap_or(2);
-    let servers = start(root, workspace, case, connections, &options.servers)?;
+    let servers = start(workspace, case, connections, &options.servers)?;
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
     for server in &servers {
         // What is opened, mapped or grown once is not the cost of a request.
@@ -124,7 +127,6 @@ fn measure(
 }
 
 fn start(
-    root: &Path,
     workspace: &Workspace,
     case: &Case,
     connections: usize,
@@ -134,15 +136,11 @@ fn start(
         floor_head_bytes: HEAD_BYTES,
         floor_body_bytes: case.body_bytes,
         connections_max: connections,
-        http_directives: "",
+        ..Setup::default()
     };
     let mut servers = Vec::new();
-    // The floor is started last and answers as many bytes of head as nginx does here.
-    let last_floor = |kind: &Kind| *kind == Kind::Floor;
-    let mut order: Vec<Kind> = kinds.to_vec();
-    order.sort_by_key(last_floor);
-    for kind in order {
-        let server = Server::start(root, workspace, kind, &setup)?;
+    for kind in floor_last(kinds) {
+        let server = Server::start(workspace, kind, &setup)?;
         let head_bytes = probe(server.address(), case.path, case.body_bytes)?;
         if kind == Kind::Nginx {
             setup.floor_head_bytes = head_bytes;
@@ -153,13 +151,19 @@ fn start(
     Ok(servers)
 }
 
+/// The floor is started last and answers as many bytes of head as nginx does here.
+pub(super) fn floor_last(kinds: &[Kind]) -> Vec<Kind> {
+    let mut order = kinds.to_vec();
+    order.sort_by_key(|kind| *kind == Kind::Floor);
+    order
+}
+
 /// Asks once, checks that the answer is a 200 with the body expected, and gives its head's bytes.
-fn probe(address: SocketAddr, path: &str, body_bytes: usize) -> Result<usize, String> {
+pub(super) fn probe(address: SocketAddr, path: &str, body_bytes: usize) -> Result<usize, String> {
     let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
+        stream.write_all(clients::request(path).as_bytes())?;
         let mut answer = Vec::new();
         let mut part = [0; 64 * 1024];
         loop {
@@ -220,41 +224,48 @@ fn ratio(of: &[Sample], against: &[Sample]) -> Option<Spread> {
 }
 
 fn table(kinds: &[Kind], samples: &[Vec<Sample>]) -> String {
-    let mut table = Table::new(&[
+    let head = [
         "server",
         "CPU µs/request",
         "min..max",
         "requests/s",
         "min..max",
         "p99 µs",
-        "CPU : floor",
-        "CPU : nginx",
-    ]);
-    let against = |kind: Kind, of: &[Sample]| {
-        let at = kinds.iter().position(|other| *other == kind)?;
-        ratio(of, &samples[at])
-    };
-    let times = |spread: Option<Spread>| {
-        spread.map_or_else(|| "-".into(), |spread| format!("{:.2}", spread.median))
-    };
-    for (kind, samples) in kinds.iter().zip(samples) {
-        let spread = |figure: fn(&Sample) -> f64| Spread::of(samples.iter().map(figure));
+    ];
+    let mut head = head.map(str::to_owned).to_vec();
+    let place = |kind: &Kind| kinds.iter().position(|other| other == kind);
+    let compared = COMPARED
+        .iter()
+        .filter_map(|kind| Some((kind, place(kind)?)));
+    let compared: Vec<(&Kind, usize)> = compared.collect();
+    for (kind, _) in &compared {
+        head.extend([format!("CPU : {}", kind.name()), "min..max".into()]);
+    }
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let mut table = Table::new(&head);
+    for (kind, of) in kinds.iter().zip(samples) {
+        let spread = |figure: fn(&Sample) -> f64| Spread::of(of.iter().map(figure));
         let cpu = spread(|sample| sample.cpu_us);
         let rate = spread(|sample| sample.load.requests_per_s);
         let p99 = spread(|sample| sample.load.p99_us);
         let (Some(cpu), Some(rate), Some(p99)) = (cpu, rate, p99) else {
             continue;
         };
-        table.row([
+        let mut row = vec![
             kind.name().into(),
             format!("{:.2}", cpu.median),
             format!("{:.2}..{:.2}", cpu.min, cpu.max),
             format!("{:.0}", rate.median),
             format!("{:.0}..{:.0}", rate.min, rate.max),
             format!("{:.0}", p99.median),
-            times(against(Kind::Floor, samples)),
-            times(against(Kind::Nginx, samples)),
-        ]);
+        ];
+        for (_, at) in &compared {
+            if let Some(ratio) = ratio(of, &samples[*at]) {
+                row.push(format!("{:.2}", ratio.median));
+                row.push(format!("{:.2}..{:.2}", ratio.min, ratio.max));
+            }
+        }
+        table.row(row);
     }
     table.render()
 }

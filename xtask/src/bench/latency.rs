@@ -8,8 +8,6 @@ use super::table::percentile;
 
 /// Pause between two requests, so that the probe is not a load itself.
 const PAUSE_US: u64 = 500;
-/// Bytes of an answer's head, at most.
-const HEAD_BYTES_MAX: usize = 4096;
 
 /// What the probe found, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +29,7 @@ pub(super) fn probe(server: SocketAddr, length: Duration) -> Result<Latency, Str
     let end = Instant::now() + length;
     while Instant::now() < end {
         let begin = Instant::now();
-        client
-            .send(b"GET /return HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .map_err(say)?;
-        answer(&client).map_err(say)?;
+        client.ask("/return").map_err(say)?;
         taken_us.push(begin.elapsed().as_secs_f64() * 1e6);
         std::thread::sleep(Duration::from_micros(PAUSE_US));
     }
@@ -44,32 +39,6 @@ pub(super) fn probe(server: SocketAddr, length: Duration) -> Result<Latency, Str
         p99_us: at(0.99),
         max_us: at(1.0),
     })
-}
-
-/// Reads one answer to the end of its body.
-fn answer(client: &Client) -> std::io::Result<()> {
-    let mut head = Vec::with_capacity(512);
-    let mut byte = [0; 1];
-    while !head.ends_with(b"\r\n\r\n") {
-        client.receive(&mut byte)?;
-        head.extend_from_slice(&byte);
-        if head.len() > HEAD_BYTES_MAX {
-            return Err(std::io::Error::other("the answer's head has no end"));
-        }
-    }
-    let head = String::from_utf8_lossy(&head);
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Content-Length: "));
-    let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
-    client.receive(&mut vec![0; length])?;
-    if head.starts_with("HTTP/1.1 200 ") {
-        return Ok(());
-    }
-    Err(std::io::Error::other(format!(
-        "the answer is {}",
-        head.lines().next().unwrap_or_default()
-    )))
 }
 
 #[cfg(test)]

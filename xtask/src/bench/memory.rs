@@ -23,7 +23,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     process::raise_open_files(files as u64)?;
     println!("{connections} idle keep-alive connections, each after one request");
     println!("(limit of open files: at least {files}, for the server and for the load)");
-    let workspace = Workspace::new()?;
+    let workspace = Workspace::new(root, options)?;
     let mut table = Table::new(&[
         "server",
         "RSS before",
@@ -32,25 +32,20 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
         "second half, each",
     ]);
     for kind in &options.servers {
-        table.row(measure(root, &workspace, *kind, connections)?);
+        table.row(measure(&workspace, *kind, connections)?);
     }
     println!("{}", table.render());
     Ok(())
 }
 
-fn measure(
-    root: &Path,
-    workspace: &Workspace,
-    kind: Kind,
-    connections: usize,
-) -> Result<Vec<String>, String> {
+fn measure(workspace: &Workspace, kind: Kind, connections: usize) -> Result<Vec<String>, String> {
     let setup = Setup {
         connections_max: connections,
         floor_body_bytes: 1024,
         floor_head_bytes: 240,
         ..Setup::default()
     };
-    let server = Server::start(root, workspace, kind, &setup)?;
+    let server = Server::start(workspace, kind, &setup)?;
     let response_bytes = response_bytes(&server)?;
     drop(open(&server, 0..WARM_CONNECTIONS, response_bytes)?);
     let before = settled(&server)?;

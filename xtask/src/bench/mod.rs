@@ -6,13 +6,16 @@
 
 pub(crate) mod floor;
 
+mod callgrind;
 mod chart;
 mod clients;
 mod contenders;
+mod dealing;
 mod echo;
 mod echoes;
 mod fairness;
 mod http;
+mod http_instructions;
 mod idle;
 mod instructions;
 mod latency;
@@ -54,8 +57,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     servers::build(root, &options)?;
     match options.mode {
         Mode::Http if options.strace => strace::run(root, &options),
+        Mode::Http if options.instructions => http_instructions::run(root, &options),
         Mode::Http => http::run(root, &options),
         Mode::Memory => memory::run(root, &options),
         Mode::Slow => slow::run(root, &options),
+        Mode::Dealing => dealing::run(root, &options),
     }
 }

@@ -1,20 +1,26 @@
 //! The command line of `cargo xtask bench`.
 
+use std::path::{Path, PathBuf};
+
 use super::http::CASES;
 use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
-usage: cargo xtask bench [http | memory | slow] [options]
+usage: cargo xtask bench [http | memory | slow | dealing] [options]
        cargo xtask bench [echo | fairness | idle | models] [--rounds N] [--seconds S] [--no-build]
        cargo xtask bench echo --instructions [--no-build]
 
   --rounds N          rounds of turns (5)
   --seconds S         length of one measurement (2; slow: 10)
-  --connections N     connections of the load (64, and 8 for 10 MiB; memory and slow: 10000)
+  --connections N     connections of the load (64, and 8 for 10 MiB; memory and slow: 10000;
+                      dealing: 480)
   --case NAME         one case of http alone: static-1k, return, static-100k, static-10m
   --servers A,B       some of floor, nginx, nginx-cache, revolve
+  --against BINARY    one more server in the same turns: a revolve built at another commit
   --strace            http: system calls per request instead of time
-  --check             http: fail when Revolve is past the bounds that the project holds itself to
+  --instructions      http: user-space instructions per request instead of time, by callgrind
+  --check             http and dealing: fail when Revolve is past the bounds that the project holds
+                      itself to
   --no-build          measure target/release/revolve as it is
 
 Servers run on CPU 0 and the load on CPU 1, on ports 18200 and up of 127.0.0.1.
@@ -26,6 +32,7 @@ pub(super) enum Mode {
     Http,
     Memory,
     Slow,
+    Dealing,
 }
 
 /// What was asked for.
@@ -39,7 +46,10 @@ pub(super) struct Options {
     pub(super) connections: Option<usize>,
     pub(super) case: Option<String>,
     pub(super) servers: Vec<Kind>,
+    /// Another binary of the server.
+    pub(super) against: Option<PathBuf>,
     pub(super) strace: bool,
+    pub(super) instructions: bool,
     pub(super) check: bool,
     pub(super) build: bool,
 }
@@ -54,7 +64,9 @@ impl Options {
             connections: None,
             case: None,
             servers: Vec::new(),
+            against: None,
             strace: false,
+            instructions: false,
             check: false,
             build: true,
         };
@@ -65,6 +77,9 @@ impl Options {
                 "http" => options.mode = Mode::Http,
                 "memory" => options.mode = Mode::Memory,
                 "slow" => options.mode = Mode::Slow,
+                "dealing" => options.mode = Mode::Dealing,
+                "--against" => options.against = Some(binary(words.next())?),
+                "--instructions" => options.instructions = true,
                 "--strace" => options.strace = true,
                 "--check" => options.check = true,
                 "--no-build" => options.build = false,
@@ -79,14 +94,22 @@ impl Options {
         if options.servers.is_empty() {
             options.servers = options.default_servers();
         }
+        if options.against.is_some() {
+            options.servers.push(Kind::Against);
+        }
         Ok(Some(options))
+    }
+
+    /// Whether a case is to be run.
+    pub(super) fn wants(&self, case: &str) -> bool {
+        self.case.as_ref().is_none_or(|name| name == case)
     }
 
     fn default_servers(&self) -> Vec<Kind> {
         match self.mode {
             Mode::Http if self.strace => vec![Kind::Nginx, Kind::Revolve],
             Mode::Http => vec![Kind::Floor, Kind::Nginx, Kind::NginxCache, Kind::Revolve],
-            Mode::Memory | Mode::Slow => vec![Kind::Nginx, Kind::Revolve],
+            Mode::Memory | Mode::Slow | Mode::Dealing => vec![Kind::Nginx, Kind::Revolve],
         }
     }
 }
@@ -114,6 +137,15 @@ fn case(value: Option<&str>) -> Result<String, String> {
         return Ok(value.into());
     }
     Err(format!("there is no case `{value}`; there are {}", names()))
+}
+
+fn binary(value: Option<&str>) -> Result<PathBuf, String> {
+    let value = value.ok_or("--against needs a path: a revolve built at another commit")?;
+    let path = std::path::absolute(Path::new(value));
+    match path.ok().filter(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => Err(format!("--against: there is no file {value}")),
+    }
 }
 
 fn kinds(value: Option<&str>) -> Result<Vec<Kind>, String> {
@@ -158,6 +190,8 @@ mod tests {
         assert_eq!(options.case.as_deref(), Some("return"));
         assert_eq!(options.servers, [Kind::Floor, Kind::Nginx]);
         assert!(parse("--help").unwrap().is_none());
+        let options = parse("dealing --against /bin/sh --servers nginx").unwrap();
+        assert_eq!(options.unwrap().servers, [Kind::Nginx, Kind::Against]);
     }
 
     #[test]
@@ -168,6 +202,9 @@ mod tests {
             "--rounds x",
             "--case big",
             "--servers iis",
+            "--servers against",
+            "--against",
+            "--against /no/such/revolve",
             "disk",
         ] {
             assert!(parse(line).is_err(), "{line}");

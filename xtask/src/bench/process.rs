@@ -1,6 +1,8 @@
 //! What the kernel says about a running process: its children, its CPU time, its memory.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
@@ -115,6 +117,16 @@ fn field_kib(text: &str, name: &str) -> Option<u64> {
 pub(super) fn is_traced(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     field_kib(&status, "TracerPid:").is_some_and(|tracer| tracer != 0)
+}
+
+/// A program, run by another one with arguments of its own where there is one.
+pub(super) fn run_by(runner: &[&str], program: impl AsRef<OsStr>) -> Command {
+    let Some((runner, arguments)) = runner.split_first() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(runner);
+    command.args(arguments).arg(program);
+    command
 }
 
 /// Sends `signal` to `pid`; a process that has ended already is no error.

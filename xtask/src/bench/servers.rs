@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::echoes;
 use super::options::Options;
 use super::process::{self, SERVER_CPU};
 use super::tools;
@@ -17,9 +18,11 @@ use super::tools;
 /// The first port of the bench; each server takes its own.
 const PORT_FIRST: u16 = 18200;
 /// How long a server may take to listen.
-const START_SECONDS_MAX: u64 = 10;
+const START_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take to end when asked.
-const STOP_SECONDS_MAX: u64 = 5;
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// How much longer each may take under what runs it.
+const RUNNER_PATIENCE: u32 = 6;
 
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +35,12 @@ pub(super) enum Kind {
     NginxCache,
     /// This repository's server, on the configuration of `Nginx`.
     Revolve,
+    /// Another binary of it, as it was built at another commit.
+    Against,
 }
 
 impl Kind {
+    /// Those that are always there; the other binary has to be named.
     pub(super) const ALL: [Self; 4] = [Self::Floor, Self::Nginx, Self::NginxCache, Self::Revolve];
 
     /// The name on the command line and in tables.
@@ -44,6 +50,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::NginxCache => "nginx-cache",
             Self::Revolve => "revolve",
+            Self::Against => "against",
         }
     }
 
@@ -52,16 +59,21 @@ impl Kind {
     }
 }
 
-/// A folder of the bench's own, removed with all that it holds when dropped.
+/// A folder of the bench's own, removed with all that it holds when dropped, and the programs that
+/// are run in it.
 pub(super) struct Workspace {
     folder: PathBuf,
+    /// The root of the checkout.
+    root: PathBuf,
+    /// The binary of `Kind::Against`.
+    against: Option<PathBuf>,
 }
 
 impl Workspace {
     /// Makes the folder and the site: files of 1 KiB, 100 KiB and 10 MiB.
     ///
     /// Workers drop their rights, so that everything must be readable by anyone.
-    pub(super) fn new() -> Result<Self, String> {
+    pub(super) fn new(root: &Path, options: &Options) -> Result<Self, String> {
         let folder = std::env::temp_dir().join(format!("revolve-bench-{}", std::process::id()));
         let made = || -> io::Result<()> {
             fs::create_dir_all(folder.join("site"))?;
@@ -76,7 +88,11 @@ impl Workspace {
             Ok(())
         };
         made().map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            root: root.to_owned(),
+            against: options.against.clone(),
+        })
     }
 }
 
@@ -109,26 +125,27 @@ pub(super) struct Setup<'a> {
     pub(super) connections_max: usize,
     /// Further directives of the `http` block.
     pub(super) http_directives: &'a str,
+    /// Worker processes: none or one for one on the server's CPU, more for so many on any.
+    pub(super) workers: usize,
+    /// What runs the server: a program and its arguments. It can follow no other process, so that
+    /// the server is a single one.
+    pub(super) runner: &'a [&'a str],
 }
 
 /// A running server, ended when dropped.
 pub(super) struct Server {
     pub(super) kind: Kind,
     child: Child,
+    stop_max: Duration,
 }
 
 impl Server {
-    /// Starts `kind` on the server's CPU and waits until it listens.
-    pub(super) fn start(
-        root: &Path,
-        workspace: &Workspace,
-        kind: Kind,
-        setup: &Setup,
-    ) -> Result<Self, String> {
+    /// Starts `kind` and waits until it listens.
+    pub(super) fn start(workspace: &Workspace, kind: Kind, setup: &Setup) -> Result<Self, String> {
         if TcpStream::connect((Ipv4Addr::LOCALHOST, kind.port())).is_ok() {
             return Err(format!("port {} of 127.0.0.1 is in use", kind.port()));
         }
-        let mut command = command(root, workspace, kind, setup)?;
+        let mut command = command(workspace, kind, setup)?;
         let log_path = workspace.folder.join(format!("{}.out", kind.name()));
         let log = fs::File::create(&log_path)
             .map_err(|error| format!("{}: {error}", log_path.display()))?;
@@ -136,10 +153,24 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        let child = process::on_cpu(SERVER_CPU, || command.spawn())?
-            .map_err(|error| format!("{} cannot be started: {error}", kind.name()))?;
-        let mut server = Self { kind, child };
-        server.wait_until_it_listens(&log_path)?;
+        let spawned = if setup.workers > 1 {
+            command.spawn()
+        } else {
+            process::on_cpu(SERVER_CPU, || command.spawn())?
+        };
+        let child =
+            spawned.map_err(|error| format!("{} cannot be started: {error}", kind.name()))?;
+        let patience = if setup.runner.is_empty() {
+            1
+        } else {
+            RUNNER_PATIENCE
+        };
+        let mut server = Self {
+            kind,
+            child,
+            stop_max: STOP_MAX * patience,
+        };
+        server.wait_until_it_listens(&log_path, START_MAX * patience)?;
         Ok(server)
     }
 
@@ -157,8 +188,8 @@ impl Server {
         process::cpu_ns(&process::family(self.child.id()))
     }
 
-    fn wait_until_it_listens(&mut self, log_path: &Path) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
+    fn wait_until_it_listens(&mut self, log_path: &Path, max: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + max;
         let said = || fs::read_to_string(log_path).unwrap_or_default();
         loop {
             if TcpStream::connect(self.address()).is_ok() {
@@ -188,7 +219,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let family = process::family(self.child.id());
         process::signal(self.child.id(), Signal::TERM);
-        let deadline = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
+        let deadline = Instant::now() + self.stop_max;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 family
@@ -207,68 +238,55 @@ pub(super) fn build(root: &Path, options: &Options) -> Result<(), String> {
     if !options.build || !options.servers.contains(&Kind::Revolve) {
         return Ok(());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--package", "revolve"])
-        .current_dir(root)
-        .status()
-        .map_err(|error| format!("cargo cannot be run: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err("revolve cannot be built".into())
-    }
+    echoes::build(root, &["--package", "revolve"])
 }
 
-/// The built server: in cargo's target folder, wherever that was moved to.
-fn revolve(root: &Path) -> Result<PathBuf, String> {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |folder| root.join(folder));
-    let program = target.join("release/revolve");
+/// The program that a server is.
+fn program(workspace: &Workspace, kind: Kind) -> Result<PathBuf, String> {
+    let (program, missing) = match kind {
+        Kind::Floor => {
+            let own = std::env::current_exe();
+            return own.map_err(|error| format!("this program's own path is not known: {error}"));
+        }
+        Kind::Nginx | Kind::NginxCache => {
+            return tools::find("nginx").ok_or("nginx is missing".into());
+        }
+        // In cargo's target folder, wherever that was moved to.
+        Kind::Revolve => (
+            echoes::target(&workspace.root).join("release/revolve"),
+            "cargo build --release",
+        ),
+        Kind::Against => (
+            workspace.against.clone().unwrap_or_default(),
+            "name a revolve of another commit behind --against",
+        ),
+    };
     if program.is_file() {
         return Ok(program);
     }
-    Err(format!(
-        "{} is not there: cargo build --release",
-        program.display()
-    ))
+    Err(format!("{} is not there: {missing}", program.display()))
 }
 
-fn command(
-    root: &Path,
-    workspace: &Workspace,
-    kind: Kind,
-    setup: &Setup,
-) -> Result<Command, String> {
-    let program = match kind {
-        Kind::Floor => {
-            let own = std::env::current_exe()
-                .map_err(|error| format!("this program's own path is not known: {error}"))?;
-            let mut command = Command::new(own);
-            command.arg("floor");
-            let numbers = [
-                usize::from(kind.port()),
-                setup.floor_body_bytes,
-                setup.floor_head_bytes,
-            ];
-            command.args(numbers.map(|number| number.to_string()));
-            return Ok(command);
-        }
-        Kind::Nginx | Kind::NginxCache => tools::find("nginx").ok_or("nginx is missing")?,
-        Kind::Revolve => revolve(root)?,
-    };
+fn command(workspace: &Workspace, kind: Kind, setup: &Setup) -> Result<Command, String> {
+    let mut command = process::run_by(setup.runner, program(workspace, kind)?);
+    if kind == Kind::Floor {
+        let port = usize::from(kind.port());
+        let numbers = [port, setup.floor_body_bytes, setup.floor_head_bytes];
+        command.arg("floor");
+        command.args(numbers.map(|number| number.to_string()));
+        return Ok(command);
+    }
     let path = workspace.folder.join(format!("{}.conf", kind.name()));
     fs::write(&path, configuration(workspace, kind, setup))
         .map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut command = Command::new(program);
-    command
-        .arg("-c")
-        .arg(&path)
-        .arg("-p")
-        .arg(&workspace.folder);
-    command
-        .arg("-e")
-        .arg(workspace.folder.join(format!("{}.log", kind.name())));
+    command.arg("-c").arg(&path);
+    command.arg("-p").arg(&workspace.folder);
+    command.arg("-e");
+    command.arg(workspace.folder.join(format!("{}.log", kind.name())));
+    if !setup.runner.is_empty() {
+        // Revolve would execute itself once more for its title, where no runner can follow.
+        command.env("REVOLVE_ROLE", "none");
+    }
     Ok(command)
 }
 
@@ -283,9 +301,12 @@ fn configuration(workspace: &Workspace, kind: Kind, setup: &Setup) -> String {
         Kind::NginxCache => "open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;",
         _ => "",
     };
+    let workers = setup.workers.max(1);
+    let master = if setup.runner.is_empty() { "on" } else { "off" };
     format!(
         "daemon off;
-worker_processes 1;
+master_process {master};
+worker_processes {workers};
 pid {folder}/{name}.pid;
 error_log {folder}/{name}.log;
 events {{
@@ -305,6 +326,12 @@ http {{
         location /return {{
             return 200 \"ok\";
         }}
+        location = /pid {{
+            return 200 $pid;
+        }}
+        location = /status {{
+            stub_status;
+        }}
     }}
 }}
 ",
@@ -320,6 +347,8 @@ mod tests {
     fn configurations_differ_by_the_port_and_the_cache_alone() {
         let workspace = Workspace {
             folder: PathBuf::from("/nowhere/of/the/bench"),
+            root: PathBuf::from("/nowhere"),
+            against: None,
         };
         let setup = Setup {
             connections_max: 64,
@@ -332,6 +361,7 @@ mod tests {
             text.replace(&name, "/NAME.").replace(&port, "PORT")
         };
         assert_eq!(text(Kind::Nginx), text(Kind::Revolve));
+        assert_eq!(text(Kind::Against), text(Kind::Revolve));
         assert_ne!(text(Kind::Nginx), text(Kind::NginxCache));
         assert!(text(Kind::NginxCache).contains("open_file_cache max=1000"));
         assert!(text(Kind::Revolve).contains("worker_connections 264;"));
@@ -339,7 +369,8 @@ mod tests {
 
     #[test]
     fn the_site_has_the_sizes_it_names() {
-        let workspace = Workspace::new().unwrap();
+        let options = Options::parse(&[]).unwrap().unwrap();
+        let workspace = Workspace::new(Path::new("/nowhere"), &options).unwrap();
         let bytes = |name: &str| fs::metadata(workspace.folder.join(name)).unwrap().len();
         assert_eq!(bytes("site/1k.html"), 1024);
         assert_eq!(bytes("site/100k.html"), 100 * 1024);

@@ -36,7 +36,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     let length = Duration::from_secs(options.seconds.unwrap_or(10));
     process::raise_open_files((connections + SPARE_FILES) as u64)?;
     println!("{connections} clients that send one byte a second, one that asks");
-    let workspace = Workspace::new()?;
+    let workspace = Workspace::new(root, options)?;
     let mut table = Table::new(&[
         "server",
         "alone p50 µs",
@@ -51,9 +51,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
         "with a 408",
     ]);
     for kind in &options.servers {
-        let row = process::on_cpu(LOAD_CPU, || {
-            measure(root, &workspace, *kind, connections, length)
-        })??;
+        let row = process::on_cpu(LOAD_CPU, || measure(&workspace, *kind, connections, length))??;
         table.row(row);
     }
     println!("{}", table.render());
@@ -61,7 +59,6 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
 }
 
 fn measure(
-    root: &Path,
     workspace: &Workspace,
     kind: Kind,
     connections: usize,
@@ -74,8 +71,9 @@ fn measure(
         http_directives: &directives,
         floor_head_bytes: 240,
         floor_body_bytes: 2,
+        ..Setup::default()
     };
-    let server = Server::start(root, workspace, kind, &setup)?;
+    let server = Server::start(workspace, kind, &setup)?;
     latency::probe(server.address(), Duration::from_secs(1))?;
     let alone = latency::probe(server.address(), length)?;
     let slow = clients::connect_all(server.address(), 0..connections)?;

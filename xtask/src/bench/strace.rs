@@ -24,9 +24,8 @@ const ATTACH_SECONDS_MAX: u64 = 10;
 
 /// Counts for every case, or the one that was asked for.
 pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
-    let workspace = Workspace::new()?;
-    let wanted = |name: &str| options.case.as_ref().is_none_or(|case| case == name);
-    for case in CASES.iter().filter(|case| wanted(case.name)) {
+    let workspace = Workspace::new(root, options)?;
+    for case in CASES.iter().filter(|case| options.wants(case.name)) {
         println!("{}: system calls per request", case.name);
         let mut table = Table::new(&["server", "in all", "without epoll_wait"]);
         let mut each = String::new();
@@ -36,7 +35,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
                 floor_head_bytes: 240,
                 ..Setup::default()
             };
-            let server = Server::start(root, &workspace, *kind, &setup)?;
+            let server = Server::start(&workspace, *kind, &setup)?;
             let counts = count(&server, case.path, options.seconds.unwrap_or(2))?;
             each.push_str(&format!("  {}: {}\n", kind.name(), counts.describe()));
             table.row([

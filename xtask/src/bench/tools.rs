@@ -20,8 +20,11 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 /// Checks that every program which `options` needs is installed, and that there are two CPUs.
 pub(super) fn require(options: &Options) -> Result<(), String> {
     let mut needed = Vec::new();
-    if options.mode == Mode::Http {
+    if options.mode == Mode::Http && !options.instructions {
         needed.push("wrk");
+    }
+    if options.instructions {
+        needed.push("valgrind");
     }
     if options.strace {
         needed.push("strace");

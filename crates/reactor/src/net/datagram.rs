@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketType, bind, connect};
+use rustix::net::{SocketAddrAny, connect};
 
 use crate::buffer::Buffer;
 use crate::channel::Kind;
@@ -17,9 +17,10 @@ use crate::event_loop::with_core;
 use crate::net::address::Address;
 use crate::net::handle::Handle;
 use crate::net::readable::Ready;
+use crate::net::socket;
 use crate::net::writable::Writable;
-use crate::sys::datagram::{self, BATCH_MAX};
-use crate::sys::platform;
+use crate::sys::datagram::{self, BATCH_MAX, Meta};
+use crate::sys::sim::Packet;
 use crate::task::yield_now;
 
 /// Datagrams that one socket may receive, or send, in one turn before the others have theirs.
@@ -69,10 +70,6 @@ pub(crate) struct DatagramSocket {
     sending: Budget,
 }
 
-pub(crate) fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
-    Ok(platform::socket(family, SocketType::DGRAM)?)
-}
-
 impl DatagramSocket {
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<DatagramSocket> {
         Ok(DatagramSocket {
@@ -83,18 +80,19 @@ impl DatagramSocket {
     }
 
     pub(crate) fn bind(address: &Address) -> io::Result<DatagramSocket> {
-        let raw = address.to_raw()?;
-        let fd = socket(raw.address_family())?;
-        bind(&fd, &raw)?;
-        DatagramSocket::from_fd(fd)
+        DatagramSocket::from_fd(socket::datagram(address, false)?)
     }
 
     pub(crate) fn connect(&self, address: &Address) -> io::Result<()> {
-        Ok(connect(&self.handle.fd, &address.to_raw()?)?)
+        let connected = match self.handle.network() {
+            Some(network) => network.connect_datagram(self.handle.fd.as_fd(), address),
+            None => connect(&self.handle.fd, &address.to_raw()?),
+        };
+        Ok(connected?)
     }
 
     pub(crate) fn local_address(&self) -> io::Result<Address> {
-        Ok(rustix::net::getsockname(&self.handle.fd)?.into())
+        self.handle.local_address()
     }
 
     /// Tries until something is received, or an error is.
@@ -133,7 +131,14 @@ impl DatagramSocket {
     pub(crate) async fn recv(&self) -> io::Result<Datagram> {
         let attempt = || {
             let mut bytes = Buffer::take();
-            let meta = datagram::receive(self.handle.fd.as_fd(), &mut bytes)?;
+            let fd = self.handle.fd.as_fd();
+            let meta = match self.handle.network() {
+                None => datagram::receive(fd, &mut bytes)?,
+                Some(network) => {
+                    let mut packets = network.recv_datagrams(fd, 1)?;
+                    unpack(&packets.remove(0), &mut bytes)
+                }
+            };
             Ok((bytes, meta))
         };
         let (bytes, meta) = self.receiving(attempt).await?;
@@ -155,7 +160,16 @@ impl DatagramSocket {
             let mut buffers: Vec<Buffer> = (0..count).map(|_| Buffer::take()).collect();
             let mut metas = Vec::with_capacity(count);
             let fd = self.handle.fd.as_fd();
-            datagram::receive_batch(fd, &mut buffers, |meta| metas.push(meta))?;
+            match self.handle.network() {
+                None => {
+                    datagram::receive_batch(fd, &mut buffers, |meta| metas.push(meta))?;
+                }
+                Some(network) => {
+                    let packets = network.recv_datagrams(fd, count)?;
+                    let pairs = packets.iter().zip(&mut buffers);
+                    metas.extend(pairs.map(|(packet, buffer)| unpack(packet, buffer)));
+                }
+            }
             Ok((buffers, metas))
         };
         let (buffers, metas) = self.receiving(attempt).await?;
@@ -175,19 +189,28 @@ impl DatagramSocket {
     }
 
     pub(crate) async fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()> {
-        let to = to.map(Address::to_raw).transpose()?;
         let fd = self.handle.fd.as_fd();
-        self.sending(|| datagram::send(fd, bytes, to.as_ref()))
-            .await?;
+        if let Some(network) = self.handle.network() {
+            self.sending(|| network.send_datagram(fd, bytes, to))
+                .await?;
+        } else {
+            let to = to.map(Address::to_raw).transpose()?;
+            self.sending(|| datagram::send(fd, bytes, to.as_ref()))
+                .await?;
+        }
         self.sending.spend(1);
         Ok(())
     }
 
     /// Sends at once or not at all.
     pub(crate) fn send_unless_full(&self, bytes: &[u8], to: &Address) -> io::Result<()> {
+        let fd = self.handle.fd.as_fd();
+        if let Some(network) = self.handle.network() {
+            return Ok(network.send_datagram(fd, bytes, Some(to))?);
+        }
         let to = to.to_raw()?;
         loop {
-            match datagram::send(self.handle.fd.as_fd(), bytes, Some(&to)) {
+            match datagram::send(fd, bytes, Some(&to)) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -199,6 +222,9 @@ impl DatagramSocket {
         &self,
         datagrams: &[(B, Address)],
     ) -> (usize, io::Result<()>) {
+        if self.handle.network().is_some() {
+            return self.send_one_by_one(datagrams).await;
+        }
         let mut raw = Vec::with_capacity(datagrams.len());
         for (bytes, to) in datagrams {
             match to.to_raw() {
@@ -219,5 +245,28 @@ impl DatagramSocket {
             }
         }
         (sent, Ok(()))
+    }
+
+    /// A simulated network takes no batches.
+    async fn send_one_by_one<B: AsRef<[u8]>>(
+        &self,
+        datagrams: &[(B, Address)],
+    ) -> (usize, io::Result<()>) {
+        for (sent, (bytes, to)) in datagrams.iter().enumerate() {
+            if let Err(error) = self.send(bytes.as_ref(), Some(to)).await {
+                return (sent, Err(error));
+            }
+        }
+        (datagrams.len(), Ok(()))
+    }
+}
+
+/// Puts a simulated datagram into a buffer.
+fn unpack(packet: &Packet, buffer: &mut Buffer) -> Meta {
+    let whole = packet.bytes.len();
+    let filled = buffer.fill(&packet.bytes[..whole.min(packet.bytes_max)]);
+    Meta {
+        from: packet.from.clone(),
+        truncated: filled < whole,
     }
 }

@@ -12,7 +12,7 @@ mod listener;
 mod option;
 mod outbox;
 mod readable;
-mod socket;
+pub(crate) mod socket;
 mod splice;
 mod stream;
 mod udp;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, Shutdown, SocketAddrAny, SocketType};
+use rustix::net::{SendAncillaryBuffer, Shutdown, SocketAddrAny, SocketType, sockopt};
 
 use crate::event_loop;
 use crate::net::address::Address;
@@ -46,6 +46,32 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     one.set_nonblocking(true)?;
     other.set_nonblocking(true)?;
     Ok((one.into(), other.into()))
+}
+
+/// A datagram socket with an address, which others may share if all do so (`SO_REUSEPORT`). A Unix
+/// one may have none.
+pub(crate) fn datagram(address: &Address, shared: bool) -> io::Result<OwnedFd> {
+    if let Some(network) = event_loop::network() {
+        return network.bind_datagram(address, shared);
+    }
+    let raw = address.to_raw()?;
+    let fd = platform::socket(raw.address_family(), SocketType::DGRAM)?;
+    if shared {
+        sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    if !address.is_unnamed() {
+        rustix::net::bind(&fd, &raw)?;
+    }
+    Ok(fd)
+}
+
+/// The address of a socket that is not registered (getsockname(2)).
+pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    let network = event_loop::network();
+    match network.and_then(|network| network.addresses(fd)) {
+        Some((local, _)) => Ok(local),
+        None => Ok(rustix::net::getsockname(fd)?.into()),
+    }
 }
 
 impl Handle {

@@ -5,10 +5,11 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::net::{SocketAddrAny, bind, sockopt};
+use rustix::net::sockopt;
 
 use crate::net::address::Address;
-use crate::net::datagram::{Datagram, DatagramSocket, socket};
+use crate::net::datagram::{Datagram, DatagramSocket};
+use crate::net::socket;
 
 /// A UDP socket (udp(7)) of this thread's loop.
 ///
@@ -54,11 +55,7 @@ impl UdpSocket {
     /// As `bind`.
     pub fn bind_shared(address: &Address) -> io::Result<UdpSocket> {
         check(address)?;
-        let raw: SocketAddrAny = address.to_raw()?;
-        let fd = socket(raw.address_family())?;
-        sockopt::set_socket_reuseport(&fd, true)?;
-        bind(&fd, &raw)?;
-        UdpSocket::from_fd(fd)
+        UdpSocket::from_fd(socket::datagram(address, true)?)
     }
 
     /// Registers a non-blocking UDP socket with this thread's loop.

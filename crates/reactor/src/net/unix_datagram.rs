@@ -4,10 +4,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::net::AddressFamily;
-
 use crate::net::address::Address;
-use crate::net::datagram::{Datagram, DatagramSocket, socket};
+use crate::net::datagram::{Datagram, DatagramSocket};
+use crate::net::socket;
 
 /// A Unix datagram socket (unix(7)) of this thread's loop: datagrams arrive, in order, and who
 /// sends waits while the receiver's queue is full.
@@ -37,7 +36,7 @@ impl UnixDatagram {
     ///
     /// As socket(2); no loop on this thread.
     pub fn unbound() -> io::Result<UnixDatagram> {
-        UnixDatagram::from_fd(socket(AddressFamily::UNIX)?)
+        UnixDatagram::from_fd(socket::datagram(&Address::UNNAMED, false)?)
     }
 
     /// Registers a non-blocking Unix datagram socket with this thread's loop.

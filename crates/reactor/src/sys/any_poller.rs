@@ -22,7 +22,7 @@ use crate::sys::poll::Poll;
 use crate::sys::portable::Portable;
 use crate::sys::select::Select;
 use crate::sys::sim::{Clock, Network, Sim};
-use crate::sys::{Event, Poller, Received, Simulation, Wake};
+use crate::sys::{Event, Poller, Received, Simulated, Wake};
 
 /// Any of the pollers.
 pub(crate) enum AnyPoller {
@@ -71,8 +71,12 @@ impl AnyPoller {
         Ok(AnyPoller::Portable(Portable::new(events_per_poll)?))
     }
 
-    pub(crate) fn sim(simulation: Simulation) -> io::Result<AnyPoller> {
-        Ok(AnyPoller::Sim(Box::new(Sim::new(simulation)?)))
+    pub(crate) fn sim(simulated: Simulated) -> io::Result<AnyPoller> {
+        let sim = match simulated {
+            Simulated::Alone(simulation) => Sim::new(simulation),
+            Simulated::Scheduled(schedule) => Sim::scheduled(&schedule),
+        };
+        Ok(AnyPoller::Sim(Box::new(sim?)))
     }
 
     /// Kept out of line: with epoll, there is nothing to do.

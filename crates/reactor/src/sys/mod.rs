@@ -81,7 +81,7 @@ pub(crate) use linux as platform;
 pub(crate) use unix as platform;
 
 use any_poller::AnyPoller;
-pub use sim::{Faults, Simulation};
+pub use sim::{Faults, Schedule, Simulation};
 
 /// What a channel may do in one turn.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,14 @@ pub(crate) struct Limits {
 /// Ends the sleep of a loop, from any thread.
 pub(crate) trait Wake: Send + Sync {
     fn wake(&self);
+}
+
+/// What a loop on [`DriverKind::Sim`] simulates.
+#[derive(Clone, Debug)]
+pub(crate) enum Simulated {
+    Alone(Simulation),
+    /// One of several.
+    Scheduled(Schedule),
 }
 
 /// Runs the operations of one loop.
@@ -245,8 +253,8 @@ pub enum DriverKind {
     /// number is an error (`Unsupported`) when it is registered. That a peer has closed its side
     /// is known when the end of the stream is received, not before.
     Select,
-    /// The `polling` crate: kqueue on macOS and the BSDs, the default there; epoll on Linux. Knows
-    /// that a peer has closed as select does.
+    /// The `polling` crate: kqueue on macOS and the BSDs, the default there; epoll on Linux, where it
+    /// knows that a peer has closed as select does.
     Portable,
     /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
     /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
@@ -269,7 +277,7 @@ pub(crate) enum AnyDriver {
 impl AnyDriver {
     pub(crate) fn new(
         kind: DriverKind,
-        simulation: Option<Simulation>,
+        simulation: Option<Simulated>,
         limits: Limits,
     ) -> io::Result<AnyDriver> {
         let poller = match kind {
@@ -279,8 +287,8 @@ impl AnyDriver {
             DriverKind::Select => AnyPoller::select(),
             DriverKind::Portable => AnyPoller::portable(limits.events_per_poll),
             DriverKind::Sim => {
-                let simulation = simulation.map_or_else(Simulation::from_env, Ok)?;
-                AnyPoller::sim(simulation)
+                let from_env = || Simulation::from_env().map(Simulated::Alone);
+                AnyPoller::sim(simulation.map_or_else(from_env, Ok)?)
             }
         }?;
         Ok(AnyDriver::Readiness(readiness::Readiness::new(

@@ -67,6 +67,11 @@ fn facts(events: c_short) -> Flags {
 }
 
 impl Poll {
+    /// Whether it watches anything but its own alarm.
+    pub(crate) fn watches(&self) -> bool {
+        self.entries.len() > 1
+    }
+
     fn place(&self, fd: RawFd) -> Option<usize> {
         let place = *self.places.get(fd as usize)?;
         (place != NOWHERE).then_some(place as usize)

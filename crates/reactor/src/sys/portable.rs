@@ -1,9 +1,10 @@
 //! The poller over the `polling` crate: kqueue on macOS and the BSDs, epoll on Linux, where it is
 //! tested.
 //!
-//! Streams are watched for edges. The crate does not tell that the peer has closed its side, so
-//! that a short read may have left the end of the stream behind: asking anew after it makes the
-//! kernel look again. That is one system call more for a message than the epoll poller makes.
+//! Streams are registered once, for edges of both sides. What the crate does not tell on Linux is
+//! that the peer has closed its side: of bytes and the end of the stream that came together, a short
+//! read leaves the end behind, for which no further edge comes. So one looks behind such a read
+//! there, at the cost of a system call for a message; kqueue tells the end with the bytes.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,24 +14,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polling::{Event as Interest, Events, PollMode};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::channel::{Flags, Kind, Side, Token};
 use crate::sys::level::check_pollable;
 use crate::sys::{Event, Poller, Wake};
+
+/// Whether an event tells that nothing comes behind the bytes. kqueue has an event of its own for
+/// each side, and the crate adds the write side to that of a read side at its end.
+const TELLS_END: bool = !cfg!(target_os = "linux");
 
 /// A `polling::Poller`, which names descriptors by their number here.
 pub(crate) struct Portable {
     poller: Arc<polling::Poller>,
     watched: Vec<Option<Watched>>,
     events: Events,
+    /// What was found by looking, to be told in the next turn.
+    found: Vec<Event>,
 }
 
 #[derive(Clone, Copy)]
 struct Watched {
     token: Token,
     kind: Kind,
-    /// The write side was full, and is asked for.
-    write: bool,
 }
 
 impl Wake for polling::Poller {
@@ -40,10 +47,36 @@ impl Wake for polling::Poller {
     }
 }
 
-fn mode(kind: Kind) -> PollMode {
+fn interest(index: usize, kind: Kind) -> (Interest, PollMode) {
     match kind {
-        Kind::Listener => PollMode::Level,
-        Kind::Stream | Kind::Source => PollMode::Edge,
+        Kind::Stream => (Interest::all(index), PollMode::Edge),
+        Kind::Source => (Interest::readable(index), PollMode::Edge),
+        Kind::Listener => (Interest::readable(index), PollMode::Level),
+    }
+}
+
+fn facts(event: &Interest) -> Flags {
+    let mut flags = Flags::NONE;
+    if event.readable {
+        flags.insert(Flags::READABLE);
+    }
+    if event.writable {
+        flags.insert(Flags::WRITABLE);
+    }
+    let ends = TELLS_END && event.readable && event.writable;
+    if ends || event.is_interrupt() || event.is_err() == Some(true) {
+        flags.insert(Flags::PEER_CLOSED);
+    }
+    flags
+}
+
+/// What lies behind a short read of a stream; nothing, if the next edge will tell.
+fn look(fd: BorrowedFd<'_>) -> Flags {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(fd, &mut [0; 1][..], flags) {
+        Err(Errno::AGAIN | Errno::NOTSOCK) => Flags::NONE,
+        Ok((0, _)) | Err(_) => Flags::READABLE.with(Flags::PEER_CLOSED),
+        Ok(_) => Flags::READABLE,
     }
 }
 
@@ -68,6 +101,7 @@ impl Portable {
             poller: Arc::new(poller),
             watched: Vec::new(),
             events: Events::with_capacity(capacity),
+            found: Vec::new(),
         })
     }
 }
@@ -81,24 +115,19 @@ impl Poller for Portable {
         Arc::<polling::Poller>::clone(&self.poller)
     }
 
-    /// The write side is asked for once it was seen to be full.
     fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
         check_pollable(fd, kind)?;
         let index = fd.as_raw_fd() as usize;
+        let (interest, mode) = interest(index, kind);
         // SAFETY: a channel is removed from its poller (or paused, which removes it too) before
         // its descriptor is closed.
         unsafe {
-            self.poller
-                .add_with_mode(&fd, Interest::readable(index), mode(kind))?;
+            self.poller.add_with_mode(&fd, interest, mode)?;
         }
         if index >= self.watched.len() {
             self.watched.resize(index + 1, None);
         }
-        self.watched[index] = Some(Watched {
-            token,
-            kind,
-            write: false,
-        });
+        self.watched[index] = Some(Watched { token, kind });
         Ok(())
     }
 
@@ -106,17 +135,18 @@ impl Poller for Portable {
         self.forget(fd);
     }
 
-    fn rearm(&mut self, fd: BorrowedFd<'_>, _: Token, side: Side) {
-        let index = fd.as_raw_fd() as usize;
-        let Some(Some(watched)) = self.watched.get_mut(index) else {
+    /// The next edge comes by itself, but for the end behind a short read.
+    fn rearm(&mut self, fd: BorrowedFd<'_>, token: Token, side: Side) {
+        if TELLS_END || side == Side::Write {
             return;
-        };
-        watched.write |= side == Side::Write;
-        let interest = Interest::new(index, true, watched.write);
-        // A descriptor that is watched can be watched anew: the kernel allocates nothing.
-        let _ = self
-            .poller
-            .modify_with_mode(fd, interest, mode(watched.kind));
+        }
+        let watched = self.watched.get(fd.as_raw_fd() as usize);
+        if watched.is_some_and(|watched| watched.is_some_and(|it| it.kind == Kind::Stream)) {
+            let flags = look(fd);
+            if flags != Flags::NONE {
+                self.found.push(Event { token, flags });
+            }
+        }
     }
 
     fn pause(&mut self, fd: BorrowedFd<'_>) {
@@ -128,6 +158,12 @@ impl Poller for Portable {
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = if self.found.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        events.append(&mut self.found);
         self.events.clear();
         match self.poller.wait(&mut self.events, timeout) {
             Ok(_) => {}
@@ -135,19 +171,11 @@ impl Poller for Portable {
             Err(error) => return Err(error),
         }
         for event in self.events.iter() {
-            let Some(Some(watched)) = self.watched.get_mut(event.key) else {
-                continue;
-            };
-            let mut flags = Flags::NONE;
-            if event.readable {
-                flags.insert(Flags::READABLE);
+            if let Some(Some(watched)) = self.watched.get(event.key) {
+                let token = watched.token;
+                let flags = facts(&event);
+                events.push(Event { token, flags });
             }
-            if event.writable {
-                watched.write = false;
-                flags.insert(Flags::WRITABLE);
-            }
-            let token = watched.token;
-            events.push(Event { token, flags });
         }
         Ok(())
     }

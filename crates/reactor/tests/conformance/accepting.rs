@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use revolve_reactor::{Address, ListenOptions, Listener, SendQueue, Stream, sleep, timeout, turn};
 
-use super::{On, any_port, poll_once, recv_all, recv_exactly, run, turns};
+use super::{Folder, On, any_port, listen, poll_once, recv_all, recv_exactly, run, turns};
 
 fn listener() -> (Listener, Address) {
-    let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
-    let listener = Listener::from_fd(fd).expect("register");
-    let address = listener.local_address().expect("name");
-    (listener, address)
+    listen(&any_port())
 }
 
 /// So many clients, which wait to be accepted.
@@ -28,7 +25,7 @@ pub(crate) fn every_connection_is_accepted_once(on: On) {
         for rotation in [0, 1, 8] {
             let (listener, address) = listener();
             listener.set_rotation(rotation);
-            let count = if on.is_in_memory() { 20 } else { 100 };
+            let count = on.many(10, 100);
             let clients = connected(&address, count).await;
             let mut names: Vec<_> = clients
                 .iter()
@@ -55,9 +52,10 @@ pub(crate) fn a_batch_is_bounded_by_its_budget(on: On) {
     run(on, async {
         let (listener, address) = listener();
         listener.set_accept_budget(4);
-        let _clients = connected(&address, 40).await;
+        let count = on.many(12, 40);
+        let _clients = connected(&address, count).await;
         let mut per_turn = std::collections::BTreeMap::new();
-        for _ in 0..40 {
+        for _ in 0..count {
             listener.accept().await.expect("accept");
             *per_turn.entry(turn()).or_insert(0) += 1;
         }
@@ -72,9 +70,10 @@ pub(crate) fn a_batch_is_bounded_by_its_budget(on: On) {
 pub(crate) fn cancelling_an_accept_loses_no_connection(on: On) {
     run(on, async {
         let (listener, address) = listener();
-        let _clients = connected(&address, 30).await;
+        let count = on.many(10, 30);
+        let _clients = connected(&address, count).await;
         let mut accepted = 0;
-        while accepted < 30 {
+        while accepted < count {
             let mut accept = listener.accept();
             accepted += usize::from(poll_once(&mut accept).await.is_some());
             // The turn performs the accept, and nobody asks for its outcome any more.
@@ -97,8 +96,8 @@ pub(crate) fn a_listener_nobody_asks_does_not_keep_the_loop_awake(on: On) {
 
 pub(crate) fn connecting_succeeds_over_tcp_and_unix(on: On) {
     run(on, async {
-        let folder = tempfile::tempdir().expect("a folder");
-        let unix = Address::Unix(folder.path().join("socket"));
+        let folder = Folder::new(on);
+        let unix = folder.address("socket");
         let hidden = format!("\0revolve-conformance-{}-{:?}", std::process::id(), on.kind);
         for address in [any_port(), unix, Address::Unix(hidden.into())] {
             let fd = match Listener::bind(&address, &ListenOptions::default()) {

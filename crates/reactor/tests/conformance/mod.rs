@@ -2,21 +2,103 @@
 #![allow(dead_code, reason = "a simulation runs those that hold under faults")]
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
-use revolve_reactor::{
-    Address, Builder, DriverKind, EventLoop, ListenOptions, Listener, Simulation, Stream, timeout,
-    yield_now,
-};
+use revolve_reactor::{Address, Builder, DriverKind, EventLoop, Simulation, Stream, yield_now};
+use tempfile::TempDir;
+
+use crate::common::{any_port, listen, pattern, recv_all, run_on, tcp_pair};
 
 pub(crate) mod accepting;
 pub(crate) mod cancelling;
+pub(crate) mod datagrams;
 pub(crate) mod fairness;
 pub(crate) mod receiving;
 pub(crate) mod sending;
 pub(crate) mod waking;
+
+/// Gives a macro, behind its arguments, the names of all tests: first those that hold whatever a seed
+/// decides, then those that count turns or wait for so many of them, that let other threads or
+/// descriptors of the kernel's join in, or that measure the system's time.
+macro_rules! with_all_tests {
+    ($run:ident! $($arguments:tt)*) => {
+        $run! { $($arguments)*
+            under_faults {
+                receiving:
+                    fragments_come_together
+                    what_was_sent_before_the_receive_needs_no_new_edge
+                    bytes_that_fill_buffers_exactly_are_followed_by_the_end
+                    the_end_behind_bytes_is_not_missed
+                    the_end_alone_is_an_empty_buffer_again_and_again
+                    half_closed_streams_still_send
+                    a_reset_is_an_error
+                    a_hang_up_is_the_end
+                    at_most_so_many_bytes_are_received
+                    a_deadline_passes_and_the_stream_lives_on
+                    a_deadline_that_moves_does_not_pass
+                    readable_takes_nothing
+                    a_second_receive_is_refused;
+                sending:
+                    partial_writes_resume_where_they_stopped
+                    many_chunks_are_gathered
+                    every_kind_of_chunk_arrives_in_order
+                    file_ranges_are_sent_in_portions
+                    a_file_that_shrank_is_an_error
+                    sending_to_a_closed_peer_is_an_error
+                    a_stalled_send_times_out
+                    a_slow_send_that_moves_does_not_time_out
+                    an_empty_queue_is_sent_at_once
+                    the_queue_comes_back_for_use_again;
+                accepting:
+                    every_connection_is_accepted_once
+                    a_batch_is_bounded_by_its_budget
+                    cancelling_an_accept_loses_no_connection
+                    connecting_succeeds_over_tcp_and_unix
+                    connecting_is_refused
+                    connecting_where_nobody_answers_can_be_cancelled
+                    a_v6_listener_names_its_peer
+                    a_connection_can_be_turned_away;
+                cancelling:
+                    a_cancelled_receive_loses_no_bytes
+                    a_receive_cancelled_after_it_completed_loses_no_bytes
+                    what_was_left_behind_is_given_out_within_the_limit
+                    a_cancelled_send_leaves_the_stream_usable
+                    dropping_a_stream_closes_it;
+                datagrams:
+                    datagrams_keep_their_bounds_and_their_sender
+                    a_datagram_longer_than_a_buffer_says_so
+                    batches_arrive_in_order_with_their_senders
+                    a_connected_socket_hears_its_peer_alone_and_that_nobody_is_there
+                    a_flood_of_datagrams_does_not_keep_the_loop
+                    a_receive_that_is_given_up_loses_nothing
+                    sockets_share_an_address_when_bound_so
+                    a_unix_sender_waits_while_the_queue_is_full
+                    unix_datagrams_name_their_sender;
+                waking:
+                    sleeps_end_in_order_and_never_early;
+            }
+            without_faults {
+                accepting:
+                    a_listener_nobody_asks_does_not_keep_the_loop_awake;
+                cancelling:
+                    late_events_do_not_reach_a_successor;
+                fairness:
+                    a_flood_is_received_one_buffer_a_turn
+                    a_flood_does_not_starve_the_others
+                    a_large_send_is_spread_over_turns
+                    an_idle_loop_sleeps;
+                datagrams:
+                    multicast_groups_are_joined_once_and_left_once;
+                waking:
+                    another_thread_runs_functions_in_order
+                    a_waker_works_from_another_thread
+                    any_descriptor_can_be_waited_for;
+            }
+        }
+    };
+}
 
 /// Bytes of a buffer in the tests: small, so that few bytes fill several.
 const BUFFER_BYTES: usize = 512;
@@ -61,13 +143,18 @@ impl On {
             .is_some_and(|simulation| simulation.in_memory)
     }
 
+    /// So many in memory, where thousands of seeds make up for it, or else of the kernel's.
+    fn many(self, in_memory: usize, of_the_kernel: usize) -> usize {
+        if self.is_in_memory() {
+            in_memory
+        } else {
+            of_the_kernel
+        }
+    }
+
     /// More bytes than any socket takes at once.
     fn much(self) -> usize {
-        if self.is_in_memory() {
-            100_000
-        } else {
-            16 << 20
-        }
+        self.many(100_000, 16 << 20)
     }
 }
 
@@ -85,48 +172,30 @@ pub(crate) fn exists(on: On) -> bool {
     }
 }
 
-/// Runs a test's future on a loop of its own; a test that hangs fails.
 fn run<T>(on: On, test: impl Future<Output = T>) -> T {
-    let builder = on.builder().buffer_bytes(BUFFER_BYTES);
-    let mut event_loop = builder.build().expect("a loop");
-    event_loop.block_on(async {
-        timeout(Duration::from_secs(120), test)
-            .await
-            .expect("the test hangs")
-    })
+    run_on(on.builder().buffer_bytes(BUFFER_BYTES), test)
 }
 
-fn any_port() -> Address {
-    Address::Inet(([127, 0, 0, 1], 0).into())
-}
+/// Where Unix sockets have their names. In memory, no file has them.
+struct Folder(Option<TempDir>);
 
-/// Two ends of a TCP connection, both on this loop.
-async fn tcp_pair() -> (Stream, Stream) {
-    let fd = Listener::bind(&any_port(), &ListenOptions::default()).expect("bind");
-    let listener = Listener::from_fd(fd).expect("register");
-    let client = Stream::connect(&listener.local_address().expect("name"))
-        .await
-        .expect("connect");
-    let (fd, peer) = listener.accept().await.expect("accept");
-    assert_eq!(peer, client.local_address().expect("name"));
-    (client, Stream::from_fd(fd).expect("register"))
+impl Folder {
+    fn new(on: On) -> Folder {
+        Folder((!on.is_in_memory()).then(|| tempfile::tempdir().expect("a folder")))
+    }
+
+    fn address(&self, name: &str) -> Address {
+        let path = self
+            .0
+            .as_ref()
+            .map_or(Path::new("/in/memory"), TempDir::path);
+        Address::Unix(path.join(name))
+    }
 }
 
 /// Two ends of a Unix connection, both on this loop.
 async fn unix_pair() -> (Stream, Stream) {
     Stream::pair().expect("a pair")
-}
-
-/// Receives until the end of the stream.
-async fn recv_all(stream: &Stream) -> Vec<u8> {
-    let mut all = Vec::new();
-    loop {
-        let received = stream.recv().await.expect("receive");
-        if received.is_empty() {
-            return all;
-        }
-        all.extend_from_slice(&received);
-    }
 }
 
 /// Receives exactly so many bytes, in however many pieces they come.
@@ -157,11 +226,4 @@ async fn turns(count: usize) {
     for _ in 0..count {
         yield_now().await;
     }
-}
-
-/// Bytes that show if some are lost, doubled or in the wrong order.
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|index| (index % 251) as u8 ^ (index / 251 % 256) as u8)
-        .collect()
 }

@@ -1,7 +1,9 @@
 //! What a send promises.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,10 +49,18 @@ pub(crate) fn many_chunks_are_gathered(on: On) {
     });
 }
 
-fn file(bytes: &[u8]) -> Arc<std::fs::File> {
+/// A file with this content. Nobody changes it, so that all seeds may send the same one.
+fn file(bytes: &[u8]) -> Arc<File> {
+    static FILES: Mutex<BTreeMap<Vec<u8>, Arc<File>>> = Mutex::new(BTreeMap::new());
+    let mut files = FILES.lock().expect("no panic");
+    if let Some(file) = files.get(bytes) {
+        return Arc::clone(file);
+    }
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(bytes).expect("write");
-    Arc::new(file)
+    let file = Arc::new(file);
+    files.insert(bytes.to_vec(), Arc::clone(&file));
+    file
 }
 
 pub(crate) fn every_kind_of_chunk_arrives_in_order(on: On) {
@@ -86,11 +96,7 @@ pub(crate) fn every_kind_of_chunk_arrives_in_order(on: On) {
 pub(crate) fn file_ranges_are_sent_in_portions(on: On) {
     run(on, async {
         let (sender, receiver) = tcp_pair().await;
-        let (offset, len) = if on.is_in_memory() {
-            (123, 50_000)
-        } else {
-            (12_345, 1_000_000)
-        };
+        let (offset, len) = (on.many(123, 12_345), on.many(50_000, 1_000_000));
         let content = pattern(offset + len + 100);
         let range = content[offset..offset + len].to_vec();
         let sending = spawn(async move {

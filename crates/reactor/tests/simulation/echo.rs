@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -12,9 +11,9 @@ use revolve_reactor::{
 
 use super::{Dice, run, seeds};
 
-/// A listener in a folder.
-fn listener(folder: &Path) -> (Listener, Address) {
-    let address = Address::Unix(folder.join("socket"));
+/// A listener. No file has its name: it exists in memory.
+fn listener() -> (Listener, Address) {
+    let address = Address::Unix("/in/memory/socket".into());
     let fd = Listener::bind(&address, &ListenOptions::default()).expect("bind");
     (Listener::from_fd(fd).expect("register"), address)
 }
@@ -79,8 +78,7 @@ async fn converse(address: &Address, sent: &Bytes, dice: &mut Dice) -> (Vec<u8>,
 /// How a run went: turns, connections that the server and that the clients found broken.
 fn scenario(seed: u64, faults: Faults) -> (u64, u32, u32) {
     run(seed, faults, async move {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (listener, address) = listener(folder.path());
+        let (listener, address) = listener();
         let broken = Rc::new(Cell::new(0));
         let server = spawn(serve(listener, Rc::clone(&broken)));
         let mut clients = Vec::new();

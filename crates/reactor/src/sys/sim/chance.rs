@@ -1,7 +1,6 @@
 //! What a simulation draws its chances from, and what they decide about.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Faults;
@@ -9,50 +8,55 @@ use super::Faults;
 /// What comes late is on its way for less than this.
 const LATENCY_MAX_US: u64 = 50_000;
 
-/// A clock that is moved by hand.
-#[derive(Debug)]
-pub(crate) struct Clock(Cell<Instant>);
+/// Locks what loops that take turns share: nobody else holds it, nor has left it in disorder.
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A clock that is moved by hand. Its clones are the same clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock(Arc<Mutex<Instant>>);
 
 impl Clock {
     pub(super) fn new() -> Clock {
-        Clock(Cell::new(Instant::now()))
+        Clock(Arc::new(Mutex::new(Instant::now())))
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.0.get()
+        *lock(&self.0)
     }
 
     pub(super) fn advance(&self, by: Duration) {
-        self.0.set(self.0.get() + by);
+        *lock(&self.0) += by;
     }
 }
 
 /// The chances of one simulation, in the order in which they are drawn, and its time.
 pub(super) struct Fate {
-    chance: RefCell<Chance>,
+    chance: Mutex<Chance>,
     pub(super) faults: Faults,
-    pub(super) clock: Option<Rc<Clock>>,
+    pub(super) clock: Option<Clock>,
 }
 
 impl Fate {
-    pub(super) fn new(seed: u64, faults: Faults, clock: Option<Rc<Clock>>) -> Fate {
+    pub(super) fn new(seed: u64, faults: Faults, clock: Option<Clock>) -> Fate {
         Fate {
-            chance: RefCell::new(Chance(seed)),
+            chance: Mutex::new(Chance(seed)),
             faults,
             clock,
         }
     }
 
     pub(super) fn below(&self, bound: u64) -> u64 {
-        self.chance.borrow_mut().below(bound)
+        lock(&self.chance).below(bound)
     }
 
     pub(super) fn strikes(&self, permille: u16) -> bool {
-        self.chance.borrow_mut().strikes(permille)
+        lock(&self.chance).strikes(permille)
     }
 
     pub(super) fn bytes(&self, max: u64) -> u64 {
-        self.chance.borrow_mut().bytes(max)
+        lock(&self.chance).bytes(max)
     }
 
     /// When something that is sent now arrives; `None` for at once. Only simulated time waits.

@@ -147,9 +147,11 @@ impl Endpoint {
             };
         }
         let count = self.received.len().min(into.len());
-        for (place, byte) in into.iter_mut().zip(self.received.drain(..count)) {
-            *place = byte;
-        }
+        let (front, back) = self.received.as_slices();
+        let from_front = count.min(front.len());
+        into[..from_front].copy_from_slice(&front[..from_front]);
+        into[from_front..count].copy_from_slice(&back[..count - from_front]);
+        self.received.drain(..count);
         Ok(count)
     }
 

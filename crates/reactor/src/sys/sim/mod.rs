@@ -1,6 +1,6 @@
 //! The driver of simulations: sockets whose bytes, readiness, failures and time a seed decides.
 //!
-//! Listeners and streams that a program makes on such a loop exist in memory (`network`), so that a
+//! Listeners, streams and datagram sockets that a program makes on such a loop exist in memory (`network`), so that a
 //! run depends on its seed alone; with a virtual clock it takes the same steps each time. What
 //! the seed decides: how many bytes a receive or a send moves, what is on its way and for how
 //! long, which readiness is told late and in which order, which operations find nothing after
@@ -13,15 +13,19 @@
 use std::io;
 
 mod chance;
+mod datagram;
 mod endpoint;
 mod network;
 mod placeholder;
 mod poller;
+mod schedule;
 mod transport;
 
 pub(crate) use chance::Clock;
+pub(crate) use datagram::Packet;
 pub(crate) use network::Network;
 pub(crate) use poller::Sim;
+pub use schedule::Schedule;
 
 /// The environment variable that names the seed to replay.
 const VARIABLE: &str = "REVOLVE_SEED";
@@ -29,7 +33,7 @@ const VARIABLE: &str = "REVOLVE_SEED";
 /// How often each fault happens, in thousandths of the occasions for it; 0 for never.
 ///
 /// The faults up to [`clock_jump`](Faults::clock_jump) are what any network and any system may do,
-/// and no correct program fails by them. The others break connections.
+/// and no correct program fails by them. The others break connections, and lose datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// A receive brings fewer bytes than there are.
@@ -50,6 +54,15 @@ pub struct Faults {
     pub reset: u16,
     /// An accept or a connect fails with `EMFILE`, or a registration with `ENOSPC`.
     pub exhaust: u16,
+    /// A datagram that is sent by UDP gets lost.
+    pub lose: u16,
+    /// It arrives twice.
+    pub duplicate: u16,
+    /// It arrives before some that were sent earlier.
+    pub overtake: u16,
+    /// It is cut short, as if the receiver's buffer were smaller:
+    /// [`Datagram::truncated`](crate::Datagram::truncated) says so.
+    pub truncate: u16,
 }
 
 impl Faults {
@@ -64,9 +77,14 @@ impl Faults {
         clock_jump: 0,
         reset: 0,
         exhaust: 0,
+        lose: 0,
+        duplicate: 0,
+        overtake: 0,
+        truncate: 0,
     };
 
-    /// Everything that a correct program does not notice: no clock jumps, no broken connections.
+    /// Everything that a correct program does not notice: no clock jumps, no broken connections, no
+    /// datagrams that go astray.
     pub const HARMLESS: Faults = Faults {
         split: 500,
         short_write: 300,
@@ -82,6 +100,10 @@ impl Faults {
         clock_jump: 5,
         reset: 3,
         exhaust: 20,
+        lose: 100,
+        duplicate: 100,
+        overtake: 150,
+        truncate: 20,
         ..Faults::HARMLESS
     };
 }
@@ -116,7 +138,7 @@ pub struct Simulation {
     pub seed: u64,
     /// The chances.
     pub faults: Faults,
-    /// Whether listeners and streams made on the loop exist in memory. Otherwise they are the
+    /// Whether listeners, streams and datagram sockets made on the loop exist in memory. Otherwise they are the
     /// kernel's.
     pub in_memory: bool,
     /// Whether time is simulated, so that nothing sleeps. Otherwise it is the system's.
@@ -140,6 +162,11 @@ impl Simulation {
             in_memory: true,
             virtual_clock: true,
         }
+    }
+
+    /// Whether the network tells readiness as epoll does.
+    fn tells_edges(&self) -> bool {
+        self.seed.is_multiple_of(2)
     }
 
     /// With these faults instead.

@@ -5,17 +5,17 @@
 //! each change (as epoll) or once until the side was drained (as the pollers that tell levels);
 //! the seed says which.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use rustix::io::Errno;
 use slab::Slab;
 
-use super::chance::Fate;
+use super::chance::{Fate, lock};
+use super::datagram::Inbox;
 use super::endpoint::{Endpoint, Segment};
 use super::placeholder::{self, Identity};
 use crate::channel::{Flags, Side, Token};
@@ -24,6 +24,8 @@ use crate::sys::Event;
 
 /// Names a socket of the network.
 pub(super) type SocketId = usize;
+/// Names a loop of those that share the network.
+pub(super) type Seat = usize;
 
 /// The first of the ports that nobody asked for by number.
 const FIRST_PORT: u16 = 49_152;
@@ -34,8 +36,8 @@ pub(super) struct Socket {
     pub(super) name: Option<Identity>,
     pub(super) local: Address,
     pub(super) remote: Address,
-    /// The channel that is told, while it is registered.
-    pub(super) token: Option<Token>,
+    /// The channel that is told, while it is registered, and the loop that has it.
+    pub(super) channel: Option<(Seat, Token)>,
     pub(super) role: Role,
     /// Sides that were told and not drained since.
     told: Flags,
@@ -51,6 +53,7 @@ pub(super) enum Role {
     Connecting(Option<Instant>),
     Refused(Errno),
     Connected(Endpoint),
+    Datagram(Inbox),
 }
 
 /// What waits at a listener.
@@ -68,7 +71,7 @@ impl Socket {
             name: None,
             local,
             remote,
-            token: None,
+            channel: None,
             role,
             told: Flags::NONE,
             listed: false,
@@ -76,10 +79,11 @@ impl Socket {
     }
 }
 
-/// The sockets of one simulation.
+/// The sockets of one simulation, as one of its loops sees them.
 pub(crate) struct Network {
-    pub(super) state: RefCell<State>,
-    pub(super) fate: Rc<Fate>,
+    pub(super) shared: Arc<Mutex<State>>,
+    pub(super) fate: Arc<Fate>,
+    pub(super) seat: Seat,
 }
 
 /// All there is, in orders that depend on the seed and the program alone.
@@ -89,6 +93,7 @@ pub(super) struct State {
     /// Named by descriptors that no channel owns: they may be closed without a word.
     pub(super) unowned: Vec<SocketId>,
     pub(super) listeners: Vec<SocketId>,
+    pub(super) datagrams: Vec<SocketId>,
     /// Something is on its way to these.
     pub(super) expecting: Vec<SocketId>,
     listed: Vec<SocketId>,
@@ -96,40 +101,43 @@ pub(super) struct State {
     edges: bool,
 }
 
-impl Network {
+impl State {
     /// `edges`: readiness is told as epoll does.
-    pub(super) fn new(fate: Rc<Fate>, edges: bool) -> Network {
-        let state = State {
+    pub(super) fn new(edges: bool) -> State {
+        State {
             sockets: Slab::new(),
             numbers: BTreeMap::new(),
             unowned: Vec::new(),
             listeners: Vec::new(),
+            datagrams: Vec::new(),
             expecting: Vec::new(),
             listed: Vec::new(),
             next_port: FIRST_PORT,
             edges,
-        };
-        Network {
-            state: RefCell::new(state),
-            fate,
         }
+    }
+}
+
+impl Network {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared)
     }
 
     /// True if the descriptor names a socket of this network.
     pub(crate) fn has(&self, fd: BorrowedFd<'_>) -> bool {
-        self.state.borrow().find(fd).is_some()
+        self.state().find(fd).is_some()
     }
 
     /// The addresses of both ends; `None` if the descriptor is not of this network.
     pub(crate) fn addresses(&self, fd: BorrowedFd<'_>) -> Option<(Address, Address)> {
-        let state = self.state.borrow();
+        let state = self.state();
         let socket = &state.sockets[state.find(fd)?];
         Some((socket.local.clone(), socket.remote.clone()))
     }
 
     /// Begins to tell of a socket; false if the descriptor is not of this network.
     pub(super) fn add(&self, fd: BorrowedFd<'_>, token: Token) -> bool {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let Some(id) = state.find(fd) else {
             return false;
         };
@@ -138,14 +146,14 @@ impl Network {
             return false;
         }
         state.unowned.retain(|unowned| *unowned != id);
-        state.sockets[id].token = Some(token);
+        state.sockets[id].channel = Some((self.seat, token));
         state.list(id);
         true
     }
 
     /// Closes a socket whose descriptor is about to be closed.
     pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         if let Some(id) = state.find(fd) {
             let resets = placeholder::resets_when_closed(fd);
             state.close(id, resets, self.fate.arrival());
@@ -154,16 +162,16 @@ impl Network {
 
     /// Stops telling of a listener, which may be closed then without a word.
     pub(super) fn pause(&self, fd: BorrowedFd<'_>) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         if let Some(id) = state.find(fd) {
-            state.sockets[id].token = None;
+            state.sockets[id].channel = None;
             state.unowned.push(id);
         }
     }
 
     /// A side that was told has been seen not to be ready.
     pub(super) fn rearm(&self, fd: BorrowedFd<'_>, side: Side) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let Some(id) = state.find(fd) else {
             return;
         };
@@ -184,7 +192,7 @@ impl Network {
 
     /// Looks at a socket again in the next turn, whose state has only seemed to change.
     pub(super) fn tell_again(&self, fd: BorrowedFd<'_>) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         if let Some(id) = state.find(fd) {
             state.list(id);
         }
@@ -192,26 +200,25 @@ impl Network {
 
     /// When the next thing arrives somewhere.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        let state = self.state.borrow();
-        let arrivals = state.expecting.iter().filter_map(|id| state.arrival(*id));
-        arrivals.min()
+        self.state().next_arrival()
     }
 
     /// Lets arrive what is due, and tells what has changed.
     pub(super) fn turn(&self, now: Option<Instant>, events: &mut Vec<Event>) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         state.close_forgotten();
         if let Some(now) = now {
             state.arrive(now);
         }
         for id in std::mem::take(&mut state.listed) {
-            state.tell(id, events);
+            if state.is_of(id, |seat| seat != self.seat) {
+                state.listed.push(id);
+            } else {
+                state.tell(id, events);
+            }
         }
-        for id in &state.listeners {
-            let socket = &state.sockets[*id];
-            if let (Role::Listening(backlog), Some(token)) = (&socket.role, socket.token)
-                && !backlog.ready.is_empty()
-            {
+        for (seat, token) in state.listeners_ready() {
+            if seat == self.seat {
                 let flags = Flags::READABLE;
                 events.push(Event { token, flags });
             }
@@ -220,7 +227,7 @@ impl Network {
 
     /// Breaks a connection; false if the descriptor is not of this network.
     pub(super) fn reset(&self, fd: BorrowedFd<'_>) -> bool {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let Some(id) = state.find(fd) else {
             return false;
         };
@@ -236,6 +243,30 @@ impl Network {
 }
 
 impl State {
+    /// Whether a loop for which that holds has the socket.
+    fn is_of(&self, id: SocketId, holds: impl Fn(Seat) -> bool) -> bool {
+        let channel = self.sockets.get(id).and_then(|socket| socket.channel);
+        channel.is_some_and(|(seat, _)| holds(seat))
+    }
+
+    /// Listeners where a connection waits.
+    fn listeners_ready(&self) -> impl Iterator<Item = (Seat, Token)> {
+        self.listeners.iter().filter_map(|id| {
+            let socket = &self.sockets[*id];
+            match &socket.role {
+                Role::Listening(backlog) if !backlog.ready.is_empty() => socket.channel,
+                _ => None,
+            }
+        })
+    }
+
+    /// Whether there may be something to tell a loop.
+    pub(super) fn concerns(&self, seat: Seat) -> bool {
+        let mut listed = self.listed.iter();
+        listed.any(|id| self.is_of(*id, |of| of == seat))
+            || self.listeners_ready().any(|(of, _)| of == seat)
+    }
+
     pub(super) fn find(&self, fd: BorrowedFd<'_>) -> Option<SocketId> {
         self.numbers.get(&fd.as_raw_fd()).copied()
     }
@@ -243,7 +274,7 @@ impl State {
     pub(super) fn endpoint(&mut self, id: SocketId) -> Option<&mut Endpoint> {
         match &mut self.sockets.get_mut(id)?.role {
             Role::Connected(end) => Some(end),
-            Role::Listening(_) | Role::Connecting(_) | Role::Refused(_) => None,
+            _ => None,
         }
     }
 
@@ -267,7 +298,11 @@ impl State {
         // Whoever had the number that comes has closed it. All such are closed here, because which
         // number comes is up to other threads too.
         self.close_forgotten();
-        let fd = placeholder::open(&self.sockets[id].local)?;
+        let socket = &self.sockets[id];
+        let fd = match socket.role {
+            Role::Datagram(_) => placeholder::open_datagram(&socket.local)?,
+            _ => placeholder::open(&socket.local)?,
+        };
         let name = placeholder::identity_of(&fd)?;
         self.numbers.insert(name.number(), id);
         self.sockets[id].name = Some(name);
@@ -275,7 +310,7 @@ impl State {
         Ok(fd)
     }
 
-    fn close_forgotten(&mut self) {
+    pub(super) fn close_forgotten(&mut self) {
         let closed = |state: &State, id: &SocketId| {
             let name = state.sockets[*id].name;
             name.is_some_and(|name| !name.holds())
@@ -285,16 +320,23 @@ impl State {
         }
     }
 
+    /// When the next thing arrives somewhere.
+    pub(super) fn next_arrival(&self) -> Option<Instant> {
+        let arrivals = self.expecting.iter().filter_map(|id| self.arrival(*id));
+        arrivals.min()
+    }
+
     /// When the next thing arrives at a socket.
     fn arrival(&self, id: SocketId) -> Option<Instant> {
         match &self.sockets.get(id)?.role {
             Role::Connecting(at) => *at,
             Role::Connected(end) => end.next_arrival(),
+            Role::Datagram(inbox) => inbox.next_arrival(),
             Role::Listening(_) | Role::Refused(_) => None,
         }
     }
 
-    fn arrive(&mut self, now: Instant) {
+    pub(super) fn arrive(&mut self, now: Instant) {
         for id in std::mem::take(&mut self.expecting) {
             let Some(at) = self.arrival(id) else {
                 continue;
@@ -302,6 +344,8 @@ impl State {
             if at <= now {
                 if let Some(end) = self.endpoint(id) {
                     end.arrive_until(now);
+                } else if let Some(inbox) = self.inbox(id) {
+                    inbox.arrive_until(now);
                 } else {
                     self.knock(id);
                 }
@@ -318,6 +362,13 @@ impl State {
         match &self.sockets[id].role {
             Role::Listening(_) | Role::Connecting(_) => Flags::NONE,
             Role::Refused(_) => broken.with(Flags::PEER_CLOSED),
+            Role::Datagram(inbox) => {
+                let peer = inbox.peer.and_then(|peer| self.sockets.get(peer));
+                match peer.map(|peer| &peer.role) {
+                    Some(Role::Datagram(peer)) if !peer.has_unix_room() => inbox.facts(),
+                    _ => inbox.facts().with(Flags::WRITABLE),
+                }
+            }
             Role::Connected(end) => {
                 let peer = end.peer.and_then(|peer| self.sockets.get(peer));
                 let has_room = match peer.map(|peer| &peer.role) {
@@ -342,7 +393,7 @@ impl State {
         let edges = self.edges;
         let socket = &mut self.sockets[id];
         socket.listed = false;
-        let Some(token) = socket.token else {
+        let Some((_, token)) = socket.channel else {
             return;
         };
         if !edges {
@@ -384,7 +435,13 @@ impl State {
         {
             self.numbers.remove(&name.number());
         }
-        for list in [&mut self.unowned, &mut self.listeners, &mut self.expecting] {
+        let lists = [
+            &mut self.unowned,
+            &mut self.listeners,
+            &mut self.datagrams,
+            &mut self.expecting,
+        ];
+        for list in lists {
             list.retain(|listed| *listed != id);
         }
         match socket.role {
@@ -405,6 +462,7 @@ impl State {
                 };
                 self.part(end.peer, last, at);
             }
+            Role::Datagram(inbox) => self.forget_datagram(id, &inbox.into_waiting()),
             Role::Connecting(_) | Role::Refused(_) => {
                 for listener in self.listeners.clone() {
                     if let Role::Listening(backlog) = &mut self.sockets[listener].role {

@@ -32,6 +32,16 @@ pub(super) fn open(address: &Address) -> Result<OwnedFd, Errno> {
     platform::socket(family, SocketType::STREAM)
 }
 
+/// A datagram socket that takes the options which one with that address takes.
+pub(super) fn open_datagram(address: &Address) -> Result<OwnedFd, Errno> {
+    let family = match address {
+        Address::Unix(_) => AddressFamily::UNIX,
+        Address::Inet(inet) if inet.is_ipv6() => AddressFamily::INET6,
+        Address::Inet(_) => AddressFamily::INET,
+    };
+    platform::socket(family, SocketType::DGRAM)
+}
+
 /// What the number names at present; `None` if nothing.
 pub(super) fn identity(number: RawFd) -> Option<Identity> {
     // SAFETY: the structure is plain integers, for which zeroes are valid, and fstat(2) writes

@@ -3,14 +3,15 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny};
 
 use super::chance::{Clock, Fate};
-use super::network::Network;
+use super::network::{Network, State};
+use super::schedule::{Schedule, Turn};
 use super::{Simulation, VARIABLE};
 use crate::buffer::BufferPool;
 use crate::channel::{Kind, Side, Token};
@@ -31,30 +32,51 @@ struct Held {
 pub(crate) struct Sim {
     poll: Poll,
     network: Option<Rc<Network>>,
-    fate: Rc<Fate>,
+    fate: Arc<Fate>,
     seed: u64,
     held: Vec<Held>,
+    /// Where the loop is one of several: when it has its turn.
+    turn: Option<Turn>,
 }
 
 impl Sim {
     pub(crate) fn new(simulation: Simulation) -> io::Result<Sim> {
         let Simulation { seed, faults, .. } = simulation;
-        let clock = simulation.virtual_clock.then(|| Rc::new(Clock::new()));
-        let fate = Rc::new(Fate::new(seed, faults, clock));
-        let network = simulation
-            .in_memory
-            .then(|| Rc::new(Network::new(Rc::clone(&fate), seed.is_multiple_of(2))));
+        let clock = simulation.virtual_clock.then(Clock::new);
+        let fate = Arc::new(Fate::new(seed, faults, clock));
+        let network = simulation.in_memory.then(|| {
+            Rc::new(Network {
+                shared: Arc::new(Mutex::new(State::new(simulation.tells_edges()))),
+                fate: Arc::clone(&fate),
+                seat: 0,
+            })
+        });
         Ok(Sim {
             poll: Poll::new()?,
             network,
             fate,
             seed,
             held: Vec::new(),
+            turn: None,
+        })
+    }
+
+    /// One of several.
+    pub(crate) fn scheduled(schedule: &Schedule) -> io::Result<Sim> {
+        let poll = Poll::new()?;
+        let turn = schedule.join();
+        Ok(Sim {
+            poll,
+            network: Some(Rc::new(turn.network())),
+            fate: schedule.fate(),
+            seed: schedule.simulation().seed,
+            held: Vec::new(),
+            turn: Some(turn),
         })
     }
 
     pub(crate) fn clock(&self) -> Option<Rc<Clock>> {
-        self.fate.clock.clone()
+        self.fate.clock.clone().map(Rc::new)
     }
 
     pub(crate) fn network(&self) -> Option<Rc<Network>> {
@@ -93,6 +115,36 @@ impl Sim {
         }
     }
 
+    /// Waits for the turn among several loops, and asks the network and the kernel then.
+    fn ask_in_turn(
+        &mut self,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        if let Some(turn) = &self.turn {
+            turn.wait(if self.held.is_empty() {
+                timeout
+            } else {
+                Some(Duration::ZERO)
+            });
+        }
+        self.ask_network(events);
+        if self.poll.watches() {
+            self.poll.wait(events, Some(Duration::ZERO))?;
+        }
+        self.jump();
+        Ok(())
+    }
+
+    /// The clock goes ahead, if it is to.
+    fn jump(&self) {
+        if let Some(clock) = &self.fate.clock
+            && self.fate.strikes(self.fate.faults.clock_jump)
+        {
+            clock.advance(Duration::from_millis(self.fate.below(10_000)));
+        }
+    }
+
     /// Asks the network and the kernel; the virtual clock goes on instead of sleeping.
     fn ask(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         self.ask_network(events);
@@ -109,14 +161,15 @@ impl Sim {
         let Some(sleep) = timeout.into_iter().chain(arrival).min() else {
             return self.poll.wait(events, timeout);
         };
-        self.poll.wait(events, Some(Duration::ZERO))?;
+        // A system call in each turn is most of what a turn costs here.
+        if self.poll.watches() {
+            self.poll.wait(events, Some(Duration::ZERO))?;
+        }
         if events.is_empty() {
             clock.advance(sleep);
             self.ask_network(events);
         }
-        if self.fate.strikes(self.fate.faults.clock_jump) {
-            clock.advance(Duration::from_millis(self.fate.below(10_000)));
-        }
+        self.jump();
         Ok(())
     }
 
@@ -157,7 +210,10 @@ impl Poller for Sim {
     }
 
     fn wake_handle(&self) -> Arc<dyn Wake> {
-        self.poll.wake_handle()
+        match &self.turn {
+            Some(turn) => turn.wake_handle(),
+            None => self.poll.wake_handle(),
+        }
     }
 
     fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
@@ -199,7 +255,11 @@ impl Poller for Sim {
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        self.ask(events, timeout)?;
+        if self.turn.is_some() {
+            self.ask_in_turn(events, timeout)?;
+        } else {
+            self.ask(events, timeout)?;
+        }
         self.disturb(events);
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
+use super::datagram::reaches;
 use super::endpoint::{Endpoint, Segment};
 use super::network::{Backlog, Network, Role, Socket, SocketId, State};
 use crate::buffer::BufferPool;
@@ -27,7 +28,7 @@ impl Network {
     ///
     /// `AddrInUse`; out of descriptors.
     pub(crate) fn bind(&self, address: &Address, backlog: i32) -> io::Result<OwnedFd> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let mut local = address.clone();
         if let Address::Inet(inet) = &mut local
             && inet.port() == 0
@@ -55,7 +56,7 @@ impl Network {
     ///
     /// Out of descriptors.
     pub(crate) fn pair(&self) -> io::Result<(OwnedFd, OwnedFd)> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let (one, other) = state.connected(Address::UNNAMED, Address::UNNAMED);
         let first = state
             .named(one)
@@ -73,7 +74,7 @@ impl Network {
             return Err(Errno::MFILE.into());
         }
         let arrives = self.fate.arrival();
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let local = match to {
             Address::Inet(inet) => Address::Inet(SocketAddr::new(inet.ip(), state.port())),
             Address::Unix(_) => Address::UNNAMED,
@@ -95,18 +96,20 @@ impl Network {
 
     /// How connecting goes.
     pub(super) fn connecting(&self, fd: BorrowedFd<'_>) -> Progress<io::Result<()>> {
-        let state = self.state.borrow();
+        let state = self.state();
         match state.find(fd).map(|id| &state.sockets[id].role) {
             Some(Role::Connecting(_)) => Progress::Blocked,
             Some(Role::Refused(error)) => Progress::Done(Err((*error).into())),
             Some(Role::Connected(_)) => Progress::Done(Ok(())),
-            Some(Role::Listening(_)) | None => Progress::Done(Err(Errno::INVAL.into())),
+            Some(Role::Listening(_) | Role::Datagram(_)) | None => {
+                Progress::Done(Err(Errno::INVAL.into()))
+            }
         }
     }
 
     /// The next connection of a listener.
     pub(crate) fn accept(&self, fd: BorrowedFd<'_>) -> Result<(OwnedFd, Address), Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let listener = state.find(fd).ok_or(Errno::BADF)?;
         let Role::Listening(backlog) = &mut state.sockets[listener].role else {
             return Err(Errno::INVAL);
@@ -132,7 +135,7 @@ impl Network {
 
     /// Receives once, as [`op::recv`](crate::op::recv).
     pub(super) fn recv(&self, fd: BorrowedFd<'_>, pool: &BufferPool, bytes_max: usize) -> Received {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let found = state.find(fd);
         let Some(end) = found.and_then(|id| state.endpoint(id)) else {
             return Progress::Done(Err(Errno::NOTCONN.into()));
@@ -181,8 +184,7 @@ impl Network {
         let memory = || queue.unsent().map_while(Chunk::memory).take(SLICES_MAX);
         let asked: usize = memory().map(<[u8]>::len).sum();
         let sent = self.put(fd, asked.min(bytes_max), |room| {
-            let bytes = memory().flatten().take(room.min(bytes_max));
-            Ok(bytes.copied().collect())
+            Ok(gather(memory(), room.min(bytes_max)))
         })?;
         Ok((sent, Asked::Memory(asked as u64)))
     }
@@ -190,14 +192,8 @@ impl Network {
     /// Sends what lies in memory, as send(2) does.
     pub(crate) fn write(&self, fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let asked = slices.iter().map(|slice| slice.len()).sum();
-        let sent = self.put(fd, asked, |room| {
-            Ok(slices
-                .iter()
-                .flat_map(|slice| slice.iter())
-                .take(room)
-                .copied()
-                .collect())
-        });
+        let slices = slices.iter().map(|slice| &**slice);
+        let sent = self.put(fd, asked, |room| Ok(gather(slices, room)));
         sent.map(|sent| sent as usize)
     }
 
@@ -209,7 +205,7 @@ impl Network {
         bytes: impl FnOnce(usize) -> Result<Vec<u8>, Errno>,
     ) -> Result<u64, Errno> {
         let arrival = self.fate.arrival();
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         let is_unix = state.sockets[id].local.is_unix();
         let end = state.endpoint(id).ok_or(Errno::NOTCONN)?;
@@ -248,7 +244,7 @@ impl Network {
 
     /// Says that no more is sent.
     pub(crate) fn shutdown_write(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         let id = state.find(fd).ok_or(Errno::BADF)?;
         let end = state.endpoint(id).filter(|end| !end.broken);
         let end = end.ok_or(Errno::NOTCONN)?;
@@ -262,27 +258,28 @@ impl Network {
     }
 }
 
+/// The first bytes of some pieces, at most so many.
+fn gather<'a>(pieces: impl Iterator<Item = &'a [u8]>, bytes_max: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        let count = piece.len().min(bytes_max - bytes.len());
+        bytes.extend_from_slice(&piece[..count]);
+    }
+    bytes
+}
+
 impl State {
     /// The descriptor of a socket that is closed where there is none left.
-    fn named(&mut self, id: SocketId) -> io::Result<OwnedFd> {
+    pub(super) fn named(&mut self, id: SocketId) -> io::Result<OwnedFd> {
         let named = self.name(id);
         named.inspect_err(|_| self.close(id, true, None))
     }
 
     /// Who listens on an address.
     fn listener(&self, to: &Address) -> Option<SocketId> {
-        let takes = |local: &Address| match (local, to) {
-            (Address::Inet(local), Address::Inet(to)) => {
-                let any = local.ip().is_unspecified() || to.ip().is_unspecified();
-                local.port() == to.port()
-                    && local.is_ipv4() == to.is_ipv4()
-                    && (any || local.ip() == to.ip())
-            }
-            _ => local == to,
-        };
         let mut listeners = self.listeners.iter();
         listeners
-            .find(|id| takes(&self.sockets[**id].local))
+            .find(|id| reaches(&self.sockets[**id].local, to))
             .copied()
     }
 
