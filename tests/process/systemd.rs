@@ -282,6 +282,33 @@ fn sockets_that_systemd_opened_are_served_and_left_to_it() {
 }
 
 #[test]
+fn a_new_binary_leaves_the_sockets_to_systemd_too() {
+    let site = Site::new();
+    let tcp = TcpListener::bind(("127.0.0.1", site.port)).expect("a free port");
+    let path = site.folder.file("site.sock");
+    let unix = UnixListener::bind(&path).expect("a path");
+    let server = format!("listen unix:{}; return 200 here;", path.display());
+    site.folder
+        .write("nginx.conf", site.config("daemon off;", &server));
+    let (mut old, said) = run(&site, activated(&site, tcp, unix));
+    let pid = || site.folder.read("pid").trim().parse::<u32>().unwrap_or(0);
+    until("it serves", || {
+        site.folder.file("pid").exists() && pid() == old.id()
+    });
+    proc::signal(old.id(), Signal::USR2);
+    until("the new one serves", || {
+        site.folder.file("pid").exists() && ![0, old.id()].contains(&pid())
+    });
+    let new = pid();
+    proc::signal(old.id(), Signal::QUIT);
+    assert!(old.wait().expect("our child").success());
+    proc::signal(new, Signal::TERM);
+    until("it ends", || !proc::is_alive(new));
+    assert_eq!(said(), "");
+    assert!(path.exists(), "systemd goes on listening there");
+}
+
+#[test]
 fn descriptors_that_do_not_fit_are_said() {
     let site = Site::new();
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -36,13 +36,36 @@ const UNIX: &[u8] = b"unix";
 const UNIX_REUSEPORT: &[u8] = b"unix reuseport";
 const STDERR: &[u8] = b"stderr";
 const ZONE: &[u8] = b"zone";
+/// Says of the socket with this name that it is [`Owner::Manager`]'s; the descriptor is the socket
+/// once more, since every kind has one.
+const MANAGER: &[u8] = b"manager";
+
+/// Who removes the file of a Unix socket that is closed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This server.
+    Us,
+    /// The service manager that opened it, and keeps it open.
+    Manager,
+}
 
 /// A listening socket. With `reuseport` an address has several, in the order of the workers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Socket<F> {
     pub(crate) address: Address,
     pub(crate) is_reuseport: bool,
+    pub(crate) owner: Owner,
     pub(crate) fd: F,
+}
+
+impl<F> Socket<F> {
+    /// Its address as it goes over.
+    fn name(&self) -> Vec<u8> {
+        match &self.address {
+            Address::Inet(address) => address.to_string().into_bytes(),
+            Address::Unix(path) => path.as_os_str().as_bytes().to_vec(),
+        }
+    }
 }
 
 /// All that is handed over.
@@ -57,29 +80,33 @@ pub(crate) struct Handover<F> {
     pub(crate) zones: Vec<(ZoneLabel, F)>,
 }
 
-impl<F> Handover<F> {
+impl<F: Copy> Handover<F> {
     /// The handover as bytes, and the descriptors that go with it.
     pub(crate) fn encode(self) -> (Vec<u8>, Vec<F>) {
         let mut out = Writer::new(MAGIC.to_vec());
         out.string(if self.is_daemon { DAEMON } else { FOREGROUND });
-        let count = self.sockets.len() + self.zones.len() + usize::from(self.stderr.is_some());
-        out.number(count as u64);
+        let is_managers = |socket: &&Socket<F>| socket.owner == Owner::Manager;
+        let managers = self.sockets.iter().filter(is_managers);
+        let others = self.zones.len() + usize::from(self.stderr.is_some());
+        out.number((self.sockets.len() + managers.clone().count() + others) as u64);
         if let Some(fd) = self.stderr {
             out.string(STDERR);
             out.string(b"");
             out.fd(fd);
         }
-        for socket in self.sockets {
+        for socket in &self.sockets {
             match (&socket.address, socket.is_reuseport) {
                 (Address::Inet(_), false) => out.string(INET),
                 (Address::Inet(_), true) => out.string(INET_REUSEPORT),
                 (Address::Unix(_), false) => out.string(UNIX),
                 (Address::Unix(_), true) => out.string(UNIX_REUSEPORT),
             }
-            match &socket.address {
-                Address::Inet(address) => out.string(address.to_string().as_bytes()),
-                Address::Unix(path) => out.path(path),
-            }
+            out.string(&socket.name());
+            out.fd(socket.fd);
+        }
+        for socket in managers {
+            out.string(MANAGER);
+            out.string(&socket.name());
             out.fd(socket.fd);
         }
         for (label, fd) in self.zones {
@@ -89,7 +116,9 @@ impl<F> Handover<F> {
         }
         out.finish()
     }
+}
 
+impl<F> Handover<F> {
     /// The handover that [`Handover::encode`] made these of, in whatever version.
     pub(crate) fn decode(bytes: &[u8], fds: Vec<F>) -> Result<Self, DecodeError> {
         let bytes = bytes.strip_prefix(MAGIC).ok_or(DecodeError)?;
@@ -100,6 +129,7 @@ impl<F> Handover<F> {
             sockets: Vec::new(),
             zones: Vec::new(),
         };
+        let mut managers = Vec::new();
         for _ in 0..from.number()? {
             let (kind, name, fd) = (from.string()?, from.string()?, from.fd()?);
             let text = || std::str::from_utf8(name).map_err(|_| DecodeError);
@@ -116,6 +146,10 @@ impl<F> Handover<F> {
                     handover.zones.extend(label.map(|label| (label, fd)));
                     continue;
                 }
+                MANAGER => {
+                    managers.push(name);
+                    continue;
+                }
                 // Of a later version.
                 _ => continue,
             };
@@ -123,8 +157,14 @@ impl<F> Handover<F> {
             handover.sockets.push(Socket {
                 address,
                 is_reuseport,
+                owner: Owner::Us,
                 fd,
             });
+        }
+        for socket in &mut handover.sockets {
+            if managers.contains(&socket.name().as_slice()) {
+                socket.owner = Owner::Manager;
+            }
         }
         Ok(handover)
     }
@@ -200,6 +240,7 @@ mod tests {
                 Err(_) => Address::Unix(address.into()),
             },
             is_reuseport,
+            owner: Owner::Us,
             fd,
         };
         Handover {
@@ -221,6 +262,30 @@ mod tests {
         let (bytes, fds) = handover().encode();
         assert_eq!(fds, [1, 2, 3, 4, 5, 6]);
         assert_eq!(Handover::decode(&bytes, fds), Ok(handover()));
+    }
+
+    #[test]
+    fn sockets_of_a_service_manager_stay_its() {
+        let mut sent = handover();
+        // Both of one address: its owner is one.
+        for place in [0, 1, 2, 3] {
+            sent.sockets[place].owner = Owner::Manager;
+        }
+        let (bytes, fds) = sent.encode();
+        assert_eq!(fds, [1, 2, 3, 4, 5, 6, 2, 3, 4, 5]);
+        let received = Handover::decode(&bytes, fds).unwrap();
+        let owners = received.sockets.iter().map(|socket| socket.owner);
+        let expected = [Owner::Manager; 4].into_iter().chain([Owner::Us]);
+        assert!(owners.eq(expected));
+        // What was sent before this was known says nothing of it.
+        let (bytes, fds) = handover().encode();
+        let received = Handover::decode(&bytes, fds).unwrap();
+        assert!(
+            received
+                .sockets
+                .iter()
+                .all(|socket| socket.owner == Owner::Us)
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use revolve_server::{Config, ZoneLabel};
 use crate::daemon::{self, Readiness};
 use crate::handover::{Predecessor, Socket};
 use crate::report;
-use crate::resources::{Opened, Owner};
+use crate::resources::Opened;
 use crate::systemd::activation;
 
 /// See the module.
@@ -43,12 +43,12 @@ impl Starter {
     pub(crate) fn take_sockets(&mut self, config: &Config, said: &mut Vec<String>) -> Opened {
         match self {
             Starter::Master(predecessor) => {
-                Opened::inherited(std::mem::take(&mut predecessor.sockets), Owner::Us)
+                Opened::inherited(std::mem::take(&mut predecessor.sockets))
             }
             Starter::Person(sockets) => {
                 let sockets = std::mem::take(sockets);
                 let wanted = activation::keep_wanted(sockets, config, said);
-                Opened::inherited(wanted, Owner::Manager)
+                Opened::inherited(wanted)
             }
             Starter::Waiting(_) => Opened::default(),
         }
