@@ -70,6 +70,8 @@ macro_rules! suites {
                 a_connection_can_be_turned_away;
             cancelling:
                 a_cancelled_receive_loses_no_bytes
+                an_interrupted_receive_loses_no_bytes
+                a_stream_that_is_handed_over_keeps_its_bytes
                 a_receive_cancelled_after_it_completed_loses_no_bytes
                 what_was_left_behind_is_given_out_within_the_limit
                 a_cancelled_send_leaves_the_stream_usable

@@ -40,6 +40,10 @@ const ZONE: &[u8] = b"zone";
 /// once more, since every kind has one.
 const MANAGER: &[u8] = b"manager";
 
+/// Where the old workers send connections that idle. A version that sends or takes them in another
+/// form has another word for it.
+const CONNECTIONS: &[u8] = b"connections 1";
+
 /// Who removes the file of a Unix socket that is closed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -75,6 +79,8 @@ pub(crate) struct Handover<F> {
     pub(crate) is_daemon: bool,
     /// The master's standard error: that of the new binary leads to the master until it serves.
     pub(crate) stderr: Option<F>,
+    /// Where the workers of the new binary get the connections that idle.
+    pub(crate) connections: Option<F>,
     pub(crate) sockets: Vec<Socket<F>>,
     /// State that the workers of both share.
     pub(crate) zones: Vec<(ZoneLabel, F)>,
@@ -87,10 +93,14 @@ impl<F: Copy> Handover<F> {
         out.string(if self.is_daemon { DAEMON } else { FOREGROUND });
         let is_managers = |socket: &&Socket<F>| socket.owner == Owner::Manager;
         let managers = self.sockets.iter().filter(is_managers);
-        let others = self.zones.len() + usize::from(self.stderr.is_some());
+        let single = [(STDERR, self.stderr), (CONNECTIONS, self.connections)];
+        let single = single
+            .into_iter()
+            .filter_map(|(kind, fd)| Some((kind, fd?)));
+        let others = self.zones.len() + single.clone().count();
         out.number((self.sockets.len() + managers.clone().count() + others) as u64);
-        if let Some(fd) = self.stderr {
-            out.string(STDERR);
+        for (kind, fd) in single {
+            out.string(kind);
             out.string(b"");
             out.fd(fd);
         }
@@ -126,6 +136,7 @@ impl<F> Handover<F> {
         let mut handover = Handover {
             is_daemon: from.string()? == DAEMON,
             stderr: None,
+            connections: None,
             sockets: Vec::new(),
             zones: Vec::new(),
         };
@@ -138,6 +149,10 @@ impl<F> Handover<F> {
                 UNIX | UNIX_REUSEPORT => Address::Unix(PathBuf::from(OsStr::from_bytes(name))),
                 STDERR => {
                     handover.stderr = Some(fd);
+                    continue;
+                }
+                CONNECTIONS => {
+                    handover.connections = Some(fd);
                     continue;
                 }
                 ZONE => {
@@ -176,6 +191,8 @@ pub(crate) struct Predecessor {
     pid: Option<Pid>,
     /// See [`Handover`].
     pub(crate) is_daemon: bool,
+    /// See [`Handover`].
+    pub(crate) connections: Option<OwnedFd>,
     /// See [`Handover`]; whoever opens the sockets takes them.
     pub(crate) sockets: Vec<Socket<OwnedFd>>,
     /// See [`Handover`].
@@ -204,6 +221,7 @@ impl Predecessor {
             socket,
             pid: rustix::process::getppid(),
             is_daemon: handover.is_daemon,
+            connections: handover.connections,
             sockets: handover.sockets,
             zones: handover.zones,
         })
@@ -246,6 +264,7 @@ mod tests {
         Handover {
             is_daemon: true,
             stderr: Some(1),
+            connections: Some(9),
             sockets: vec![
                 socket("127.0.0.1:80", false, 2),
                 socket("[::]:80", true, 3),
@@ -260,7 +279,7 @@ mod tests {
     #[test]
     fn a_handover_arrives_as_it_was_sent() {
         let (bytes, fds) = handover().encode();
-        assert_eq!(fds, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6]);
         assert_eq!(Handover::decode(&bytes, fds), Ok(handover()));
     }
 
@@ -272,7 +291,7 @@ mod tests {
             sent.sockets[place].owner = Owner::Manager;
         }
         let (bytes, fds) = sent.encode();
-        assert_eq!(fds, [1, 2, 3, 4, 5, 6, 2, 3, 4, 5]);
+        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6, 2, 3, 4, 5]);
         let received = Handover::decode(&bytes, fds).unwrap();
         let owners = received.sockets.iter().map(|socket| socket.owner);
         let expected = [Owner::Manager; 4].into_iter().chain([Owner::Us]);

@@ -332,7 +332,7 @@ impl Master {
         if count < wanted || self.phase.get() != Phase::Running {
             return;
         }
-        self.retire(|slot| slot.is_retired, || Message::Drain);
+        self.retire(|slot| slot.is_retired, || Message::Drain(None));
         if !self.has_started.replace(true) {
             let serving = self.service.borrow_mut().serving();
             if let Err(error) = serving {
@@ -493,7 +493,7 @@ impl Master {
         let now = Needs::of(&self.service.borrow());
         let generation = self.service.borrow().generation;
         let wanted = self.service.borrow().config.process().worker_count();
-        self.retire(|slot| slot.index >= wanted, || Message::Drain);
+        self.retire(|slot| slot.index >= wanted, || Message::Drain(None));
         if before != now {
             // They serve until those that come in their place do.
             for slot in self.slots.borrow_mut().iter_mut() {
@@ -547,7 +547,9 @@ impl Master {
             return;
         }
         self.notice("signal 3 (SIGQUIT) received, shutting down");
-        self.leave(Phase::Draining, || Message::Drain);
+        let successor = self.successor.borrow();
+        let heirs = successor.as_ref().and_then(Successor::connections);
+        self.leave(Phase::Draining, || Message::Drain(heirs));
     }
 
     /// Stops at once, and kills the workers that do not.

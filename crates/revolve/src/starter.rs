@@ -62,6 +62,14 @@ impl Starter {
         }
     }
 
+    /// Where the workers of another master send connections that idle.
+    pub(crate) fn take_connections(&mut self) -> Option<OwnedFd> {
+        match self {
+            Starter::Master(predecessor) => predecessor.connections.take(),
+            Starter::Person(_) | Starter::Waiting(_) => None,
+        }
+    }
+
     /// Whether we are a new binary in place of another one.
     pub(crate) fn is_successor(&self) -> bool {
         matches!(self, Starter::Master(_))
