@@ -27,6 +27,9 @@ use crate::report;
 const MAGIC: &[u8] = b"RVLVHND\x01";
 /// What the new binary says when its workers serve.
 pub(crate) const READY: &[u8] = b"ready";
+/// What the old master says when it has told the service manager that the new one is the main process.
+/// Its end says the same, for versions that do not.
+pub(crate) const MAIN: &[u8] = b"main";
 
 const DAEMON: &[u8] = b"daemon";
 const FOREGROUND: &[u8] = b"foreground";
@@ -230,6 +233,11 @@ impl Predecessor {
     /// Says that we serve.
     pub(crate) fn tell_ready(&self) -> io::Result<()> {
         control::send(self.socket.as_fd(), READY, &[])
+    }
+
+    /// A copy of the socket: there is something to read when the place is ours ([`MAIN`]).
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 
     /// Whether the old master still lives: it is then our parent, and has not said goodbye.

@@ -168,6 +168,7 @@ fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode 
     master.fill();
     let asked = Rc::clone(&master);
     event_loop.spawn(async move { Desk::open(&asked) });
+    event_loop.spawn(systemd::succeed(Rc::clone(&master)));
     event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
     event_loop.run();
     master.desk.close();
@@ -570,8 +571,10 @@ impl Master {
     fn leave<'a>(self: &Rc<Self>, phase: Phase, message: impl Fn() -> Message<BorrowedFd<'a>>) {
         let was_running = self.phase.replace(phase) == Phase::Running;
         if was_running {
-            let successor = self.successor.borrow().as_ref().map(Successor::pid);
-            self.service.borrow().stopping(successor);
+            let successor = self.successor.borrow();
+            let pid = successor.as_ref().map(Successor::pid);
+            self.service.borrow().stopping(pid);
+            successor.iter().for_each(Successor::tell_main);
         }
         self.service.borrow_mut().close_sockets();
         self.retire(|_| true, message);

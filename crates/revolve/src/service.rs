@@ -229,6 +229,19 @@ impl Service {
         });
     }
 
+    /// What can be read when the master whose place we take has left it to us.
+    pub(crate) fn predecessor(&self) -> Option<io::Result<OwnedFd>> {
+        self.starter.predecessor()
+    }
+
+    /// The place is ours: says so to whoever looks after us.
+    pub(crate) fn become_main(&self) {
+        self.notifier.become_main();
+        // The time since the old one's last sign of life counts against us.
+        self.alive();
+        self.told(self.notifier.ready(&self.status()));
+    }
+
     /// How often [`Service::alive`] is to be said, if at all.
     pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
         self.notifier.watchdog_interval()
@@ -236,7 +249,9 @@ impl Service {
 
     /// The event loop turns.
     pub(crate) fn alive(&self) {
-        self.told(self.notifier.alive());
+        if self.watchdog_interval().is_some() {
+            self.told(self.notifier.alive());
+        }
     }
 
     /// Reads the configuration again. If anything is wrong with it that is reported, whole, and

@@ -75,6 +75,14 @@ impl Starter {
         matches!(self, Starter::Master(_))
     }
 
+    /// What can be read when the master whose place we take has left it to us.
+    pub(crate) fn predecessor(&self) -> Option<io::Result<OwnedFd>> {
+        match self {
+            Starter::Master(predecessor) => Some(predecessor.socket()),
+            Starter::Person(_) | Starter::Waiting(_) => None,
+        }
+    }
+
     /// Whether the master whose place we take has not ended yet.
     pub(crate) fn has_predecessor(&self) -> bool {
         matches!(self, Starter::Master(predecessor) if predecessor.is_alive())

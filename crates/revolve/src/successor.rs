@@ -13,7 +13,7 @@ use revolve_reactor::Readable;
 use rustix::net::{RecvFlags, Shutdown};
 
 use crate::service::Service;
-use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, inboxes, report, title};
+use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, handover, inboxes, report, title};
 
 /// The longest line that is taken from a new binary in one piece.
 const LINE_BYTES_MAX: usize = 4096;
@@ -122,6 +122,12 @@ impl Successor {
             || rustix::net::recv(&*self.socket, &mut [0], flags).is_ok_and(|it| it.1 > 0);
         let is_ready = self.is_ready || has_said();
         is_ready.then_some(self.connections.as_fd())
+    }
+
+    /// Says that it is the main process.
+    pub(crate) fn tell_main(&self) {
+        // It may be gone already.
+        let _ = control::send(&*self.socket, handover::MAIN, &[]);
     }
 
     /// Says goodbye: from now on it is a master like any other.
