@@ -220,6 +220,26 @@ fn connections_stay_where_threads_serve() {
 }
 
 #[test]
+fn who_always_has_a_request_under_way_is_told_in_the_end() {
+    let site = Site::new();
+    let server = Upgraded::start(&site, "", "return 200 $pid;");
+    let mut client = Client::connect(site.port);
+    client.send("GET / HTTP/1.1\r\n");
+    let (old, new) = server.both();
+    let worker = server.workers(old, new)[0].to_string();
+    proc::signal(old, Signal::QUIT);
+    until("the client is told", || {
+        // The end of a request, and the beginning of another.
+        client.send("Host: x\r\n\r\nGET / HTTP/1.1\r\n");
+        let response = client.response();
+        assert_eq!(response.text(), worker);
+        response.header("connection") == Some("close")
+    });
+    client.closed();
+    until("the old one ends", || !proc::is_alive(old));
+}
+
+#[test]
 fn the_old_one_can_be_brought_back() {
     let site = Site::new();
     let server = Upgraded::start(&site, "worker_processes 2;", "return 200 $pid;");

@@ -42,6 +42,9 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// that asks again at once may be on its way: it is answered, with `Connection: close`.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
+/// How long those who ask ahead of the answers may keep their connection from its heirs.
+const PIPELINE_PATIENCE: Duration = Duration::from_secs(5);
+
 thread_local! {
     static CURRENT: OnceCell<Rc<LoopServer>> = const { OnceCell::new() };
 }
@@ -95,6 +98,7 @@ pub struct LoopServer {
     heirs: RefCell<Option<Arc<OwnedFd>>>,
     has_heirs: Cell<bool>,
     heirs_are_busy: Cell<bool>,
+    is_impatient: Cell<bool>,
 }
 
 /// Starts the task of a connection. The task's type is known where the loop is set up alone.
@@ -153,6 +157,7 @@ impl LoopServer {
             heirs: RefCell::default(),
             has_heirs: Cell::new(false),
             heirs_are_busy: Cell::new(false),
+            is_impatient: Cell::new(false),
         });
         let exchanges = Rc::new(Exchanges::new(exchange));
         let _ = server.serve.set(Box::new(move |connection, lease| {
@@ -392,8 +397,10 @@ impl LoopServer {
     }
 
     /// Whether a connection closes after the response at hand, whatever its client would like.
-    pub(crate) fn keeps_no_connection(&self) -> bool {
-        self.is_draining() || self.room.is_pressed()
+    pub(crate) fn keeps_not(&self, connection: &Connection) -> bool {
+        // Who asks before the answer is there, again and again, never idles.
+        let stays_busy = self.is_impatient.get() && connection.pipelined();
+        self.is_draining() || self.room.is_pressed() || stays_busy
     }
 
     /// Complains, once a second at most, that connections have to wait.
@@ -749,9 +756,13 @@ impl Worker {
         self.main.leave_peers().await;
         let timeout_ms = self.main.site().config.process.worker_shutdown_timeout_ms;
         let end = timeout_ms.map(|ms| revolve_reactor::now() + Duration::from_millis(ms));
+        let patience_end = revolve_reactor::now() + PIPELINE_PATIENCE;
         while self.connection_count() > 0 && end.is_none_or(|end| revolve_reactor::now() < end) {
             revolve_reactor::sleep(DRAIN_CHECK).await;
             self.on_all(|server| server.release_idle());
+            if revolve_reactor::now() > patience_end {
+                self.on_all(|server| server.lose_patience());
+            }
         }
         self.flush();
     }

@@ -86,6 +86,11 @@ impl LoopServer {
             .for_each(|(_, it)| it.stream.interrupt_recv());
     }
 
+    /// Has waited long enough for connections to idle.
+    pub(super) fn lose_patience(&self) {
+        self.is_impatient.set(true);
+    }
+
     /// Sends a connection that waits for a request to the heirs, where there are any; the answer is
     /// whether it is gone.
     pub(crate) fn bequeath(&self, connection: &Connection) -> bool {
