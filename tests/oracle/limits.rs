@@ -22,6 +22,8 @@ http {
   limit_req_zone $arg_j zone=req2:1m rate=2r/m;
   limit_req_zone $arg_k zone=slow:1m rate=60r/m;
   limit_req_zone $server_name zone=bad:1m rate=60r/m;
+  limit_req_zone $server_name zone=left:1m rate=1r/m;
+  log_format left "$request $status $body_bytes_sent $limit_req_status";
   add_header X-Conn $limit_conn_status always;
   add_header X-Req $limit_req_status always;
   server {
@@ -42,6 +44,7 @@ http {
     error_page 400 /bad/small.txt;
     location /bad/ { limit_req zone=bad burst=5; alias ROOT/html/; }
     location /rcheck/ { limit_req zone=req burst=9 nodelay; limit_conn conn 1; alias ROOT/html/; }
+    location /left/ { limit_req zone=left burst=9; access_log ROOT/logs/NAME-left.log left; alias ROOT/html/; }
     location = /status { stub_status; }
     location = /numbers { add_header X-Numbers "$connections_active $connections_reading $connections_writing $connections_waiting"; try_files /small.txt =404; }
     location /status/on { stub_status on; }
@@ -129,7 +132,8 @@ impl Side {
     /// The lines of the error log about limits, without time, process and port.
     fn log(&self) -> Vec<String> {
         let text = self.folder.read(&format!("logs/{}-error.log", self.name));
-        let lines = text.lines().filter(|line| line.contains("zone \""));
+        let says = |line: &&str| line.contains("zone \"") || line.contains("prematurely");
+        let lines = text.lines().filter(says);
         let shorten = |line: &str| {
             let (_, rest) = line.split_once(" [")?;
             let (level, rest) = rest.split_once("] ")?;
@@ -278,6 +282,37 @@ fn what_exceeds_the_delay_waits() {
         }
         // One a second: the third waits for a second, and the fourth again.
         assert!(asked.elapsed() >= Duration::from_millis(1200));
+        seen.extend(side.settled_log());
+        seen
+    });
+}
+
+#[test]
+fn a_client_that_goes_while_it_waits_is_noticed_at_once() {
+    compare(|side| {
+        let log = || side.folder.read(&format!("logs/{}-left.log", side.name));
+        side.ask("/left/small.txt");
+        let ask = |name: &str| {
+            let mut client = Client::connect(side.port);
+            client.send(format!("GET /left/{name} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            until("it waits", || side.log().concat().contains(name));
+            client
+        };
+        let seen = |count| {
+            until("its end is seen", || log().lines().count() == count);
+        };
+        drop(ask("gone"));
+        seen(2);
+        let half = ask("half");
+        half.half_close();
+        seen(3);
+        let mut more = ask("more");
+        more.send("GET /left/next HTTP/1.1\r\nHost: a\r\n\r\n");
+        // So that they come one after the other.
+        std::thread::sleep(Duration::from_millis(300));
+        drop(more);
+        seen(4);
+        let mut seen: Vec<_> = log().lines().map(str::to_owned).collect();
         seen.extend(side.settled_log());
         seen
     });

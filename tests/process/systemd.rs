@@ -176,8 +176,6 @@ fn a_new_binary_becomes_the_main_process_when_the_old_one_leaves() {
     let mut server = start(&site, "", name, &mut revolve(&site.folder));
     manager.expect("READY=1\n");
     server.signal(Signal::USR2);
-    // Of the new one; systemd does not take it from who is not the main process yet.
-    manager.expect("READY=1\n");
     let pid = || site.folder.read("pid").trim().parse::<u32>().unwrap_or(0);
     until("the new one has the pid file", || {
         ![0, server.pid()].contains(&pid())
@@ -185,6 +183,8 @@ fn a_new_binary_becomes_the_main_process_when_the_old_one_leaves() {
     server.signal(Signal::QUIT);
     let successor = pid();
     assert_eq!(manager.next(), format!("MAINPID={successor}\n"));
+    // Of the new one, which would not have been heard before.
+    manager.expect("READY=1\n");
     server.wait();
     proc::signal(successor, Signal::TERM);
     manager.expect("STOPPING=1\n");
@@ -279,6 +279,32 @@ fn sockets_that_systemd_opened_are_served_and_left_to_it() {
     assert_eq!(next.response().text(), "here");
     assert_eq!(said(), "");
     end(child);
+}
+
+#[test]
+fn a_new_binary_leaves_the_sockets_to_systemd_too() {
+    let site = Site::new();
+    let tcp = TcpListener::bind(("127.0.0.1", site.port)).expect("a free port");
+    let path = site.folder.file("site.sock");
+    let unix = UnixListener::bind(&path).expect("a path");
+    let server = format!("listen unix:{}; return 200 here;", path.display());
+    site.folder
+        .write("nginx.conf", site.config("daemon off;", &server));
+    let (mut old, said) = run(&site, activated(&site, tcp, unix));
+    let pid = || site.folder.read("pid").trim().parse::<u32>().unwrap_or(0);
+    // The connection waits in the socket until it serves.
+    assert_eq!(get(site.port, "/").text(), "here");
+    proc::signal(old.id(), Signal::USR2);
+    until("the new one serves", || {
+        site.folder.file("pid").exists() && ![0, old.id()].contains(&pid())
+    });
+    let new = pid();
+    proc::signal(old.id(), Signal::QUIT);
+    assert!(old.wait().expect("our child").success());
+    proc::signal(new, Signal::TERM);
+    until("it ends", || !proc::is_alive(new));
+    assert_eq!(said(), "");
+    assert!(path.exists(), "systemd goes on listening there");
 }
 
 #[test]

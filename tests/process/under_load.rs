@@ -145,6 +145,7 @@ fn twenty_upgrades_are_not_felt() {
     let tally = load.finish();
     println!("{tally:?}");
     assert!(tally.failures.is_empty(), "{tally:?}");
+    assert_eq!(tally.connections, CLIENTS as u64, "{tally:?}");
     assert!(tally.requests > 1000, "{tally:?}");
     until("one master and its workers are left", || {
         let masters = site

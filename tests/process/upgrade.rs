@@ -136,11 +136,12 @@ fn both_serve_and_the_old_one_can_be_let_go() {
             == 2
     });
     proc::signal(old, Signal::QUIT);
-    until("the client is told", || {
-        client.get("/").header("connection") == Some("close")
-    });
-    client.closed();
     until("the old one ends", || !proc::is_alive(old));
+    let worker: u32 = client.get("/").text().parse().expect("a pid");
+    assert!(
+        server.workers(new, old).contains(&worker),
+        "its connection stays"
+    );
     until("its pid file is gone", || {
         !site.folder.file("pid.oldbin").exists()
     });
@@ -156,6 +157,86 @@ fn both_serve_and_the_old_one_can_be_let_go() {
     until("the second one ends", || !proc::is_alive(second));
     assert_eq!(server.pid(), third);
     assert!(inode(&socket) == before);
+}
+
+/// Upgrades with connections in every state; each is there afterwards.
+#[track_caller]
+fn upgrade_with_connections(top: &str) {
+    let site = Site::new();
+    let lines = "location / { return 200 \"$pid $connection_requests\"; } \
+                 location = /status { stub_status; access_log off; }";
+    let server = Upgraded::start(&site, top, lines);
+    let connect = || Client::connect(site.port);
+    let mut used: Vec<Client> = std::iter::repeat_with(connect).take(40).collect();
+    for client in &mut used {
+        assert!(client.get("/").text().ends_with(" 1"));
+    }
+    let mut fresh: Vec<Client> = std::iter::repeat_with(connect).take(10).collect();
+    let mut half = connect();
+    half.send("GET / HTTP/1.1\r\n");
+    let status = || get(site.port, "/status").text();
+    until("all are there", || {
+        let text = status();
+        text.contains("Reading: 1 ") && text.starts_with("Active connections: 52 ")
+    });
+    let (old, new) = server.both();
+    let old_workers = server.workers(old, new);
+    proc::signal(old, Signal::QUIT);
+    until("the workers are told", || {
+        let told = site.log().matches("gracefully shutting down").count();
+        told == old_workers.len()
+    });
+    // What has begun is ended where it began; after that the connection goes, too.
+    half.send("Host: x\r\n\r\n");
+    let text = half.response().text();
+    let served_by_old = old_workers.iter().any(|pid| text == format!("{pid} 1"));
+    assert!(served_by_old, "{text}");
+    until("the old one ends", || !proc::is_alive(old));
+    let workers = server.workers(new, old);
+    let check = |client: &mut Client, requests: u32| {
+        let response = client.get("/");
+        let text = response.text();
+        let expected = |pid: &u32| text == format!("{pid} {requests}");
+        assert!(workers.iter().any(expected), "{text}, {workers:?}");
+    };
+    used.iter_mut().for_each(|client| check(client, 2));
+    fresh.iter_mut().for_each(|client| check(client, 1));
+    check(&mut half, 2);
+    let text = status();
+    assert!(text.starts_with("Active connections: 52 "), "{text}");
+    let numbers = text.lines().nth(2).unwrap_or_default();
+    let numbers: Vec<&str> = numbers.split_whitespace().collect();
+    assert_eq!(numbers[0], numbers[1], "accepted and handled: {text}");
+}
+
+#[test]
+fn connections_stay_when_the_binary_is_replaced() {
+    upgrade_with_connections("worker_processes 2;");
+}
+
+#[test]
+fn connections_stay_where_threads_serve() {
+    upgrade_with_connections("worker_threads 2;");
+}
+
+#[test]
+fn who_always_has_a_request_under_way_is_told_in_the_end() {
+    let site = Site::new();
+    let server = Upgraded::start(&site, "", "return 200 $pid;");
+    let mut client = Client::connect(site.port);
+    client.send("GET / HTTP/1.1\r\n");
+    let (old, new) = server.both();
+    let worker = server.workers(old, new)[0].to_string();
+    proc::signal(old, Signal::QUIT);
+    until("the client is told", || {
+        // The end of a request, and the beginning of another.
+        client.send("Host: x\r\n\r\nGET / HTTP/1.1\r\n");
+        let response = client.response();
+        assert_eq!(response.text(), worker);
+        response.header("connection") == Some("close")
+    });
+    client.closed();
+    until("the old one ends", || !proc::is_alive(old));
 }
 
 #[test]

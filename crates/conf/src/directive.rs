@@ -182,14 +182,11 @@ pub fn not_allowed(directive: &Directive) -> Diagnostic {
     )
 }
 
-/// `"x" directive is duplicate`; `first` is where it stood before, where that is known.
-pub fn duplicate(directive: &Directive, first: Option<Span>) -> Diagnostic {
-    let name = &directive.name.text;
-    let diagnostic = Diagnostic::new(directive.span, format!("\"{name}\" directive is duplicate"));
-    match first {
-        Some(first) => diagnostic.note(first, "first set here"),
-        None => diagnostic,
-    }
+/// `"x" directive is duplicate`: it stands twice in one level.
+pub fn duplicate(directive: &Directive) -> Diagnostic {
+    let name = &directive.name;
+    let message = format!("\"{}\" directive is duplicate", name.text);
+    Diagnostic::new(name.span, message).label("set a second time in this block")
 }
 
 /// The longest name that [`suggest`] looks at: its cost grows with the square of the length.
@@ -234,7 +231,7 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FileId, Sources};
+    use crate::Sources;
 
     fn only(text: &str) -> Directive {
         let mut snapshot = crate::Snapshot::default();
@@ -354,12 +351,7 @@ mod tests {
             not_allowed(&directive).message,
             "\"rot\" directive is not allowed here"
         );
-        let first = Span {
-            file: FileId(0),
-            start: 0,
-            end: 1,
-        };
-        let duplicate = duplicate(&directive, Some(first));
+        let duplicate = duplicate(&directive);
         assert_eq!(duplicate.message, "\"rot\" directive is duplicate");
         let mut sources = Sources::default();
         sources.add("/x", b"rot x;".to_vec());

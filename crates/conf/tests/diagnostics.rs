@@ -149,14 +149,14 @@ fn another_file_can_be_part_of_an_error() {
     let [first, second] = document.directives.as_slice() else {
         panic!("two directives")
     };
-    diagnostics.push(directive::duplicate(second, Some(first.span)));
+    diagnostics.push(directive::duplicate(second).note(first.span, "first set here"));
     assert_eq!(
         diagnostics.render(&document.sources, "revolve", false),
         r#"revolve: [emerg] "pid" directive is duplicate in /etc/x.conf:2
  --> /etc/x.conf:2:1
   |
 2 | pid b;
-  | ^^^^^
+  | ^^^ set a second time in this block
   |
  ::: /etc/y:1:1
   |

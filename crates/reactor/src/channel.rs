@@ -212,6 +212,11 @@ impl Channel {
             || (self.flags.has(Flags::WRITABLE) && self.write.is_pending())
     }
 
+    /// Whether no side has an operation, or an outcome that nobody has taken.
+    pub(crate) fn is_free(&self) -> bool {
+        matches!((&self.read, &self.write), (Slot::Idle, Slot::Idle))
+    }
+
     /// The earlier deadline of the two sides.
     #[inline]
     pub(crate) fn deadline_ms(&self) -> u64 {

@@ -224,6 +224,14 @@ impl Scheduler {
         self.wake_task(waker.id);
     }
 
+    /// Wakes who waited. May run code of the user.
+    pub(crate) fn wake(&self, waiter: Waiter) {
+        match waiter {
+            Waiter::Task(id) => self.wake_task(id),
+            Waiter::Waker(waker) => waker.wake(),
+        }
+    }
+
     pub(crate) fn defer(&self, waker: &Waker) {
         let waiter = self.waiter(waker);
         self.yielded.borrow_mut().push(waiter);
@@ -234,10 +242,7 @@ impl Scheduler {
     pub(crate) fn wake_yielded(&self) {
         if !self.yielded.borrow().is_empty() {
             for waiter in self.yielded.take() {
-                match waiter {
-                    Waiter::Task(id) => self.wake_task(id),
-                    Waiter::Waker(waker) => waker.wake(),
-                }
+                self.wake(waiter);
             }
         }
     }

@@ -2,13 +2,17 @@
 //!
 //! Source: nginx's documentation, "Command-line parameters".
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
 use crate::paths;
+use crate::version::PROGRAM;
+
+/// What a command line may begin with, in place of options.
+const COMMANDS: [&str; 2] = ["ctl", "upgrade"];
 
 /// What `-s` asks of the running master.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,17 @@ impl Options {
         self.folder.is_some() || !(asks_nginx || paths::IS_PACKAGED)
     }
 
+    /// Whether this word, which stands behind these options, is no folder but a command that they
+    /// belong to.
+    fn is_meant_for_command(&self, word: &OsStr) -> bool {
+        let names_server = self.config.is_some()
+            || self.prefix.is_some()
+            || self.globals.is_some()
+            || self.error_log.is_some()
+            || self.quiet;
+        names_server && !self.upgrade && COMMANDS.iter().any(|command| word == *command)
+    }
+
     /// Whether a server with a configuration file is to be started.
     pub(crate) fn is_master(&self) -> bool {
         let asks = self.version || self.test || self.upgrade || self.signal.is_some();
@@ -92,6 +107,8 @@ pub(crate) enum Error {
     SecondFolder(String),
     /// Options that exclude each other.
     Together(&'static str),
+    /// A command that stands behind options, and the line that was meant.
+    CommandFirst(String, String),
 }
 
 impl fmt::Display for Error {
@@ -110,13 +127,19 @@ impl fmt::Display for Error {
                 )
             }
             Error::Together(what) => f.write_str(what),
+            Error::CommandFirst(word, meant) => write!(
+                f,
+                "\"{word}\" is a command as the first word alone: {PROGRAM} {meant} (a folder of \
+                 that name is ./{word})"
+            ),
         }
     }
 }
 
 /// Reads the arguments after the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
-    let mut args = args.into_iter().peekable();
+    let words: Vec<OsString> = args.into_iter().collect();
+    let mut args = words.iter().cloned().peekable();
     let mut options = Options {
         upgrade: args.next_if(|word| word == "upgrade").is_some(),
         ..Options::default()
@@ -128,6 +151,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options,
             Ok(Some(Arg::Long(name))) => {
                 let name = name.to_owned();
                 long(&name, &mut options, &mut parser)?;
+            }
+            Ok(Some(Arg::Value(word))) if options.is_meant_for_command(&word) => {
+                return Err(command_first(lossy(word), &words));
             }
             Ok(Some(Arg::Value(folder))) => {
                 if options.folder.is_some() {
@@ -143,6 +169,23 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options,
         }
     }
     check(options)
+}
+
+fn command_first(command: String, words: &[OsString]) -> Error {
+    let at = words.iter().rposition(|word| *word == *command);
+    let others = words.iter().enumerate();
+    let others = others.filter(|(place, _)| Some(*place) != at);
+    let mut meant = command.clone();
+    for (_, word) in others {
+        let word = lossy(word.clone());
+        meant.push(' ');
+        if word.contains([' ', ';', '\'', '"', '$']) {
+            meant.push_str(&format!("'{}'", word.replace('\'', "'\\''")));
+        } else {
+            meant.push_str(&word);
+        }
+    }
+    Error::CommandFirst(command, meant)
 }
 
 fn check(options: Options) -> Result<Options, Error> {
@@ -321,6 +364,16 @@ mod tests {
                 "upgrade -t",
                 "\"upgrade\" takes options \"-c\", \"-p\", \"-e\", \"-g\" and \"-q\" alone",
             ),
+            (
+                "-p x upgrade",
+                "\"upgrade\" is a command as the first word alone: revolve upgrade -p x (a folder \
+                 of that name is ./upgrade)",
+            ),
+            (
+                "-c x ctl status --json",
+                "\"ctl\" is a command as the first word alone: revolve ctl -c x status --json (a \
+                 folder of that name is ./ctl)",
+            ),
             ("a -c b", "a folder and option \"-c\" exclude each other"),
             ("a -s stop", "a folder and option \"-s\" exclude each other"),
         ] {
@@ -338,10 +391,16 @@ mod tests {
         let options = read("upgrade -c x").unwrap();
         assert!(options.upgrade && options.folder.is_none() && !options.serves_folder());
         assert!(!read("upgrade").unwrap().serves_folder());
-        for line in ["./upgrade", "--port 81 upgrade"] {
+        for line in ["./upgrade", "--port 81 upgrade", "-p x ./upgrade", "ctl"] {
             let options = read(line).unwrap();
             assert!(!options.upgrade && options.folder.is_some(), "{line}");
         }
+        let line = ["-g", "daemon off;", "upgrade"].map(OsString::from);
+        let message = parse(line).unwrap_err().to_string();
+        assert!(
+            message.contains("revolve upgrade -g 'daemon off;' ("),
+            "{message}"
+        );
     }
 
     #[test]

@@ -27,6 +27,9 @@ use crate::report;
 const MAGIC: &[u8] = b"RVLVHND\x01";
 /// What the new binary says when its workers serve.
 pub(crate) const READY: &[u8] = b"ready";
+/// What the old master says when it has told the service manager that the new one is the main process.
+/// Its end says the same, for versions that do not.
+pub(crate) const MAIN: &[u8] = b"main";
 
 const DAEMON: &[u8] = b"daemon";
 const FOREGROUND: &[u8] = b"foreground";
@@ -36,13 +39,40 @@ const UNIX: &[u8] = b"unix";
 const UNIX_REUSEPORT: &[u8] = b"unix reuseport";
 const STDERR: &[u8] = b"stderr";
 const ZONE: &[u8] = b"zone";
+/// Says of the socket with this name that it is [`Owner::Manager`]'s; the descriptor is the socket
+/// once more, since every kind has one.
+const MANAGER: &[u8] = b"manager";
+
+/// Where the old workers send connections that idle. A version that sends or takes them in another
+/// form has another word for it.
+const CONNECTIONS: &[u8] = b"connections 1";
+
+/// Who removes the file of a Unix socket that is closed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This server.
+    Us,
+    /// The service manager that opened it, and keeps it open.
+    Manager,
+}
 
 /// A listening socket. With `reuseport` an address has several, in the order of the workers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Socket<F> {
     pub(crate) address: Address,
     pub(crate) is_reuseport: bool,
+    pub(crate) owner: Owner,
     pub(crate) fd: F,
+}
+
+impl<F> Socket<F> {
+    /// Its address as it goes over.
+    fn name(&self) -> Vec<u8> {
+        match &self.address {
+            Address::Inet(address) => address.to_string().into_bytes(),
+            Address::Unix(path) => path.as_os_str().as_bytes().to_vec(),
+        }
+    }
 }
 
 /// All that is handed over.
@@ -52,34 +82,44 @@ pub(crate) struct Handover<F> {
     pub(crate) is_daemon: bool,
     /// The master's standard error: that of the new binary leads to the master until it serves.
     pub(crate) stderr: Option<F>,
+    /// Where the workers of the new binary get the connections that idle.
+    pub(crate) connections: Option<F>,
     pub(crate) sockets: Vec<Socket<F>>,
     /// State that the workers of both share.
     pub(crate) zones: Vec<(ZoneLabel, F)>,
 }
 
-impl<F> Handover<F> {
+impl<F: Copy> Handover<F> {
     /// The handover as bytes, and the descriptors that go with it.
     pub(crate) fn encode(self) -> (Vec<u8>, Vec<F>) {
         let mut out = Writer::new(MAGIC.to_vec());
         out.string(if self.is_daemon { DAEMON } else { FOREGROUND });
-        let count = self.sockets.len() + self.zones.len() + usize::from(self.stderr.is_some());
-        out.number(count as u64);
-        if let Some(fd) = self.stderr {
-            out.string(STDERR);
+        let is_managers = |socket: &&Socket<F>| socket.owner == Owner::Manager;
+        let managers = self.sockets.iter().filter(is_managers);
+        let single = [(STDERR, self.stderr), (CONNECTIONS, self.connections)];
+        let single = single
+            .into_iter()
+            .filter_map(|(kind, fd)| Some((kind, fd?)));
+        let others = self.zones.len() + single.clone().count();
+        out.number((self.sockets.len() + managers.clone().count() + others) as u64);
+        for (kind, fd) in single {
+            out.string(kind);
             out.string(b"");
             out.fd(fd);
         }
-        for socket in self.sockets {
+        for socket in &self.sockets {
             match (&socket.address, socket.is_reuseport) {
                 (Address::Inet(_), false) => out.string(INET),
                 (Address::Inet(_), true) => out.string(INET_REUSEPORT),
                 (Address::Unix(_), false) => out.string(UNIX),
                 (Address::Unix(_), true) => out.string(UNIX_REUSEPORT),
             }
-            match &socket.address {
-                Address::Inet(address) => out.string(address.to_string().as_bytes()),
-                Address::Unix(path) => out.path(path),
-            }
+            out.string(&socket.name());
+            out.fd(socket.fd);
+        }
+        for socket in managers {
+            out.string(MANAGER);
+            out.string(&socket.name());
             out.fd(socket.fd);
         }
         for (label, fd) in self.zones {
@@ -89,7 +129,9 @@ impl<F> Handover<F> {
         }
         out.finish()
     }
+}
 
+impl<F> Handover<F> {
     /// The handover that [`Handover::encode`] made these of, in whatever version.
     pub(crate) fn decode(bytes: &[u8], fds: Vec<F>) -> Result<Self, DecodeError> {
         let bytes = bytes.strip_prefix(MAGIC).ok_or(DecodeError)?;
@@ -97,9 +139,11 @@ impl<F> Handover<F> {
         let mut handover = Handover {
             is_daemon: from.string()? == DAEMON,
             stderr: None,
+            connections: None,
             sockets: Vec::new(),
             zones: Vec::new(),
         };
+        let mut managers = Vec::new();
         for _ in 0..from.number()? {
             let (kind, name, fd) = (from.string()?, from.string()?, from.fd()?);
             let text = || std::str::from_utf8(name).map_err(|_| DecodeError);
@@ -110,10 +154,18 @@ impl<F> Handover<F> {
                     handover.stderr = Some(fd);
                     continue;
                 }
+                CONNECTIONS => {
+                    handover.connections = Some(fd);
+                    continue;
+                }
                 ZONE => {
                     // What another version keeps otherwise begins anew.
                     let label = ZoneLabel::decode(name);
                     handover.zones.extend(label.map(|label| (label, fd)));
+                    continue;
+                }
+                MANAGER => {
+                    managers.push(name);
                     continue;
                 }
                 // Of a later version.
@@ -123,8 +175,14 @@ impl<F> Handover<F> {
             handover.sockets.push(Socket {
                 address,
                 is_reuseport,
+                owner: Owner::Us,
                 fd,
             });
+        }
+        for socket in &mut handover.sockets {
+            if managers.contains(&socket.name().as_slice()) {
+                socket.owner = Owner::Manager;
+            }
         }
         Ok(handover)
     }
@@ -136,6 +194,8 @@ pub(crate) struct Predecessor {
     pid: Option<Pid>,
     /// See [`Handover`].
     pub(crate) is_daemon: bool,
+    /// See [`Handover`].
+    pub(crate) connections: Option<OwnedFd>,
     /// See [`Handover`]; whoever opens the sockets takes them.
     pub(crate) sockets: Vec<Socket<OwnedFd>>,
     /// See [`Handover`].
@@ -164,6 +224,7 @@ impl Predecessor {
             socket,
             pid: rustix::process::getppid(),
             is_daemon: handover.is_daemon,
+            connections: handover.connections,
             sockets: handover.sockets,
             zones: handover.zones,
         })
@@ -172,6 +233,11 @@ impl Predecessor {
     /// Says that we serve.
     pub(crate) fn tell_ready(&self) -> io::Result<()> {
         control::send(self.socket.as_fd(), READY, &[])
+    }
+
+    /// A copy of the socket: there is something to read when the place is ours ([`MAIN`]).
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 
     /// Whether the old master still lives: it is then our parent, and has not said goodbye.
@@ -200,11 +266,13 @@ mod tests {
                 Err(_) => Address::Unix(address.into()),
             },
             is_reuseport,
+            owner: Owner::Us,
             fd,
         };
         Handover {
             is_daemon: true,
             stderr: Some(1),
+            connections: Some(9),
             sockets: vec![
                 socket("127.0.0.1:80", false, 2),
                 socket("[::]:80", true, 3),
@@ -219,8 +287,32 @@ mod tests {
     #[test]
     fn a_handover_arrives_as_it_was_sent() {
         let (bytes, fds) = handover().encode();
-        assert_eq!(fds, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6]);
         assert_eq!(Handover::decode(&bytes, fds), Ok(handover()));
+    }
+
+    #[test]
+    fn sockets_of_a_service_manager_stay_its() {
+        let mut sent = handover();
+        // Both of one address: its owner is one.
+        for place in [0, 1, 2, 3] {
+            sent.sockets[place].owner = Owner::Manager;
+        }
+        let (bytes, fds) = sent.encode();
+        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6, 2, 3, 4, 5]);
+        let received = Handover::decode(&bytes, fds).unwrap();
+        let owners = received.sockets.iter().map(|socket| socket.owner);
+        let expected = [Owner::Manager; 4].into_iter().chain([Owner::Us]);
+        assert!(owners.eq(expected));
+        // What was sent before this was known says nothing of it.
+        let (bytes, fds) = handover().encode();
+        let received = Handover::decode(&bytes, fds).unwrap();
+        assert!(
+            received
+                .sockets
+                .iter()
+                .all(|socket| socket.owner == Owner::Us)
+        );
     }
 
     #[test]

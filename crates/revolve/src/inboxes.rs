@@ -13,6 +13,14 @@ use crate::message::Dealing;
 /// room for the share of a full backlog, where one worker accepts it all before another runs.
 const INBOX_BYTES: usize = 64 * 1024;
 
+/// A way for connections: where they go in, and where they come out.
+pub(crate) fn pair(unread_bytes_max: usize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (into, out_of) = control::pair()?;
+    rustix::io::ioctl_fionbio(&out_of, true)?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&into, unread_bytes_max)?;
+    Ok((into, out_of))
+}
+
 struct Inbox {
     into: OwnedFd,
     out_of: OwnedFd,
@@ -28,9 +36,7 @@ impl Inboxes {
         let wanted = if workers > 1 { workers } else { 0 };
         self.0.truncate(wanted);
         while self.0.len() < wanted {
-            let (into, out_of) = control::pair()?;
-            rustix::io::ioctl_fionbio(&out_of, true)?;
-            rustix::net::sockopt::set_socket_send_buffer_size(&into, INBOX_BYTES)?;
+            let (into, out_of) = pair(INBOX_BYTES)?;
             self.0.push(Inbox { into, out_of });
         }
         Ok(())

@@ -168,6 +168,7 @@ fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode 
     master.fill();
     let asked = Rc::clone(&master);
     event_loop.spawn(async move { Desk::open(&asked) });
+    event_loop.spawn(systemd::succeed(Rc::clone(&master)));
     event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
     event_loop.run();
     master.desk.close();
@@ -332,7 +333,7 @@ impl Master {
         if count < wanted || self.phase.get() != Phase::Running {
             return;
         }
-        self.retire(|slot| slot.is_retired, || Message::Drain);
+        self.retire(|slot| slot.is_retired, || Message::Drain(None));
         if !self.has_started.replace(true) {
             let serving = self.service.borrow_mut().serving();
             if let Err(error) = serving {
@@ -493,7 +494,7 @@ impl Master {
         let now = Needs::of(&self.service.borrow());
         let generation = self.service.borrow().generation;
         let wanted = self.service.borrow().config.process().worker_count();
-        self.retire(|slot| slot.index >= wanted, || Message::Drain);
+        self.retire(|slot| slot.index >= wanted, || Message::Drain(None));
         if before != now {
             // They serve until those that come in their place do.
             for slot in self.slots.borrow_mut().iter_mut() {
@@ -547,7 +548,9 @@ impl Master {
             return;
         }
         self.notice("signal 3 (SIGQUIT) received, shutting down");
-        self.leave(Phase::Draining, || Message::Drain);
+        let successor = self.successor.borrow();
+        let heirs = successor.as_ref().and_then(Successor::connections);
+        self.leave(Phase::Draining, || Message::Drain(heirs));
     }
 
     /// Stops at once, and kills the workers that do not.
@@ -568,8 +571,10 @@ impl Master {
     fn leave<'a>(self: &Rc<Self>, phase: Phase, message: impl Fn() -> Message<BorrowedFd<'a>>) {
         let was_running = self.phase.replace(phase) == Phase::Running;
         if was_running {
-            let successor = self.successor.borrow().as_ref().map(Successor::pid);
-            self.service.borrow().stopping(successor);
+            let successor = self.successor.borrow();
+            let pid = successor.as_ref().map(Successor::pid);
+            self.service.borrow().stopping(pid);
+            successor.iter().for_each(Successor::tell_main);
         }
         self.service.borrow_mut().close_sockets();
         self.retire(|_| true, message);

@@ -21,8 +21,9 @@ pub(crate) enum Message<F> {
     Configure(Box<Bundle<F>>),
     /// To a worker: write to these log files from now on.
     Reopen(Vec<(PathBuf, F)>),
-    /// To a worker: finish what is at hand, then exit.
-    Drain,
+    /// To a worker: finish what is at hand, then exit. Connections that idle go to the workers of a new
+    /// binary, where there are some.
+    Drain(Option<F>),
     /// To a worker: exit.
     Stop,
     /// To a worker: say what you do, with so many connections of each loop at most.
@@ -63,6 +64,8 @@ pub(crate) struct Bundle<F> {
     pub(crate) zones: Vec<(ZoneLabel, F)>,
     /// How connections are dealt to the other workers, where there are any.
     pub(crate) dealing: Option<Dealing<F>>,
+    /// Where the workers of the master before send connections that idle.
+    pub(crate) inherited: Option<F>,
 }
 
 /// The sockets over which workers send each other connections.
@@ -112,7 +115,10 @@ impl<F> Message<F> {
                 out.byte(REOPEN);
                 out.logs(logs);
             }
-            Message::Drain => out.byte(DRAIN),
+            Message::Drain(heirs) => {
+                out.byte(DRAIN);
+                out.fds.extend(heirs);
+            }
             Message::Stop => out.byte(STOP),
             Message::Ask(question) => {
                 out.byte(ASK);
@@ -143,7 +149,7 @@ impl<F> Message<F> {
         let message = match from.byte()? {
             CONFIGURE => Message::Configure(Box::new(from.bundle()?)),
             REOPEN => Message::Reopen(from.logs()?),
-            DRAIN => Message::Drain,
+            DRAIN => Message::Drain(from.fds.next()),
             STOP => Message::Stop,
             ASK => Message::Ask(Question {
                 number: from.number()?,
@@ -258,6 +264,8 @@ impl<F> Writer<F> {
             self.fds.push(dealing.inbox);
             self.fds.extend(dealing.others);
         }
+        self.byte(u8::from(bundle.inherited.is_some()));
+        self.fds.extend(bundle.inherited);
     }
 }
 
@@ -361,6 +369,7 @@ impl<'a, F> Reader<'a, F> {
             } else {
                 None
             },
+            inherited: if self.flag()? { Some(self.fd()?) } else { None },
         })
     }
 
@@ -423,6 +432,7 @@ mod tests {
                 inbox: 16,
                 others: vec![17, 18],
             }),
+            inherited: Some(19),
         }
     }
 
@@ -434,10 +444,12 @@ mod tests {
                 access_log: None,
                 changes_user: false,
                 dealing: None,
+                inherited: None,
                 ..bundle()
             })),
             Message::Reopen(vec![("/a".into(), 1)]),
-            Message::Drain,
+            Message::Drain(None),
+            Message::Drain(Some(5)),
             Message::Stop,
             Message::Ask(Question {
                 number: 3,

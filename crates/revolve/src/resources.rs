@@ -15,7 +15,7 @@ use revolve_reactor::{Address, ListenOptions, Listener};
 use revolve_server::log::file::{is_standard_stream, standard_stream};
 use revolve_server::{Config, ListenSpec, ZoneLabel, Zones};
 
-use crate::handover::Socket;
+use crate::handover::{Owner, Socket};
 use crate::report;
 
 /// How often binding an address in use is tried at start, and how long between: an old server
@@ -30,15 +30,6 @@ pub(crate) struct Bound {
     options: ListenOptions,
     copies: Vec<Rc<OwnedFd>>,
     owner: Owner,
-}
-
-/// Who removes the file of a Unix socket that is closed.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    /// This server.
-    Us,
-    /// The service manager that opened it, and keeps it open.
-    Manager,
 }
 
 /// Open sockets and logs; what a reload keeps is shared by the old and the new set.
@@ -134,7 +125,7 @@ impl Opened {
 
     /// The sockets that somebody handed to us: [`Opened::open`] takes those that the configuration
     /// names.
-    pub(crate) fn inherited(sockets: Vec<Socket<OwnedFd>>, owner: Owner) -> Opened {
+    pub(crate) fn inherited(sockets: Vec<Socket<OwnedFd>>) -> Opened {
         let mut bound: Vec<Bound> = Vec::new();
         for socket in sockets {
             let fd = Rc::new(socket.fd);
@@ -150,7 +141,7 @@ impl Opened {
                         ..ListenOptions::default()
                     },
                     copies: vec![fd],
-                    owner,
+                    owner: socket.owner,
                 }),
             }
         }
@@ -168,6 +159,7 @@ impl Opened {
                 sockets.push(Socket {
                     address: bound.address.clone(),
                     is_reuseport: bound.options.reuse_port,
+                    owner: bound.owner,
                     fd: fd.as_fd(),
                 });
             }

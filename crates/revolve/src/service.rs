@@ -2,7 +2,7 @@
 //! have in common.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub(crate) struct Service {
     opened: Opened,
     pid_path: Option<PathBuf>,
     inboxes: Inboxes,
+    /// Where the workers get connections from those of the master before us.
+    inherited: Option<OwnedFd>,
     starter: Starter,
     notifier: Notifier,
     /// Whether a new binary has our sockets, and our pid file another name.
@@ -104,6 +106,7 @@ impl Service {
         let mut warnings = Vec::new();
         let inherited = starter.take_sockets(&config, &mut warnings);
         let zones = starter.take_zones();
+        let connections = starter.take_connections();
         let (notifier, heard) = Notifier::from_environment(starter.is_successor());
         warnings.extend(heard.err());
         let opened = Opened::open(&config, (&inherited, zones), patience, &mut report)?;
@@ -121,6 +124,7 @@ impl Service {
             opened,
             config,
             inboxes: Inboxes::default(),
+            inherited: connections,
             starter,
             notifier,
             steps_aside: false,
@@ -225,6 +229,19 @@ impl Service {
         });
     }
 
+    /// What can be read when the master whose place we take has left it to us.
+    pub(crate) fn predecessor(&self) -> Option<io::Result<OwnedFd>> {
+        self.starter.predecessor()
+    }
+
+    /// The place is ours: says so to whoever looks after us.
+    pub(crate) fn become_main(&self) {
+        self.notifier.become_main();
+        // The time since the old one's last sign of life counts against us.
+        self.alive();
+        self.told(self.notifier.ready(&self.status()));
+    }
+
     /// How often [`Service::alive`] is to be said, if at all.
     pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
         self.notifier.watchdog_interval()
@@ -232,7 +249,9 @@ impl Service {
 
     /// The event loop turns.
     pub(crate) fn alive(&self) {
-        self.told(self.notifier.alive());
+        if self.watchdog_interval().is_some() {
+            self.told(self.notifier.alive());
+        }
     }
 
     /// Reads the configuration again. If anything is wrong with it that is reported, whole, and
@@ -422,6 +441,7 @@ impl Service {
             logs: self.opened.log_fds(),
             zones: self.zone_fds(),
             dealing: self.inboxes.of(worker),
+            inherited: self.inherited.as_ref().map(OwnedFd::as_fd),
         }
     }
 
@@ -431,11 +451,16 @@ impl Service {
         zones.map(|(label, fd)| (label.clone(), fd)).collect()
     }
 
-    /// What a new binary needs to serve on the same sockets.
-    pub(crate) fn handover<'a>(&'a self, stderr: BorrowedFd<'a>) -> Handover<BorrowedFd<'a>> {
+    /// What a new binary needs to serve on the same sockets, and to get our connections.
+    pub(crate) fn handover<'a>(
+        &'a self,
+        stderr: BorrowedFd<'a>,
+        connections: BorrowedFd<'a>,
+    ) -> Handover<BorrowedFd<'a>> {
         Handover {
             is_daemon: self.starter.is_daemon(),
             stderr: Some(stderr),
+            connections: Some(connections),
             sockets: self.opened.sockets(),
             zones: self.zone_fds(),
         }

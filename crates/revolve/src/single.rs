@@ -89,6 +89,7 @@ fn descriptors(service: &Service) -> io::Result<Descriptors> {
             .map(|(label, fd)| Ok((label, fd.try_clone_to_owned()?)))
             .collect::<io::Result<_>>()?,
         peers: None,
+        inherited: None,
     })
 }
 
@@ -152,7 +153,7 @@ impl Single {
         self.service.borrow_mut().close_sockets();
         let single = Rc::clone(self);
         spawn(async move {
-            single.worker.drain().await;
+            single.worker.drain(None).await;
             single.event_loop.stop();
         });
     }

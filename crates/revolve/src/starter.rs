@@ -9,7 +9,7 @@ use revolve_server::{Config, ZoneLabel};
 use crate::daemon::{self, Readiness};
 use crate::handover::{Predecessor, Socket};
 use crate::report;
-use crate::resources::{Opened, Owner};
+use crate::resources::Opened;
 use crate::systemd::activation;
 
 /// See the module.
@@ -43,12 +43,12 @@ impl Starter {
     pub(crate) fn take_sockets(&mut self, config: &Config, said: &mut Vec<String>) -> Opened {
         match self {
             Starter::Master(predecessor) => {
-                Opened::inherited(std::mem::take(&mut predecessor.sockets), Owner::Us)
+                Opened::inherited(std::mem::take(&mut predecessor.sockets))
             }
             Starter::Person(sockets) => {
                 let sockets = std::mem::take(sockets);
                 let wanted = activation::keep_wanted(sockets, config, said);
-                Opened::inherited(wanted, Owner::Manager)
+                Opened::inherited(wanted)
             }
             Starter::Waiting(_) => Opened::default(),
         }
@@ -62,9 +62,25 @@ impl Starter {
         }
     }
 
+    /// Where the workers of another master send connections that idle.
+    pub(crate) fn take_connections(&mut self) -> Option<OwnedFd> {
+        match self {
+            Starter::Master(predecessor) => predecessor.connections.take(),
+            Starter::Person(_) | Starter::Waiting(_) => None,
+        }
+    }
+
     /// Whether we are a new binary in place of another one.
     pub(crate) fn is_successor(&self) -> bool {
         matches!(self, Starter::Master(_))
+    }
+
+    /// What can be read when the master whose place we take has left it to us.
+    pub(crate) fn predecessor(&self) -> Option<io::Result<OwnedFd>> {
+        match self {
+            Starter::Master(predecessor) => Some(predecessor.socket()),
+            Starter::Person(_) | Starter::Waiting(_) => None,
+        }
     }
 
     /// Whether the master whose place we take has not ended yet.

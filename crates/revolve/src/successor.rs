@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::process::{Child, Command};
 use std::rc::Rc;
 
 use revolve_reactor::Readable;
-use rustix::net::Shutdown;
+use rustix::net::{RecvFlags, Shutdown};
 
 use crate::service::Service;
-use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, report, title};
+use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, handover, inboxes, report, title};
 
 /// The longest line that is taken from a new binary in one piece.
 const LINE_BYTES_MAX: usize = 4096;
@@ -59,6 +59,10 @@ fn find(name: &Path) -> Option<PathBuf> {
     std::path::absolute(found).ok()
 }
 
+/// What may lie unread between our workers and those of the new binary. All idle connections go there at
+/// once, so it is what the system allows, mostly (`net.core.wmem_max`).
+const CONNECTIONS_BYTES: usize = 256 * 1024;
+
 /// A new binary that runs.
 pub(crate) struct Successor {
     pub(crate) child: Child,
@@ -67,6 +71,8 @@ pub(crate) struct Successor {
     /// Its standard error until then.
     pub(crate) errors: Rc<Readable>,
     pub(crate) is_ready: bool,
+    /// Where our workers send its workers connections.
+    connections: OwnedFd,
     /// The beginning of a line of which the end has not come.
     line: Vec<u8>,
 }
@@ -78,6 +84,7 @@ impl Successor {
         let (errors, their_errors) = io::pipe()?;
         let errors = OwnedFd::from(errors);
         rustix::io::ioctl_fionbio(&errors, true)?;
+        let (connections, their_connections) = inboxes::pair(CONNECTIONS_BYTES)?;
         let (socket, errors) = (Readable::new(ours)?, Readable::new(errors)?);
         let mut command = Command::new(&program.path);
         command
@@ -88,7 +95,9 @@ impl Successor {
             .stderr(their_errors);
         let child = command.spawn()?;
         let stderr = report::stderr()?;
-        let (body, fds) = service.handover(stderr.as_fd()).encode();
+        let (body, fds) = service
+            .handover(stderr.as_fd(), their_connections.as_fd())
+            .encode();
         // Should it have ended already, its end is what counts.
         let _ = control::send(&socket, &body, &fds);
         Ok(Successor {
@@ -96,12 +105,29 @@ impl Successor {
             socket: Rc::new(socket),
             errors: Rc::new(errors),
             is_ready: false,
+            connections,
             line: Vec::new(),
         })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where connections that idle go, once somebody is there to serve them.
+    pub(crate) fn connections(&self) -> Option<BorrowedFd<'_>> {
+        // That it serves may have been said and not heard yet; it says nothing else.
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let has_said =
+            || rustix::net::recv(&*self.socket, &mut [0], flags).is_ok_and(|it| it.1 > 0);
+        let is_ready = self.is_ready || has_said();
+        is_ready.then_some(self.connections.as_fd())
+    }
+
+    /// Says that it is the main process.
+    pub(crate) fn tell_main(&self) {
+        // It may be gone already.
+        let _ = control::send(&*self.socket, handover::MAIN, &[]);
     }
 
     /// Says goodbye: from now on it is a master like any other.

@@ -108,6 +108,7 @@ fn build(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> 
         logs: bundle.logs,
         zones: bundle.zones,
         peers: bundle.dealing.map(peers),
+        inherited: bundle.inherited,
     };
     let first = || {
         let error = diagnostics.iter().next();
@@ -163,7 +164,7 @@ fn run_loop(
         loop {
             match signals.next().await {
                 SIGTERM | SIGINT => signalled.stop(),
-                SIGQUIT => signalled.drain(),
+                SIGQUIT => signalled.drain(None),
                 // The rest is the master's business, and a terminal may send it to all.
                 _ => {}
             }
@@ -184,13 +185,13 @@ impl Shared {
                     Ok(Received::Nothing) => break,
                     Ok(Received::Message(body, fds)) => match Message::decode(&body, fds) {
                         Ok(message) => self.heard(message, &socket),
-                        Err(_) => return self.drain(),
+                        Err(_) => return self.drain(None),
                     },
-                    Ok(Received::Closed) | Err(_) => return self.drain(),
+                    Ok(Received::Closed) | Err(_) => return self.drain(None),
                 }
             }
         }
-        self.drain();
+        self.drain(None);
     }
 
     fn heard(self: &Rc<Self>, message: Message<OwnedFd>, socket: &Rc<Readable>) {
@@ -204,7 +205,7 @@ impl Shared {
                 tell(socket.as_fd(), answer);
             }
             Message::Reopen(logs) => self.worker.reopen(logs),
-            Message::Drain => self.drain(),
+            Message::Drain(heirs) => self.drain(heirs),
             Message::Stop => self.stop(),
             Message::Ask(question) => {
                 let (shared, socket) = (Rc::clone(self), Rc::clone(socket));
@@ -242,7 +243,8 @@ impl Shared {
     }
 
     /// Finishes what is at hand, for as long as `worker_shutdown_timeout` allows, and then ends.
-    fn drain(self: &Rc<Self>) {
+    /// Connections that idle go to `heirs`.
+    fn drain(self: &Rc<Self>, heirs: Option<OwnedFd>) {
         if self.is_draining.replace(true) {
             return;
         }
@@ -250,7 +252,7 @@ impl Shared {
             .log(Level::Notice, format_args!("gracefully shutting down"));
         let shared = Rc::clone(self);
         spawn(async move {
-            shared.worker.drain().await;
+            shared.worker.drain(heirs).await;
             shared.worker.log(Level::Notice, format_args!("exiting"));
             shared.end();
         });

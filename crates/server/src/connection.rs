@@ -53,6 +53,14 @@ impl ListenerInfo {
     }
 }
 
+/// What a connection has behind it that another binary has served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past {
+    pub(crate) requests: u32,
+    pub(crate) age_ms: u64,
+    pub(crate) idle_ms: u64,
+}
+
 /// In place of a time: the connection does not idle.
 const BUSY: u64 = u64::MAX;
 
@@ -68,8 +76,8 @@ pub struct Connection {
     pub number: u64,
     listener: Rc<ListenerInfo>,
     local: OnceCell<Option<Box<Address>>>,
-    /// By the loop's clock, as all times here.
-    started_ms: u64,
+    /// By the loop's clock, as all times here; what lies before its beginning has wrapped around.
+    started_ms: Cell<u64>,
     requests: Cell<u32>,
     /// Since when it waits for a request; [`BUSY`] while one is read or answered.
     idle_since_ms: Cell<u64>,
@@ -94,12 +102,31 @@ impl Connection {
             number,
             listener,
             local: OnceCell::new(),
-            started_ms: revolve_reactor::now_ms(),
+            started_ms: Cell::new(revolve_reactor::now_ms()),
             requests: Cell::new(0),
             idle_since_ms: Cell::new(revolve_reactor::now_ms()),
             pipelined: Cell::new(false),
             is_busy: Cell::new(false),
             key: Cell::new(usize::MAX),
+        }
+    }
+
+    /// Goes on where another binary has left off.
+    pub(crate) fn go_on(&self, past: Past) {
+        let now_ms = revolve_reactor::now_ms();
+        let ago = |ms| Some(now_ms.wrapping_sub(ms)).filter(|ms| *ms != BUSY);
+        self.requests.set(past.requests);
+        self.started_ms.set(now_ms.wrapping_sub(past.age_ms));
+        self.idle_since_ms.set(ago(past.idle_ms).unwrap_or(now_ms));
+    }
+
+    /// What another binary is to go on with.
+    pub(crate) fn past(&self) -> Past {
+        let idle = self.idle_for().unwrap_or_default();
+        Past {
+            requests: self.requests.get(),
+            age_ms: self.age_ms(),
+            idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -110,13 +137,13 @@ impl Connection {
 
     /// How long it has waited for a request; `None` while one is read or answered.
     pub fn idle_for(&self) -> Option<Duration> {
-        let idle_ms = revolve_reactor::now_ms().saturating_sub(self.idle_since_ms.get());
+        let idle_ms = revolve_reactor::now_ms().wrapping_sub(self.idle_since_ms.get());
         self.is_idle().then(|| Duration::from_millis(idle_ms))
     }
 
     /// How long it has lived, in milliseconds.
     pub fn age_ms(&self) -> u64 {
-        revolve_reactor::now_ms() - self.started_ms
+        revolve_reactor::now_ms().wrapping_sub(self.started_ms.get())
     }
 
     /// The address that the client reached; asked of the kernel once, when somebody wants it.
@@ -217,8 +244,14 @@ pub(crate) async fn run<M, F>(
     let connection = &registered.0;
     let mut wait = first_wait(connection);
     loop {
-        let input = match connection.stream.recv().within(wait).await {
+        if connection.server.bequeath(connection) {
+            return;
+        }
+        let left = wait.saturating_sub(connection.idle_for().unwrap_or_default());
+        let input = match connection.stream.recv().within(left).await {
             Ok(input) if !input.is_empty() => input,
+            // There may be heirs now.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 timed_out_idle(connection);
                 return;
@@ -241,7 +274,11 @@ fn first_wait(connection: &Connection) -> Duration {
     let http = site.http();
     let server = &http.servers[http.hosts_at(connection).default as usize];
     let settings = &http.locations[server.location as usize].settings;
-    Duration::from_millis(settings.client.header_timeout_ms)
+    // One that another binary has served is kept for as long as it would have been there.
+    Duration::from_millis(match connection.requests.get() {
+        0 => settings.client.header_timeout_ms,
+        _ => settings.keepalive.timeout.0,
+    })
 }
 
 /// A client that never sent a request is worth a line; one that kept its connection is not.

@@ -52,7 +52,7 @@ pub(crate) async fn run(
                 waiting.0.set(Some(accepted));
                 until_room(&server).await;
                 if let Some((fd, peer)) = waiting.take() {
-                    server.admit(fd, peer, &info);
+                    server.admit(fd, peer, &info, None);
                 }
             }
             Err(error) if is_exhaustion(&error) => {

@@ -112,8 +112,8 @@ fn is_ahead(own: u64, least: u64) -> bool {
 const INET: u8 = b'i';
 const UNIX: u8 = b'u';
 
-fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, listener: &Address) -> io::Result<()> {
-    let mut message = Vec::with_capacity(MESSAGE_BYTES_MAX);
+/// Appends the address of a listening socket to a message; it is the last of it.
+pub(crate) fn write_listener(listener: &Address, message: &mut Vec<u8>) {
     match listener {
         Address::Inet(address) => {
             message.push(INET);
@@ -124,13 +124,40 @@ fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, listener: &Address) -> io::R
             message.extend_from_slice(path.as_os_str().as_bytes());
         }
     }
+}
+
+/// The address that [`write_listener`] wrote.
+pub(crate) fn read_listener(message: &[u8]) -> Option<Address> {
+    let (kind, address) = message.split_first()?;
+    match *kind {
+        INET => {
+            let address = std::str::from_utf8(address).ok()?;
+            Some(Address::Inet(address.parse().ok()?))
+        }
+        UNIX => Some(Address::Unix(std::ffi::OsStr::from_bytes(address).into())),
+        _ => None,
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, listener: &Address) -> io::Result<()> {
+    let mut message = Vec::with_capacity(MESSAGE_BYTES_MAX);
+    write_listener(listener, &mut message);
+    send_connection(socket, fd, &message)
+}
+
+/// Sends a connection, and what there is to say of it.
+pub(crate) fn send_connection(
+    socket: BorrowedFd<'_>,
+    fd: BorrowedFd<'_>,
+    message: &[u8],
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [fd];
     let fits = control.push(SendAncillaryMessage::ScmRights(&fds));
     debug_assert!(fits, "the space is that of one descriptor");
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::net::sendmsg(socket, &[IoSlice::new(&message)], &mut control, flags)?;
+    rustix::net::sendmsg(socket, &[IoSlice::new(message)], &mut control, flags)?;
     Ok(())
 }
 
@@ -142,15 +169,29 @@ struct Received {
     listener: Address,
 }
 
-/// The next connection in the inbox, if there is one. What is no connection is passed over.
+/// The next connection in the inbox, if there is one.
 fn receive(inbox: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    receive_connection(inbox, |fd, peer, message| {
+        let listener = read_listener(message)?;
+        Some(Received { fd, peer, listener })
+    })
+}
+
+/// The next connection that a socket has and `read` makes something of, if there is one. What is no
+/// connection is passed over.
+///
+/// Errors: `UnexpectedEof` where nobody is left that could send one, and those of recvmsg(2).
+pub(crate) fn receive_connection<T>(
+    socket: BorrowedFd<'_>,
+    read: impl Fn(OwnedFd, Address, &[u8]) -> Option<T>,
+) -> io::Result<Option<T>> {
     loop {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let length = match rustix::net::recvmsg(inbox, &mut parts, &mut control, flags) {
+        let length = match rustix::net::recvmsg(socket, &mut parts, &mut control, flags) {
             Ok(received) => received.bytes,
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
             Err(rustix::io::Errno::INTR) => continue,
@@ -167,11 +208,10 @@ fn receive(inbox: BorrowedFd<'_>) -> io::Result<Option<Received>> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let received = fd.and_then(|fd| {
-            let listener = listener_of(&bytes[..length])?;
             // A client that is gone already has no address any more.
             let peer = rustix::net::getpeername(&fd).ok()?;
             let peer = peer.map_or(Address::UNNAMED, Address::from);
-            Some(Received { fd, peer, listener })
+            read(fd, peer, &bytes[..length])
         });
         if received.is_some() {
             return Ok(received);
@@ -242,18 +282,6 @@ pub(crate) async fn run(server: Rc<LoopServer>, inbox: Rc<Inbox>) {
 fn take(server: &Rc<LoopServer>, received: Received) {
     server.seat().note_received();
     server.admit_received(received.fd, received.peer, received.listener);
-}
-
-fn listener_of(message: &[u8]) -> Option<Address> {
-    let (kind, address) = message.split_first()?;
-    match *kind {
-        INET => {
-            let address = std::str::from_utf8(address).ok()?;
-            Some(Address::Inet(address.parse().ok()?))
-        }
-        UNIX => Some(Address::Unix(std::ffi::OsStr::from_bytes(address).into())),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A worker: the loops of one process, and what each of them serves with.
 
+mod heirs;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::BuildHasher;
 use std::io;
@@ -17,7 +19,7 @@ use revolve_reactor::{
 use slab::Slab;
 
 use crate::config::Config;
-use crate::connection::{self, Connection, ListenerInfo};
+use crate::connection::{self, Connection, ListenerInfo, Past};
 use crate::exchange::{Exchanges, exchange};
 use crate::file_cache::FileCache;
 use crate::listener::{self, Waiting};
@@ -40,6 +42,9 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// that asks again at once may be on its way: it is answered, with `Connection: close`.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
+/// How long those who ask ahead of the answers may keep their connection from its heirs.
+const PIPELINE_PATIENCE: Duration = Duration::from_secs(5);
+
 thread_local! {
     static CURRENT: OnceCell<Rc<LoopServer>> = const { OnceCell::new() };
 }
@@ -56,6 +61,9 @@ pub struct Descriptors {
     pub zones: Vec<(ZoneLabel, OwnedFd)>,
     /// The other workers, where there are any.
     pub peers: Option<Peers>,
+    /// Where the workers of another binary, whose place this one takes, send the connections that idle:
+    /// a packet socket, non-blocking, which all workers share. Taken at the start alone.
+    pub inherited: Option<OwnedFd>,
 }
 
 /// What one loop serves with. Everything in it belongs to that loop.
@@ -84,6 +92,13 @@ pub struct LoopServer {
     peers: RefCell<Option<Others>>,
     /// Receives what other workers accepted.
     inbox: RefCell<Option<(Rc<Inbox>, JoinHandle<()>)>>,
+    /// Receives what the workers of another binary send.
+    inheriting: RefCell<Option<JoinHandle<()>>>,
+    /// While the worker ends: where idle connections go, and whether they do.
+    heirs: RefCell<Option<Arc<OwnedFd>>>,
+    has_heirs: Cell<bool>,
+    heirs_are_busy: Cell<bool>,
+    is_impatient: Cell<bool>,
 }
 
 /// Starts the task of a connection. The task's type is known where the loop is set up alone.
@@ -138,6 +153,11 @@ impl LoopServer {
             counts: Rc::new(counts),
             peers: RefCell::default(),
             inbox: RefCell::default(),
+            inheriting: RefCell::default(),
+            heirs: RefCell::default(),
+            has_heirs: Cell::new(false),
+            heirs_are_busy: Cell::new(false),
+            is_impatient: Cell::new(false),
         });
         let exchanges = Rc::new(Exchanges::new(exchange));
         let _ = server.serve.set(Box::new(move |connection, lease| {
@@ -197,9 +217,9 @@ impl LoopServer {
         self.site.borrow().clone()
     }
 
-    /// Whether the worker is ending, so that no connection is kept.
+    /// Whether the worker is ending and nobody takes its connections, so that none is kept.
     pub fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.draining.get() && !self.has_heirs.get()
     }
 
     /// Connections of this loop.
@@ -261,16 +281,22 @@ impl LoopServer {
         self.current_number.set(number);
     }
 
-    /// Takes a connection that was accepted.
-    pub(crate) fn admit(self: &Rc<Self>, fd: OwnedFd, peer: Address, info: &Rc<ListenerInfo>) {
+    /// Takes a connection that was accepted, or that another binary has served before.
+    pub(crate) fn admit(
+        self: &Rc<Self>,
+        fd: OwnedFd,
+        peer: Address,
+        info: &Rc<ListenerInfo>,
+        past: Option<Past>,
+    ) {
         match &self.dealer {
-            None => self.serve(fd, peer, info.clone(), None),
+            None => self.serve(fd, (peer, past), info.clone(), None),
             Some(reactors) => {
                 let address = info.address().clone();
                 reactors.deal(fd, move |fd, lease| {
                     if let Some(server) = LoopServer::current() {
                         let info = server.listener_info(address);
-                        server.serve(fd, peer, info, Some(lease));
+                        server.serve(fd, (peer, past), info, Some(lease));
                     }
                 });
             }
@@ -280,7 +306,7 @@ impl LoopServer {
     fn serve(
         self: &Rc<Self>,
         fd: OwnedFd,
-        peer: Address,
+        (peer, past): (Address, Option<Past>),
         info: Rc<ListenerInfo>,
         lease: Option<Lease>,
     ) {
@@ -297,10 +323,14 @@ impl LoopServer {
                 return;
             }
         };
-        let connection = Rc::new(Connection::new(stream, peer, info, self.clone()));
+        let connection = Connection::new(stream, peer, info, self.clone());
+        match past {
+            Some(past) => connection.go_on(past),
+            None => self.seat.note_handled(),
+        }
+        let connection = Rc::new(connection);
         let key = self.connections.borrow_mut().insert(connection.clone());
         connection.key.set(key);
-        self.seat.note_handled();
         let serve = self.serve.get().expect("it is set when the server starts");
         serve(connection, lease);
     }
@@ -367,8 +397,10 @@ impl LoopServer {
     }
 
     /// Whether a connection closes after the response at hand, whatever its client would like.
-    pub(crate) fn keeps_no_connection(&self) -> bool {
-        self.draining.get() || self.room.is_pressed()
+    pub(crate) fn keeps_not(&self, connection: &Connection) -> bool {
+        // Who asks before the answer is there, again and again, never idles.
+        let stays_busy = self.is_impatient.get() && connection.pipelined();
+        self.is_draining() || self.room.is_pressed() || stays_busy
     }
 
     /// Complains, once a second at most, that connections have to wait.
@@ -500,14 +532,18 @@ impl LoopServer {
 
     /// Takes a connection that another worker has accepted; it counts as this one's already.
     pub(crate) fn admit_received(self: &Rc<Self>, fd: OwnedFd, peer: Address, listener: Address) {
+        self.admit(fd, peer, &self.info_of(listener), None);
+    }
+
+    /// The listener of an address on the loop that accepts.
+    fn info_of(&self, listener: Address) -> Rc<ListenerInfo> {
         let known = self.listeners.borrow();
         let known = known.iter().map(|listening| &listening.info);
         let info = known
             .into_iter()
             .find(|info| *info.address() == listener)
             .cloned();
-        let info = info.unwrap_or_else(|| self.listener_info(listener));
-        self.admit(fd, peer, &info);
+        info.unwrap_or_else(|| self.listener_info(listener))
     }
 
     /// Receives no more from other workers, after what is there.
@@ -530,14 +566,9 @@ impl LoopServer {
             let held = listening.waiting.take();
             let batch = std::iter::from_fn(|| listening.listener.take_accepted());
             for (fd, peer) in held.into_iter().chain(batch.flatten()) {
-                self.admit(fd, peer, &listening.info);
+                self.admit(fd, peer, &listening.info, None);
             }
         }
-    }
-
-    fn begin_drain(self: &Rc<Self>) {
-        self.draining.set(true);
-        self.close_idle(DRAIN_IDLE, false);
     }
 
     fn note_zones(&self) {
@@ -625,6 +656,9 @@ impl Worker {
         main.note_zones();
         main.set_peers(descriptors.peers)?;
         main.set_listeners(descriptors.listeners)?;
+        if let Some(socket) = descriptors.inherited {
+            main.inherit(socket)?;
+        }
         let server = main.clone();
         // Whoever starts the worker opens some more: signals, the channel to the master.
         spawn(async move {
@@ -709,16 +743,22 @@ impl Worker {
 
     /// Stops accepting, and waits until all connections have ended, for `worker_shutdown_timeout`
     /// at most. Those that idle for a second are closed; the others are told so with their next
-    /// response.
-    pub async fn drain(&self) {
+    /// response. Where there are `heirs`, who have the other end of what is [`Descriptors::inherited`]
+    /// there, they get each connection that idles, as soon as it does.
+    pub async fn drain(&self, heirs: Option<OwnedFd>) {
+        let heirs = heirs.map(Arc::new);
         self.main.stop_accepting();
-        self.on_all(LoopServer::begin_drain);
+        self.on_all(move |server| server.begin_drain(heirs.clone()));
         self.main.leave_peers().await;
         let timeout_ms = self.main.site().config.process.worker_shutdown_timeout_ms;
         let end = timeout_ms.map(|ms| revolve_reactor::now() + Duration::from_millis(ms));
+        let patience_end = revolve_reactor::now() + PIPELINE_PATIENCE;
         while self.connection_count() > 0 && end.is_none_or(|end| revolve_reactor::now() < end) {
             revolve_reactor::sleep(DRAIN_CHECK).await;
-            self.main.close_idle(DRAIN_IDLE, false);
+            self.on_all(|server| server.release_idle());
+            if revolve_reactor::now() > patience_end {
+                self.on_all(|server| server.lose_patience());
+            }
         }
         self.flush();
     }

@@ -178,6 +178,42 @@ impl Stream {
             .with(|channel| channel.flags.has(Flags::PEER_CLOSED))
     }
 
+    /// Fails the pending receive with `Interrupted`, if there is one and nothing has come for it.
+    pub fn interrupt_recv(&self) {
+        let waiter = self.handle.with_mut(|channel| {
+            let is_recv = matches!(channel.read, Slot::Pending(ReadOp::Recv { .. }, _));
+            is_recv.then(|| {
+                channel.read_deadline_ms = NEVER_MS;
+                let interrupted = io::ErrorKind::Interrupted.into();
+                channel.read.complete(ReadOutcome::Failed(interrupted))
+            })
+        });
+        if let Some(Some(waiter)) = waiter {
+            self.handle.core.tasks.wake(waiter);
+        }
+    }
+
+    /// Has another process go on with the stream: `pass` sends it the descriptor (`SCM_RIGHTS`, see
+    /// unix(7)). Bytes that come meanwhile wait in the socket, so nothing is lost. The loop does not
+    /// watch the stream after that: it is to be dropped, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where an operation is pending, something was received that nobody has taken, or the
+    /// driver receives ahead, as io_uring does; and what `pass` fails with. All is as before then.
+    pub fn hand_over(&self, pass: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
+        if !self.handle.core.driver.borrow().is_quiet(self.handle.token) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        pass(self.as_fd())?;
+        self.handle
+            .core
+            .driver
+            .borrow_mut()
+            .let_go(self.handle.token);
+        Ok(())
+    }
+
     /// Closes the write side (shutdown(2)): the peer receives the end of the stream.
     ///
     /// # Errors

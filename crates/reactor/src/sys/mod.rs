@@ -146,6 +146,13 @@ pub(crate) trait Driver {
     /// complete that left no bytes behind: a driver that receives ahead stops before it tells.
     fn read_directly(&mut self, _token: Token) {}
 
+    /// Whether nothing is pending on a channel, nothing was received that nobody has taken, and nothing
+    /// is being received: all that comes stays in the kernel.
+    fn is_quiet(&self, token: Token) -> bool;
+
+    /// Watches a quiet channel no more, whose descriptor another process has too.
+    fn let_go(&mut self, token: Token);
+
     /// Cancels the operation of a side, and gives what it owned, to be dropped by the caller.
     fn cancel(&mut self, token: Token, side: Side) -> Remains {
         self.channels_mut().get_mut(token).cancel(side)
@@ -399,6 +406,14 @@ impl Driver for AnyDriver {
 
     fn read_directly(&mut self, token: Token) {
         each!(self, driver => driver.read_directly(token));
+    }
+
+    fn is_quiet(&self, token: Token) -> bool {
+        each!(self, driver => driver.is_quiet(token))
+    }
+
+    fn let_go(&mut self, token: Token) {
+        each!(self, driver => driver.let_go(token));
     }
 
     fn cancel(&mut self, token: Token, side: Side) -> Remains {

@@ -315,6 +315,19 @@ impl<P: Poller> Driver for Readiness<P> {
         channel
     }
 
+    fn is_quiet(&self, token: Token) -> bool {
+        self.channels.get(token).is_free()
+    }
+
+    /// Closing the descriptor would not do: another process has the socket open.
+    fn let_go(&mut self, token: Token) {
+        let channel = self.channels.get_mut(token);
+        if !channel.flags.has(Flags::PAUSED) {
+            self.poller.remove(channel.as_fd(), Kind::Source);
+            channel.flags.insert(Flags::PAUSED);
+        }
+    }
+
     #[inline]
     fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
         let channel = self.channels.get_mut(token);

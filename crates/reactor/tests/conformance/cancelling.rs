@@ -38,6 +38,67 @@ pub(crate) fn a_receive_cancelled_after_it_completed_loses_no_bytes(on: On) {
     });
 }
 
+pub(crate) fn an_interrupted_receive_loses_no_bytes(on: On) {
+    run(on, async {
+        for (one, other) in [tcp_pair().await, unix_pair().await] {
+            // Nothing is pending: nothing happens.
+            other.interrupt_recv();
+            let other = std::rc::Rc::new(other);
+            let receiver = std::rc::Rc::clone(&other);
+            let receiving = spawn(async move { receiver.recv().await });
+            turns(3).await;
+            other.interrupt_recv();
+            let received = receiving.await.expect("the task ends");
+            let error = received.expect_err("nothing came");
+            assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
+            send(&one, b"kept").await;
+            turns(3).await;
+            assert_eq!(recv_exactly(&other, 4).await, b"kept");
+        }
+    });
+}
+
+pub(crate) fn a_stream_that_is_handed_over_keeps_its_bytes(on: On) {
+    if on.is_in_memory() {
+        // No other process could have it.
+        return;
+    }
+    run(on, async {
+        for (one, other) in [tcp_pair().await, unix_pair().await] {
+            let mut receive = other.recv();
+            assert!(poll_once(&mut receive).await.is_none());
+            // It is under way.
+            turns(3).await;
+            let early = other.hand_over(|_| panic!("a receive is pending"));
+            assert_eq!(early.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+            drop(receive);
+            send(&one, b"kept").await;
+            turns(3).await;
+            let mut copy = None;
+            let passed = other.hand_over(|fd| {
+                copy = Some(fd.try_clone_to_owned()?);
+                Ok(())
+            });
+            let taker = match passed {
+                Ok(()) => {
+                    drop(other);
+                    Stream::from_fd(copy.expect("it was passed")).expect("a stream")
+                }
+                // What was received ahead is here.
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                    assert!(copy.is_none());
+                    other
+                }
+            };
+            assert_eq!(recv_exactly(&taker, 4).await, b"kept");
+            send(&taker, b"answer").await;
+            drop(taker);
+            assert_eq!(recv_all(&one).await, b"answer");
+        }
+    });
+}
+
 pub(crate) fn what_was_left_behind_is_given_out_within_the_limit(on: On) {
     run(on, async {
         let (one, other) = tcp_pair().await;

@@ -62,6 +62,7 @@ macro_rules! with_all_tests {
                     a_connection_can_be_turned_away;
                 cancelling:
                     a_cancelled_receive_loses_no_bytes
+                    an_interrupted_receive_loses_no_bytes
                     a_receive_cancelled_after_it_completed_loses_no_bytes
                     what_was_left_behind_is_given_out_within_the_limit
                     a_cancelled_send_leaves_the_stream_usable
@@ -83,6 +84,7 @@ macro_rules! with_all_tests {
                 accepting:
                     a_listener_nobody_asks_does_not_keep_the_loop_awake;
                 cancelling:
+                    a_stream_that_is_handed_over_keeps_its_bytes
                     late_events_do_not_reach_a_successor;
                 fairness:
                     a_flood_is_received_one_buffer_a_turn

@@ -170,7 +170,9 @@ impl Master {
         }
         self.notice("signal 28 (SIGWINCH) received, stop accepting connections");
         self.is_resting.set(true);
-        self.retire(|_| true, || Message::Drain);
+        let successor = self.successor.borrow();
+        let heirs = successor.as_ref().and_then(Successor::connections);
+        self.retire(|_| true, || Message::Drain(heirs));
     }
 
     /// `HUP` while a new binary is tried: the workers of this one again, if they are gone, on the

@@ -9,7 +9,7 @@ use revolve_reactor::Address;
 use revolve_server::Config;
 use rustix::net::{getsockname, sockopt};
 
-use crate::handover::Socket;
+use crate::handover::{Owner, Socket};
 
 /// More descriptors than this are a mistake in the environment.
 const SOCKETS_MAX: usize = 4096;
@@ -59,6 +59,7 @@ fn listening(fd: OwnedFd) -> Option<Socket<OwnedFd>> {
     Some(Socket {
         address: Address::from(getsockname(fd.as_fd()).ok()?),
         is_reuseport: sockopt::socket_reuseport(fd.as_fd()).unwrap_or(false),
+        owner: Owner::Manager,
         fd,
     })
 }

@@ -18,11 +18,13 @@ pub(crate) struct Notifier {
     socket: Option<(OwnedFd, SocketAddrUnix)>,
     watchdog: Option<Duration>,
     is_reloading: Cell<bool>,
+    /// Whether this is the main process, which alone is heard.
+    is_main: Cell<bool>,
 }
 
 impl Notifier {
     /// What the environment says. A new binary in place of another goes on with the watchdog that
-    /// was meant for the other one.
+    /// was meant for the other one, and is silent until [`Notifier::become_main`].
     ///
     /// Errors: a socket that cannot be used; there is none then.
     pub(crate) fn from_environment(is_successor: bool) -> (Notifier, Result<(), String>) {
@@ -30,6 +32,7 @@ impl Notifier {
             socket: None,
             watchdog: None,
             is_reloading: Cell::new(false),
+            is_main: Cell::new(!is_successor),
         };
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return (notifier, Ok(()));
@@ -81,6 +84,11 @@ impl Notifier {
         self.send("STOPPING=1\nSTATUS=finishing the requests at hand\n")
     }
 
+    /// This is the main process from now on.
+    pub(crate) fn become_main(&self) {
+        self.is_main.set(true);
+    }
+
     /// Another process is the main one from now on.
     pub(crate) fn main_pid(&self, pid: u32) -> Result<(), String> {
         self.send(&format!("MAINPID={pid}\n"))
@@ -92,7 +100,7 @@ impl Notifier {
     }
 
     fn send(&self, message: &str) -> Result<(), String> {
-        let Some((socket, address)) = &self.socket else {
+        let Some((socket, address)) = self.socket.as_ref().filter(|_| self.is_main.get()) else {
             return Ok(());
         };
         rustix::net::sendto(socket, message.as_bytes(), SendFlags::NOSIGNAL, address)

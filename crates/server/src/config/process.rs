@@ -9,13 +9,13 @@
 
 use std::path::PathBuf;
 
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::{flag_of, number_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive};
 use revolve_reactor::{Builder, DriverKind, EventLoop};
 
 use crate::config::scope::{
-    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, duplicate, invalid_value, set_once,
+    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, invalid_value, set_once,
 };
 use crate::config::surroundings::Surroundings;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use revolve_conf::directive::Row;
+use revolve_conf::directive::{Row, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
 
 use crate::config::process::ProcessConfig;
@@ -206,12 +206,6 @@ pub(crate) fn set_once<T>(
     }
     *slot = Some(value);
     Ok(())
-}
-
-/// nginx's words for a directive that stands twice in one level.
-pub(crate) fn duplicate(directive: &Directive) -> Diagnostic {
-    let message = format!("\"{}\" directive is duplicate", directive.name.text);
-    Diagnostic::new(directive.name.span, message).label("set a second time in this block")
 }
 
 /// nginx's words for a parameter it does not know.

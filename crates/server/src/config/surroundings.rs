@@ -9,13 +9,11 @@
 
 use std::path::PathBuf;
 
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::{number, offset_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::scope::{
-    DirectiveRow, MAIN, Scope, duplicate, invalid_parameter, invalid_value, set_once,
-};
+use crate::config::scope::{DirectiveRow, MAIN, Scope, invalid_parameter, invalid_value, set_once};
 
 /// A variable of the environment that workers get.
 #[derive(Debug, Clone, PartialEq, Eq)]

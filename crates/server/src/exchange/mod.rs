@@ -1,5 +1,6 @@
 //! One or more requests of a connection, from the first byte until it idles again.
 
+mod delay;
 mod head;
 mod output;
 mod pool;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use revolve_reactor::Buffer;
 
+use self::delay::delay;
 use self::head::HeadRead;
 use self::output::Output;
 pub(crate) use self::pool::Exchanges;
@@ -44,7 +46,7 @@ pub(crate) fn exchange(
 ) -> impl Future<Output = (Box<Request>, After)> {
     async move {
         let mut output = Output::over(std::mem::take(&mut request.output_memory));
-        let after = loop {
+        let after = 'requests: loop {
             request.connection.server.counts().note_request();
             let read = match head::parse(&mut request, &mut input) {
                 Some(read) => read,
@@ -64,7 +66,10 @@ pub(crate) fn exchange(
                 drained = Drained::Broken;
             }
             while let Walked::Wait(time) = walked {
-                walked = delay(&mut request, &mut output, time).await;
+                if !delay(&mut request, &mut output, time).await {
+                    break 'requests leave(&mut request);
+                }
+                walked = phase::resume(&mut request);
             }
             if walked == Walked::Close {
                 request.response.status = 444;
@@ -120,13 +125,15 @@ fn idle(request: &Request) -> After {
     ))
 }
 
-/// Lets a request wait, and goes on with it.
-async fn delay(request: &mut Request, output: &mut Output, time: Duration) -> Walked {
-    // Whoever waits for the answers before this one gets them first. Where they do not go out,
-    // neither will this one's, which tells.
-    let _ = output.flush(request).await;
-    revolve_reactor::sleep(time).await;
-    phase::resume(request)
+/// The client went away while its request waited: nobody is there to be answered.
+fn leave(request: &mut Request) -> After {
+    request.log(
+        Level::Info,
+        format_args!("client prematurely closed connection"),
+    );
+    request.response.status = 499;
+    access_log::write(request);
+    After::Close
 }
 
 /// The client took the response no further: it went away, or stopped reading.

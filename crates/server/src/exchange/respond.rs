@@ -21,7 +21,7 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
         request.response.sent_bytes += line.len() as u64;
     }
     filter(request);
-    if request.connection.server.keeps_no_connection() {
+    if request.connection.server.keeps_not(&request.connection) {
         request.keep_alive = false;
     }
     let head_only = finish_response(request);

@@ -7,12 +7,11 @@
 //! server_tokens off;
 //! ```
 
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, LocationMatch, SERVER, Scope, duplicate, invalid_value, set_once,
-    slot,
+    DirectiveRow, HTTP, LOCATION, LocationMatch, SERVER, Scope, invalid_value, set_once, slot,
 };
 use crate::config::setting::settings;
 use crate::phase::Outcome;

@@ -11,12 +11,12 @@
 
 use std::sync::Arc;
 
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, duplicate, invalid_parameter, set_once, slot,
+    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once, slot,
 };
 use crate::config::setting::settings;
 use crate::log::Level;
@@ -45,12 +45,6 @@ settings! {
         inherit {
             /// `limit_conn`; a level that has one inherits none.
             limits: Arc<Vec<Limit>> = Arc::default(),
-            /// `limit_conn_status`, default 503.
-            status: u16 = 503,
-            /// `limit_conn_log_level`, default error.
-            log_level: Level = Level::Error,
-            /// `limit_conn_dry_run`, default off.
-            dry_run: bool = false,
         }
         own {}
     }
@@ -58,44 +52,24 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
-    DirectiveRow {
-        name: ZONE,
-        contexts: HTTP,
-        args: Args::TWO,
-        set: zone,
-    },
-    DirectiveRow {
-        name: "limit_conn",
-        contexts: ANY,
-        args: Args::TWO,
-        set: limit,
-    },
-    DirectiveRow {
-        name: "limit_conn_status",
-        contexts: ANY,
-        args: Args::ONE,
-        set: |scope, d| {
-            let status = limits::status(&d.args[0], d)?;
-            set_once(&mut scope.level.settings.limit_conn.status, status, d)
+pub(crate) const DIRECTIVES: &[DirectiveRow] = limits::rows!(
+    limit_conn,
+    limit_conn_refusals,
+    [
+        DirectiveRow {
+            name: ZONE,
+            contexts: HTTP,
+            args: Args::TWO,
+            set: zone,
         },
-    },
-    DirectiveRow {
-        name: "limit_conn_log_level",
-        contexts: ANY,
-        args: Args::ONE,
-        set: |scope, d| {
-            let level = limits::log_level(&d.args[0], d)?;
-            set_once(&mut scope.level.settings.limit_conn.log_level, level, d)
+        DirectiveRow {
+            name: "limit_conn",
+            contexts: ANY,
+            args: Args::TWO,
+            set: limit,
         },
-    },
-    DirectiveRow {
-        name: "limit_conn_dry_run",
-        contexts: ANY,
-        args: Args::FLAG,
-        set: slot!(flag limit_conn.dry_run),
-    },
-];
+    ]
+);
 
 fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let (key_word, word) = (&directive.args[0], &directive.args[1]);
@@ -173,14 +147,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         return Outcome::Next;
     }
     request.holds.clear();
-    let settings = &request.settings().limit_conn;
-    let (dry_run, status) = (settings.dry_run, settings.status);
-    if dry_run {
-        request.limit_conn = LimitStatus::RejectedDryRun;
-        return Outcome::Next;
-    }
-    request.limit_conn = LimitStatus::Rejected;
-    Outcome::Finish(status)
+    let (said, outcome) = request.settings().limit_conn_refusals.refuse();
+    request.limit_conn = said;
+    outcome
 }
 
 /// Whether a limit lets the request pass; then it counts.
@@ -224,7 +193,7 @@ fn admits(request: &mut Request, limit: &Limit, key: &mut Vec<u8>) -> bool {
 }
 
 fn log_refusal(request: &Request, name: &str, refused: &Admission) {
-    let settings = &request.settings().limit_conn;
+    let settings = &request.settings().limit_conn_refusals;
     let dry_run = if settings.dry_run { ", dry run," } else { "" };
     match refused {
         Admission::Admitted => {}

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_shm::{Table, TableError, TableOptions, ZoneError};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, duplicate, invalid_parameter, set_once, slot,
+    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once, slot,
 };
 use crate::config::setting::settings;
 use crate::log::Level;
@@ -58,12 +58,6 @@ settings! {
         inherit {
             /// `limit_req`; a level that has one inherits none.
             limits: Arc<Vec<Limit>> = Arc::default(),
-            /// `limit_req_status`, default 503.
-            status: u16 = 503,
-            /// `limit_req_log_level`, default error: of refusals. Delays are logged one below.
-            log_level: Level = Level::Error,
-            /// `limit_req_dry_run`, default off.
-            dry_run: bool = false,
         }
         own {}
     }
@@ -71,44 +65,24 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
-    DirectiveRow {
-        name: ZONE,
-        contexts: HTTP,
-        args: Args::THREE,
-        set: zone,
-    },
-    DirectiveRow {
-        name: "limit_req",
-        contexts: ANY,
-        args: Args::ONE_TO_THREE,
-        set: limit,
-    },
-    DirectiveRow {
-        name: "limit_req_status",
-        contexts: ANY,
-        args: Args::ONE,
-        set: |scope, d| {
-            let status = limits::status(&d.args[0], d)?;
-            set_once(&mut scope.level.settings.limit_req.status, status, d)
+pub(crate) const DIRECTIVES: &[DirectiveRow] = limits::rows!(
+    limit_req,
+    limit_req_refusals,
+    [
+        DirectiveRow {
+            name: ZONE,
+            contexts: HTTP,
+            args: Args::THREE,
+            set: zone,
         },
-    },
-    DirectiveRow {
-        name: "limit_req_log_level",
-        contexts: ANY,
-        args: Args::ONE,
-        set: |scope, d| {
-            let level = limits::log_level(&d.args[0], d)?;
-            set_once(&mut scope.level.settings.limit_req.log_level, level, d)
+        DirectiveRow {
+            name: "limit_req",
+            contexts: ANY,
+            args: Args::ONE_TO_THREE,
+            set: limit,
         },
-    },
-    DirectiveRow {
-        name: "limit_req_dry_run",
-        contexts: ANY,
-        args: Args::FLAG,
-        set: slot!(flag limit_req.dry_run),
-    },
-];
+    ]
+);
 
 fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let key_word = &directive.args[0];
@@ -345,7 +319,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         }
         Ok(Ok((delay_ms, verdict))) => {
             log(request, "delaying request", &verdict, true);
-            if request.settings().limit_req.dry_run {
+            if request.settings().limit_req_refusals.dry_run {
                 request.limit_req = LimitStatus::DelayedDryRun;
                 return Outcome::Next;
             }
@@ -356,14 +330,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
 }
 
 fn refuse(request: &mut Request) -> Outcome {
-    let settings = &request.settings().limit_req;
-    let (dry_run, status) = (settings.dry_run, settings.status);
-    if dry_run {
-        request.limit_req = LimitStatus::RejectedDryRun;
-        return Outcome::Next;
-    }
-    request.limit_req = LimitStatus::Rejected;
-    Outcome::Finish(status)
+    let (said, outcome) = request.settings().limit_req_refusals.refuse();
+    request.limit_req = said;
+    outcome
 }
 
 /// The limit with the request's key; nothing where there is none, or one too long.
@@ -434,7 +403,7 @@ fn judge(
 }
 
 fn log(request: &Request, what: &str, verdict: &Verdict, is_delay: bool) {
-    let settings = &request.settings().limit_req;
+    let settings = &request.settings().limit_req_refusals;
     let dry_run = if settings.dry_run { ", dry run" } else { "" };
     let (whole, part) = (verdict.excess / 1000, verdict.excess % 1000);
     let name = request.site.zones.name(verdict.zone);

@@ -3,7 +3,9 @@
 use revolve_conf::{Diagnostic, Directive, Word};
 
 use crate::config::scope::invalid_value;
+use crate::config::setting::settings;
 use crate::log::Level;
+use crate::phase::Outcome;
 
 /// What became of a request at a limit: `$limit_conn_status` and `$limit_req_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +40,68 @@ impl LimitStatus {
         true
     }
 }
+
+settings! {
+    /// What a limit does with what it refuses; each kind of limit has its own.
+    pub struct RefusalSettings / RawRefusals {
+        inherit {
+            /// `limit_conn_status` and `limit_req_status`, default 503.
+            status: u16 = 503,
+            /// `limit_conn_log_level` and `limit_req_log_level`, default error. Delays are logged one
+            /// below.
+            log_level: Level = Level::Error,
+            /// `limit_conn_dry_run` and `limit_req_dry_run`, default off.
+            dry_run: bool = false,
+        }
+        own {}
+    }
+}
+
+impl RefusalSettings {
+    /// What becomes of a request that is to be refused, and what the variables say of it.
+    pub(crate) fn refuse(&self) -> (LimitStatus, Outcome) {
+        if self.dry_run {
+            (LimitStatus::RejectedDryRun, Outcome::Next)
+        } else {
+            (LimitStatus::Rejected, Outcome::Finish(self.status))
+        }
+    }
+}
+
+/// A limit's directive table: its own rows, and those that every kind of limit has, into the
+/// [`RawRefusals`] of that name.
+macro_rules! rows {
+    ($limit:ident, $refusals:ident, [$($row:expr),* $(,)?]) => {
+        &[
+            $($row,)*
+            DirectiveRow {
+                name: concat!(stringify!($limit), "_status"),
+                contexts: HTTP | SERVER | LOCATION,
+                args: Args::ONE,
+                set: |scope, directive| {
+                    let status = limits::status(&directive.args[0], directive)?;
+                    set_once(&mut scope.level.settings.$refusals.status, status, directive)
+                },
+            },
+            DirectiveRow {
+                name: concat!(stringify!($limit), "_log_level"),
+                contexts: HTTP | SERVER | LOCATION,
+                args: Args::ONE,
+                set: |scope, directive| {
+                    let level = limits::log_level(&directive.args[0], directive)?;
+                    set_once(&mut scope.level.settings.$refusals.log_level, level, directive)
+                },
+            },
+            DirectiveRow {
+                name: concat!(stringify!($limit), "_dry_run"),
+                contexts: HTTP | SERVER | LOCATION,
+                args: Args::FLAG,
+                set: slot!(flag $refusals.dry_run),
+            },
+        ]
+    };
+}
+pub(crate) use rows;
 
 /// The status of refusals.
 pub(crate) fn status(word: &Word, directive: &Directive) -> Result<u16, Diagnostic> {

@@ -61,8 +61,12 @@ compose! {
         error_page: error_page::ErrorPageSettings => error_page::RawErrorPage,
         /// `limit_req`.
         limit_req: limit_req::LimitReqSettings => limit_req::RawLimitReq,
+        /// `limit_req_status` and its like.
+        limit_req_refusals: limits::RefusalSettings => limits::RawRefusals,
         /// `limit_conn`.
         limit_conn: limit_conn::LimitConnSettings => limit_conn::RawLimitConn,
+        /// `limit_conn_status` and its like.
+        limit_conn_refusals: limits::RefusalSettings => limits::RawRefusals,
         /// `stub_status`.
         stub_status: stub_status::StubStatusSettings => stub_status::RawStubStatus,
         /// Validators.

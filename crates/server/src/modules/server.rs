@@ -6,11 +6,11 @@
 //! }
 //! ```
 
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, Level, LocationMatch, MAIN, SERVER, Scope, accept_number, duplicate,
+    DirectiveRow, HTTP, Level, LocationMatch, MAIN, SERVER, Scope, accept_number,
 };
 use crate::modules::listen::Listen;
 use crate::modules::server_name::ServerName;

@@ -280,6 +280,15 @@ impl Driver for Uring {
         self.channels.get_mut(token).in_flight |= bits::DIRECT;
     }
 
+    /// What is in flight may have received something already.
+    fn is_quiet(&self, token: Token) -> bool {
+        let channel = self.channels.get(token);
+        channel.is_free() && channel.in_flight == 0
+    }
+
+    /// The ring watches nothing for which nothing is in flight.
+    fn let_go(&mut self, _token: Token) {}
+
     fn cancel(&mut self, token: Token, side: Side) -> Remains {
         let remains = self.channels.get_mut(token).cancel(side);
         match side {
