@@ -84,8 +84,9 @@ pub fn resume(request: &mut Request) -> Walked {
     settle(request, outcome)
 }
 
-/// Answers a request that got no further than an error in its head.
+/// Answers a request whose head or body is not sound, whatever was to be answered before.
 pub fn refuse(request: &mut Request, status: u16) -> Walked {
+    request.response.reset();
     request.keep_alive = false;
     settle(request, Outcome::Finish(status))
 }

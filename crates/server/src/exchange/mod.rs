@@ -61,7 +61,6 @@ pub(crate) fn exchange(
                 HeadRead::Gone => break After::Close,
             };
             if let Drained::Invalid(status) = drained {
-                request.response.reset();
                 walked = phase::refuse(&mut request, status);
                 drained = Drained::Broken;
             }
@@ -83,8 +82,7 @@ pub(crate) fn exchange(
             if !more || output.gathered_bytes > GATHER_BYTES_MAX {
                 let sent = match output.try_flush(&request) {
                     Ok(false) => output.send_rest(&request).await,
-                    Ok(true) => Ok(()),
-                    Err(failed) => Err(failed),
+                    sent => sent.map(drop),
                 };
                 if let Err((error, left)) = sent {
                     break abort(&mut request, &error, left);
