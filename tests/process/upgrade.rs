@@ -387,6 +387,8 @@ fn a_new_binary_that_cannot_start_leaves_the_old_one_serving() {
 fn a_master_in_the_foreground_is_upgraded_too() {
     let site = Site::new();
     let mut server = site.start("worker_processes 1;", "return 200 $pid;");
+    // It listens before it takes signals.
+    server.workers_once(1);
     let old = server.pid();
     server.signal(Signal::USR2);
     until("the new master serves", || {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use revolve_conf::os_error_text;
 use revolve_reactor::Address;
 use revolve_server::ZoneLabel;
-use rustix::net::RecvFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 
 use crate::control::{self, Inbox, Received};
@@ -240,10 +240,18 @@ impl Predecessor {
         self.socket.try_clone()
     }
 
-    /// Whether the old master still lives: it is then our parent, and has not said goodbye.
+    /// Whether the old master still lives: it is then our parent, and has not said goodbye. What it has
+    /// said besides may not have been read yet.
     pub(crate) fn is_alive(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let is_gone = matches!(rustix::net::recv(&self.socket, &mut [0], flags), Ok((0, _)));
+        let mut polled = [PollFd::new(&self.socket, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let is_gone = poll(&mut polled, Some(&now)).is_ok()
+            && polled[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR);
         !is_gone && self.pid.is_some() && rustix::process::getppid() == self.pid
     }
 }

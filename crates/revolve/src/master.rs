@@ -549,8 +549,14 @@ impl Master {
         }
         self.notice("signal 3 (SIGQUIT) received, shutting down");
         let successor = self.successor.borrow();
-        let heirs = successor.as_ref().and_then(Successor::connections);
+        let heirs = self.heirs(successor.as_ref());
         self.leave(Phase::Draining, || Message::Drain(heirs));
+    }
+
+    /// Where our workers send connections that idle, if the new binary serves.
+    fn heirs<'a>(&self, successor: Option<&'a Successor>) -> Option<BorrowedFd<'a>> {
+        let successor = successor?;
+        successor.connections(self.service.borrow().names(successor.pid()))
     }
 
     /// Stops at once, and kills the workers that do not.

@@ -117,7 +117,7 @@ impl<F> Message<F> {
             }
             Message::Drain(heirs) => {
                 out.byte(DRAIN);
-                out.fds.extend(heirs);
+                out.optional_fd(heirs);
             }
             Message::Stop => out.byte(STOP),
             Message::Ask(question) => {
@@ -149,7 +149,7 @@ impl<F> Message<F> {
         let message = match from.byte()? {
             CONFIGURE => Message::Configure(Box::new(from.bundle()?)),
             REOPEN => Message::Reopen(from.logs()?),
-            DRAIN => Message::Drain(from.fds.next()),
+            DRAIN => Message::Drain(from.optional_fd()?),
             STOP => Message::Stop,
             ASK => Message::Ask(Question {
                 number: from.number()?,
@@ -188,6 +188,11 @@ impl<F> Writer<F> {
 
     pub(crate) fn fd(&mut self, fd: F) {
         self.fds.push(fd);
+    }
+
+    fn optional_fd(&mut self, fd: Option<F>) {
+        self.byte(u8::from(fd.is_some()));
+        self.fds.extend(fd);
     }
 
     fn byte(&mut self, byte: u8) {
@@ -264,8 +269,7 @@ impl<F> Writer<F> {
             self.fds.push(dealing.inbox);
             self.fds.extend(dealing.others);
         }
-        self.byte(u8::from(bundle.inherited.is_some()));
-        self.fds.extend(bundle.inherited);
+        self.optional_fd(bundle.inherited);
     }
 }
 
@@ -287,6 +291,10 @@ impl<'a, F> Reader<'a, F> {
         let (&byte, rest) = self.rest.split_first().ok_or(DecodeError)?;
         self.rest = rest;
         Ok(byte)
+    }
+
+    fn optional_fd(&mut self) -> Result<Option<F>, DecodeError> {
+        self.flag()?.then(|| self.fd()).transpose()
     }
 
     fn flag(&mut self) -> Result<bool, DecodeError> {

@@ -471,6 +471,12 @@ impl Service {
         self.starter.is_daemon()
     }
 
+    /// Whether the pid file of our configuration names this process.
+    pub(crate) fn names(&self, pid: u32) -> bool {
+        let named = pid_file::read(&pid_path(self.config.process()));
+        named.is_ok_and(|named| named.as_raw_nonzero().get().unsigned_abs() == pid)
+    }
+
     /// Whether we are a new binary ourselves, whose old master still lives.
     pub(crate) fn has_predecessor(&self) -> bool {
         self.starter.has_predecessor()

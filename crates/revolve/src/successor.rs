@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use std::rc::Rc;
 
 use revolve_reactor::Readable;
-use rustix::net::{RecvFlags, Shutdown};
+use rustix::net::Shutdown;
 
 use crate::service::Service;
 use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, handover, inboxes, report, title};
@@ -114,14 +114,10 @@ impl Successor {
         self.child.id()
     }
 
-    /// Where connections that idle go, once somebody is there to serve them.
-    pub(crate) fn connections(&self) -> Option<BorrowedFd<'_>> {
-        // That it serves may have been said and not heard yet; it says nothing else.
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let has_said =
-            || rustix::net::recv(&*self.socket, &mut [0], flags).is_ok_and(|it| it.1 > 0);
-        let is_ready = self.is_ready || has_said();
-        is_ready.then_some(self.connections.as_fd())
+    /// Where connections that idle go, once somebody is there to serve them. `is_named`: the pid file is
+    /// the new binary's, so that it serves, whether that was heard already or not.
+    pub(crate) fn connections(&self, is_named: bool) -> Option<BorrowedFd<'_>> {
+        (self.is_ready || is_named).then_some(self.connections.as_fd())
     }
 
     /// Says that it is the main process.

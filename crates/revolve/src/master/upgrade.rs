@@ -171,7 +171,7 @@ impl Master {
         self.notice("signal 28 (SIGWINCH) received, stop accepting connections");
         self.is_resting.set(true);
         let successor = self.successor.borrow();
-        let heirs = successor.as_ref().and_then(Successor::connections);
+        let heirs = self.heirs(successor.as_ref());
         self.retire(|_| true, || Message::Drain(heirs));
     }
 
