@@ -60,8 +60,8 @@ impl Waiter {
     }
 }
 
-/// Wakes those who waited, while the loop is borrowed: tasks go into their queue, for other wakers
-/// that is the time when no code of the user may run.
+/// Wakes those who waited while the loop is borrowed: tasks go into their queue at once; other wakers,
+/// which may run code of the user, are kept for afterwards.
 pub(crate) struct Woken<'a> {
     pub(crate) tasks: &'a Scheduler,
     /// To be woken afterwards.
