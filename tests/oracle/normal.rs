@@ -11,6 +11,14 @@ pub(super) struct Answer {
     pub(super) end: End,
 }
 
+impl Answer {
+    /// What it says of the moment.
+    pub(super) fn date(&self) -> Option<&[u8]> {
+        let mut lines = self.bytes.split(|byte| *byte == b'\n');
+        lines.find_map(|line| line.strip_prefix(b"Date: "))
+    }
+}
+
 /// Who answered.
 #[derive(Clone, Debug)]
 pub(super) struct Who {
