@@ -253,6 +253,13 @@ impl Inbox {
     }
 }
 
+/// Says that a connection could not be received from another process.
+pub(crate) fn log_receive_failed(server: &LoopServer, error: &io::Error) {
+    let text = error_text(error);
+    let message = format_args!("recvmsg() of a connection failed ({text})");
+    server.site().logs.process(Level::Alert, message);
+}
+
 /// Serves what other workers send, until no one is left that could.
 pub(crate) async fn run(server: Rc<LoopServer>, inbox: Rc<Inbox>) {
     while inbox.socket.ready().await.is_ok() {
@@ -268,9 +275,7 @@ pub(crate) async fn run(server: Rc<LoopServer>, inbox: Rc<Inbox>) {
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
                 Err(error) => {
-                    let text = error_text(&error);
-                    let message = format_args!("recvmsg() of a connection failed ({text})");
-                    server.site().logs.process(Level::Alert, message);
+                    log_receive_failed(&server, &error);
                     break;
                 }
             }

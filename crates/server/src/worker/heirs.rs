@@ -15,8 +15,9 @@ use revolve_reactor::{Address, Readable, spawn, yield_now};
 use super::{DRAIN_IDLE, LoopServer};
 use crate::connection::{Connection, Past};
 use crate::listener::until_room;
-use crate::log::{Level, error_text};
-use crate::peers::{read_listener, receive_connection, send_connection, write_listener};
+use crate::peers::{
+    log_receive_failed, read_listener, receive_connection, send_connection, write_listener,
+};
 
 /// How many connections are told at a time that they may go: about as many as the socket holds.
 const BATCH: usize = 512;
@@ -155,9 +156,7 @@ async fn inherit(server: Rc<LoopServer>, socket: Readable) {
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
                 Err(error) => {
-                    let text = error_text(&error);
-                    let message = format_args!("recvmsg() of a connection failed ({text})");
-                    server.site().logs.process(Level::Alert, message);
+                    log_receive_failed(&server, &error);
                     break;
                 }
             }
