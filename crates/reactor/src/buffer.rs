@@ -255,25 +255,35 @@ impl BufferPool {
         small
     }
 
-    /// Buffers of a loop that this thread had before may differ in size: they are freed.
+    /// Takes back a buffer of this pool, or of another one: as dropping it does, but for looking up the loop.
     #[inline]
+    pub(crate) fn take_back(&self, mut buffer: Buffer) {
+        self.put(std::mem::take(&mut buffer.bytes));
+        // What is left of it is no memory.
+        std::mem::forget(buffer);
+    }
+
+    /// Buffers of a loop that this thread had before may differ in size: they are freed.
+    #[inline(always)]
     fn put(&self, bytes: Box<[u8]>) {
-        let (free, kept_max) = if bytes.len() == self.buffer_bytes {
-            (&self.free, self.kept_max)
-        } else if bytes.len() == SMALL_BYTES {
-            (&self.free_small, SMALL_KEPT_MAX)
-        } else {
-            return;
-        };
-        let mut free = free.borrow_mut();
-        if free.len() < kept_max {
-            free.push(bytes);
+        if bytes.len() == SMALL_BYTES && self.buffer_bytes != SMALL_BYTES {
+            keep(&self.free_small, SMALL_KEPT_MAX, bytes);
+        } else if bytes.len() == self.buffer_bytes {
+            keep(&self.free, self.kept_max, bytes);
         }
     }
 
     #[cfg(test)]
     fn free_count(&self) -> usize {
         self.free.borrow().len()
+    }
+}
+
+#[inline(always)]
+fn keep(free: &RefCell<Vec<Box<[u8]>>>, kept_max: usize, bytes: Box<[u8]>) {
+    let mut free = free.borrow_mut();
+    if free.len() < kept_max {
+        free.push(bytes);
     }
 }
 

@@ -1,19 +1,22 @@
 //! Channels: what a loop knows about one descriptor.
 //!
-//! A channel belongs to its driver for as long as it is registered. It holds the descriptor,
-//! what is known about its readiness, the operation pending on each side with who waits for
-//! it, and the deadlines of both.
+//! A channel holds the descriptor, what is known about its readiness, the operation pending on each
+//! side with who waits for it, and the deadlines of both. Its handle and its driver share it for as
+//! long as it is registered, so that neither looks it up for the other.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::net::SocketAddrAny;
+
 use crate::net::Address;
-use crate::op::{ReadOp, ReadOutcome, Request, WriteOp, WriteOutcome};
+use crate::op::{Progress, ReadOp, ReadOutcome, Request, WriteOp, WriteOutcome};
 use crate::paged_slab::PagedSlab;
 use crate::scheduler::{Waiter, Woken};
-use crate::send_queue::Chunk;
+use crate::send_queue::{Chunk, SendQueue};
 use crate::timer_queue::{NEVER_MS, TimerKey};
 
 /// Names a channel. The generation makes a late event for a descriptor that is gone harmless.
@@ -183,9 +186,43 @@ pub(crate) struct Accepted {
 /// What a loop knows about one descriptor.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    fd: Rc<OwnedFd>,
-    generation: u32,
-    pub(crate) kind: Kind,
+    fd: OwnedFd,
+    token: Token,
+    kind: Kind,
+    state: RefCell<ChannelState>,
+}
+
+impl Channel {
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What changes of it. Not to be held while code of the user runs.
+    #[inline]
+    pub(crate) fn state(&self) -> RefMut<'_, ChannelState> {
+        self.state.borrow_mut()
+    }
+}
+
+/// How far performing a write has brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Done,
+    /// The socket takes no more for now.
+    Blocked,
+    /// The budget of this turn is spent.
+    Spent,
+}
+
+/// What changes of a channel.
+#[derive(Debug)]
+pub(crate) struct ChannelState {
     pub(crate) flags: Flags,
     pub(crate) read: Slot<ReadOp, ReadOutcome>,
     pub(crate) write: Slot<WriteOp, WriteOutcome>,
@@ -204,7 +241,7 @@ pub(crate) struct Channel {
     pub(crate) send_key: u32,
 }
 
-impl Channel {
+impl ChannelState {
     /// True if performing the pending operations would bring something.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
@@ -257,6 +294,43 @@ impl Channel {
         remains
     }
 
+    /// Performs the pending write once, by these where it is theirs.
+    pub(crate) fn perform_write(
+        &mut self,
+        work: &mut Work<'_>,
+        send: impl FnOnce(&mut SendQueue) -> Progress<io::Result<()>>,
+        connect: impl FnOnce(&SocketAddrAny) -> Progress<io::Result<()>>,
+    ) -> Written {
+        let Slot::Pending(mut op, waiter) = std::mem::replace(&mut self.write, Slot::Idle) else {
+            return Written::Done;
+        };
+        let progress = match &mut op {
+            WriteOp::Send { queue, stall_ms } => {
+                let bytes_before = queue.bytes();
+                let progress = send(queue);
+                work.sent.extend(queue.take_sent());
+                if *stall_ms != 0 && queue.bytes() < bytes_before {
+                    self.write_deadline_ms = work.now_ms.saturating_add(u64::from(*stall_ms));
+                }
+                progress
+            }
+            WriteOp::Connect { address } => connect(address),
+            WriteOp::Ready => Progress::Done(Ok(())),
+        };
+        let written = match progress {
+            Progress::Done(result) => {
+                self.write_deadline_ms = NEVER_MS;
+                self.write = Slot::Done(op.end(result));
+                work.woken.wake(Some(waiter));
+                return Written::Done;
+            }
+            Progress::Blocked => Written::Blocked,
+            Progress::Spent => Written::Spent,
+        };
+        self.write = Slot::Pending(op, waiter);
+        written
+    }
+
     /// Fails the operations whose deadline has passed.
     fn expire(&mut self, now_ms: u64, woken: &mut Woken<'_>) {
         let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
@@ -269,7 +343,7 @@ impl Channel {
         if self.write_deadline_ms <= now_ms {
             self.write_deadline_ms = NEVER_MS;
             if let Slot::Pending(op, waiter) = std::mem::replace(&mut self.write, Slot::Idle) {
-                self.write = Slot::Done(op.fail(timed_out()));
+                self.write = Slot::Done(op.end(Err(timed_out())));
                 woken.wake(Some(waiter));
             }
         }
@@ -300,7 +374,7 @@ impl AsFd for Channel {
 /// All channels of a driver.
 #[derive(Default)]
 pub(crate) struct Channels {
-    slab: PagedSlab<Channel>,
+    slab: PagedSlab<Rc<Channel>>,
     next_generation: u32,
 }
 
@@ -316,70 +390,55 @@ impl Channels {
         }
     }
 
-    pub(crate) fn insert(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> usize {
-        let generation = self.next_generation;
-        self.next_generation = generation.wrapping_add(1);
+    /// Makes the channel of [`next_token`](Channels::next_token).
+    pub(crate) fn insert(&mut self, fd: OwnedFd, kind: Kind, token: Token) -> Rc<Channel> {
+        self.next_generation = token.generation.wrapping_add(1);
         let flags = if kind == Kind::Stream {
             Flags::WRITABLE
         } else {
             Flags::NONE
         };
-        self.slab.insert(Channel {
+        let channel = Rc::new(Channel {
             fd,
-            generation,
+            token,
             kind,
-            flags,
-            read: Slot::Idle,
-            write: Slot::Idle,
-            read_deadline_ms: NEVER_MS,
-            write_deadline_ms: NEVER_MS,
-            timer: None,
-            looked_at_ms: NEVER_MS,
-            accepted: None,
-            in_flight: 0,
-            send_key: 0,
-        })
+            state: RefCell::new(ChannelState {
+                flags,
+                read: Slot::Idle,
+                write: Slot::Idle,
+                read_deadline_ms: NEVER_MS,
+                write_deadline_ms: NEVER_MS,
+                timer: None,
+                looked_at_ms: NEVER_MS,
+                accepted: None,
+                in_flight: 0,
+                send_key: 0,
+            }),
+        });
+        let index = self.slab.insert(Rc::clone(&channel));
+        debug_assert_eq!(index, token.index as usize, "the token was the next one");
+        channel
     }
 
     #[inline]
-    pub(crate) fn find(&mut self, token: Token) -> Option<&mut Channel> {
+    pub(crate) fn find(&self, token: Token) -> Option<&Rc<Channel>> {
         self.slab
-            .get_mut(token.index as usize)
-            .filter(|channel| channel.generation == token.generation)
+            .get(token.index as usize)
+            .filter(|channel| channel.token == token)
     }
 
-    /// The channel of a handle that is alive.
-    #[inline]
-    pub(crate) fn get(&self, token: Token) -> &Channel {
-        let channel = &self.slab[token.index as usize];
-        debug_assert_eq!(
-            channel.generation, token.generation,
-            "a handle outlived its channel"
-        );
-        channel
-    }
-
-    /// The channel of a handle that is alive.
-    #[inline]
-    pub(crate) fn get_mut(&mut self, token: Token) -> &mut Channel {
-        let channel = &mut self.slab[token.index as usize];
-        debug_assert_eq!(
-            channel.generation, token.generation,
-            "a handle outlived its channel"
-        );
-        channel
-    }
-
-    pub(crate) fn remove(&mut self, token: Token) -> Channel {
-        self.slab.remove(token.index as usize)
+    /// Forgets a channel. Its handle still holds it, to drop it where code of the user may run.
+    pub(crate) fn remove(&mut self, token: Token) {
+        drop(self.slab.remove(token.index as usize));
     }
 
     /// Fails what is overdue on a channel, and gives its next deadline.
-    pub(crate) fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
+    pub(crate) fn expire(&self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
         self.find(token).map_or(NEVER_MS, |channel| {
-            channel.expire(now_ms, woken);
-            channel.looked_at_ms = channel.deadline_ms();
-            channel.looked_at_ms
+            let mut state = channel.state();
+            state.expire(now_ms, woken);
+            state.looked_at_ms = state.deadline_ms();
+            state.looked_at_ms
         })
     }
 
@@ -390,9 +449,12 @@ impl Channels {
 
     /// Takes every operation away, for a loop that ends.
     pub(crate) fn abandon(&mut self) -> Vec<Remains> {
-        let abandoned = self.slab.values_mut().map(|channel| Remains {
-            _read: std::mem::replace(&mut channel.read, Slot::Gone),
-            _write: std::mem::replace(&mut channel.write, Slot::Gone),
+        let abandoned = self.slab.values_mut().map(|channel| {
+            let mut state = channel.state();
+            Remains {
+                _read: std::mem::replace(&mut state.read, Slot::Gone),
+                _write: std::mem::replace(&mut state.write, Slot::Gone),
+            }
         });
         abandoned.collect()
     }

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::buffer::BufferPool;
-use crate::channel::{Token, Work};
+use crate::channel::{Channel, ChannelState, Token, Work};
 use crate::hook::Hooks;
 use crate::mailbox::Mailbox;
 use crate::net::descriptors::explain;
@@ -62,8 +62,28 @@ pub(crate) struct Core {
     turn_began: Cell<Option<Instant>>,
     measure_turns: bool,
     watched: Option<Arc<Watched>>,
-    woken: Cell<Vec<Waker>>,
-    sent: Cell<Vec<Chunk>>,
+    left: Cell<Option<Box<Left>>>,
+}
+
+/// What the perform step leaves to be done afterwards, where code of the user may run; empty between
+/// turns, but for its memory.
+#[derive(Default)]
+struct Left {
+    woken: Vec<Waker>,
+    sent: Vec<Chunk>,
+}
+
+impl Left {
+    /// Wakes and drops.
+    #[inline]
+    fn finish(&mut self) {
+        if !self.woken.is_empty() {
+            self.woken.drain(..).for_each(Waker::wake);
+        }
+        if !self.sent.is_empty() {
+            self.sent.clear();
+        }
+    }
 }
 
 /// Whom a timer is for.
@@ -102,16 +122,16 @@ impl Core {
     }
 
     /// Makes sure that the loop looks at a channel no later than its next deadline.
-    pub(crate) fn arm_channel(&self, driver: &mut AnyDriver, token: Token) {
-        let channel = driver.channels_mut().get_mut(token);
-        let deadline_ms = channel.deadline_ms();
-        if deadline_ms < channel.looked_at_ms {
-            channel.looked_at_ms = deadline_ms;
+    pub(crate) fn arm_channel(&self, channel: &Channel, state: &mut ChannelState) {
+        let deadline_ms = state.deadline_ms();
+        if deadline_ms < state.looked_at_ms {
+            state.looked_at_ms = deadline_ms;
             let mut timers = self.timers.borrow_mut();
-            match channel.timer {
+            match state.timer {
                 Some(key) => timers.set(key, deadline_ms),
                 None => {
-                    channel.timer = Some(timers.insert(TimerOwner::Channel(token), deadline_ms));
+                    let owner = TimerOwner::Channel(channel.token());
+                    state.timer = Some(timers.insert(owner, deadline_ms));
                 }
             }
         }
@@ -152,24 +172,22 @@ impl Core {
     }
 
     fn perform(&self) {
-        let (mut wakers, mut sent) = (self.woken.take(), self.sent.take());
+        let mut left = self.left.take().unwrap_or_default();
         let mut work = Work {
             buffers: &self.buffers,
             now_ms: self.now_ms.get(),
             turn: self.turn.get(),
             woken: Woken {
                 tasks: &self.tasks,
-                wakers: &mut wakers,
+                wakers: &mut left.woken,
                 count: 0,
             },
-            sent: &mut sent,
+            sent: &mut left.sent,
         };
         self.driver.borrow_mut().perform(&mut work);
         self.shared.counters.ready_events.add(work.woken.count);
-        wakers.drain(..).for_each(Waker::wake);
-        sent.clear();
-        self.woken.set(wakers);
-        self.sent.set(sent);
+        left.finish();
+        self.left.set(Some(left));
     }
 
     fn fire_timers(&self) {
@@ -182,11 +200,11 @@ impl Core {
         {
             return;
         }
-        let mut wakers = self.woken.take();
+        let mut left = self.left.take().unwrap_or_default();
         {
             let mut woken = Woken {
                 tasks: &self.tasks,
-                wakers: &mut wakers,
+                wakers: &mut left.woken,
                 count: 0,
             };
             let mut driver = self.driver.borrow_mut();
@@ -203,8 +221,8 @@ impl Core {
                 }
             }
         }
-        wakers.drain(..).for_each(Waker::wake);
-        self.woken.set(wakers);
+        left.finish();
+        self.left.set(Some(left));
     }
 
     fn run_posted(&self) {
@@ -510,8 +528,7 @@ impl Builder {
             turn_began: Cell::new(None),
             measure_turns,
             watched: watchdog.as_ref().map(Watchdog::watched),
-            woken: Cell::default(),
-            sent: Cell::default(),
+            left: Cell::default(),
         });
         CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&core)));
         Ok(EventLoop {

@@ -102,7 +102,7 @@ pub(crate) enum WriteOp {
     /// `stall_ms`: the time without a byte moved after which the send fails; 0 for no limit.
     Send {
         queue: SendQueue,
-        stall_ms: u64,
+        stall_ms: u32,
     },
     Connect {
         address: Box<SocketAddrAny>,
@@ -137,21 +137,19 @@ impl WriteOp {
         }
     }
 
-    /// What the operation ends in when it failed.
-    pub(crate) fn fail(self, error: io::Error) -> WriteOutcome {
+    /// What the operation ends in.
+    pub(crate) fn end(self, result: io::Result<()>) -> WriteOutcome {
         let queue = match self {
             WriteOp::Send { queue, .. } => Some(queue),
             WriteOp::Connect { .. } | WriteOp::Ready => None,
         };
-        WriteOutcome {
-            result: Err(error),
-            queue,
-        }
+        WriteOutcome { result, queue }
     }
 }
 
 /// Receives once, into a buffer that is taken now: a large one if many bytes are expected. The second
 /// value tells that the buffer was filled: there may be more.
+#[inline]
 pub(crate) fn recv(
     fd: BorrowedFd<'_>,
     pool: &BufferPool,

@@ -1,17 +1,18 @@
 //! The tasks of one loop, and which of them are to run.
 //!
-//! A task that waits for an operation of its own loop is remembered by its number, so that
-//! waiting and waking take no reference count and no atomic instruction. A [`Waker`], which may go
-//! to any thread, is made once for each task; woken on another thread, it goes through the loop's
-//! mailbox.
+//! A task that waits for an operation of its own loop is remembered by a reference that stays on
+//! the loop, so that waiting and waking take no atomic instruction and look nothing up. A [`Waker`],
+//! which may go to any thread, is made once for each task; woken on another thread, it names the task
+//! by its number and goes through the loop's mailbox.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::event_loop::{self, Shared};
 use crate::mailbox::InMailbox;
@@ -40,11 +41,31 @@ pub(crate) struct TaskId {
     generation: u32,
 }
 
+/// A task of the loop: its future, and whether it is to run.
+pub(crate) struct Task {
+    /// `None` while it runs, and once it has ended.
+    future: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+    waker: Waker,
+    id: TaskId,
+    origin: Origin,
+    urgency: Urgency,
+    /// It is in a queue.
+    queued: Cell<bool>,
+    /// It is to be dropped instead of run.
+    cancelled: Cell<bool>,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Task(spawned at {})", self.origin)
+    }
+}
+
 /// Who waits for something that the loop brings about.
 #[derive(Debug)]
 pub(crate) enum Waiter {
     /// The task that runs on the loop.
-    Task(TaskId),
+    Task(Rc<Task>),
     /// Anything else: a future within a future that has wakers of its own, or `block_on`.
     Waker(Waker),
 }
@@ -53,7 +74,7 @@ impl Waiter {
     /// True if both wake the same.
     pub(crate) fn will_wake(&self, other: &Waiter) -> bool {
         match (self, other) {
-            (Waiter::Task(one), Waiter::Task(other)) => one == other,
+            (Waiter::Task(one), Waiter::Task(other)) => Rc::ptr_eq(one, other),
             (Waiter::Waker(one), Waiter::Waker(other)) => one.will_wake(other),
             _ => false,
         }
@@ -74,28 +95,11 @@ impl Woken<'_> {
     pub(crate) fn wake(&mut self, waiter: Option<Waiter>) {
         self.count += 1;
         match waiter {
-            Some(Waiter::Task(id)) => self.tasks.wake_task(id),
+            Some(Waiter::Task(task)) => self.tasks.queue(task),
             Some(Waiter::Waker(waker)) => self.wakers.push(waker),
             None => {}
         }
     }
-}
-
-/// What a task runs, taken out while it does.
-struct Body {
-    future: Pin<Box<dyn Future<Output = ()>>>,
-    waker: Waker,
-}
-
-struct Task {
-    body: Option<Body>,
-    origin: Origin,
-    generation: u32,
-    urgency: Urgency,
-    /// It is in a queue.
-    queued: bool,
-    /// It is to be dropped instead of run.
-    cancelled: bool,
 }
 
 /// A task's waker as other code holds it.
@@ -114,7 +118,7 @@ impl Wake for TaskWaker {
         let woken = event_loop::try_with_core(|core| {
             let is_own = Arc::ptr_eq(&core.shared, &self.shared);
             if is_own {
-                core.tasks.wake_task(self.id);
+                core.tasks.wake_id(self.id);
             }
             is_own
         });
@@ -124,25 +128,18 @@ impl Wake for TaskWaker {
     }
 }
 
-/// The task that runs, and its waker's two pointers, which are compared and never followed.
-#[derive(Clone, Copy)]
-struct Running {
-    id: TaskId,
-    data: *const (),
-    vtable: *const RawWakerVTable,
-}
-
 /// The tasks of one loop.
 #[derive(Default)]
 pub(crate) struct Scheduler {
-    tasks: RefCell<PagedSlab<Task>>,
-    normal: RefCell<Vec<TaskId>>,
-    urgent: RefCell<Vec<TaskId>>,
-    /// Memory of the queue that runs, while none does.
-    batch: Cell<Vec<TaskId>>,
+    tasks: RefCell<PagedSlab<Rc<Task>>>,
+    normal: RefCell<Vec<Rc<Task>>>,
+    urgent: RefCell<Vec<Rc<Task>>>,
+    /// The queue that runs; borrowed while it does.
+    batch: RefCell<Vec<Rc<Task>>>,
     /// Those that gave way to the next turn.
     yielded: RefCell<Vec<Waiter>>,
-    running: Cell<Option<Running>>,
+    /// The task that runs.
+    running: RefCell<Option<Rc<Task>>>,
     next_generation: Cell<u32>,
 }
 
@@ -165,69 +162,75 @@ impl Scheduler {
             id,
             posted: InMailbox::default(),
         }));
-        tasks.insert(Task {
-            body: Some(Body { future, waker }),
+        let task = Rc::new(Task {
+            future: Cell::new(Some(future)),
+            waker,
+            id,
             origin,
-            generation,
             urgency,
-            queued: true,
-            cancelled: false,
+            queued: Cell::new(false),
+            cancelled: Cell::new(false),
         });
-        self.push(id, urgency);
+        tasks.insert(Rc::clone(&task));
+        self.queue(task);
         id
     }
 
     /// Drops a task's future when its turn to run comes, without running it again.
     pub(crate) fn cancel(&self, id: TaskId) {
-        if let Some(task) = find(&mut self.tasks.borrow_mut(), id) {
-            task.cancelled = true;
+        if let Some(task) = self.find(id) {
+            task.cancelled.set(true);
+            self.queue(task);
         }
-        self.wake_task(id);
     }
 
     /// Who waits, if a future of this loop is polled with this waker: the task that runs, most times.
     #[inline]
     pub(crate) fn waiter(&self, waker: &Waker) -> Waiter {
-        match self.running.get() {
-            Some(running)
-                if std::ptr::eq(running.data, waker.data())
-                    && std::ptr::eq(running.vtable, waker.vtable()) =>
+        match &*self.running.borrow() {
+            Some(task)
+                if std::ptr::eq(&raw const task.waker, waker) || task.waker.will_wake(waker) =>
             {
-                Waiter::Task(running.id)
+                Waiter::Task(Rc::clone(task))
             }
             _ => Waiter::Waker(waker.clone()),
         }
     }
 
-    #[inline(always)]
-    fn push(&self, id: TaskId, urgency: Urgency) {
-        match urgency {
-            Urgency::Normal => self.normal.borrow_mut().push(id),
-            Urgency::Urgent => self.urgent.borrow_mut().push(id),
-        }
+    fn find(&self, id: TaskId) -> Option<Rc<Task>> {
+        let tasks = self.tasks.borrow();
+        let task = tasks.get(id.index as usize);
+        task.filter(|task| task.id == id).cloned()
     }
 
     /// Puts a task into its queue, unless it is there.
     #[inline(always)]
-    pub(crate) fn wake_task(&self, id: TaskId) {
-        if let Some(task) = find(&mut self.tasks.borrow_mut(), id)
-            && !task.queued
-        {
-            task.queued = true;
-            self.push(id, task.urgency);
+    fn queue(&self, task: Rc<Task>) {
+        if !task.queued.replace(true) {
+            match task.urgency {
+                Urgency::Normal => self.normal.borrow_mut().push(task),
+                Urgency::Urgent => self.urgent.borrow_mut().push(task),
+            }
+        }
+    }
+
+    /// Wakes a task by its number, unless it has ended.
+    pub(crate) fn wake_id(&self, id: TaskId) {
+        if let Some(task) = self.find(id) {
+            self.queue(task);
         }
     }
 
     /// Wakes a task that another thread has woken.
     pub(crate) fn wake_posted(&self, waker: &TaskWaker) {
         waker.posted.leave();
-        self.wake_task(waker.id);
+        self.wake_id(waker.id);
     }
 
     /// Wakes who waited. May run code of the user.
     pub(crate) fn wake(&self, waiter: Waiter) {
         match waiter {
-            Waiter::Task(id) => self.wake_task(id),
+            Waiter::Task(task) => self.queue(task),
             Waiter::Waker(waker) => waker.wake(),
         }
     }
@@ -259,9 +262,9 @@ impl Scheduler {
     pub(crate) fn run_urgent(&self, watched: Option<&Watched>, on_panic: impl Fn(&str)) -> u64 {
         let mut count = 0;
         while !self.urgent.borrow().is_empty() && count < TASKS_PER_TURN_MAX {
-            for id in self.urgent.take() {
+            for task in self.urgent.take() {
                 count += 1;
-                self.run_one(id, watched, &on_panic);
+                self.run_one(task, watched, &on_panic);
             }
         }
         count
@@ -269,46 +272,40 @@ impl Scheduler {
 
     /// Runs woken tasks, those included that are woken meanwhile, up to a bound, and says how many.
     pub(crate) fn run(&self, watched: Option<&Watched>, on_panic: impl Fn(&str)) -> u64 {
-        let mut count = self.run_urgent(watched, &on_panic);
-        let mut batch = self.batch.take();
-        while !self.normal.borrow().is_empty() && count < TASKS_PER_TURN_MAX {
-            std::mem::swap(&mut *self.normal.borrow_mut(), &mut batch);
-            for id in batch.drain(..) {
+        let mut count = 0;
+        let mut batch = self.batch.borrow_mut();
+        loop {
+            if !self.urgent.borrow().is_empty() {
+                count += self.run_urgent(watched, &on_panic);
+            }
+            if self.normal.borrow().is_empty() || count >= TASKS_PER_TURN_MAX {
+                return count;
+            }
+            std::mem::swap(&mut *self.normal.borrow_mut(), &mut *batch);
+            for task in batch.drain(..) {
                 count += 1;
                 if !self.urgent.borrow().is_empty() {
                     count += self.run_urgent(watched, &on_panic);
                 }
-                self.run_one(id, watched, &on_panic);
+                self.run_one(task, watched, &on_panic);
             }
         }
-        self.batch.set(batch);
-        count
     }
 
     #[inline]
-    fn run_one(&self, id: TaskId, watched: Option<&Watched>, on_panic: impl Fn(&str)) {
-        let (mut body, origin, cancelled) = {
-            let mut tasks = self.tasks.borrow_mut();
-            let Some(task) = find(&mut tasks, id) else {
-                return;
-            };
-            task.queued = false;
-            let Some(body) = task.body.take() else {
-                return;
-            };
-            (body, task.origin, task.cancelled)
-        };
+    fn run_one(&self, task: Rc<Task>, watched: Option<&Watched>, on_panic: impl Fn(&str)) {
+        task.queued.set(false);
         if let Some(watched) = watched {
-            watched.set_task(Some(origin));
+            watched.set_task(Some(task.origin));
         }
-        let ended = cancelled || self.poll(id, &mut body, &on_panic);
-        if ended {
-            let task = self.tasks.borrow_mut().remove(id.index as usize);
-            debug_assert!(task.body.is_none(), "its body is here");
-            drop_body(body, on_panic);
-        } else if let Some(task) = find(&mut self.tasks.borrow_mut(), id) {
-            // Nothing is dropped by this: the body was taken out of there.
-            task.body = Some(body);
+        if let Some(mut future) = task.future.take() {
+            if task.cancelled.get() || self.poll(&task, future.as_mut(), &on_panic) {
+                drop(self.tasks.borrow_mut().remove(task.id.index as usize));
+                drop_future(future, on_panic);
+            } else {
+                // Nothing is dropped by this: it was taken out of there.
+                std::mem::forget(task.future.replace(Some(future)));
+            }
         }
         if let Some(watched) = watched {
             watched.set_task(None);
@@ -317,17 +314,17 @@ impl Scheduler {
 
     /// Runs a task's future; true if it has ended, or panicked.
     #[inline]
-    fn poll(&self, id: TaskId, body: &mut Body, on_panic: impl Fn(&str)) -> bool {
-        let Body { future, waker } = body;
-        self.running.set(Some(Running {
-            id,
-            data: waker.data(),
-            vtable: waker.vtable(),
-        }));
+    fn poll(
+        &self,
+        task: &Rc<Task>,
+        future: Pin<&mut dyn Future<Output = ()>>,
+        on_panic: impl Fn(&str),
+    ) -> bool {
+        let former = self.running.replace(Some(Rc::clone(task)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut Context::from_waker(waker))
+            future.poll(&mut Context::from_waker(&task.waker))
         }));
-        self.running.set(None);
+        self.running.replace(former);
         match polled {
             Ok(polled) => polled == Poll::Ready(()),
             Err(panic) => {
@@ -341,24 +338,20 @@ impl Scheduler {
     /// others.
     pub(crate) fn drop_all(&self, on_panic: impl Fn(&str)) -> bool {
         drop(self.yielded.take());
-        let tasks: Vec<Task> = self.tasks.borrow_mut().drain().collect();
+        drop((self.normal.take(), self.urgent.take()));
+        let tasks: Vec<Rc<Task>> = self.tasks.borrow_mut().drain().collect();
         let any = !tasks.is_empty();
-        for body in tasks.into_iter().filter_map(|task| task.body) {
-            drop_body(body, &on_panic);
+        for task in tasks {
+            if let Some(future) = task.future.take() {
+                drop_future(future, &on_panic);
+            }
         }
         any
     }
 }
 
-#[inline]
-fn find(tasks: &mut PagedSlab<Task>, id: TaskId) -> Option<&mut Task> {
-    tasks
-        .get_mut(id.index as usize)
-        .filter(|task| task.generation == id.generation)
-}
-
-fn drop_body(body: Body, on_panic: impl Fn(&str)) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(body))) {
+fn drop_future(future: Pin<Box<dyn Future<Output = ()>>>, on_panic: impl Fn(&str)) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
         report(panic, on_panic);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, BufferPool};
 use crate::event_loop;
 
 /// nginx's default of `sendfile_max_chunk`: 2 MiB.
@@ -69,11 +69,11 @@ impl Chunk {
         }
     }
 
-    /// Drops it. A buffer, which is what is sent most, goes back without a call for all kinds.
+    /// Drops it. A buffer, which is what is sent most, goes back to the pool at hand.
     #[inline]
-    pub(crate) fn release(self) {
+    pub(crate) fn release(self, pool: &BufferPool) {
         match self {
-            Chunk::Buffer(buffer) => drop(buffer),
+            Chunk::Buffer(buffer) => pool.take_back(buffer),
             other => drop(other),
         }
     }

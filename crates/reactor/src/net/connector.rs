@@ -6,13 +6,12 @@ use std::task::Poll;
 
 use rustix::net::SocketAddrAny;
 
-use crate::channel::{Channel, Kind, Side};
+use crate::channel::{Kind, Side};
 use crate::net::address::Address;
-use crate::net::handle::{Handle, replace_waiter};
+use crate::net::handle::Handle;
 use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::op::WriteOp;
-use crate::sys::Driver;
 
 /// Connects. The first attempt is made before the socket is registered: a socket that is not even
 /// connecting would be reported as hung up.
@@ -31,23 +30,12 @@ async fn finish(handle: &Handle, address: SocketAddrAny) -> io::Result<()> {
     let mut op = Some(WriteOp::Connect {
         address: Box::new(address),
     });
-    poll_fn(|cx| {
-        let waiter = handle.waiter(cx);
-        if let Some(op) = op.take() {
-            let mut driver = handle.core.driver.borrow_mut();
-            let channel = driver.channels_mut().get_mut(handle.token);
-            if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
-                return Poll::Ready(Err(error));
-            }
-            driver.submit_write(handle.token, op, waiter);
-            return Poll::Pending;
-        }
-        let (done, former) = handle.with_mut(|channel| {
-            let done = channel.write.take_done();
-            (done, replace_waiter(&mut channel.write, waiter))
-        });
-        drop(former);
-        done.map_or(Poll::Pending, |outcome| Poll::Ready(outcome.result))
+    poll_fn(|cx| match op.take() {
+        Some(op) => match handle.begin_write(op, false, cx) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        },
+        None => handle.poll_write(cx).map(|outcome| outcome.result),
     })
     .await
 }

@@ -85,8 +85,8 @@ impl DatagramSocket {
 
     pub(crate) fn connect(&self, address: &Address) -> io::Result<()> {
         let connected = match self.handle.network() {
-            Some(network) => network.connect_datagram(self.handle.fd.as_fd(), address),
-            None => connect(&self.handle.fd, &address.to_raw()?),
+            Some(network) => network.connect_datagram(self.handle.as_fd(), address),
+            None => connect(&self.handle, &address.to_raw()?),
         };
         Ok(connected?)
     }
@@ -131,7 +131,7 @@ impl DatagramSocket {
     pub(crate) async fn recv(&self) -> io::Result<Datagram> {
         let attempt = || {
             let mut bytes = Buffer::take();
-            let fd = self.handle.fd.as_fd();
+            let fd = self.handle.as_fd();
             let meta = match self.handle.network() {
                 None => datagram::receive(fd, &mut bytes)?,
                 Some(network) => {
@@ -159,7 +159,7 @@ impl DatagramSocket {
             let count = datagrams_max.clamp(1, BATCH_MAX);
             let mut buffers: Vec<Buffer> = (0..count).map(|_| Buffer::take()).collect();
             let mut metas = Vec::with_capacity(count);
-            let fd = self.handle.fd.as_fd();
+            let fd = self.handle.as_fd();
             match self.handle.network() {
                 None => {
                     datagram::receive_batch(fd, &mut buffers, |meta| metas.push(meta))?;
@@ -189,7 +189,7 @@ impl DatagramSocket {
     }
 
     pub(crate) async fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()> {
-        let fd = self.handle.fd.as_fd();
+        let fd = self.handle.as_fd();
         if let Some(network) = self.handle.network() {
             self.sending(|| network.send_datagram(fd, bytes, to))
                 .await?;
@@ -204,7 +204,7 @@ impl DatagramSocket {
 
     /// Sends at once or not at all.
     pub(crate) fn send_unless_full(&self, bytes: &[u8], to: &Address) -> io::Result<()> {
-        let fd = self.handle.fd.as_fd();
+        let fd = self.handle.as_fd();
         if let Some(network) = self.handle.network() {
             return Ok(network.send_datagram(fd, bytes, Some(to))?);
         }
@@ -235,7 +235,7 @@ impl DatagramSocket {
         let mut sent = 0;
         while sent < raw.len() {
             let rest: &[(&[u8], SocketAddrAny)] = &raw[sent..];
-            let fd = self.handle.fd.as_fd();
+            let fd = self.handle.as_fd();
             match self.sending(|| datagram::send_batch(fd, rest)).await {
                 Ok(count) => {
                     sent += count;

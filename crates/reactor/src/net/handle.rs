@@ -1,30 +1,28 @@
 //! What streams, listeners and other sources have in common: a channel of their loop.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::channel::{Channel, Kind, Side, Slot, Token};
+use crate::channel::{Channel, ChannelState, Kind, Side, Slot};
 use crate::event_loop::{self, Core};
-use crate::op::{ReadOp, ReadOutcome};
+use crate::op::{ReadOp, ReadOutcome, WriteOp, WriteOutcome};
 use crate::scheduler::Waiter;
 use crate::sys::Driver;
+use crate::timer_queue::NEVER_MS;
 
 /// A registered descriptor. Dropping it cancels what is pending and closes the descriptor.
 pub(crate) struct Handle {
     pub(crate) core: Rc<Core>,
-    pub(crate) token: Token,
-    /// Shared with the channel, so that it can be borrowed while the loop is not.
-    pub(crate) fd: Rc<OwnedFd>,
+    pub(crate) channel: Rc<Channel>,
 }
 
 impl Handle {
     pub(crate) fn register(fd: OwnedFd, kind: Kind) -> io::Result<Handle> {
         let core = event_loop::core()?;
-        let fd = Rc::new(fd);
-        let token = core.driver.borrow_mut().register(Rc::clone(&fd), kind)?;
-        Ok(Handle { core, token, fd })
+        let channel = core.driver.borrow_mut().register(fd, kind)?;
+        Ok(Handle { core, channel })
     }
 
     /// Who waits, when a future of this is polled.
@@ -33,84 +31,124 @@ impl Handle {
         self.core.tasks.waiter(cx.waker())
     }
 
-    /// Looks at the channel. `f` must not run code of the user.
-    #[inline]
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&Channel) -> R) -> R {
-        f(self.core.driver.borrow().channels().get(self.token))
-    }
-
-    /// Changes the channel. `f` must not run code of the user.
-    #[inline]
-    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(&mut Channel) -> R) -> R {
-        f(self
-            .core
-            .driver
-            .borrow_mut()
-            .channels_mut()
-            .get_mut(self.token))
-    }
-
     /// Begins an operation of the read side. What a cancelled one left behind is its outcome.
     #[inline]
     pub(crate) fn begin_read(
         &self,
         op: ReadOp,
         deadline_ms: u64,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<ReadOutcome> {
-        let waiter = self.waiter(cx);
-        let mut driver = self.core.driver.borrow_mut();
-        let channel = driver.channels_mut().get_mut(self.token);
-        if let Err(error) = Channel::check_free(&channel.read, ReadOp::describe) {
-            return Poll::Ready(ReadOutcome::Failed(error));
+        let state = &mut *self.channel.state();
+        if !matches!(state.read, Slot::Idle) {
+            return Poll::Ready(left_behind(state));
         }
-        if let Some(outcome) = channel.read.take_done() {
-            return Poll::Ready(outcome);
+        state.read.begin(op, self.waiter(cx));
+        state.read_deadline_ms = deadline_ms;
+        let submitted = {
+            let mut driver = self.core.driver.borrow_mut();
+            driver.submit_read(&self.channel, state)
+        };
+        if let Err(error) = submitted {
+            return Poll::Ready(withdraw(state, error));
         }
-        channel.read_deadline_ms = deadline_ms;
-        let is_looked_at = channel.looked_at_ms <= deadline_ms;
-        if let Err(error) = driver.submit_read(self.token, op, waiter) {
-            return Poll::Ready(ReadOutcome::Failed(error));
-        }
-        if !is_looked_at {
-            self.core.arm_channel(&mut driver, self.token);
+        if deadline_ms < state.looked_at_ms {
+            self.core.arm_channel(&self.channel, state);
         }
         Poll::Pending
     }
 
-    /// The outcome of the operation that was begun.
-    #[inline]
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<ReadOutcome> {
-        let taken = self.with_mut(|channel| channel.read.take_done());
-        if let Some(outcome) = taken {
-            return Poll::Ready(outcome);
+    /// Begins an operation of the write side, after the socket was seen to take no more if it is
+    /// `blocked`.
+    pub(crate) fn begin_write(
+        &self,
+        op: WriteOp,
+        blocked: bool,
+        cx: &Context<'_>,
+    ) -> io::Result<()> {
+        let state = &mut *self.channel.state();
+        ChannelState::check_free(&state.write, WriteOp::describe)?;
+        drop(state.write.take_done());
+        let mut driver = self.core.driver.borrow_mut();
+        if blocked {
+            driver.send_blocked(&self.channel, state);
         }
-        self.wait_on(cx);
-        Poll::Pending
+        state.write.begin(op, self.waiter(cx));
+        driver.submit_write(&self.channel, state);
+        Ok(())
+    }
+
+    /// The outcome of the operation of the read side that was begun.
+    #[inline]
+    pub(crate) fn poll_read(&self, cx: &Context<'_>) -> Poll<ReadOutcome> {
+        let taken = self.channel.state().read.take_done();
+        match taken {
+            Some(outcome) => Poll::Ready(outcome),
+            None => self.wait_on(cx),
+        }
     }
 
     /// The task was woken for something else, or it is another one than is stored: the future has
     /// moved.
     #[cold]
-    fn wait_on(&self, cx: &mut Context<'_>) {
+    fn wait_on<T>(&self, cx: &Context<'_>) -> Poll<T> {
         let new = self.waiter(cx);
-        let former = self.with_mut(|channel| replace_waiter(&mut channel.read, new));
+        let former = replace_waiter(&mut self.channel.state().read, new);
         drop(former);
+        Poll::Pending
+    }
+
+    /// The outcome of the operation of the write side that was begun.
+    pub(crate) fn poll_write(&self, cx: &Context<'_>) -> Poll<WriteOutcome> {
+        let taken = self.channel.state().write.take_done();
+        if let Some(outcome) = taken {
+            return Poll::Ready(outcome);
+        }
+        let new = self.waiter(cx);
+        let former = replace_waiter(&mut self.channel.state().write, new);
+        drop(former);
+        Poll::Pending
     }
 
     /// The caller reads the descriptor himself from now on: see [`Driver::read_directly`].
     pub(crate) fn read_directly(&self) {
-        self.core.driver.borrow_mut().read_directly(self.token);
+        let mut driver = self.core.driver.borrow_mut();
+        driver.read_directly(&mut self.channel.state());
     }
 
     pub(crate) fn cancel(&self, side: Side) {
-        let remains = self.core.driver.borrow_mut().cancel(self.token, side);
+        let remains = self.core.driver.borrow_mut().cancel(&self.channel, side);
         drop(remains);
     }
 }
 
+impl AsFd for Handle {
+    #[inline]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+/// What a read side that is not free has for the next operation: an outcome that nobody has taken, or
+/// the reason why there can be none.
+#[cold]
+fn left_behind(state: &mut ChannelState) -> ReadOutcome {
+    match ChannelState::check_free(&state.read, ReadOp::describe) {
+        Err(error) => ReadOutcome::Failed(error),
+        Ok(()) => state.read.take_done().unwrap_or(ReadOutcome::Ready),
+    }
+}
+
+/// Takes back an operation that the driver could not begin.
+#[cold]
+fn withdraw(state: &mut ChannelState, error: io::Error) -> ReadOutcome {
+    state.read = Slot::Idle;
+    state.read_deadline_ms = NEVER_MS;
+    ReadOutcome::Failed(error)
+}
+
 /// Puts another waiter in place, and gives the one that is not needed.
-pub(crate) fn replace_waiter<O, R>(slot: &mut Slot<O, R>, new: Waiter) -> Waiter {
+fn replace_waiter<O, R>(slot: &mut Slot<O, R>, new: Waiter) -> Waiter {
     match slot {
         Slot::Pending(_, waiter) if !waiter.will_wake(&new) => std::mem::replace(waiter, new),
         Slot::Pending(..) | Slot::Idle | Slot::Done(_) | Slot::Gone => new,
@@ -119,11 +157,11 @@ pub(crate) fn replace_waiter<O, R>(slot: &mut Slot<O, R>, new: Waiter) -> Waiter
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let channel = self.core.driver.borrow_mut().release(self.token);
-        if let Some(key) = channel.timer {
+        self.core.driver.borrow_mut().release(&self.channel);
+        let key = self.channel.state().timer.take();
+        if let Some(key) = key {
             let owner = self.core.timers.borrow_mut().remove(key);
             drop(owner);
         }
-        drop(channel);
     }
 }

@@ -131,7 +131,7 @@ impl Listener {
             rotate_after: ROTATE_AFTER,
             since_rotation: 0,
         };
-        handle.with_mut(|channel| channel.accepted = Some(Box::new(accepted)));
+        handle.channel.state().accepted = Some(Box::new(accepted));
         let listener = Listener {
             handle,
             reserve: Cell::new(None),
@@ -198,7 +198,7 @@ impl Listener {
 
     /// The socket.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.handle.fd.as_fd()
+        self.handle.as_fd()
     }
 
     fn keep_reserve(&self) {
@@ -208,8 +208,8 @@ impl Listener {
     }
 
     fn with_accepted<R: Default>(&self, f: impl FnOnce(&mut Accepted) -> R) -> R {
-        self.handle
-            .with_mut(|channel| channel.accepted.as_deref_mut().map(f).unwrap_or_default())
+        let mut state = self.handle.channel.state();
+        state.accepted.as_deref_mut().map(f).unwrap_or_default()
     }
 }
 
@@ -234,7 +234,7 @@ impl AsFd for Listener {
 
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
-        self.handle.fd.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::channel::{Kind, Side};
+use crate::channel::{Kind, Side, Slot};
 use crate::net::handle::Handle;
 use crate::op::{ReadOp, ReadOutcome};
 use crate::timer_queue::NEVER_MS;
@@ -40,7 +40,7 @@ impl Readable {
 
     /// The descriptor.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.handle.fd.as_fd()
+        self.handle.as_fd()
     }
 }
 
@@ -52,7 +52,7 @@ impl AsFd for Readable {
 
 impl AsRawFd for Readable {
     fn as_raw_fd(&self) -> RawFd {
-        self.handle.fd.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
@@ -89,8 +89,7 @@ impl Future for Ready<'_> {
             ReadOutcome::Failed(error) => Err(error),
             // Bytes that a cancelled receive left behind: they stay for the next one.
             received @ ReadOutcome::Received(_) => {
-                self.handle
-                    .with_mut(|channel| channel.read = crate::channel::Slot::Done(received));
+                self.handle.channel.state().read = Slot::Done(received);
                 Ok(())
             }
         })

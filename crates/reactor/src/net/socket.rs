@@ -78,25 +78,25 @@ impl Handle {
     /// The network that the socket is of, if it is simulated.
     pub(crate) fn network(&self) -> Option<&Network> {
         let network = self.core.network.as_deref();
-        network.filter(|network| network.has(self.fd.as_fd()))
+        network.filter(|network| network.has(self.as_fd()))
     }
 
     /// The address of this end (getsockname(2)).
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         let simulated = self.core.network.as_deref();
-        match simulated.and_then(|network| network.addresses(self.fd.as_fd())) {
+        match simulated.and_then(|network| network.addresses(self.as_fd())) {
             Some((local, _)) => Ok(local),
-            None => Ok(rustix::net::getsockname(&self.fd)?.into()),
+            None => Ok(rustix::net::getsockname(self)?.into()),
         }
     }
 
     /// The address of the other end (getpeername(2)).
     pub(crate) fn peer_address(&self) -> io::Result<Address> {
         let simulated = self.core.network.as_deref();
-        match simulated.and_then(|network| network.addresses(self.fd.as_fd())) {
+        match simulated.and_then(|network| network.addresses(self.as_fd())) {
             Some((_, remote)) => Ok(remote),
             None => {
-                let peer = rustix::net::getpeername(&self.fd)?;
+                let peer = rustix::net::getpeername(self)?;
                 Ok(peer.map_or(Address::UNNAMED, Address::from))
             }
         }
@@ -104,21 +104,21 @@ impl Handle {
 
     /// Closes the write side (shutdown(2)).
     pub(crate) fn shutdown_write(&self) -> Result<(), Errno> {
-        shutdown_write(self.network(), self.fd.as_fd())
+        shutdown_write(self.network(), self.as_fd())
     }
 
     /// Writes at once what the socket takes, past the channel.
     #[cfg(feature = "futures-io")]
     pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        write(self.network(), self.fd.as_fd(), slices)
+        write(self.network(), self.as_fd(), slices)
     }
 
     /// Accepts at once, answers as far as that is possible, and closes; false if nobody waits.
     pub(crate) fn turn_away(&self, answer: &[u8]) -> Result<bool, Errno> {
         let network = self.network();
         let accepted = match network {
-            Some(network) => network.accept(self.fd.as_fd()).map(|(socket, _)| socket),
-            None => platform::accept(self.fd.as_fd()).map(|(socket, _)| socket),
+            Some(network) => network.accept(self.as_fd()).map(|(socket, _)| socket),
+            None => platform::accept(self.as_fd()).map(|(socket, _)| socket),
         };
         let socket = match accepted {
             Ok(socket) => socket,

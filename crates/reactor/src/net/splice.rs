@@ -53,7 +53,7 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
         };
         ready.await?;
         // A driver that had received ahead gives that first.
-        if from.handle().with(|channel| channel.read.is_done()) {
+        if from.handle().channel.state().read.is_done() {
             continue;
         }
         let simulated = from.handle().network().or_else(|| to.handle().network());
@@ -69,8 +69,7 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
             }
             None => {
                 // What waits was told once, and will not be told again.
-                from.handle()
-                    .with_mut(|channel| channel.flags.insert(Flags::READABLE));
+                from.handle().channel.state().flags.insert(Flags::READABLE);
                 let received = from.recv().await?;
                 if received.is_empty() {
                     return end(to, moved);
@@ -85,7 +84,7 @@ pub async fn splice(from: &Stream, to: &Stream) -> io::Result<u64> {
 
 /// What a receive that was cancelled has left behind, or one that the kernel had begun.
 fn left_behind(from: &Stream) -> io::Result<Option<Buffer>> {
-    let outcome = from.handle().with_mut(|channel| channel.read.take_done());
+    let outcome = from.handle().channel.state().read.take_done();
     match outcome {
         Some(ReadOutcome::Received(buffer)) => Ok(Some(buffer)),
         Some(ReadOutcome::Failed(error)) => Err(error),

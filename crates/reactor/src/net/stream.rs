@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use crate::buffer::Buffer;
-use crate::channel::{Channel, Flags, Kind, Side, Slot};
+use crate::channel::{ChannelState, Flags, Kind, Side, Slot};
 use crate::net::address::Address;
 use crate::net::connector;
-use crate::net::handle::{Handle, replace_waiter};
+use crate::net::handle::Handle;
 use crate::net::option::{self, Keepalive};
 use crate::net::readable::Ready;
 use crate::net::socket;
@@ -126,8 +126,8 @@ impl Stream {
         match chunk.memory() {
             Some(bytes) => match self.try_send(bytes) {
                 Ok(sent) if sent == bytes.len() => {
-                    chunk.release();
-                    SendAll { rest: Rest::None }
+                    chunk.release(&self.handle.core.buffers);
+                    SendAll { rest: None }
                 }
                 begun => self.send_rest(chunk, begun),
             },
@@ -145,7 +145,9 @@ impl Stream {
             }
             Err(error) => Rest::Failed(error),
         };
-        SendAll { rest }
+        SendAll {
+            rest: Some(Box::new(rest)),
+        }
     }
 
     /// Sends of these bytes what the socket takes at once, and says how many; 0 where it takes
@@ -157,8 +159,9 @@ impl Stream {
     /// `BrokenPipe`, `ConnectionReset`.
     #[inline]
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let channel = &*self.handle.channel;
         let mut driver = self.handle.core.driver.borrow_mut();
-        driver.try_send(self.handle.token, bytes)
+        driver.try_send(channel, &mut channel.state(), bytes)
     }
 
     /// Ready once there is something to receive, the end of the stream included; receives
@@ -174,21 +177,20 @@ impl Stream {
     /// True once the peer was seen to have closed its side, or the connection to be broken. Bytes
     /// that it sent before may still be there to receive.
     pub fn is_peer_closed(&self) -> bool {
-        self.handle
-            .with(|channel| channel.flags.has(Flags::PEER_CLOSED))
+        self.handle.channel.state().flags.has(Flags::PEER_CLOSED)
     }
 
     /// Fails the pending receive with `Interrupted`, if there is one and nothing has come for it.
     pub fn interrupt_recv(&self) {
-        let waiter = self.handle.with_mut(|channel| {
-            let is_recv = matches!(channel.read, Slot::Pending(ReadOp::Recv { .. }, _));
-            is_recv.then(|| {
-                channel.read_deadline_ms = NEVER_MS;
-                let interrupted = io::ErrorKind::Interrupted.into();
-                channel.read.complete(ReadOutcome::Failed(interrupted))
-            })
-        });
-        if let Some(Some(waiter)) = waiter {
+        let mut state = self.handle.channel.state();
+        if !matches!(state.read, Slot::Pending(ReadOp::Recv { .. }, _)) {
+            return;
+        }
+        state.read_deadline_ms = NEVER_MS;
+        let interrupted = ReadOutcome::Failed(io::ErrorKind::Interrupted.into());
+        let waiter = state.read.complete(interrupted);
+        drop(state);
+        if let Some(waiter) = waiter {
             self.handle.core.tasks.wake(waiter);
         }
     }
@@ -202,15 +204,12 @@ impl Stream {
     /// `WouldBlock` where an operation is pending, something was received that nobody has taken, or the
     /// driver receives ahead, as io_uring does; and what `pass` fails with. All is as before then.
     pub fn hand_over(&self, pass: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
-        if !self.handle.core.driver.borrow().is_quiet(self.handle.token) {
+        let Handle { core, channel } = &self.handle;
+        if !core.driver.borrow().is_quiet(&channel.state()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         pass(self.as_fd())?;
-        self.handle
-            .core
-            .driver
-            .borrow_mut()
-            .let_go(self.handle.token);
+        core.driver.borrow_mut().let_go(channel);
         Ok(())
     }
 
@@ -231,7 +230,7 @@ impl Stream {
     /// As setsockopt(2).
     pub fn set_linger_reset(&self) -> io::Result<()> {
         Ok(sockopt::set_socket_linger(
-            &self.handle.fd,
+            &self.handle,
             Some(Duration::ZERO),
         )?)
     }
@@ -242,7 +241,7 @@ impl Stream {
     ///
     /// As setsockopt(2); a Unix socket has no such option.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        Ok(sockopt::set_tcp_nodelay(&self.handle.fd, on)?)
+        Ok(sockopt::set_tcp_nodelay(&self.handle, on)?)
     }
 
     /// `TCP_CORK` (`TCP_NOPUSH` on macOS and the BSDs): send full segments only, until turned off (nginx `tcp_nopush`).
@@ -269,10 +268,7 @@ impl Stream {
     ///
     /// As setsockopt(2).
     pub fn set_recv_buffer(&self, bytes: usize) -> io::Result<()> {
-        Ok(sockopt::set_socket_recv_buffer_size(
-            &self.handle.fd,
-            bytes,
-        )?)
+        Ok(sockopt::set_socket_recv_buffer_size(&self.handle, bytes)?)
     }
 
     /// `SO_SNDBUF`, in bytes; the kernel doubles it for its own use.
@@ -281,10 +277,7 @@ impl Stream {
     ///
     /// As setsockopt(2).
     pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
-        Ok(sockopt::set_socket_send_buffer_size(
-            &self.handle.fd,
-            bytes,
-        )?)
+        Ok(sockopt::set_socket_send_buffer_size(&self.handle, bytes)?)
     }
 
     /// What the kernel knows of a TCP connection; `None` for a Unix socket.
@@ -312,7 +305,7 @@ impl Stream {
 
     /// The socket. Reading or writing it past the stream upsets what the loop knows of it.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.handle.fd.as_fd()
+        self.handle.as_fd()
     }
 }
 
@@ -324,7 +317,7 @@ impl AsFd for Stream {
 
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        self.handle.fd.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
@@ -376,17 +369,29 @@ impl Recv<'_> {
         self
     }
 
-    /// A buffer that a cancelled receive left behind may hold more than is asked for now.
+    /// What a receive comes to besides bytes.
     #[cold]
+    fn poll_seldom(
+        mut self: Pin<&mut Self>,
+        outcome: ReadOutcome,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Buffer>> {
+        match outcome {
+            ReadOutcome::Received(buffer) => Poll::Ready(Ok(self.limit(buffer))),
+            ReadOutcome::Failed(error) => Poll::Ready(Err(error)),
+            // A wait for readiness that was cancelled after it had come true: the receive begins now.
+            ReadOutcome::Ready => self.as_mut().poll(cx),
+        }
+    }
+
+    /// A buffer that a cancelled receive left behind may hold more than is asked for now.
     fn limit(&self, mut received: Buffer) -> Buffer {
         let bytes_max = self.bytes_max as usize;
         let mut first = Buffer::take();
         let taken = first.fill(&received[..bytes_max]);
         received.advance(taken);
         let left = ReadOutcome::Received(received);
-        self.stream
-            .handle
-            .with_mut(|channel| channel.read = Slot::Done(left));
+        self.stream.handle.channel.state().read = Slot::Done(left);
         first
     }
 }
@@ -397,31 +402,27 @@ impl Future for Recv<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
         let handle = &self.stream.handle;
-        loop {
-            let outcome = if self.submitted {
-                ready!(handle.poll_read(cx))
-            } else {
-                let op = ReadOp::Recv {
-                    bytes_max: self.bytes_max,
-                };
-                match handle.begin_read(op, self.deadline_ms, cx) {
-                    Poll::Ready(outcome) => outcome,
-                    Poll::Pending => {
-                        self.submitted = true;
-                        return Poll::Pending;
-                    }
-                }
-            };
+        let outcome = if self.submitted {
+            let outcome = ready!(handle.poll_read(cx));
             self.submitted = false;
-            match outcome {
-                ReadOutcome::Received(buffer) if buffer.len() <= self.bytes_max as usize => {
-                    return Poll::Ready(Ok(buffer));
+            outcome
+        } else {
+            let op = ReadOp::Recv {
+                bytes_max: self.bytes_max,
+            };
+            match handle.begin_read(op, self.deadline_ms, cx) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    self.submitted = true;
+                    return Poll::Pending;
                 }
-                ReadOutcome::Received(buffer) => return Poll::Ready(Ok(self.limit(buffer))),
-                ReadOutcome::Failed(error) => return Poll::Ready(Err(error)),
-                // A wait for readiness that was cancelled after it had come true.
-                ReadOutcome::Ready => {}
             }
+        };
+        match outcome {
+            ReadOutcome::Received(buffer) if buffer.len() <= self.bytes_max as usize => {
+                Poll::Ready(Ok(buffer))
+            }
+            other => self.poll_seldom(other, cx),
         }
     }
 }
@@ -447,7 +448,7 @@ impl std::fmt::Debug for Recv<'_> {
 pub struct Send<'a> {
     stream: &'a Stream,
     queue: Option<SendQueue>,
-    stall_ms: u64,
+    stall_ms: u32,
     submitted: bool,
 }
 
@@ -455,7 +456,7 @@ impl Send<'_> {
     /// Fails with `TimedOut` when no byte could be sent for so long (nginx `send_timeout`); every
     /// byte sent starts the time anew. Default: no limit.
     pub fn stall_max(mut self, duration: Duration) -> Self {
-        self.stall_ms = ticks_ms(duration);
+        self.stall_ms = u32::try_from(ticks_ms(duration)).unwrap_or(u32::MAX);
         self
     }
 
@@ -464,10 +465,12 @@ impl Send<'_> {
     fn begin(&mut self, mut queue: SendQueue, cx: &mut Context<'_>) -> Poll<Sent> {
         let handle = &self.stream.handle;
         let progress = {
-            let driver = handle.core.driver.borrow();
-            let channel = driver.channels().get(handle.token);
-            match Channel::check_free(&channel.write, WriteOp::describe) {
-                Ok(()) => driver.send_at_once(handle.token, &mut queue),
+            let state = handle.channel.state();
+            match ChannelState::check_free(&state.write, WriteOp::describe) {
+                Ok(()) => {
+                    let driver = handle.core.driver.borrow();
+                    driver.send_at_once(&handle.channel, &state, &mut queue)
+                }
                 Err(error) => Progress::Done(Err(error)),
             }
         };
@@ -477,23 +480,18 @@ impl Send<'_> {
             Progress::Blocked => true,
             Progress::Spent => false,
         };
-        let waiter = handle.waiter(cx);
         let op = WriteOp::Send {
             queue,
             stall_ms: self.stall_ms,
         };
-        let mut driver = handle.core.driver.borrow_mut();
-        if blocked {
-            driver.send_blocked(handle.token);
+        if let Err(error) = handle.begin_write(op, blocked, cx) {
+            return Poll::Ready((Err(error), SendQueue::default()));
         }
-        driver.submit_write(handle.token, op, waiter);
         if self.stall_ms != 0 {
-            let deadline_ms = handle.core.now_ms().saturating_add(self.stall_ms);
-            driver
-                .channels_mut()
-                .get_mut(handle.token)
-                .write_deadline_ms = deadline_ms;
-            handle.core.arm_channel(&mut driver, handle.token);
+            let state = &mut *handle.channel.state();
+            let stall_ms = u64::from(self.stall_ms);
+            state.write_deadline_ms = handle.core.now_ms().saturating_add(stall_ms);
+            handle.core.arm_channel(&handle.channel, state);
         }
         self.submitted = true;
         Poll::Pending
@@ -503,27 +501,14 @@ impl Send<'_> {
 /// A send of one chunk. Made by [`Stream::send_all`].
 #[must_use = "what the socket does not take at once is not sent unless awaited"]
 pub struct SendAll<'a> {
-    rest: Rest<'a>,
+    /// In a box, because there is seldom any, and a task is as large as what it may wait for.
+    rest: Option<Box<Rest<'a>>>,
 }
 
 /// What is left to do after a send was begun.
 enum Rest<'a> {
-    None,
     Failed(io::Error),
     Queued(Send<'a>),
-}
-
-impl Rest<'_> {
-    #[cold]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Rest::Queued(send) => Pin::new(send).poll(cx).map(|(result, _)| result),
-            Rest::None | Rest::Failed(_) => match std::mem::replace(self, Rest::None) {
-                Rest::Failed(error) => Poll::Ready(Err(error)),
-                Rest::None | Rest::Queued(_) => Poll::Ready(Ok(())),
-            },
-        }
-    }
 }
 
 impl Future for SendAll<'_> {
@@ -531,16 +516,27 @@ impl Future for SendAll<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.rest, Rest::None) {
-            return Poll::Ready(Ok(()));
+        match &mut self.rest {
+            None => Poll::Ready(Ok(())),
+            Some(rest) => poll_rest(rest, cx),
         }
-        self.rest.poll(cx)
+    }
+}
+
+#[cold]
+fn poll_rest(rest: &mut Rest<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match rest {
+        Rest::Queued(send) => Pin::new(send).poll(cx).map(|(result, _)| result),
+        Rest::Failed(error) => Poll::Ready(Err(std::mem::replace(
+            error,
+            io::ErrorKind::BrokenPipe.into(),
+        ))),
     }
 }
 
 impl std::fmt::Debug for SendAll<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let is_done = !matches!(self.rest, Rest::Queued(_));
+        let is_done = !matches!(self.rest.as_deref(), Some(Rest::Queued(_)));
         f.debug_struct("SendAll")
             .field("is_done", &is_done)
             .finish()
@@ -559,16 +555,7 @@ impl Future for Send<'_> {
             let queue = self.queue.take().unwrap_or_default();
             return self.begin(queue, cx);
         }
-        let handle = &self.stream.handle;
-        let new = handle.waiter(cx);
-        let (done, former) = handle.with_mut(|channel| {
-            let done = channel.write.take_done();
-            (done, replace_waiter(&mut channel.write, new))
-        });
-        drop(former);
-        let Some(outcome) = done else {
-            return Poll::Pending;
-        };
+        let outcome = ready!(self.stream.handle.poll_write(cx));
         self.submitted = false;
         Poll::Ready((outcome.result, outcome.queue.unwrap_or_default()))
     }

@@ -228,13 +228,13 @@ fn check(address: &Address) -> io::Result<()> {
 
 impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.handle.fd.as_fd()
+        self.socket.handle.as_fd()
     }
 }
 
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.handle.fd.as_raw_fd()
+        self.socket.handle.as_fd().as_raw_fd()
     }
 }
 

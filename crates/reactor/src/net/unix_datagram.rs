@@ -109,13 +109,13 @@ fn check(address: &Address) -> io::Result<()> {
 
 impl AsFd for UnixDatagram {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.handle.fd.as_fd()
+        self.socket.handle.as_fd()
     }
 }
 
 impl AsRawFd for UnixDatagram {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.handle.fd.as_raw_fd()
+        self.socket.handle.as_fd().as_raw_fd()
     }
 }
 

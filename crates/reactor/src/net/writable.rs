@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use crate::channel::{Channel, Side};
-use crate::net::handle::{Handle, replace_waiter};
+use crate::channel::Side;
+use crate::net::handle::Handle;
 use crate::op::WriteOp;
-use crate::sys::Driver;
 
 /// Waits for room to write, after a write has met `WouldBlock`. `submitted` tells whether the
 /// operation is under way; whoever gives up then cancels it.
@@ -17,30 +16,14 @@ pub(crate) fn poll(
     submitted: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    let waiter = handle.waiter(cx);
     if !*submitted {
-        let mut driver = handle.core.driver.borrow_mut();
-        let channel = driver.channels_mut().get_mut(handle.token);
-        if let Err(error) = Channel::check_free(&channel.write, WriteOp::describe) {
-            return Poll::Ready(Err(error));
-        }
-        driver.send_blocked(handle.token);
-        driver.submit_write(handle.token, WriteOp::Ready, waiter);
+        handle.begin_write(WriteOp::Ready, true, cx)?;
         *submitted = true;
         return Poll::Pending;
     }
-    let (done, former) = handle.with_mut(|channel| {
-        let done = channel.write.take_done();
-        (done, replace_waiter(&mut channel.write, waiter))
-    });
-    drop(former);
-    match done {
-        None => Poll::Pending,
-        Some(outcome) => {
-            *submitted = false;
-            Poll::Ready(outcome.result)
-        }
-    }
+    let outcome = ready!(handle.poll_write(cx));
+    *submitted = false;
+    Poll::Ready(outcome.result)
 }
 
 /// [`poll`] as a future, which cancels when dropped.

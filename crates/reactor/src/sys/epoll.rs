@@ -44,23 +44,27 @@ fn interest(kind: Kind) -> EventFlags {
 #[inline]
 fn facts(events: EventFlags) -> Flags {
     let mut flags = Flags::NONE;
-    if events.intersects(EventFlags::IN | EventFlags::RDHUP) {
+    if events.contains(EventFlags::IN) {
         flags.insert(Flags::READABLE);
     }
     if events.contains(EventFlags::OUT) {
         flags.insert(Flags::WRITABLE);
     }
-    if events.contains(EventFlags::RDHUP) {
-        flags.insert(Flags::PEER_CLOSED);
-    }
-    if events.intersects(EventFlags::HUP | EventFlags::ERR) {
-        flags.insert(
-            Flags::READABLE
-                .with(Flags::WRITABLE)
-                .with(Flags::PEER_CLOSED),
-        );
+    if events.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+        flags.insert(facts_at_the_end(events));
     }
     flags
+}
+
+/// What it means that the peer has closed its side, or that the connection is broken.
+#[cold]
+fn facts_at_the_end(events: EventFlags) -> Flags {
+    let flags = Flags::READABLE.with(Flags::PEER_CLOSED);
+    if events.intersects(EventFlags::HUP | EventFlags::ERR) {
+        flags.with(Flags::WRITABLE)
+    } else {
+        flags
+    }
 }
 
 impl Epoll {
@@ -115,7 +119,7 @@ impl Poller for Epoll {
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(whole_milliseconds);
+        let timeout = timeout.map(as_timespec);
         self.events.clear();
         match epoll::wait(
             &self.epoll,
@@ -139,12 +143,12 @@ impl Poller for Epoll {
     }
 }
 
-/// Ticks are milliseconds, and the plain `epoll_wait` takes them as an `int`: a longer sleep ends
-/// early, which does no harm.
-fn whole_milliseconds(timeout: Duration) -> Timespec {
-    let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i64;
+/// A loop sleeps for whole milliseconds, and the plain `epoll_wait` takes them as an `int`: a longer
+/// sleep ends early, which does no harm.
+fn as_timespec(timeout: Duration) -> Timespec {
+    const SECONDS_MAX: u64 = i32::MAX as u64 / 1000 - 1;
     Timespec {
-        tv_sec: timeout_ms / 1000,
-        tv_nsec: timeout_ms % 1000 * 1_000_000,
+        tv_sec: timeout.as_secs().min(SECONDS_MAX) as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
     }
 }

@@ -5,7 +5,8 @@
 //! The loop speaks to a driver in operations (`op.rs`). A driver
 //!
 //! 1. takes a descriptor for its whole life ([`register`](Driver::register) to
-//!    [`release`](Driver::release)) and knows it by a token;
+//!    [`release`](Driver::release)), shares its channel with whoever registered it, and finds it by
+//!    its token when the kernel names it;
 //! 2. has at most one operation pending on each side of a channel. Once submitted, an operation
 //!    and all that it owns belong to the driver until it is complete or has been cancelled;
 //! 3. completes operations in [`perform`](Driver::perform) alone, by leaving the outcome in the
@@ -49,10 +50,10 @@ use std::time::Duration;
 use rustix::net::SocketAddrAny;
 
 use crate::buffer::{Buffer, BufferPool};
-use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Token, Work};
+use crate::channel::{Channel, ChannelState, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
-use crate::op::{self, Progress, ReadOp, WriteOp};
-use crate::scheduler::{Waiter, Woken};
+use crate::op::{self, Progress};
+use crate::scheduler::Woken;
 use crate::send_queue::SendQueue;
 
 pub(crate) mod any_poller;
@@ -115,47 +116,56 @@ pub(crate) trait Driver {
     /// What ends a [`wait`](Driver::wait) from another thread.
     fn wake_handle(&self) -> Arc<dyn Wake>;
 
-    fn channels(&self) -> &Channels;
     fn channels_mut(&mut self) -> &mut Channels;
 
     /// Takes a non-blocking descriptor.
-    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token>;
+    fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>>;
 
-    /// Gives the channel back, to be dropped (and the descriptor closed) by the caller.
-    fn release(&mut self, token: Token) -> Channel;
+    /// Forgets a channel, which the caller drops (and so closes the descriptor).
+    fn release(&mut self, channel: &Channel);
 
-    /// Begins an operation of the read side, which must be free.
-    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()>;
+    /// Takes the operation that was put into the read side.
+    fn submit_read(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()>;
 
-    /// Begins an operation of the write side, which must be free.
-    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter);
+    /// Takes the operation that was put into the write side.
+    fn submit_write(&mut self, channel: &Channel, state: &mut ChannelState);
 
     /// Sends in the caller's turn instead of the perform step, where the driver can.
-    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>>;
+    fn send_at_once(
+        &self,
+        channel: &Channel,
+        state: &ChannelState,
+        queue: &mut SendQueue,
+    ) -> Progress<io::Result<()>>;
 
     /// Sends of these bytes what the socket takes in the caller's turn, which may be nothing: always
     /// so where the driver sends with the turn.
-    fn try_send(&mut self, _token: Token, _bytes: &[u8]) -> io::Result<usize> {
+    fn try_send(
+        &mut self,
+        _channel: &Channel,
+        _state: &mut ChannelState,
+        _bytes: &[u8],
+    ) -> io::Result<usize> {
         Ok(0)
     }
 
     /// What `send_at_once` was told by the socket: it takes no more for now.
-    fn send_blocked(&mut self, token: Token);
+    fn send_blocked(&mut self, channel: &Channel, state: &mut ChannelState);
 
     /// From now on the caller reads the descriptor himself, whenever an operation `Ready` is
     /// complete that left no bytes behind: a driver that receives ahead stops before it tells.
-    fn read_directly(&mut self, _token: Token) {}
+    fn read_directly(&mut self, _state: &mut ChannelState) {}
 
     /// Whether nothing is pending on a channel, nothing was received that nobody has taken, and nothing
     /// is being received: all that comes stays in the kernel.
-    fn is_quiet(&self, token: Token) -> bool;
+    fn is_quiet(&self, state: &ChannelState) -> bool;
 
     /// Watches a quiet channel no more, whose descriptor another process has too.
-    fn let_go(&mut self, token: Token);
+    fn let_go(&mut self, channel: &Channel);
 
     /// Cancels the operation of a side, and gives what it owned, to be dropped by the caller.
-    fn cancel(&mut self, token: Token, side: Side) -> Remains {
-        self.channels_mut().get_mut(token).cancel(side)
+    fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {
+        channel.state().cancel(side)
     }
 
     /// Fails what is overdue on a channel, and gives the channel's next deadline.
@@ -362,62 +372,67 @@ impl Driver for AnyDriver {
     }
 
     #[inline]
-    fn channels(&self) -> &Channels {
-        each!(self, driver => driver.channels())
-    }
-
-    #[inline]
     fn channels_mut(&mut self) -> &mut Channels {
         each!(self, driver => driver.channels_mut())
     }
 
-    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token> {
+    fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>> {
         each!(self, driver => driver.register(fd, kind))
     }
 
-    fn release(&mut self, token: Token) -> Channel {
-        each!(self, driver => driver.release(token))
+    fn release(&mut self, channel: &Channel) {
+        each!(self, driver => driver.release(channel));
     }
 
     #[inline]
-    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
-        each!(self, driver => driver.submit_read(token, op, waiter))
+    fn submit_read(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
+        each!(self, driver => driver.submit_read(channel, state))
     }
 
     #[inline]
-    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter) {
-        each!(self, driver => driver.submit_write(token, op, waiter));
+    fn submit_write(&mut self, channel: &Channel, state: &mut ChannelState) {
+        each!(self, driver => driver.submit_write(channel, state));
     }
 
     #[inline]
-    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
-        each!(self, driver => driver.send_at_once(token, queue))
+    fn send_at_once(
+        &self,
+        channel: &Channel,
+        state: &ChannelState,
+        queue: &mut SendQueue,
+    ) -> Progress<io::Result<()>> {
+        each!(self, driver => driver.send_at_once(channel, state, queue))
     }
 
     #[inline]
-    fn try_send(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize> {
-        each!(self, driver => driver.try_send(token, bytes))
+    fn try_send(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        bytes: &[u8],
+    ) -> io::Result<usize> {
+        each!(self, driver => driver.try_send(channel, state, bytes))
     }
 
     #[inline]
-    fn send_blocked(&mut self, token: Token) {
-        each!(self, driver => driver.send_blocked(token));
+    fn send_blocked(&mut self, channel: &Channel, state: &mut ChannelState) {
+        each!(self, driver => driver.send_blocked(channel, state));
     }
 
-    fn read_directly(&mut self, token: Token) {
-        each!(self, driver => driver.read_directly(token));
+    fn read_directly(&mut self, state: &mut ChannelState) {
+        each!(self, driver => driver.read_directly(state));
     }
 
-    fn is_quiet(&self, token: Token) -> bool {
-        each!(self, driver => driver.is_quiet(token))
+    fn is_quiet(&self, state: &ChannelState) -> bool {
+        each!(self, driver => driver.is_quiet(state))
     }
 
-    fn let_go(&mut self, token: Token) {
-        each!(self, driver => driver.let_go(token));
+    fn let_go(&mut self, channel: &Channel) {
+        each!(self, driver => driver.let_go(channel));
     }
 
-    fn cancel(&mut self, token: Token, side: Side) -> Remains {
-        each!(self, driver => driver.cancel(token, side))
+    fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {
+        each!(self, driver => driver.cancel(channel, side))
     }
 
     fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {

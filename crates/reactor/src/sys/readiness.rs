@@ -11,9 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{Accepted, Channel, Channels, Flags, Kind, Side, Slot, Token, Work};
-use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp, WriteOutcome};
-use crate::scheduler::Waiter;
+use crate::buffer::BufferPool;
+use crate::channel::{
+    Accepted, Channel, ChannelState, Channels, Flags, Kind, Side, Slot, Token, Work, Written,
+};
+use crate::op::{self, Progress, ReadOp, ReadOutcome};
 use crate::send_queue::SendQueue;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
@@ -49,9 +51,10 @@ impl<P: Poller> Readiness<P> {
                 break;
             };
             if let Some(channel) = self.channels.find(token) {
-                channel.flags.remove(Flags::LISTED);
-                perform_channel(&mut self.poller, channel, token, &self.limits, work);
-                list_if_due(&mut self.ready, channel, token);
+                let state = &mut *channel.state();
+                state.flags.remove(Flags::LISTED);
+                perform_channel(&mut self.poller, channel, state, &self.limits, work);
+                list_if_due(&mut self.ready, channel, state);
             }
         }
     }
@@ -63,17 +66,18 @@ impl<P: Poller> Readiness<P> {
             let Some(channel) = self.channels.find(token) else {
                 continue;
             };
-            if channel.kind == Kind::Listener && !channel.read.is_pending() {
-                if !channel.flags.has(Flags::PAUSED) {
+            let state = &mut *channel.state();
+            if channel.kind() == Kind::Listener && !state.read.is_pending() {
+                if !state.flags.has(Flags::PAUSED) {
                     self.poller.pause(channel.as_fd());
-                    channel.flags.insert(Flags::PAUSED);
+                    state.flags.insert(Flags::PAUSED);
                 }
                 continue;
             }
-            channel.flags.insert(flags);
-            if !channel.flags.has(Flags::LISTED) && channel.is_due() {
-                perform_channel(&mut self.poller, channel, token, &self.limits, work);
-                list_if_due(&mut self.ready, channel, token);
+            state.flags.insert(flags);
+            if !state.flags.has(Flags::LISTED) && state.is_due() {
+                perform_channel(&mut self.poller, channel, state, &self.limits, work);
+                list_if_due(&mut self.ready, channel, state);
             }
         }
     }
@@ -82,96 +86,112 @@ impl<P: Poller> Readiness<P> {
 #[inline]
 fn perform_channel<P: Poller>(
     poller: &mut P,
-    channel: &mut Channel,
-    token: Token,
+    channel: &Channel,
+    state: &mut ChannelState,
     limits: &Limits,
     work: &mut Work<'_>,
 ) {
-    if channel.flags.has(Flags::READABLE) {
-        perform_read(poller, channel, token, limits.recv_bytes, work);
+    if state.flags.has(Flags::READABLE) {
+        perform_read(poller, channel, state, limits.recv_bytes, work);
     }
-    if channel.flags.has(Flags::WRITABLE) && channel.write.is_pending() {
-        perform_write(poller, channel, token, limits.send_bytes, work);
-    }
-}
-
-#[inline]
-fn list_if_due(ready: &mut VecDeque<Token>, channel: &mut Channel, token: Token) {
-    if !channel.flags.has(Flags::LISTED) && channel.is_due() {
-        channel.flags.insert(Flags::LISTED);
-        ready.push_back(token);
+    if state.flags.has(Flags::WRITABLE) && state.write.is_pending() {
+        perform_write(poller, channel, state, limits.send_bytes, work);
     }
 }
 
 #[inline]
-fn drained<P: Poller>(poller: &mut P, channel: &mut Channel, token: Token, side: Side) {
+fn list_if_due(ready: &mut VecDeque<Token>, channel: &Channel, state: &mut ChannelState) {
+    if !state.flags.has(Flags::LISTED) && state.is_due() {
+        state.flags.insert(Flags::LISTED);
+        ready.push_back(channel.token());
+    }
+}
+
+#[inline]
+fn drained<P: Poller>(poller: &mut P, channel: &Channel, state: &mut ChannelState, side: Side) {
     let flag = if side == Side::Read {
         Flags::READABLE
     } else {
         Flags::WRITABLE
     };
-    channel.flags.remove(flag);
-    poller.rearm(channel.as_fd(), token, side);
+    state.flags.remove(flag);
+    poller.rearm(channel.as_fd(), channel.token(), side);
 }
 
 fn perform_read<P: Poller>(
     poller: &mut P,
-    channel: &mut Channel,
-    token: Token,
+    channel: &Channel,
+    state: &mut ChannelState,
     recv_bytes: usize,
     work: &mut Work<'_>,
 ) {
-    let Slot::Pending(op, _) = &channel.read else {
+    let Slot::Pending(op, _) = &state.read else {
         return;
     };
     let outcome = match *op {
         ReadOp::Recv { bytes_max } => {
             let bytes_max = recv_bytes.min(bytes_max as usize);
-            let many = channel.flags.has(Flags::MANY);
-            let received = match poller.allow_recv(channel.as_fd(), work.buffers, bytes_max) {
-                Ok(bytes_max) => op::recv(channel.as_fd(), work.buffers, bytes_max, many),
-                Err(instead) => instead,
-            };
-            match received {
-                Progress::Done(Ok((buffer, filled))) => {
-                    if buffer.is_empty() {
-                        channel.flags.insert(Flags::PEER_CLOSED);
-                    }
-                    if many || filled {
-                        expect_as_much(&mut channel.flags, work.buffers.is_few(buffer.len()));
-                    }
-                    // A short read has emptied the socket, unless the end of the stream or an
-                    // error, for which no further edge may come, lies behind the bytes.
-                    if !filled && !channel.flags.has(Flags::PEER_CLOSED) {
-                        drained(poller, channel, token, Side::Read);
-                    }
-                    ReadOutcome::Received(buffer)
-                }
-                Progress::Done(Err(error)) => {
-                    channel.flags.insert(Flags::PEER_CLOSED);
-                    ReadOutcome::Failed(error)
-                }
-                Progress::Blocked | Progress::Spent => {
-                    return drained(poller, channel, token, Side::Read);
-                }
+            match perform_recv(poller, channel, state, bytes_max, work.buffers) {
+                Some(outcome) => outcome,
+                None => return,
             }
         }
         ReadOp::Ready { edge } => {
             if edge {
-                drained(poller, channel, token, Side::Read);
+                drained(poller, channel, state, Side::Read);
             }
             ReadOutcome::Ready
         }
         ReadOp::Accept => {
-            channel.flags.remove(Flags::READABLE);
-            if !perform_accept(poller, channel, token, work.turn) {
+            state.flags.remove(Flags::READABLE);
+            if !perform_accept(poller, channel, state, work.turn) {
                 return;
             }
             ReadOutcome::Ready
         }
     };
-    channel.read_deadline_ms = crate::timer_queue::NEVER_MS;
-    work.woken.wake(channel.read.complete(outcome));
+    state.read_deadline_ms = crate::timer_queue::NEVER_MS;
+    work.woken.wake(state.read.complete(outcome));
+}
+
+/// Receives once; `None` where nothing was there.
+#[inline(always)]
+fn perform_recv<P: Poller>(
+    poller: &mut P,
+    channel: &Channel,
+    state: &mut ChannelState,
+    bytes_max: usize,
+    buffers: &BufferPool,
+) -> Option<ReadOutcome> {
+    let many = state.flags.has(Flags::MANY);
+    let received = match poller.allow_recv(channel.as_fd(), buffers, bytes_max) {
+        Ok(bytes_max) => op::recv(channel.as_fd(), buffers, bytes_max, many),
+        Err(instead) => instead,
+    };
+    match received {
+        Progress::Done(Ok((buffer, filled))) => {
+            if buffer.is_empty() {
+                state.flags.insert(Flags::PEER_CLOSED);
+            }
+            if many || filled {
+                expect_as_much(&mut state.flags, buffers.is_few(buffer.len()));
+            }
+            // A short read has emptied the socket, unless the end of the stream or an
+            // error, for which no further edge may come, lies behind the bytes.
+            if !filled && !state.flags.has(Flags::PEER_CLOSED) {
+                drained(poller, channel, state, Side::Read);
+            }
+            Some(ReadOutcome::Received(buffer))
+        }
+        Progress::Done(Err(error)) => {
+            state.flags.insert(Flags::PEER_CLOSED);
+            Some(ReadOutcome::Failed(error))
+        }
+        Progress::Blocked | Progress::Spent => {
+            drained(poller, channel, state, Side::Read);
+            None
+        }
+    }
 }
 
 /// Chooses how large a buffer the next receive takes: a small one until it was filled, a large one
@@ -191,11 +211,11 @@ fn expect_as_much(flags: &mut Flags, few: bool) {
 /// Accepts a batch; true if there is something for the task.
 fn perform_accept<P: Poller>(
     poller: &mut P,
-    channel: &mut Channel,
-    token: Token,
+    channel: &Channel,
+    state: &mut ChannelState,
     turn: u64,
 ) -> bool {
-    let Some(mut accepted) = channel.accepted.take() else {
+    let Some(mut accepted) = state.accepted.take() else {
         return false;
     };
     let again = accepted.last_turn + 1 == turn;
@@ -221,20 +241,25 @@ fn perform_accept<P: Poller>(
             }
         }
     }
-    rotate(poller, channel, token, &mut accepted);
+    rotate(poller, channel, &mut state.flags, &mut accepted);
     let any = !accepted.queue.is_empty();
-    channel.accepted = Some(accepted);
+    state.accepted = Some(accepted);
     any
 }
 
 /// Of the loops that share a listener the kernel wakes the one that asked first, again and
 /// again. Asking anew puts this one behind the others, so that connections spread evenly.
-fn rotate<P: Poller>(poller: &mut P, channel: &mut Channel, token: Token, accepted: &mut Accepted) {
+fn rotate<P: Poller>(
+    poller: &mut P,
+    channel: &Channel,
+    flags: &mut Flags,
+    accepted: &mut Accepted,
+) {
     if accepted.rotate_after != 0 && accepted.since_rotation >= accepted.rotate_after {
         accepted.since_rotation = 0;
         poller.pause(channel.as_fd());
-        if let Err(error) = poller.resume(channel.as_fd(), token) {
-            channel.flags.insert(Flags::PAUSED);
+        if let Err(error) = poller.resume(channel.as_fd(), channel.token()) {
+            flags.insert(Flags::PAUSED);
             accepted.queue.push_back(Err(error));
         }
     }
@@ -242,42 +267,19 @@ fn rotate<P: Poller>(poller: &mut P, channel: &mut Channel, token: Token, accept
 
 fn perform_write<P: Poller>(
     poller: &mut P,
-    channel: &mut Channel,
-    token: Token,
+    channel: &Channel,
+    state: &mut ChannelState,
     send_bytes: u64,
     work: &mut Work<'_>,
 ) {
-    let Slot::Pending(mut op, waiter) = std::mem::replace(&mut channel.write, Slot::Idle) else {
-        return;
-    };
-    let progress = match &mut op {
-        WriteOp::Send { queue, stall_ms } => {
-            let bytes_before = queue.bytes();
-            let progress = poller.send(channel.as_fd(), queue, send_bytes);
-            work.sent.extend(queue.take_sent());
-            if *stall_ms != 0 && queue.bytes() < bytes_before {
-                channel.write_deadline_ms = work.now_ms.saturating_add(*stall_ms);
-            }
-            progress
-        }
-        WriteOp::Connect { address } => poller.connect(channel.as_fd(), address),
-        WriteOp::Ready => Progress::Done(Ok(())),
-    };
-    match progress {
-        Progress::Done(result) => {
-            let queue = match op {
-                WriteOp::Send { queue, .. } => Some(queue),
-                WriteOp::Connect { .. } | WriteOp::Ready => None,
-            };
-            channel.write_deadline_ms = crate::timer_queue::NEVER_MS;
-            channel.write = Slot::Done(WriteOutcome { result, queue });
-            work.woken.wake(Some(waiter));
-        }
-        Progress::Blocked => {
-            channel.write = Slot::Pending(op, waiter);
-            drained(poller, channel, token, Side::Write);
-        }
-        Progress::Spent => channel.write = Slot::Pending(op, waiter),
+    let fd = channel.as_fd();
+    let written = state.perform_write(
+        work,
+        |queue| poller.send(fd, queue, send_bytes),
+        |address| poller.connect(fd, address),
+    );
+    if written == Written::Blocked {
+        drained(poller, channel, state, Side::Write);
     }
 }
 
@@ -290,67 +292,59 @@ impl<P: Poller> Driver for Readiness<P> {
         self.poller.wake_handle()
     }
 
-    #[inline]
-    fn channels(&self) -> &Channels {
-        &self.channels
-    }
-
-    #[inline]
     fn channels_mut(&mut self) -> &mut Channels {
         &mut self.channels
     }
 
-    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token> {
+    fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>> {
         let token = self.channels.next_token()?;
         self.poller.add(fd.as_fd(), token, kind)?;
-        self.channels.insert(fd, kind);
-        Ok(token)
+        Ok(self.channels.insert(fd, kind, token))
     }
 
-    fn release(&mut self, token: Token) -> Channel {
-        let channel = self.channels.remove(token);
-        if !channel.flags.has(Flags::PAUSED) {
-            self.poller.remove(channel.as_fd(), channel.kind);
+    fn release(&mut self, channel: &Channel) {
+        self.channels.remove(channel.token());
+        if !channel.state().flags.has(Flags::PAUSED) {
+            self.poller.remove(channel.as_fd(), channel.kind());
         }
-        channel
     }
 
-    fn is_quiet(&self, token: Token) -> bool {
-        self.channels.get(token).is_free()
+    fn is_quiet(&self, state: &ChannelState) -> bool {
+        state.is_free()
     }
 
     /// Closing the descriptor would not do: another process has the socket open.
-    fn let_go(&mut self, token: Token) {
-        let channel = self.channels.get_mut(token);
-        if !channel.flags.has(Flags::PAUSED) {
+    fn let_go(&mut self, channel: &Channel) {
+        let mut state = channel.state();
+        if !state.flags.has(Flags::PAUSED) {
             self.poller.remove(channel.as_fd(), Kind::Source);
-            channel.flags.insert(Flags::PAUSED);
+            state.flags.insert(Flags::PAUSED);
         }
     }
 
     #[inline]
-    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
-        let channel = self.channels.get_mut(token);
-        if channel.flags.has(Flags::PAUSED) {
-            self.poller.resume(channel.as_fd(), token)?;
-            channel.flags.remove(Flags::PAUSED);
+    fn submit_read(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
+        if state.flags.has(Flags::PAUSED) {
+            self.poller.resume(channel.as_fd(), channel.token())?;
+            state.flags.remove(Flags::PAUSED);
         }
-        channel.read.begin(op, waiter);
-        list_if_due(&mut self.ready, channel, token);
+        list_if_due(&mut self.ready, channel, state);
         Ok(())
     }
 
     #[inline]
-    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter) {
-        let channel = self.channels.get_mut(token);
-        channel.write.begin(op, waiter);
-        list_if_due(&mut self.ready, channel, token);
+    fn submit_write(&mut self, channel: &Channel, state: &mut ChannelState) {
+        list_if_due(&mut self.ready, channel, state);
     }
 
     #[inline]
-    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
-        let channel = self.channels.get(token);
-        if channel.flags.has(Flags::WRITABLE) {
+    fn send_at_once(
+        &self,
+        channel: &Channel,
+        state: &ChannelState,
+        queue: &mut SendQueue,
+    ) -> Progress<io::Result<()>> {
+        if state.flags.has(Flags::WRITABLE) {
             self.poller
                 .send(channel.as_fd(), queue, self.limits.send_bytes)
         } else {
@@ -359,9 +353,13 @@ impl<P: Poller> Driver for Readiness<P> {
     }
 
     #[inline]
-    fn try_send(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize> {
-        let channel = self.channels.get_mut(token);
-        if !channel.flags.has(Flags::WRITABLE) || channel.write.is_pending() {
+    fn try_send(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        bytes: &[u8],
+    ) -> io::Result<usize> {
+        if !state.flags.has(Flags::WRITABLE) || state.write.is_pending() {
             return Ok(0);
         }
         let sent = match self.poller.try_send(channel.as_fd(), bytes) {
@@ -370,18 +368,13 @@ impl<P: Poller> Driver for Readiness<P> {
             Progress::Spent => return Ok(0),
         };
         if sent < bytes.len() {
-            drained(&mut self.poller, channel, token, Side::Write);
+            drained(&mut self.poller, channel, state, Side::Write);
         }
         Ok(sent)
     }
 
-    fn send_blocked(&mut self, token: Token) {
-        drained(
-            &mut self.poller,
-            self.channels.get_mut(token),
-            token,
-            Side::Write,
-        );
+    fn send_blocked(&mut self, channel: &Channel, state: &mut ChannelState) {
+        drained(&mut self.poller, channel, state, Side::Write);
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -20,14 +20,15 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::FileType;
 
-use crate::channel::{Channel, Channels, Flags, Kind, Remains, Side, Slot, Token, Work};
+use crate::channel::{Channel, ChannelState, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
-use crate::op::{self, Progress, ReadOp, ReadOutcome, WriteOp};
-use crate::scheduler::{Waiter, Woken};
+use crate::op::{self, Progress, ReadOutcome};
+use crate::scheduler::Woken;
 use crate::send_queue::SendQueue;
 use crate::sys::epoll::EventFd;
 use crate::sys::{Driver, Limits, Wake};
 
+use reading::read_ready;
 use ring::{Outcome, Ring};
 
 #[allow(unsafe_code)]
@@ -55,14 +56,14 @@ pub(crate) struct Uring {
     stashes: HashMap<u64, VecDeque<Item>>,
     /// Channels with something to give or to perform in the next perform step.
     ready: VecDeque<Token>,
-    listeners: Vec<Token>,
+    listeners: Vec<Rc<Channel>>,
     /// Descriptors whose readiness must not be told later than what was received.
     sources: usize,
     wake: Arc<EventFd>,
     limits: Limits,
 }
 
-/// What the ring does for a channel: bits of [`Channel::in_flight`].
+/// What the ring does for a channel: bits of [`ChannelState::in_flight`].
 mod bits {
     /// A multishot receive or accept is in flight.
     pub(super) const MULTISHOT: u16 = 1;
@@ -93,15 +94,15 @@ enum Item {
 
 /// True if any of the bits is set.
 #[inline]
-fn has(channel: &Channel, bits: u16) -> bool {
-    channel.in_flight & bits != 0
+fn has(state: &ChannelState, bits: u16) -> bool {
+    state.in_flight & bits != 0
 }
 
 #[inline]
-fn list(ready: &mut VecDeque<Token>, channel: &mut Channel, token: Token) {
-    if !channel.flags.has(Flags::LISTED) {
-        channel.flags.insert(Flags::LISTED);
-        ready.push_back(token);
+fn list(ready: &mut VecDeque<Token>, channel: &Channel, state: &mut ChannelState) {
+    if !state.flags.has(Flags::LISTED) {
+        state.flags.insert(Flags::LISTED);
+        ready.push_back(channel.token());
     }
 }
 
@@ -129,12 +130,19 @@ impl Uring {
     fn perform_completions(&mut self, work: &mut Work<'_>) {
         while let Some(completion) = self.ring.next(work.buffers) {
             let (token, more) = (completion.token, completion.more);
+            let Some(channel) = self.channels.find(token).cloned() else {
+                if let Outcome::Sent(_, queue) = completion.outcome {
+                    writing::discard(queue, work);
+                }
+                continue;
+            };
+            let state = &mut *channel.state();
             match completion.outcome {
-                Outcome::Received(result) => self.received(token, more, result, work),
-                Outcome::Accepted(result) => self.accepted(token, more, result),
-                Outcome::ReadReady => self.read_ready(token, work),
-                Outcome::WriteReady => self.write_ready(token, work),
-                Outcome::Sent(result, queue) => self.sent(token, result, queue, work),
+                Outcome::Received(result) => self.received(&channel, state, more, result, work),
+                Outcome::Accepted(result) => self.accepted(&channel, state, more, result),
+                Outcome::ReadReady => read_ready(state, work),
+                Outcome::WriteReady => self.write_ready(&channel, state, work),
+                Outcome::Sent(result, queue) => self.sent(&channel, state, result, queue, work),
             }
         }
     }
@@ -144,29 +152,31 @@ impl Uring {
             let Some(token) = self.ready.pop_front() else {
                 break;
             };
-            if let Some(channel) = self.channels.find(token) {
-                channel.flags.remove(Flags::LISTED);
-                self.give(token, work);
-                self.perform_write(token, work);
+            if let Some(channel) = self.channels.find(token).cloned() {
+                let state = &mut *channel.state();
+                state.flags.remove(Flags::LISTED);
+                self.give(&channel, state, work);
+                self.perform_write(&channel, state, work);
             }
         }
     }
 
     /// Cancels what is in flight for a channel; true if anything is.
-    fn cancel_all(&mut self, token: Token, channel: &Channel) -> bool {
-        if has(channel, bits::MULTISHOT) {
-            self.ring.cancel(token, reading::multishot(channel.kind));
+    fn cancel_all(&mut self, channel: &Channel, state: &ChannelState) -> bool {
+        let token = channel.token();
+        if has(state, bits::MULTISHOT) {
+            self.ring.cancel(token, reading::multishot(channel.kind()));
         }
-        if has(channel, bits::READ_POLL) {
+        if has(state, bits::READ_POLL) {
             self.ring.cancel(token, ring::Kind::PollRead);
         }
-        if has(channel, bits::WRITE_POLL) {
+        if has(state, bits::WRITE_POLL) {
             self.ring.cancel(token, ring::Kind::PollWrite);
         }
-        if has(channel, bits::SEND) {
-            self.ring.cancel_send(channel.send_key);
+        if has(state, bits::SEND) {
+            self.ring.cancel_send(state.send_key);
         }
-        has(channel, bits::MULTISHOT | bits::READ_POLL | bits::WRITE)
+        has(state, bits::MULTISHOT | bits::READ_POLL | bits::WRITE)
     }
 
     /// Submits, and has the kernel do what it can do now. The kernel does a limited number of
@@ -192,17 +202,11 @@ impl Driver for Uring {
         Arc::<EventFd>::clone(&self.wake)
     }
 
-    #[inline]
-    fn channels(&self) -> &Channels {
-        &self.channels
-    }
-
-    #[inline]
     fn channels_mut(&mut self) -> &mut Channels {
         &mut self.channels
     }
 
-    fn register(&mut self, fd: Rc<OwnedFd>, kind: Kind) -> io::Result<Token> {
+    fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>> {
         if kind == Kind::Source {
             // The ring would call them ready for ever.
             let mode = rustix::fs::fstat(&fd)?.st_mode;
@@ -215,89 +219,92 @@ impl Driver for Uring {
         if !ring::can_name(token) {
             return Err(io::Error::other("too many channels in one loop"));
         }
-        self.channels.insert(fd, kind);
+        let channel = self.channels.insert(fd, kind, token);
         match kind {
             Kind::Stream => {}
-            Kind::Listener => self.listeners.push(token),
+            Kind::Listener => self.listeners.push(Rc::clone(&channel)),
             Kind::Source => self.sources += 1,
         }
-        Ok(token)
+        Ok(channel)
     }
 
     /// What is in flight is cancelled at once, and not in the next turn: the kernel holds the
     /// socket open until then, and an entry that is not submitted yet names a descriptor that is
     /// about to be closed.
-    fn release(&mut self, token: Token) -> Channel {
-        let channel = self.channels.remove(token);
-        match channel.kind {
+    fn release(&mut self, channel: &Channel) {
+        let token = channel.token();
+        self.channels.remove(token);
+        match channel.kind() {
             Kind::Stream => {}
-            Kind::Listener => self.listeners.retain(|listener| *listener != token),
+            Kind::Listener => self.listeners.retain(|listener| listener.token() != token),
             Kind::Source => self.sources -= 1,
         }
-        if has(&channel, bits::STASHED) {
+        let state = channel.state();
+        if has(&state, bits::STASHED) {
             self.stashes.remove(&token.to_u64());
         }
-        let any = self.cancel_all(token, &channel);
+        let any = self.cancel_all(channel, &state);
         if any {
             // What fails here fails again in the next wait, which says so.
             let _ = self.flush();
         }
-        channel
     }
 
     #[inline]
-    fn submit_read(&mut self, token: Token, op: ReadOp, waiter: Waiter) -> io::Result<()> {
-        self.channels.get_mut(token).read = Slot::Pending(op, waiter);
-        self.arm_read(token);
+    fn submit_read(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
+        self.arm_read(channel, state);
         Ok(())
     }
 
     #[inline]
-    fn submit_write(&mut self, token: Token, op: WriteOp, waiter: Waiter) {
-        self.channels.get_mut(token).write = Slot::Pending(op, waiter);
-        self.start_write(token);
+    fn submit_write(&mut self, channel: &Channel, state: &mut ChannelState) {
+        self.start_write(channel, state);
     }
 
     /// Files are sent at once; memory goes out with all that the turn sends.
     #[inline]
-    fn send_at_once(&self, token: Token, queue: &mut SendQueue) -> Progress<io::Result<()>> {
+    fn send_at_once(
+        &self,
+        channel: &Channel,
+        state: &ChannelState,
+        queue: &mut SendQueue,
+    ) -> Progress<io::Result<()>> {
         if queue.is_empty() {
             return Progress::Done(Ok(()));
         }
-        let channel = self.channels.get(token);
-        if !has_files(queue) || has(channel, bits::WRITE) {
+        if !has_files(queue) || has(state, bits::WRITE) {
             return Progress::Spent;
         }
         op::send(channel.as_fd(), queue, self.limits.send_bytes)
     }
 
     /// The socket takes no more: what is left waits for room.
-    fn send_blocked(&mut self, token: Token) {
-        self.channels.get_mut(token).flags.remove(Flags::WRITABLE);
+    fn send_blocked(&mut self, _channel: &Channel, state: &mut ChannelState) {
+        state.flags.remove(Flags::WRITABLE);
     }
 
-    fn read_directly(&mut self, token: Token) {
-        self.channels.get_mut(token).in_flight |= bits::DIRECT;
+    fn read_directly(&mut self, state: &mut ChannelState) {
+        state.in_flight |= bits::DIRECT;
     }
 
     /// What is in flight may have received something already.
-    fn is_quiet(&self, token: Token) -> bool {
-        let channel = self.channels.get(token);
-        channel.is_free() && channel.in_flight == 0
+    fn is_quiet(&self, state: &ChannelState) -> bool {
+        state.is_free() && state.in_flight == 0
     }
 
     /// The ring watches nothing for which nothing is in flight.
-    fn let_go(&mut self, _token: Token) {}
+    fn let_go(&mut self, _channel: &Channel) {}
 
-    fn cancel(&mut self, token: Token, side: Side) -> Remains {
-        let remains = self.channels.get_mut(token).cancel(side);
+    fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {
+        let state = &mut *channel.state();
+        let remains = state.cancel(side);
         match side {
             Side::Read => {
-                if self.channels.get(token).kind == Kind::Listener {
-                    self.end_accept(token);
+                if channel.kind() == Kind::Listener {
+                    self.end_accept(channel, state);
                 }
             }
-            Side::Write => self.orphan_write(token),
+            Side::Write => self.orphan_write(channel, state),
         }
         remains
     }

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use super::{Item, Uring, bits, has, list, ring};
 use crate::buffer::Buffer;
-use crate::channel::{Accepted, Channel, Flags, Kind, Slot, Token, Work};
+use crate::channel::{Accepted, Channel, ChannelState, Flags, Kind, Slot, Work};
 use crate::net::Address;
 use crate::op::{ReadOp, ReadOutcome};
 use crate::timer_queue::NEVER_MS;
@@ -28,179 +29,167 @@ impl Uring {
     /// Sees to it that the read side's pending operation comes to an end: by what is stashed, by
     /// what is in flight already, or by something new.
     #[inline]
-    pub(super) fn arm_read(&mut self, token: Token) {
-        let channel = self.channels.get_mut(token);
-        let Slot::Pending(op, _) = &channel.read else {
+    pub(super) fn arm_read(&mut self, channel: &Channel, state: &mut ChannelState) {
+        let Slot::Pending(op, _) = &state.read else {
             return;
         };
-        if has(channel, bits::STASHED) {
-            return list(&mut self.ready, channel, token);
+        if has(state, bits::STASHED) {
+            return list(&mut self.ready, channel, state);
         }
-        if has(channel, bits::MULTISHOT) {
-            if has(channel, bits::DIRECT) && matches!(op, ReadOp::Ready { .. }) {
-                self.end_multishot(token);
+        if has(state, bits::MULTISHOT) {
+            if has(state, bits::DIRECT) && matches!(op, ReadOp::Ready { .. }) {
+                self.end_multishot(channel, state);
             }
             return;
         }
         match op {
             ReadOp::Recv { .. } => {
-                channel.in_flight |= bits::MULTISHOT;
-                self.ring.recv(token, channel.as_fd());
+                state.in_flight |= bits::MULTISHOT;
+                self.ring.recv(channel.token(), channel.as_fd());
             }
             ReadOp::Accept => {
-                channel.in_flight |= bits::MULTISHOT;
-                self.ring.accept(token, channel.as_fd());
+                state.in_flight |= bits::MULTISHOT;
+                self.ring.accept(channel.token(), channel.as_fd());
             }
-            ReadOp::Ready { .. } if !has(channel, bits::READ_POLL) => {
-                channel.in_flight |= bits::READ_POLL;
-                self.ring.poll_read(token, channel.as_fd());
+            ReadOp::Ready { .. } if !has(state, bits::READ_POLL) => {
+                state.in_flight |= bits::READ_POLL;
+                self.ring.poll_read(channel.token(), channel.as_fd());
             }
             ReadOp::Ready { .. } => {}
         }
     }
 
     /// Ends the multishot in flight, once.
-    fn end_multishot(&mut self, token: Token) {
-        let channel = self.channels.get_mut(token);
-        if has(channel, bits::MULTISHOT) && !has(channel, bits::ENDING) {
-            channel.in_flight |= bits::ENDING;
-            self.ring.cancel(token, multishot(channel.kind));
+    fn end_multishot(&mut self, channel: &Channel, state: &mut ChannelState) {
+        if has(state, bits::MULTISHOT) && !has(state, bits::ENDING) {
+            state.in_flight |= bits::ENDING;
+            self.ring.cancel(channel.token(), multishot(channel.kind()));
         }
     }
 
     #[inline]
     pub(super) fn received(
         &mut self,
-        token: Token,
+        channel: &Channel,
+        state: &mut ChannelState,
         more: bool,
         result: Result<Buffer, Errno>,
         work: &mut Work<'_>,
     ) {
-        let Some(channel) = self.channels.find(token) else {
-            return;
-        };
         if !more {
-            channel.in_flight &= !(bits::MULTISHOT | bits::ENDING);
+            state.in_flight &= !(bits::MULTISHOT | bits::ENDING);
         }
         let outcome = match result {
             Ok(buffer) => {
                 if buffer.is_empty() {
-                    channel.flags.insert(Flags::PEER_CLOSED);
+                    state.flags.insert(Flags::PEER_CLOSED);
                 }
                 Some(ReadOutcome::Received(buffer))
             }
             // It was ended, or found no buffer: nothing has come in.
             Err(Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => None,
             Err(error) => {
-                channel.flags.insert(Flags::PEER_CLOSED);
+                state.flags.insert(Flags::PEER_CLOSED);
                 Some(ReadOutcome::Failed(error.into()))
             }
         };
         let mut stashed = 0;
         if let Some(outcome) = outcome
-            && let Some(left) = deliver(channel, outcome, work)
+            && let Some(left) = deliver(state, outcome, work)
         {
-            stashed = stash(&mut self.stashes, channel, token, Item::Read(left));
-            if channel.read.is_pending() {
-                list(&mut self.ready, channel, token);
+            stashed = stash(&mut self.stashes, channel, state, Item::Read(left));
+            if state.read.is_pending() {
+                list(&mut self.ready, channel, state);
             }
         }
         if !more {
-            self.arm_read(token);
+            self.arm_read(channel, state);
         } else if stashed >= STASH_MAX {
-            self.end_multishot(token);
+            self.end_multishot(channel, state);
         }
     }
 
-    pub(super) fn accepted(&mut self, token: Token, more: bool, result: Result<OwnedFd, Errno>) {
-        let Some(channel) = self.channels.find(token) else {
-            return;
-        };
+    pub(super) fn accepted(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        more: bool,
+        result: Result<OwnedFd, Errno>,
+    ) {
         if !more {
-            channel.in_flight &= !(bits::MULTISHOT | bits::ENDING);
+            state.in_flight &= !(bits::MULTISHOT | bits::ENDING);
         }
         if let Some(item) = named(result) {
-            let stashed = stash(&mut self.stashes, channel, token, Item::Accepted(item));
-            if channel.read.is_pending() {
-                list(&mut self.ready, channel, token);
+            let stashed = stash(&mut self.stashes, channel, state, Item::Accepted(item));
+            if state.read.is_pending() {
+                list(&mut self.ready, channel, state);
             }
-            let accepted = channel.accepted.as_deref_mut();
+            let accepted = state.accepted.as_deref_mut();
             if more && accepted.is_some_and(|accepted| is_enough(accepted, stashed)) {
-                self.end_multishot(token);
+                self.end_multishot(channel, state);
             }
         }
         if !more {
-            self.arm_read(token);
-        }
-    }
-
-    pub(super) fn read_ready(&mut self, token: Token, work: &mut Work<'_>) {
-        let Some(channel) = self.channels.find(token) else {
-            return;
-        };
-        channel.in_flight &= !bits::READ_POLL;
-        if matches!(channel.read, Slot::Pending(ReadOp::Ready { .. }, _)) {
-            channel.read_deadline_ms = NEVER_MS;
-            work.woken.wake(channel.read.complete(ReadOutcome::Ready));
+            self.arm_read(channel, state);
         }
     }
 
     /// Gives what is stashed to the operation that asks for it: one buffer, or as many connections
     /// as the budget has.
-    pub(super) fn give(&mut self, token: Token, work: &mut Work<'_>) {
-        let Some(channel) = self.channels.find(token) else {
+    pub(super) fn give(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        work: &mut Work<'_>,
+    ) {
+        let Slot::Pending(op, _) = &state.read else {
             return;
         };
-        let Slot::Pending(op, _) = &channel.read else {
+        let name = channel.token().to_u64();
+        let Some(stash) = self.stashes.get_mut(&name) else {
             return;
         };
-        let Some(stash) = self.stashes.get_mut(&token.to_u64()) else {
-            return;
-        };
-        let direct = has(channel, bits::DIRECT);
+        let direct = has(state, bits::DIRECT);
         let outcome = match op {
             ReadOp::Ready { .. } if !direct => Some(ReadOutcome::Ready),
-            ReadOp::Ready { .. } | ReadOp::Recv { .. } | ReadOp::Accept => {
-                give_some(channel, stash)
-            }
+            ReadOp::Ready { .. } | ReadOp::Recv { .. } | ReadOp::Accept => give_some(state, stash),
         };
         if stash.is_empty() {
-            self.stashes.remove(&token.to_u64());
-            channel.in_flight &= !bits::STASHED;
+            self.stashes.remove(&name);
+            state.in_flight &= !bits::STASHED;
         }
         if let Some(outcome) = outcome {
-            channel.read_deadline_ms = NEVER_MS;
-            work.woken.wake(channel.read.complete(outcome));
+            state.read_deadline_ms = NEVER_MS;
+            work.woken.wake(state.read.complete(outcome));
         }
     }
 
     /// A listener that nobody asks any more: what it accepted is what the next one asks for, or
     /// what is taken over before it is dropped, so that all of it has to be here.
-    pub(super) fn end_accept(&mut self, token: Token) {
-        if has(self.channels.get(token), bits::MULTISHOT) {
-            self.end_multishot(token);
+    pub(super) fn end_accept(&mut self, channel: &Channel, state: &mut ChannelState) {
+        if has(state, bits::MULTISHOT) {
+            self.end_multishot(channel, state);
             // What fails here fails again in the next wait, which says so.
             let _ = self.flush();
             self.ring.reap();
-            while let Some(result) = self.ring.take_accepted(token) {
+            while let Some(result) = self.ring.take_accepted(channel.token()) {
                 if let Some(item) = named(result) {
-                    let channel = self.channels.get_mut(token);
-                    stash(&mut self.stashes, channel, token, Item::Accepted(item));
+                    stash(&mut self.stashes, channel, state, Item::Accepted(item));
                 }
             }
         }
-        self.queue_stash(token);
+        self.queue_stash(channel, state);
     }
 
     /// Moves the stash of a listener to where the next accept looks first.
-    fn queue_stash(&mut self, token: Token) {
-        let channel = self.channels.get_mut(token);
-        if !has(channel, bits::STASHED) {
+    fn queue_stash(&mut self, channel: &Channel, state: &mut ChannelState) {
+        if !has(state, bits::STASHED) {
             return;
         }
-        channel.in_flight &= !bits::STASHED;
-        let stash = self.stashes.remove(&token.to_u64()).unwrap_or_default();
-        if let Some(accepted) = channel.accepted.as_deref_mut() {
+        state.in_flight &= !bits::STASHED;
+        let name = channel.token().to_u64();
+        let stash = self.stashes.remove(&name).unwrap_or_default();
+        if let Some(accepted) = state.accepted.as_deref_mut() {
             for item in stash {
                 if let Item::Accepted(item) = item {
                     accepted.queue.push_back(item);
@@ -213,24 +202,34 @@ impl Uring {
     /// the other loops.
     pub(super) fn tidy_listeners(&mut self) {
         for at in 0..self.listeners.len() {
-            let token = self.listeners[at];
-            if !self.channels.get(token).read.is_pending() {
-                self.end_multishot(token);
-                self.queue_stash(token);
+            let listener = Rc::clone(&self.listeners[at]);
+            let state = &mut *listener.state();
+            if !state.read.is_pending() {
+                self.end_multishot(&listener, state);
+                self.queue_stash(&listener, state);
             }
         }
+    }
+}
+
+/// The ring's poll tells that there is something to read.
+pub(super) fn read_ready(state: &mut ChannelState, work: &mut Work<'_>) {
+    state.in_flight &= !bits::READ_POLL;
+    if matches!(state.read, Slot::Pending(ReadOp::Ready { .. }, _)) {
+        state.read_deadline_ms = NEVER_MS;
+        work.woken.wake(state.read.complete(ReadOutcome::Ready));
     }
 }
 
 /// Adds to a channel's stash, and says how much it holds.
 fn stash(
     stashes: &mut HashMap<u64, VecDeque<Item>>,
-    channel: &mut Channel,
-    token: Token,
+    channel: &Channel,
+    state: &mut ChannelState,
     item: Item,
 ) -> usize {
-    channel.in_flight |= bits::STASHED;
-    let stash = stashes.entry(token.to_u64()).or_default();
+    state.in_flight |= bits::STASHED;
+    let stash = stashes.entry(channel.token().to_u64()).or_default();
     stash.push_back(item);
     stash.len()
 }
@@ -239,29 +238,29 @@ fn stash(
 /// what is to be stashed.
 #[inline]
 fn deliver(
-    channel: &mut Channel,
+    state: &mut ChannelState,
     outcome: ReadOutcome,
     work: &mut Work<'_>,
 ) -> Option<ReadOutcome> {
-    if has(channel, bits::STASHED) {
+    if has(state, bits::STASHED) {
         return Some(outcome);
     }
-    let (outcome, left) = match &channel.read {
+    let (outcome, left) = match &state.read {
         Slot::Idle => {
-            channel.read = Slot::Done(outcome);
+            state.read = Slot::Done(outcome);
             return None;
         }
         Slot::Done(_) | Slot::Gone => return Some(outcome),
         // A wait for readiness leaves bytes to the next operation by itself, but no error.
         Slot::Pending(ReadOp::Ready { .. }, _)
-            if matches!(outcome, ReadOutcome::Failed(_)) && !has(channel, bits::DIRECT) =>
+            if matches!(outcome, ReadOutcome::Failed(_)) && !has(state, bits::DIRECT) =>
         {
             (ReadOutcome::Ready, Some(outcome))
         }
         Slot::Pending(..) => (outcome, None),
     };
-    channel.read_deadline_ms = NEVER_MS;
-    work.woken.wake(channel.read.complete(outcome));
+    state.read_deadline_ms = NEVER_MS;
+    work.woken.wake(state.read.complete(outcome));
     left
 }
 
@@ -276,11 +275,11 @@ fn is_enough(accepted: &mut Accepted, stashed: usize) -> bool {
     rotates || stashed >= accepted.budget as usize
 }
 
-fn give_some(channel: &mut Channel, stash: &mut VecDeque<Item>) -> Option<ReadOutcome> {
+fn give_some(state: &mut ChannelState, stash: &mut VecDeque<Item>) -> Option<ReadOutcome> {
     match stash.pop_front()? {
         Item::Read(outcome) => Some(outcome),
         Item::Accepted(first) => {
-            let accepted = channel.accepted.as_deref_mut()?;
+            let accepted = state.accepted.as_deref_mut()?;
             accepted.queue.push_back(first);
             for _ in 1..accepted.budget {
                 if let Some(Item::Accepted(next)) = stash.pop_front() {
