@@ -10,6 +10,10 @@ use std::ops::Deref;
 
 use crate::event_loop;
 
+/// Bytes of a buffer unless a loop is told otherwise: more than the 16 KiB that many protocols send at
+/// most at once (a record of TLS and its frame among them), because a receive that fills its buffer
+/// leaves open whether there is more, and costs another one.
+pub(crate) const LARGE_BYTES: usize = 16 * 1024 + 512;
 /// What is received in so few bytes moves into a buffer of this size: thousands of connections
 /// that become ready in one turn then share the cache lines of one large buffer, and hold what
 /// they received in a few kilobytes each.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::buffer::BufferPool;
+use crate::buffer::{self, BufferPool};
 use crate::channel::{Channel, ChannelState, Token, Work};
 use crate::hook::Hooks;
 use crate::mailbox::Mailbox;
@@ -392,7 +392,7 @@ impl Default for Builder {
                 recv_bytes: usize::MAX,
                 send_bytes: 2 << 20,
             },
-            buffer_bytes: 16 * 1024,
+            buffer_bytes: buffer::LARGE_BYTES,
             buffers_kept_max: 64,
             measure_turns: false,
             watchdog: None,
@@ -431,7 +431,7 @@ impl Builder {
         self
     }
 
-    /// Bytes of one pooled buffer, and so what one receive takes at most. Default 16 KiB,
+    /// Bytes of one pooled buffer, and so what one receive takes at most. Default 16.5 KiB (16,896),
     /// from 1 byte to 1 GiB. Streams that bring few bytes are received into 2 KiB.
     pub fn buffer_bytes(mut self, bytes: usize) -> Builder {
         self.buffer_bytes = bytes.clamp(1, 1 << 30);

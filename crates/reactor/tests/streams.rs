@@ -114,7 +114,7 @@ fn buffers_are_as_large_as_what_comes() {
             capacities
         };
         const SMALL: usize = 2048;
-        const LARGE: usize = 16 * 1024;
+        const LARGE: usize = 16 * 1024 + 512;
         assert_eq!(received(100).await, [SMALL]);
         assert_eq!(received(SMALL + 100).await, [SMALL, SMALL], "the rest fits");
         assert_eq!(received(SMALL + 100).await, [LARGE]);

@@ -4,8 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Bytes that one receive takes at most; one such space serves all connections.
-pub(crate) const SPACE_BYTES: usize = 16 * 1024;
+/// Bytes that one receive takes at most, as in the reactor: 16 KiB do not fill it. One such space serves
+/// all connections.
+pub(crate) const SPACE_BYTES: usize = 16 * 1024 + 512;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
