@@ -8,6 +8,7 @@ mod large_files;
 mod limits;
 mod slow_clients;
 mod traversal;
+mod variables;
 
 use crate::support::{Folder, Server, ports};
 

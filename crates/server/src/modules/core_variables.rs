@@ -26,6 +26,14 @@ pub(crate) const VARIABLES: &[Builtin] = &[
         get: |r, out| text(if r.args.is_empty() { "" } else { "?" }, out),
     },
     Builtin {
+        name: "is_request_port",
+        get: |r, out| text(if request_port(r).is_some() { ":" } else { "" }, out),
+    },
+    Builtin {
+        name: "request_port",
+        get: |r, out| request_port(r).is_some_and(|port| number(port.into(), out)),
+    },
+    Builtin {
         name: "binary_remote_addr",
         get: binary_remote_addr,
     },
@@ -371,6 +379,23 @@ fn method_name(request: &Request) -> &[u8] {
         return b"GET";
     }
     request.bytes(request.head().method_span)
+}
+
+/// The port that the client asked for: of the request line where that names a host, else of `Host`.
+fn request_port(request: &Request) -> Option<u16> {
+    if !request.head_done {
+        return None;
+    }
+    let head = request.head();
+    let port = match head.target.host {
+        Some(_) => request.known(head.target.port)?,
+        None => {
+            let host = request.known(head.known.host)?;
+            &host[memchr::memrchr(b':', host)? + 1..]
+        }
+    };
+    // What follows the last colon of an IPv6 address without a port is no number.
+    std::str::from_utf8(port).ok()?.parse().ok()
 }
 
 /// The request line; of a request whose head was not sound, what came of it.
