@@ -23,7 +23,7 @@ fn pipe(site: &Site) -> PathBuf {
 }
 
 /// The sum of what the error log says is lost.
-fn lost(site: &Site) -> usize {
+pub(super) fn lost(site: &Site) -> usize {
     let log = site.log();
     let said = log.lines().filter_map(|line| {
         let (rest, _) = line.strip_suffix(" lost")?.rsplit_once(" line")?;

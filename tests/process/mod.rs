@@ -2,6 +2,7 @@
 
 mod ctl;
 mod dealing;
+mod disks;
 mod ending;
 mod event_types;
 mod held_logs;
