@@ -120,6 +120,12 @@ impl Side {
 
     /// The same, once nothing more is being written.
     fn settled_log(&self) -> Vec<String> {
+        // A line that comes after those of all that was answered before.
+        self.ask("/last-of-all");
+        let name = format!("logs/{}-error.log", self.name);
+        until("the log has the last line", || {
+            self.folder.read(&name).contains("/last-of-all\" failed")
+        });
         let mut lines = self.log();
         until("the log has it all", || {
             crate::support::wait::stays(Duration::from_millis(50), || true);

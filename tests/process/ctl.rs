@@ -221,8 +221,8 @@ fn a_reload_says_what_changed_and_a_refused_one_what_is_wrong() {
         "found by a file that is wrong"
     );
     // What is wrong need not be in the file.
-    let bound = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = bound.local_addr().expect("an address").port();
+    let port = ports::free();
+    let bound = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a port");
     let config = site.config("daemon off;", &format!("listen 127.0.0.1:{port};"));
     site.folder.write("nginx.conf", config);
     let refused = ctl(&site, &["reload", "--json"]);

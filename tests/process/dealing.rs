@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Site;
+use crate::support::wait::PATIENCE;
 use crate::support::{Client, Server, get, proc, until};
 
 const WORKERS: usize = 4;
@@ -140,7 +141,7 @@ fn a_worker_that_stands_still_keeps_few_from_being_served() {
     // They lie where its successor finds them, unless it had taken them over.
     proc::signal(workers[0], Signal::KILL);
     for mut client in clients {
-        let (bytes, end) = client.rest(Duration::from_secs(5));
+        let (bytes, end) = client.rest(PATIENCE);
         assert!(
             bytes.starts_with(b"HTTP/1.1 200") || end != crate::support::End::Open,
             "served by the successor, or closed with the one that died"

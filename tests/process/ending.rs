@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Site;
+use crate::support::wait::PATIENCE;
 use crate::support::{Client, End, ports, proc, until};
 
 /// Larger than what the sockets of both sides hold.
@@ -29,7 +30,7 @@ fn quit_drains_what_is_under_way_and_closes_what_idles() {
     let mut slow = slow_download(&site);
     server.signal(Signal::QUIT);
     for client in &mut idle {
-        assert!(client.closed() < Duration::from_secs(3));
+        assert!(client.closed() < Duration::from_secs(20));
     }
     until("nobody listens any more", || {
         !ports::is_listening(site.port)
@@ -38,7 +39,7 @@ fn quit_drains_what_is_under_way_and_closes_what_idles() {
         server.exit_status().is_none(),
         "the download is not at its end"
     );
-    let (rest, end) = slow.rest(Duration::from_secs(10));
+    let (rest, end) = slow.rest(PATIENCE);
     assert_eq!(end, End::Closed, "after {} bytes", rest.len());
     let text = String::from_utf8_lossy(&rest[..1]).into_owned();
     assert_eq!(text, "x");
@@ -88,12 +89,12 @@ fn term_ends_at_once() {
         server.signal(signal);
         assert!(server.wait().success());
         assert!(
-            start.elapsed() < Duration::from_secs(3),
+            start.elapsed() < Duration::from_secs(20),
             "{:?}",
             start.elapsed()
         );
         assert!(workers.iter().all(|&worker| !proc::is_alive(worker)));
-        let (rest, end) = slow.rest(Duration::from_secs(10));
+        let (rest, end) = slow.rest(PATIENCE);
         assert_ne!(end, End::Open);
         assert!(rest.len() < BIG_BYTES);
     }
@@ -110,7 +111,7 @@ fn a_drain_has_its_deadline() {
     assert!(server.wait().success());
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(250) && took < Duration::from_secs(5),
+        took > Duration::from_millis(250) && took < Duration::from_secs(20),
         "{took:?}"
     );
 }

@@ -6,12 +6,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::Signal;
 
 use super::Site;
+use crate::support::wait::PATIENCE;
 use crate::support::{Client, get, proc, until};
 
 /// Makes a pipe in the site's folder.
@@ -23,7 +23,7 @@ fn pipe(site: &Site) -> PathBuf {
 }
 
 /// The sum of what the error log says is lost.
-fn lost(site: &Site) -> usize {
+pub(super) fn lost(site: &Site) -> usize {
     let log = site.log();
     let said = log.lines().filter_map(|line| {
         let (rest, _) = line.strip_suffix(" lost")?.rsplit_once(" line")?;
@@ -169,9 +169,7 @@ fn a_syslog_server_that_reads_nothing_stops_no_request() {
     }
     // They waited, and none is lost.
     let mut bytes = [0; 1024];
-    server
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
+    server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     for _ in 0..REQUESTS {
         server.recv(&mut bytes).expect("a line");
     }
@@ -190,6 +188,10 @@ fn files_that_requests_name_are_closed_again_and_errors_are_said_once() {
     client.get("/?to=first");
     until("it is written", || {
         site.folder.count("logs/first.log", "GET") == 1
+    });
+    until("it is closed", || {
+        let open = proc::open_files(worker);
+        !open.iter().any(|name| name.ends_with("/first.log"))
     });
     let before = proc::descriptors(worker);
     for number in 0..100 {

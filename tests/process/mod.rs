@@ -2,6 +2,7 @@
 
 mod ctl;
 mod dealing;
+mod disks;
 mod ending;
 mod event_types;
 mod held_logs;
@@ -16,7 +17,7 @@ mod upgrade;
 mod workers;
 mod zones;
 
-use crate::support::{Folder, Server, ports};
+use crate::support::{Folder, Server, ports, until};
 
 /// A site with one small page and a configuration that can be varied.
 struct Site {
@@ -48,6 +49,21 @@ impl Site {
     fn start(&self, top: &str, server: &str) -> Server {
         let config = self.config(&format!("daemon off; {top}"), server);
         Server::start(&self.folder, &config, &[self.port])
+    }
+
+    /// Waits until the master has all that it keeps open, and so many workers serve: a server listens
+    /// before that.
+    #[track_caller]
+    fn settle(&self, workers: usize) {
+        until("all workers serve", || {
+            let log = self.log();
+            log.matches("serves configuration 1\n").count() == workers
+        });
+        until("the master has its files", || {
+            ["pid", "pid.ctl"]
+                .iter()
+                .all(|name| self.folder.file(name).exists())
+        });
     }
 
     fn log(&self) -> String {

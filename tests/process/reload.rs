@@ -41,11 +41,7 @@ fn a_hundred_reloads_lose_no_request_and_no_memory_of_it() {
     let descriptors = |pid| crate::support::proc::descriptors(pid);
     let mut client = Client::connect(site.port);
     assert_eq!(client.get("/").status, 200);
-    until("both workers have opened all that they need", || {
-        site.folder
-            .count("logs/error.log", "serves configuration 1")
-            == 2
-    });
+    site.settle(2);
     let before: Vec<usize> = workers.iter().map(|&pid| descriptors(pid)).collect();
     for round in 1..=100 {
         let text = format!("return 200 {round};");

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use super::Site;
 use super::upgrade::Upgraded;
+use crate::support::wait::PATIENCE;
 use crate::support::{Client, Load, Run, get, proc, revolve, until, until_some};
 
 /// Connections of the load.
@@ -64,7 +65,7 @@ impl Download {
                 bytes += client.take(64 << 10).expect("more of it").len();
                 std::thread::sleep(Duration::from_millis(10));
             }
-            bytes + client.rest(Duration::from_secs(10)).0.len()
+            bytes + client.rest(PATIENCE).0.len()
         }))
     }
 
@@ -171,6 +172,7 @@ fn killed_workers_cost_their_own_connections_alone() {
         "location = /pid { return 200 $pid; }",
     );
     server.workers_once(2);
+    site.settle(2);
     let connect = || {
         let mut client = Client::connect(site.port);
         let pid = client.get("/pid").text();

@@ -424,7 +424,7 @@ fn a_download_that_began_before_is_finished_by_the_old_workers() {
         run.out
     );
     assert!(proc::is_alive(old));
-    let (rest, end) = client.rest(std::time::Duration::from_secs(10));
+    let (rest, end) = client.rest(crate::support::wait::PATIENCE);
     assert_eq!((rest.len(), end), (size, End::Closed));
     until("the old one ends", || !proc::is_alive(old));
 }

@@ -1,8 +1,7 @@
 //! Bodies that nobody asked for, and `Expect`.
 
-use std::time::Duration;
-
 use super::Site;
+use crate::support::wait::PATIENCE;
 use crate::support::{Client, End};
 
 #[test]
@@ -55,7 +54,7 @@ fn whoever_is_refused_hears_why_although_it_still_sends() {
         // The server lingers: what is sent after the refusal is no reason to reset.
         client.send(vec![b'x'; 4_000_000]);
         assert_eq!(client.response().status, 413);
-        let (_, end) = client.rest(Duration::from_secs(5));
+        let (_, end) = client.rest(PATIENCE);
         assert_eq!(end, End::Closed, "not reset");
     }
 }
@@ -67,6 +66,6 @@ fn without_lingering_a_refused_client_is_cut_off() {
     client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n");
     let response = client.response();
     assert_eq!(response.status, 413);
-    let (_, end) = client.rest(Duration::from_secs(5));
+    let (_, end) = client.rest(PATIENCE);
     assert_ne!(end, End::Open);
 }

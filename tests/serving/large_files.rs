@@ -1,9 +1,9 @@
 //! Files that are larger than anything should hold in memory.
 
 use std::fs;
-use std::time::Duration;
 
 use super::Site;
+use crate::support::wait::PATIENCE;
 use crate::support::{Client, End, get, proc, until};
 
 const BIG_BYTES: usize = 64 << 20;
@@ -41,7 +41,7 @@ fn slow_readers_of_a_large_file_cost_no_memory() {
         );
         let mut last = clients.pop().expect("a client");
         drop(clients);
-        let (rest, end) = last.rest(Duration::from_secs(10));
+        let (rest, end) = last.rest(PATIENCE);
         assert_eq!(end, End::Closed);
         let tail = &rest[rest.len() - 1000..];
         let block: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
@@ -62,7 +62,7 @@ fn a_file_that_shrinks_on_the_way_closes_the_connection_and_no_more() {
             .write(true)
             .open(site.folder.file("html/big.bin"));
         file.expect("the file").set_len(1 << 20).expect("truncate");
-        let (rest, end) = client.rest(Duration::from_secs(10));
+        let (rest, end) = client.rest(PATIENCE);
         assert_ne!(
             end,
             End::Open,
@@ -87,7 +87,7 @@ fn a_deleted_file_that_is_being_sent_is_sent_to_its_end() {
     client.send("GET /big.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     client.take(1000).expect("the beginning");
     fs::remove_file(site.folder.file("html/big.bin")).expect("unlink");
-    let (rest, end) = client.rest(Duration::from_secs(10));
+    let (rest, end) = client.rest(PATIENCE);
     assert_eq!(end, End::Closed);
     assert!(rest.len() > BIG_BYTES - 1000);
     assert_eq!(get(site.port, "/big.bin").status, 404);

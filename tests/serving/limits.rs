@@ -7,17 +7,17 @@ use crate::support::{Client, End};
 
 #[test]
 fn an_idle_connection_is_closed_after_keepalive_timeout() {
-    let site = Site::start("keepalive_timeout 1s;", "");
+    let site = Site::start("keepalive_timeout 2s;", "");
     let mut client = Client::connect(site.port);
     let start = Instant::now();
     for _ in 0..5 {
         // Each request begins the time anew.
         assert_eq!(client.get("/").status, 200);
-        crate::support::wait::stays(Duration::from_millis(300), || true);
+        crate::support::wait::stays(Duration::from_millis(500), || true);
     }
-    assert!(start.elapsed() > Duration::from_millis(1400));
+    assert!(start.elapsed() > Duration::from_millis(2400));
     let waited = client.closed();
-    assert!(waited < Duration::from_secs(3), "{waited:?}");
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
 }
 
 #[test]
@@ -47,10 +47,10 @@ fn a_connection_serves_keepalive_requests_and_no_more() {
 
 #[test]
 fn a_connection_is_closed_after_keepalive_time() {
-    let site = Site::start("keepalive_time 400ms;", "");
+    let site = Site::start("keepalive_time 2s;", "");
     let mut client = Client::connect(site.port);
     assert_eq!(client.get("/").header("connection"), Some("keep-alive"));
-    crate::support::wait::stays(Duration::from_millis(500), || true);
+    crate::support::wait::stays(Duration::from_millis(2100), || true);
     assert_eq!(client.get("/").header("connection"), Some("close"));
     client.closed();
 }

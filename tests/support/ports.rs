@@ -1,26 +1,59 @@
 //! Free TCP ports.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Mutex, PoisonError};
 
 /// Below the range that the kernel gives to clients, so that no client of any test sits on a port
 /// between the moment when it is found free and the moment when a server binds it.
-const FIRST: u32 = 10_000;
-const COUNT: u32 = 20_000;
+const FIRST: u16 = 10_000;
+const BLOCK_PORTS: u16 = 50;
+const BLOCKS: u16 = 400;
 
-/// A port on which nothing listens, and that no other test of this process gets.
+/// Ports that are this process's own for as long as it runs, whoever else runs tests meanwhile.
+struct Block {
+    next: u16,
+    end: u16,
+    /// A name that one process has at a time, and that the kernel takes back from a dead one.
+    _name: UnixDatagram,
+}
+
+impl Block {
+    fn take() -> Block {
+        let start = std::process::id() as u16 % BLOCKS;
+        let taken = (0..BLOCKS).find_map(|step| {
+            let number = (start + step) % BLOCKS;
+            let name = format!("revolve-test-ports-{number}");
+            let address = SocketAddr::from_abstract_name(name).ok()?;
+            let name = UnixDatagram::bind_addr(&address).ok()?;
+            let next = FIRST + number * BLOCK_PORTS;
+            Some(Block {
+                next,
+                end: next + BLOCK_PORTS,
+                _name: name,
+            })
+        });
+        taken.expect("a block of ports that no other process has")
+    }
+}
+
+/// A port on which nothing listens, and that no other test gets, of this process or of another.
 pub(crate) fn free() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Two runs at the same time begin at different places.
-    let start = std::process::id().wrapping_mul(2_654_435_761) >> 12;
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = (FIRST + start.wrapping_add(step) % COUNT) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+    static BLOCKS_TAKEN: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+    let mut blocks = BLOCKS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        match blocks.last_mut().filter(|block| block.next < block.end) {
+            Some(block) => {
+                let port = block.next;
+                block.next += 1;
+                if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                    return port;
+                }
+            }
+            None => blocks.push(Block::take()),
         }
     }
-    panic!("no port of {FIRST} and the {COUNT} after it is free");
 }
 
 /// Whether somebody listens on this port of the loopback address or of all addresses.

@@ -77,6 +77,17 @@ pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// What the open file descriptors of a process lead to.
+pub(crate) fn open_files(pid: u32) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let mut names: Vec<String> = targets.map(|path| path.display().to_string()).collect();
+    names.sort();
+    names
+}
+
 /// Lets this process and those that it starts have as many open files as the system allows.
 pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come at once. It is long because a machine may be slow,
 /// and costs nothing where all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -33,6 +33,18 @@ pub(crate) fn until_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Whether `condition` comes to hold within [`PATIENCE`], for those who have more to say where it does not.
+pub(crate) fn comes(mut condition: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 /// Whether `condition` holds all the time for `duration`.

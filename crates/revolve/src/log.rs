@@ -49,8 +49,12 @@ impl MasterLog {
             let path = destination.path();
             let file = files.iter().find(|(known, _)| Some(known) == path);
             let file = file.map(|(_, file)| Arc::clone(file));
+            let output = Output::new(destination, file.clone());
+            if !self.is_starting {
+                output.queue_writes();
+            }
             Some(Target {
-                output: Output::new(destination, file.clone()),
+                output,
                 level_max: target.level,
                 is_stderr: path.is_some_and(|path| is_stderr(path)),
                 file,
@@ -59,11 +63,24 @@ impl MasterLog {
         self.targets = config.process_log.iter().filter_map(target).collect();
     }
 
+    /// Waits for a moment until all is written, before the process ends.
+    pub(crate) fn finish(&self) {
+        for target in &self.targets {
+            if let Some(complaint) = target.output.finish() {
+                say_on_stderr(&self.clock, Level::Alert, format_args!("{complaint}"));
+            }
+        }
+    }
+
     /// The server serves. From now on a log on standard error has the form of a log, and that of a
     /// daemon is nobody's terminal.
     pub(crate) fn serving(&mut self, is_daemon: bool) {
         self.is_starting = false;
         self.has_terminal = !is_daemon;
+        // A disk that hangs shall not keep it from replacing a worker.
+        for target in &self.targets {
+            target.output.queue_writes();
+        }
     }
 
     /// The first file that is not standard error. A pipe is none: what it does not take would

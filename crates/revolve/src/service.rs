@@ -529,5 +529,6 @@ impl Service {
             self.remove_pid_file(&path);
         }
         self.log.notice("exit");
+        self.log.finish();
     }
 }

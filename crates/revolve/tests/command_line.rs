@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use common::{PATIENCE, Server, free_port, kill, revolve, run};
+use common::{PATIENCE, Server, kill, ports, revolve, run};
 
 #[test]
 fn version_build_and_help() {
@@ -152,7 +152,7 @@ fn a_folder_is_served_in_the_foreground() {
     let site = folder.path().join("a; \"b\" {c}");
     std::fs::create_dir(&site).unwrap();
     std::fs::write(site.join("index.html"), "hello").unwrap();
-    let port = free_port();
+    let port = ports::free();
     let mut command = revolve();
     command
         .args([site.to_str().unwrap(), "--port", &port.to_string()])

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -31,14 +31,8 @@ fn said(output: Output) -> (String, i32) {
     )
 }
 
-/// A port of this machine that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
+#[path = "../../../../tests/support/ports.rs"]
+pub(crate) mod ports;
 
 /// Waits until `it` gives something.
 pub(crate) fn eventually<T>(what: &str, mut it: impl FnMut() -> Option<T>) -> T {
@@ -63,7 +57,7 @@ impl Server {
     pub(crate) fn new(main: &str) -> Server {
         let server = Server {
             folder: tempfile::tempdir().unwrap(),
-            port: free_port(),
+            port: ports::free(),
         };
         server.configure(main, "one");
         server

@@ -2,24 +2,18 @@
 //!
 //! Source: nginx's `ngx_http_log_script_write` and `open_log_file_cache`.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::Metadata;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
 
-use super::destination::{Destination, Place};
-use super::file;
-use super::losses::Losses;
 use super::output::Output;
+use super::queue::Account;
 
 /// How many files are open at once that no cache keeps open, in one turn of a loop.
 const UNCACHED_MAX: usize = 64;
@@ -38,10 +32,9 @@ pub struct PathLimits {
 }
 
 /// The open files of one loop.
-#[derive(Default)]
 pub(super) struct PathLogs {
     caches: Vec<Cache>,
-    losses: Rc<RefCell<Losses>>,
+    account: Arc<Account>,
 }
 
 /// The files of one `open_log_file_cache`, or those that are closed at the turn's end.
@@ -53,24 +46,32 @@ struct Cache {
 struct Entry {
     /// Nothing where the file is not used often enough to be kept open.
     output: Option<Rc<Output>>,
-    identity: Option<(u64, u64)>,
     uses: u64,
     used_at: Instant,
     checked_at: Instant,
 }
 
 impl PathLogs {
-    /// The log of a path, opened if it is not open.
-    ///
-    /// Errors: those of [`file::open`].
+    /// No files yet.
+    pub(super) fn new(account: Arc<Account>) -> PathLogs {
+        let caches = Vec::new();
+        PathLogs { caches, account }
+    }
+
+    /// The log of a path, which is opened when there is something to write.
     pub(super) fn get(
         &mut self,
         path: &[u8],
         limits: Option<&Arc<PathLimits>>,
         now: Instant,
-    ) -> io::Result<Rc<Output>> {
-        let losses = self.losses.clone();
-        self.cache(limits).get(path, now, losses)
+    ) -> Rc<Output> {
+        let account = self.account.clone();
+        self.cache(limits).get(path, now, &account)
+    }
+
+    /// Lines that were handed over, and are not known to be written.
+    pub(super) fn waiting_lines(&self) -> u64 {
+        self.account.waiting_lines()
     }
 
     fn cache(&mut self, limits: Option<&Arc<PathLimits>>) -> &mut Cache {
@@ -93,12 +94,19 @@ impl PathLogs {
 
     /// Counts a line that could not be written because of `reason`.
     pub(super) fn note_loss(&self, reason: String) {
-        self.losses.borrow_mut().note(1, reason);
+        self.account.losses().note(1, reason);
+    }
+
+    /// Counts as lost what is not written, before the process ends.
+    pub(super) fn give_up(&self) {
+        let reason = "logs that requests name could not be written in time".to_owned();
+        let waiting_lines = self.account.waiting_lines();
+        self.account.losses().note(waiting_lines, reason);
     }
 
     /// What is to be complained about; see [`Output::complaint`].
     pub(super) fn complaint(&self, now: Instant, is_last: bool) -> Option<String> {
-        self.losses.borrow_mut().complaint(now, is_last)
+        self.account.losses().complaint(now, is_last)
     }
 
     /// Lets go of the files that are not to be kept open. What they have to write is written
@@ -143,57 +151,44 @@ impl PathLogs {
 
     /// When there is something to complain about.
     pub(super) fn complaint_at(&self, now: Instant) -> Option<Instant> {
-        self.losses.borrow().due_at(now)
+        self.account.losses().due_at(now)
     }
 
     /// Closes all files: each is opened anew with its next line.
     pub(super) fn close(&mut self) {
         self.caches.clear();
-        self.losses.borrow_mut().forgive();
+        self.account.losses().forgive();
     }
 }
 
 impl Cache {
-    fn get(
-        &mut self,
-        path: &[u8],
-        now: Instant,
-        losses: Rc<RefCell<Losses>>,
-    ) -> io::Result<Rc<Output>> {
+    fn get(&mut self, path: &[u8], now: Instant, account: &Arc<Account>) -> Rc<Output> {
         if let Some(entry) = self.entries.get_mut(path) {
             entry.uses += 1;
             entry.used_at = now;
             let valid = self.limits.as_ref().map(|limits| limits.valid);
-            if valid.is_some_and(|valid| now >= entry.checked_at + valid) {
-                entry.checked_at = now;
-                if identity_of(path) != entry.identity {
-                    entry.output = None;
-                }
-            }
+            let is_old = valid.is_some_and(|valid| now >= entry.checked_at + valid);
             if let Some(output) = &entry.output {
-                return Ok(output.clone());
+                if is_old {
+                    entry.checked_at = now;
+                    output.doubt();
+                }
+                return output.clone();
             }
         } else {
             self.make_room();
         }
-        let name = Path::new(OsStr::from_bytes(path));
-        let file = file::open(name)?;
-        let identity = file.metadata().ok().as_ref().map(identity);
-        let destination = Destination {
-            place: Place::File(name.to_owned()),
-            buffering: None,
-        };
-        let output = Rc::new(Output::sharing(&destination, Some(Arc::new(file)), losses));
+        let name = PathBuf::from(OsStr::from_bytes(path));
+        let output = Rc::new(Output::of_path(name, account));
         let entry = self.entries.entry(path.into()).or_insert(Entry {
             output: None,
-            identity: None,
             uses: 1,
             used_at: now,
             checked_at: now,
         });
         entry.output = Some(output.clone());
-        entry.identity = identity;
-        Ok(output)
+        entry.checked_at = now;
+        output
     }
 
     /// Lets go of the file that was not used for longest, where there is no room for another.
@@ -212,17 +207,9 @@ impl Cache {
     }
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
-fn identity_of(path: &[u8]) -> Option<(u64, u64)> {
-    let metadata = std::fs::metadata(OsStr::from_bytes(path)).ok()?;
-    Some(identity(&metadata))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Clock;
     use super::*;
 
     fn limits(files_max: usize, uses_min: u64) -> Arc<PathLimits> {
@@ -247,26 +234,23 @@ mod tests {
     #[test]
     fn without_a_cache_files_are_open_for_a_turn() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut logs, now) = (PathLogs::default(), Instant::now());
+        let (mut logs, now) = (PathLogs::new(Account::new(None)), Instant::now());
         for number in 0..100 {
-            logs.get(&path(&folder, &number.to_string()), None, now)
-                .unwrap();
+            logs.get(&path(&folder, &number.to_string()), None, now);
         }
         assert_eq!(open_files(&logs), UNCACHED_MAX);
         logs.end_turn();
-        assert_eq!(open_files(&logs), 0);
-        assert!(logs.get(&path(&folder, "no/such"), None, now).is_err());
         assert_eq!(open_files(&logs), 0);
     }
 
     #[test]
     fn a_cache_keeps_what_was_used_last_and_often_enough() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut logs, start) = (PathLogs::default(), Instant::now());
+        let (mut logs, start) = (PathLogs::new(Account::new(None)), Instant::now());
         let (two, often) = (limits(2, 1), limits(9, 2));
         for (seconds, name) in ["a", "b", "a", "c"].iter().enumerate() {
             let now = start + Duration::from_secs(seconds as u64);
-            logs.get(&path(&folder, name), Some(&two), now).unwrap();
+            logs.get(&path(&folder, name), Some(&two), now);
             logs.end_turn();
         }
         let kept: Vec<_> = logs.caches[0].entries.keys().cloned().collect();
@@ -278,24 +262,47 @@ mod tests {
         assert_eq!(open_files(&logs), 1);
         logs.close();
         for uses in 0..3 {
-            logs.get(&path(&folder, "d"), Some(&often), start).unwrap();
+            logs.get(&path(&folder, "d"), Some(&often), start);
             logs.end_turn();
             assert_eq!(open_files(&logs), usize::from(uses > 0));
+        }
+    }
+
+    /// Writes a line to the log of a path, and waits until it is written.
+    fn write(logs: &mut PathLogs, path: &[u8], limits: &Arc<PathLimits>, now: Instant) {
+        let output = logs.get(path, Some(limits), now);
+        output.append(&Clock::without_loop(), None, now, |out| out.push(b'x'));
+        output.flush(now, false);
+        while logs.waiting_lines() > 0 {
+            std::thread::yield_now();
         }
     }
 
     #[test]
     fn a_file_that_was_moved_away_is_noticed_when_the_cache_looks() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut logs, start) = (PathLogs::default(), Instant::now());
-        let limits = limits(2, 1);
-        let log = path(&folder, "log");
-        let first = logs.get(&log, Some(&limits), start).unwrap();
+        let (mut logs, start) = (PathLogs::new(Account::new(None)), Instant::now());
+        let (limits, log) = (limits(2, 1), path(&folder, "log"));
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        write(&mut logs, &log, &limits, start);
         std::fs::rename(folder.path().join("log"), folder.path().join("old")).unwrap();
-        let soon = logs.get(&log, Some(&limits), start + Duration::from_secs(59));
-        assert!(Rc::ptr_eq(&first, &soon.unwrap()));
-        let late = logs.get(&log, Some(&limits), start + Duration::from_secs(60));
-        assert!(!Rc::ptr_eq(&first, &late.unwrap()));
-        assert!(folder.path().join("log").exists());
+        write(&mut logs, &log, &limits, start + Duration::from_secs(59));
+        assert_eq!(read("old"), "x\nx\n");
+        write(&mut logs, &log, &limits, start + Duration::from_secs(60));
+        assert_eq!((read("old"), read("log")), ("x\nx\n".into(), "x\n".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_lost_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut logs, now) = (PathLogs::new(Account::new(None)), Instant::now());
+        let log = path(&folder, "no/such");
+        write(&mut logs, &log, &limits(2, 1), now);
+        let said = logs.complaint(now, false).unwrap();
+        let name = String::from_utf8(log).unwrap();
+        assert_eq!(
+            said,
+            format!("open() \"{name}\" failed (2: No such file or directory), 1 line is lost")
+        );
     }
 }

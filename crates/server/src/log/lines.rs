@@ -77,6 +77,31 @@ impl Lines {
         }
     }
 
+    /// Makes room for so many bytes of lines, where there are none.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        if self.bytes.is_empty() && self.bytes.capacity() < bytes {
+            self.bytes.reserve(bytes);
+            self.ends.reserve(bytes / size_of::<usize>());
+        }
+    }
+
+    /// Moves so many bytes, which are whole lines, behind those of another.
+    pub(crate) fn hand_over(&mut self, bytes: usize, to: &mut Lines) {
+        debug_assert!(!self.is_cut, "the rest of a line is no line");
+        if bytes == self.bytes.len() && to.bytes.is_empty() {
+            // As ever where the reader is quick: nothing is copied, and the memory goes round.
+            return std::mem::swap(self, to);
+        }
+        let count = self.count_in(bytes) as usize;
+        let ends = &self.ends[self.written_lines..self.written_lines + count];
+        let begin = self.written_bytes;
+        let end = to.bytes.len();
+        to.ends.extend(ends.iter().map(|at| at - begin + end));
+        to.bytes
+            .extend_from_slice(&self.bytes[begin..begin + bytes]);
+        self.advance(bytes);
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
@@ -152,6 +177,26 @@ mod tests {
         lines.advance(1);
         assert!(lines.is_empty());
         assert_eq!(lines.chunk(9), b"");
+    }
+
+    #[test]
+    fn lines_go_from_hand_to_hand() {
+        let (mut from, mut to) = (lines(&["aa\n", "b\n", "cccc\n"]), Lines::default());
+        from.hand_over(3, &mut to);
+        from.append(|out| out.extend_from_slice(b"d\n"));
+        from.hand_over(7, &mut to);
+        assert_eq!(to.chunk(5), b"aa\nb\n");
+        to.advance(4);
+        from.hand_over(2, &mut to);
+        assert!(from.is_empty());
+        assert_eq!(to.chunk(1), b"\n");
+        assert_eq!(to.count_in(8), 3);
+        assert_eq!(to.chunk(99), b"\ncccc\nd\n");
+        let mut third = Lines::default();
+        to.advance(1);
+        to.hand_over(7, &mut third);
+        assert_eq!(third.chunk(6), b"cccc\n");
+        assert_eq!(third.chunk(99), b"cccc\nd\n");
     }
 
     #[test]

@@ -14,12 +14,15 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
-    /// Counts lost lines; `reason` is why, in the words of a log.
-    pub(crate) fn note(&mut self, lines: u64, reason: String) {
+    /// Counts lost lines; `reason` is why, in the words of a log. The answer is whether they are the
+    /// first that there is something to say of.
+    pub(crate) fn note(&mut self, lines: u64, reason: String) -> bool {
+        let is_first = self.lines == 0 && lines > 0;
         if lines > 0 {
             self.lines += lines;
             self.reason = reason;
         }
+        is_first
     }
 
     /// When it is to be said that lines were lost; nothing if none were.

@@ -2,9 +2,9 @@
 //!
 //! A [`Destination`] is what the configuration says of a log; an [`Output`] is that log on one
 //! loop, open; [`Outputs`] are all of a loop, and outlive each configuration; [`Logs`] are those
-//! of one configuration among them. Nothing here blocks a loop: what a pipe or a syslog server
-//! does not take at once waits, within bounds, and what cannot be written is lost, counted, and
-//! said once a minute.
+//! of one configuration among them. Nothing here blocks a loop: files are written by threads, what a
+//! disk, a pipe or a syslog server does not take at once waits, within bounds, and what cannot be
+//! written is lost, counted, and said once a minute.
 
 pub mod clock;
 pub mod destination;
@@ -17,7 +17,9 @@ mod gzip;
 mod lines;
 mod losses;
 mod output;
+mod queue;
 mod sink;
+mod spool;
 
 use std::fmt;
 use std::io::Write as _;

@@ -4,25 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::destination::{Buffering, Destination, Place};
-use super::lines::Lines;
-use super::losses::Losses;
+use super::queue::{Account, Queue, WAITING_BYTES_MAX};
 use super::sink::Sink;
+use super::spool::Spool;
 use super::syslog::SyslogSocket;
-use super::{Clock, Level, error_text, gzip};
+use super::{Clock, Level, error_text};
 
-/// Memory that a log keeps between turns.
-const BYTES_KEPT: usize = 64 * 1024;
-
-/// What waits at most for a pipe or a syslog server that takes nothing for the moment.
-const WAITING_BYTES_MAX: usize = 1024 * 1024;
-
-/// How soon a pipe or a syslog server that took nothing is tried again.
+/// How soon a disk, a pipe or a syslog server that took nothing is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a process that ends waits for a disk, a pipe or a syslog server that takes nothing. It is
+/// killed a second after TERM.
+pub(super) const END_PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const END_PAUSE: Duration = Duration::from_millis(1);
 
 /// See the module. It belongs to its thread. What is left is written when it is dropped.
 pub struct Output {
@@ -37,58 +36,112 @@ pub struct Output {
 }
 
 struct Inner {
-    sink: Sink,
-    lines: Lines,
+    spool: Spool,
     buffering: Option<Buffering>,
-    /// What was compressed, and how much of it is written.
-    block: Vec<u8>,
-    block_written_bytes: usize,
-    block_lines: u64,
     /// There is a line that is not to be held back.
     is_urgent: bool,
     /// When something is to be done about lines that wait.
     due_at: Option<Instant>,
-    losses: Rc<RefCell<Losses>>,
+    account: Arc<Account>,
+    /// Whether a file is written to by a thread.
+    is_queued: bool,
     /// Whether somebody else says what was lost, for several logs together.
     shares_losses: bool,
 }
 
+/// What is written to by who has the lines.
+fn direct(place: &Place, file: Option<Arc<File>>) -> Sink {
+    match place {
+        Place::File(_) => Sink::of(file),
+        Place::Syslog(server) => Sink::Syslog(SyslogSocket::new(server.address.clone())),
+    }
+}
+
+/// The same, but that files have their threads.
+fn queued(place: &Place, file: Option<Arc<File>>, account: &Arc<Account>) -> Sink {
+    let is_file = |file: &Arc<File>| file.metadata().is_ok_and(|it| it.is_file());
+    if let (Place::File(path), Some(file)) = (place, file.as_ref().filter(|file| is_file(file)))
+        && let Some(queue) = Queue::of(file.clone(), path.clone(), account.clone())
+    {
+        return Sink::Queue(queue);
+    }
+    direct(place, file)
+}
+
 impl Output {
-    /// A log, and the open file where it is one; without it its lines are lost.
+    /// A log, and the open file where it is one; without it its lines are lost. Writing to it waits
+    /// for the file's disk.
     pub fn new(destination: &Destination, file: Option<Arc<File>>) -> Self {
-        let output = Self::sharing(destination, file, Rc::default());
-        output.inner.borrow_mut().shares_losses = false;
+        let (place, buffering) = (destination.place.clone(), destination.buffering);
+        let sink = direct(&place, file);
+        Self::over(place, buffering, sink, Account::new(None))
+    }
+
+    /// A log of a loop, which waits for nothing. `complain` runs on the loop when lines are lost that
+    /// were on their way.
+    pub(super) fn of_loop(
+        destination: &Destination,
+        file: Option<Arc<File>>,
+        complain: fn(),
+    ) -> Self {
+        let (place, buffering) = (destination.place.clone(), destination.buffering);
+        let account = Account::new(Some((revolve_reactor::current(), complain)));
+        let sink = queued(&place, file, &account);
+        let output = Self::over(place, buffering, sink, account);
+        output.inner.borrow_mut().is_queued = true;
         output
     }
 
-    /// One of several logs whose losses are counted, and complained about, together.
-    pub(super) fn sharing(
-        destination: &Destination,
-        file: Option<Arc<File>>,
-        losses: Rc<RefCell<Losses>>,
-    ) -> Self {
-        let sink = match &destination.place {
-            Place::File(_) => Sink::of(file),
-            Place::Syslog(server) => Sink::Syslog(SyslogSocket::new(server.address.clone())),
-        };
+    /// One of several logs whose losses are counted, and complained about, together. Its file is
+    /// opened when there is something to write.
+    pub(super) fn of_path(path: PathBuf, account: &Arc<Account>) -> Self {
+        let queue = Queue::of_path(path.clone(), account.clone());
+        let sink = queue.map_or(Sink::Closed, Sink::Queue);
+        let output = Self::over(Place::File(path), None, sink, account.clone());
+        output.inner.borrow_mut().shares_losses = true;
+        output
+    }
+
+    fn over(place: Place, buffering: Option<Buffering>, sink: Sink, account: Arc<Account>) -> Self {
         Self {
-            place: destination.place.clone(),
+            place,
             inner: RefCell::new(Inner {
-                sink,
-                lines: Lines::default(),
-                buffering: destination.buffering,
-                block: Vec::new(),
-                block_written_bytes: 0,
-                block_lines: 0,
+                spool: Spool::new(sink),
+                buffering,
                 is_urgent: false,
                 due_at: None,
-                losses,
-                shares_losses: true,
+                account,
+                is_queued: false,
+                shares_losses: false,
             }),
             late: RefCell::default(),
             is_in_turn: Cell::new(false),
             is_waiting: Cell::new(false),
         }
+    }
+
+    /// Has its file written to by a thread from now on. Whoever ends the process calls
+    /// [`finish`](Output::finish) first.
+    pub fn queue_writes(&self) {
+        self.flush(Instant::now(), true);
+        let inner = &mut *self.inner.borrow_mut();
+        inner.is_queued = true;
+        if let Sink::File(file) = &inner.spool.sink {
+            inner.spool.sink = queued(&self.place, Some(file.clone()), &inner.account);
+        }
+    }
+
+    /// Waits for a moment until all is written, and gives the rest up; the answer is a complaint, if
+    /// one is due.
+    pub fn finish(&self) -> Option<String> {
+        let begin = Instant::now();
+        self.flush(begin, true);
+        while self.has_lines() && begin.elapsed() < END_PATIENCE {
+            std::thread::sleep(END_PAUSE);
+            self.flush(Instant::now(), true);
+        }
+        self.give_up();
+        self.complaint(Instant::now(), true)
     }
 
     /// Where its lines go.
@@ -122,9 +175,9 @@ impl Output {
             return false;
         };
         let inner = &mut *inner;
-        inner.lines.append(write);
+        inner.spool.lines.append(write);
         for line in self.late.borrow_mut().drain(..) {
-            inner.lines.append(|out| out.extend_from_slice(&line));
+            inner.spool.lines.append(|out| out.extend_from_slice(&line));
             inner.is_urgent = true;
         }
         inner.is_urgent |= level.is_some();
@@ -154,7 +207,7 @@ impl Output {
     /// Whether lines are to be written at the turn's end.
     pub(super) fn is_due(&self) -> bool {
         let inner = self.inner.borrow();
-        inner.is_urgent || inner.lines.len_bytes() > inner.held_bytes_max()
+        inner.is_urgent || inner.spool.lines.len_bytes() > inner.held_bytes_max()
     }
 
     /// When it wants to be looked at again, if it does.
@@ -162,7 +215,7 @@ impl Output {
         let inner = self.inner.borrow();
         let losses = match inner.shares_losses {
             true => None,
-            false => inner.losses.borrow().due_at(now),
+            false => inner.account.losses().due_at(now),
         };
         inner.due_at.into_iter().chain(losses).min()
     }
@@ -177,15 +230,15 @@ impl Output {
             inner.held_bytes_max()
         };
         inner.is_urgent = false;
-        let bytes_before = inner.lines.len_bytes();
-        let result = inner.write(held_bytes);
+        let bytes_before = inner.spool.lines.len_bytes();
+        let result = inner.spool.write(held_bytes, inner.buffering);
         let is_full = matches!(&result, Err(error) if error.kind() == ErrorKind::WouldBlock);
         if let Err(error) = &result {
             let left_bytes_max = if is_full { WAITING_BYTES_MAX } else { 0 };
-            let lost = inner.lines.shorten(left_bytes_max);
+            let lost = inner.spool.lines.shorten(left_bytes_max);
             inner.note_losses(&self.place, lost, error);
         }
-        if let Sink::Syslog(socket) = &mut inner.sink {
+        if let Sink::Syslog(socket) = &mut inner.spool.sink {
             let lost = socket.take_lost();
             let error = rustix::io::Errno::CONNREFUSED.into();
             inner.note_losses(&self.place, lost, &error);
@@ -194,13 +247,12 @@ impl Output {
         inner.due_at = match flush {
             _ if is_full => Some(now + RETRY_PAUSE),
             None => None,
-            Some(_) if inner.lines.is_empty() => None,
-            Some(_) if inner.lines.len_bytes() == bytes_before => inner.due_at,
+            Some(_) if inner.spool.lines.is_empty() => None,
+            Some(_) if inner.spool.lines.len_bytes() == bytes_before => inner.due_at,
             Some(flush) => Some(now + flush),
         };
-        let kept = inner.held_bytes_max().max(BYTES_KEPT);
-        inner.lines.shrink(kept);
-        inner.block.shrink_to(BYTES_KEPT);
+        let held_bytes_max = inner.held_bytes_max();
+        inner.spool.shrink(held_bytes_max);
     }
 
     /// What is to be complained about elsewhere; `is_last` if there will be no other time.
@@ -209,7 +261,7 @@ impl Output {
         if inner.shares_losses {
             return None;
         }
-        inner.losses.borrow_mut().complaint(now, is_last)
+        inner.account.losses().complaint(now, is_last)
     }
 
     /// Writes what there is, and takes another file and other buffering from now on.
@@ -223,9 +275,13 @@ impl Output {
         let inner = &mut *self.inner.borrow_mut();
         inner.buffering = buffering;
         if let Some(file) = file {
-            inner.give_up_begun(&self.place);
-            inner.sink = Sink::of(Some(file));
-            inner.losses.borrow_mut().forgive();
+            let lost = inner.spool.give_up_begun();
+            inner.note_losses(&self.place, lost, &ErrorKind::WriteZero.into());
+            inner.spool.sink = match inner.is_queued {
+                true => queued(&self.place, Some(file), &inner.account),
+                false => Sink::of(Some(file)),
+            };
+            inner.account.losses().forgive();
         }
     }
 
@@ -238,7 +294,21 @@ impl Output {
     /// Whether anything is left to be written.
     pub(super) fn has_lines(&self) -> bool {
         let inner = self.inner.borrow();
-        !inner.lines.is_empty() || !inner.block.is_empty()
+        !inner.spool.is_empty() || inner.account.waiting_lines() > 0
+    }
+
+    /// Counts as lost what is left, before the process ends.
+    pub(super) fn give_up(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        let lost = inner.spool.lines.shorten(0) + inner.account.waiting_lines();
+        inner.note_losses(&self.place, lost, &rustix::io::Errno::AGAIN.into());
+    }
+
+    /// Has it looked whether the file of a path is still the one of its name.
+    pub(super) fn doubt(&self) {
+        if let Sink::Queue(queue) = &self.inner.borrow().spool.sink {
+            queue.doubt();
+        }
     }
 }
 
@@ -248,70 +318,11 @@ impl Inner {
         self.buffering.map_or(0, |buffering| buffering.bytes)
     }
 
-    /// Writes until no more than `held_bytes` are left.
-    fn write(&mut self, held_bytes: usize) -> io::Result<()> {
-        loop {
-            self.write_block()?;
-            if self.lines.is_empty() || self.lines.len_bytes() <= held_bytes {
-                return Ok(());
-            }
-            let bytes_max = self
-                .buffering
-                .map_or(usize::MAX, |buffering| buffering.bytes);
-            match self.buffering.and_then(|buffering| buffering.gzip_level) {
-                Some(level) => {
-                    let chunk = self.lines.chunk(bytes_max);
-                    let chunk_bytes = chunk.len();
-                    self.block_lines = self.lines.count_in(chunk_bytes);
-                    gzip::compress(chunk, level, &mut self.block);
-                    let result = self.write_block();
-                    if result.is_err() && self.block_written_bytes == 0 {
-                        self.block.clear();
-                        return result;
-                    }
-                    // Of what was begun the rest follows, or the file could not be read.
-                    self.lines.advance(chunk_bytes);
-                    result?;
-                }
-                None => {
-                    let bytes_max = bytes_max.min(self.sink.chunk_bytes_max());
-                    let written_bytes = self.sink.write(self.lines.chunk(bytes_max))?;
-                    self.lines.advance(written_bytes);
-                }
-            }
-        }
-    }
-
-    fn write_block(&mut self) -> io::Result<()> {
-        while self.block_written_bytes < self.block.len() {
-            self.block_written_bytes += self.sink.write(&self.block[self.block_written_bytes..])?;
-        }
-        self.block.clear();
-        self.block_written_bytes = 0;
-        Ok(())
-    }
-
-    /// Gives up what was begun and cannot be ended in the file that it was begun in.
-    fn give_up_begun(&mut self, place: &Place) {
-        let mut lost = 0;
-        if !self.block.is_empty() {
-            lost += self.block_lines;
-            self.block.clear();
-            self.block_written_bytes = 0;
-        }
-        if self.lines.is_cut() {
-            lost += 1;
-            let rest_bytes = self.lines.chunk(0).len();
-            self.lines.advance(rest_bytes);
-        }
-        self.note_losses(place, lost, &ErrorKind::WriteZero.into());
-    }
-
     fn note_losses(&self, place: &Place, lines: u64, error: &io::Error) {
         if lines == 0 {
             return;
         }
-        let (call, reason) = (self.sink.call(), error_text(error));
+        let (call, reason) = (self.spool.sink.call(), error_text(error));
         let why = match place {
             Place::File(path) => {
                 format!("{call} to \"{}\" failed ({reason})", path.display())
@@ -320,14 +331,19 @@ impl Inner {
                 format!("{call} failed ({reason}) while logging to syslog, server: {place}")
             }
         };
-        self.losses.borrow_mut().note(lines, why);
+        self.account.losses().note(lines, why);
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        // Whoever dropped it has been told of what failed before.
-        let _ = self.inner.get_mut().write(0);
+        // Whoever dropped it has been told of what failed before, but of several logs together.
+        let (place, inner) = (&self.place, self.inner.get_mut());
+        let buffering = inner.buffering;
+        if let Err(error) = inner.spool.write(0, buffering) {
+            let lost = inner.spool.lines.shorten(0);
+            inner.note_losses(place, lost, &error);
+        }
     }
 }
 

@@ -6,20 +6,28 @@ use std::fmt;
 use std::io::Write as _;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use revolve_reactor::{now, sleep_until, spawn};
 
 use super::by_path::{PathLimits, PathLogs};
 use super::destination::{Destination, Place};
 use super::file::{self, OpenLogs, STDERR};
-use super::output::Output;
+use super::output::{END_PATIENCE, END_PAUSE, Output};
+use super::queue::Account;
 use super::sink::Sink;
 use super::{Clock, ErrorTarget, Level, escape_controls, line_head};
 
-/// How long a process that ends waits for a pipe or a syslog server that takes nothing.
-const END_PATIENCE: Duration = Duration::from_millis(400);
-const END_PAUSE: Duration = Duration::from_millis(10);
+thread_local! {
+    static HERE: RefCell<Weak<Outputs>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Says on this thread's loop what was lost, as a thread that writes has found.
+fn complain_here() {
+    if let Some(outputs) = HERE.with_borrow(Weak::upgrade) {
+        outputs.say_losses();
+    }
+}
 
 /// See the module.
 pub struct Outputs {
@@ -41,17 +49,22 @@ pub struct Outputs {
 impl Outputs {
     /// The logs of the calling thread's loop: none yet.
     pub fn new(clock: Rc<Clock>) -> Rc<Self> {
-        Rc::new_cyclic(|me| Self {
+        let outputs = Rc::new_cyclic(|me| Self {
             clock,
             known: RefCell::default(),
-            by_path: RefCell::default(),
+            by_path: RefCell::new(PathLogs::new(Account::new(Some((
+                revolve_reactor::current(),
+                complain_here,
+            ))))),
             in_turn: RefCell::default(),
             waiting: RefCell::default(),
             timer_at: Cell::new(None),
             timer_count: Cell::new(0),
             complaints: RefCell::default(),
             me: me.clone(),
-        })
+        });
+        HERE.set(Rc::downgrade(&outputs));
+        outputs
     }
 
     /// The loop's clock.
@@ -88,7 +101,7 @@ impl Outputs {
                         output.configure(now, file, destination.buffering);
                         output.clone()
                     }
-                    None => Rc::new(Output::new(destination, file)),
+                    None => Rc::new(Output::of_loop(destination, file, complain_here)),
                 }
             })
             .collect();
@@ -129,7 +142,7 @@ impl Outputs {
         }
     }
 
-    /// Adds a line to the log of a path, if that can be opened.
+    /// Adds a line to the log of a path.
     pub(super) fn append_by_path(
         &self,
         path: &[u8],
@@ -137,18 +150,10 @@ impl Outputs {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let now = now();
-        let found = self.by_path.borrow_mut().get(path, limits, now);
-        match found {
-            Ok(output) => {
-                self.append(&output, None, body);
-                if let Some(limits) = limits {
-                    self.wake_at(now + limits.inactive);
-                }
-            }
-            Err(error) => {
-                let (path, reason) = (String::from_utf8_lossy(path), super::error_text(&error));
-                self.lose(format!("open() \"{path}\" failed ({reason})"));
-            }
+        let output = self.by_path.borrow_mut().get(path, limits, now);
+        self.append(&output, None, body);
+        if let Some(limits) = limits {
+            self.wake_at(now + limits.inactive);
         }
     }
 
@@ -206,8 +211,13 @@ impl Outputs {
     }
 
     fn flush(&self, output: &Rc<Output>, all: bool) {
+        output.flush(now(), all);
+        self.say(output);
+    }
+
+    /// Says what was lost of a log's lines, now or when it is time.
+    fn say(&self, output: &Rc<Output>) {
         let now = now();
-        output.flush(now, all);
         if let Some(complaint) = output.complaint(now, false) {
             self.complain(Some(output), &complaint);
         }
@@ -224,21 +234,34 @@ impl Outputs {
         self.end_turn();
     }
 
+    fn say_losses(&self) {
+        for output in self.live() {
+            self.say(&output);
+        }
+        self.complain_by_path(false);
+    }
+
     /// Writes all that there is before the process ends, waiting for a moment for those who do
     /// not take it, and says what is lost.
     pub(crate) fn finish(&self) {
         let end = Instant::now() + END_PATIENCE;
         self.flush_all();
-        while self.live().any(|output| output.has_lines()) && Instant::now() < end {
+        let has_lines = || {
+            let by_path = self.by_path.borrow().waiting_lines() > 0;
+            by_path || self.live().any(|output| output.has_lines())
+        };
+        while has_lines() && Instant::now() < end {
             std::thread::sleep(END_PAUSE);
             self.flush_all();
         }
         let now = Instant::now();
         for output in self.live() {
+            output.give_up();
             if let Some(complaint) = output.complaint(now, true) {
                 self.complain(Some(&output), &complaint);
             }
         }
+        self.by_path.borrow().give_up();
         self.complain_by_path(true);
         self.end_turn();
     }
@@ -389,7 +412,7 @@ mod tests {
                 });
                 out.extend_from_slice(b"first");
             });
-            outputs.end_turn();
+            outputs.finish();
         });
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "first\nsecond\n");

@@ -1,4 +1,4 @@
-//! What a log's bytes are handed to. Nothing here blocks.
+//! What a log's bytes are handed to. Nothing here blocks but a disk, which has a thread for that.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::net::SendFlags;
 
+use super::queue::Queue;
 use super::syslog::SyslogSocket;
 
 /// Bytes that are written to a pipe in one piece, never between those of another process
@@ -19,8 +20,10 @@ const PIPE_BYTES: usize = 4096;
 pub(crate) enum Sink {
     /// It could not be opened.
     Closed,
-    /// A file or a device.
+    /// A device, or a file for whom it is no matter that a write may wait.
     File(Arc<File>),
+    /// A file that a thread writes to.
+    Queue(Arc<Queue>),
     /// A pipe, which other processes write to as well.
     Pipe(Arc<File>),
     /// A pipe that blocks, because it belongs to somebody else and could not be opened anew.
@@ -50,7 +53,7 @@ impl Sink {
     /// How many bytes it takes at a time: whole lines up to so many go out in one piece.
     pub(crate) fn chunk_bytes_max(&self) -> usize {
         match self {
-            Sink::Closed | Sink::File(_) | Sink::Socket(_) => usize::MAX,
+            Sink::Closed | Sink::File(_) | Sink::Queue(_) | Sink::Socket(_) => usize::MAX,
             Sink::Pipe(_) | Sink::BlockingPipe(_) => PIPE_BYTES,
             // A line is a datagram.
             Sink::Syslog(_) => 0,
@@ -63,7 +66,9 @@ impl Sink {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             let result = match self {
-                Sink::Closed => return Err(io::Error::other("the file is not open")),
+                Sink::Closed | Sink::Queue(_) => {
+                    return Err(io::Error::other("the file is not open"));
+                }
                 Sink::File(file) | Sink::Pipe(file) => (&**file).write(bytes),
                 Sink::BlockingPipe(file) => write_if_ready(file, bytes),
                 Sink::Socket(file) => {

@@ -1,0 +1,331 @@
+//! Files are written by threads. The kernel offers no way to write to a file without waiting for its
+//! disk, and a disk may stand still: a file system that is frozen for a snapshot, a network that is gone.
+//!
+//! A loop hands its lines over at the turn's end and goes on. What a disk does not take waits in
+//! memory, and past [`WAITING_BYTES_MAX`] the loop is told that it is full. There is one thread for each
+//! disk and not one for each log, because it is disks that hang; it begins with the first line and
+//! stays.
+
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use revolve_reactor::LoopHandle;
+use rustix::io::Errno;
+
+use super::destination::Buffering;
+use super::lines::Lines;
+use super::losses::Losses;
+use super::sink::Sink;
+use super::spool::{BYTES_KEPT, Spool};
+use super::{error_text, file};
+
+/// What waits at most for a disk, a pipe or a syslog server that takes nothing for the moment.
+pub(crate) const WAITING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Between two rounds of writing. A busy loop would wake the thread in every turn, which costs both of
+/// them more than the write does: so what comes meanwhile is gathered, and the first line after a
+/// quiet time is written at once.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Gzip is the most that such a thread does.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// A panic of a thread leaves numbers and whole lines behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one log, or all that requests name, have waiting for a disk, and what was lost of it.
+pub(crate) struct Account {
+    waiting_bytes: AtomicUsize,
+    waiting_lines: AtomicU64,
+    losses: Mutex<Losses>,
+    /// The loop whose lines these are, and what it does when some of them are lost.
+    owner: Option<(LoopHandle, fn())>,
+}
+
+impl Account {
+    /// An account of nothing; `owner` hears of losses, on its loop.
+    pub(crate) fn new(owner: Option<(LoopHandle, fn())>) -> Arc<Account> {
+        Arc::new(Account {
+            waiting_bytes: AtomicUsize::new(0),
+            waiting_lines: AtomicU64::new(0),
+            losses: Mutex::default(),
+            owner,
+        })
+    }
+
+    /// What was lost.
+    pub(crate) fn losses(&self) -> MutexGuard<'_, Losses> {
+        lock(&self.losses)
+    }
+
+    /// Lines that were handed over, and are not known to be written.
+    pub(crate) fn waiting_lines(&self) -> u64 {
+        self.waiting_lines.load(Ordering::Acquire)
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting_bytes.load(Ordering::Relaxed) >= WAITING_BYTES_MAX
+    }
+
+    fn add(&self, bytes: usize, lines: u64) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting_lines.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize, lines: u64) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // After the write: whoever reads 0 finds the lines in the file.
+        self.waiting_lines.fetch_sub(lines, Ordering::Release);
+    }
+
+    /// Counts lost lines, on any thread. The owner hears of the first; it knows when to say more.
+    fn lose(&self, lines: u64, reason: String) {
+        let is_first = self.losses().note(lines, reason);
+        if let Some((owner, complain)) = &self.owner
+            && is_first
+        {
+            owner.run_in_loop(*complain);
+        }
+    }
+}
+
+/// The lines that wait for one file.
+pub(crate) struct Queue {
+    disk: Arc<Disk>,
+    path: PathBuf,
+    account: Arc<Account>,
+    inbox: Mutex<Inbox>,
+    /// The thread's own, which is locked for as long as a write takes.
+    spool: Mutex<Written>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    lines: Lines,
+    buffering: Option<Buffering>,
+    /// Whether the thread will look here anyway.
+    is_listed: bool,
+    /// Whether the file may not be the one of its name any more.
+    is_doubtful: bool,
+}
+
+struct Written {
+    spool: Spool,
+    /// Which file it is, where the thread opens it by its path.
+    identity: Option<(u64, u64)>,
+    opens: bool,
+}
+
+impl Queue {
+    /// The queue of an open file; `None` where no thread can be had.
+    pub(crate) fn of(file: Arc<File>, path: PathBuf, account: Arc<Account>) -> Option<Arc<Queue>> {
+        let device = file.metadata().ok()?.dev();
+        let sink = Sink::File(file);
+        Queue::new(Some(device), sink, path, account, false)
+    }
+
+    /// The queue of a path whose file is opened with the first line, by the thread; `None` where no
+    /// thread can be had.
+    pub(crate) fn of_path(path: PathBuf, account: Arc<Account>) -> Option<Arc<Queue>> {
+        Queue::new(None, Sink::Closed, path, account, true)
+    }
+
+    fn new(
+        device: Option<u64>,
+        sink: Sink,
+        path: PathBuf,
+        account: Arc<Account>,
+        opens: bool,
+    ) -> Option<Arc<Queue>> {
+        Some(Arc::new(Queue {
+            disk: Disk::of(device).ok()?,
+            path,
+            account,
+            inbox: Mutex::default(),
+            spool: Mutex::new(Written {
+                spool: Spool::new(sink),
+                identity: None,
+                opens,
+            }),
+        }))
+    }
+
+    /// Takes lines, `bytes_max` of them or one.
+    ///
+    /// Errors: `WouldBlock` if too many wait.
+    pub(crate) fn take(
+        self: &Arc<Queue>,
+        lines: &mut Lines,
+        bytes_max: usize,
+        buffering: Option<Buffering>,
+    ) -> io::Result<()> {
+        if self.account.is_full() {
+            return Err(Errno::AGAIN.into());
+        }
+        let chunk_bytes = lines.chunk(bytes_max.min(WAITING_BYTES_MAX)).len();
+        self.account.add(chunk_bytes, lines.count_in(chunk_bytes));
+        let mut inbox = lock(&self.inbox);
+        // At once what it would grow to: how much comes in one round is a matter of luck.
+        inbox.lines.reserve(BYTES_KEPT);
+        lines.hand_over(chunk_bytes, &mut inbox.lines);
+        inbox.buffering = buffering;
+        let is_listed = std::mem::replace(&mut inbox.is_listed, true);
+        drop(inbox);
+        if !is_listed {
+            self.disk.list(self.clone());
+        }
+        Ok(())
+    }
+
+    /// Has the thread look whether the file is still the one of its path before it writes again.
+    pub(crate) fn doubt(&self) {
+        lock(&self.inbox).is_doubtful = true;
+    }
+
+    /// Writes what there is, on the thread.
+    fn write(&self) {
+        let written = &mut *lock(&self.spool);
+        loop {
+            let mut inbox = lock(&self.inbox);
+            if inbox.lines.is_empty() {
+                inbox.is_listed = false;
+                return;
+            }
+            let bytes = inbox.lines.len_bytes();
+            let count = inbox.lines.count_in(bytes);
+            inbox.lines.hand_over(bytes, &mut written.spool.lines);
+            let buffering = inbox.buffering;
+            let is_doubtful = std::mem::take(&mut inbox.is_doubtful);
+            drop(inbox);
+            let opened = match written.opens {
+                true => written.open(&self.path, is_doubtful),
+                false => Ok(()),
+            };
+            if let Err(error) = opened {
+                self.lose(&mut written.spool, "open()", &error);
+            } else if let Err(error) = written.spool.write(0, buffering) {
+                self.lose(&mut written.spool, "write() to", &error);
+            }
+            written.spool.shrink(0);
+            self.account.remove(bytes, count);
+        }
+    }
+
+    fn lose(&self, spool: &mut Spool, what: &str, error: &io::Error) {
+        self.note(spool.lines.shorten(0), what, error);
+    }
+
+    fn note(&self, lost: u64, what: &str, error: &io::Error) {
+        let (path, reason) = (self.path.display(), error_text(error));
+        let why = format!("{what} \"{path}\" failed ({reason})");
+        self.account.lose(lost, why);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let spool = &mut lock(&self.spool).spool;
+        let lost = spool.give_up_begun();
+        self.note(lost, "write() to", &ErrorKind::WriteZero.into());
+    }
+}
+
+impl Written {
+    /// Opens the file of a path, if it is not open; if it is `doubtful`, also where it is not the
+    /// one of that name any more.
+    fn open(&mut self, path: &Path, is_doubtful: bool) -> io::Result<()> {
+        let is_open = !matches!(self.spool.sink, Sink::Closed);
+        let now = || std::fs::metadata(path).ok().as_ref().map(identity);
+        if is_open && !(is_doubtful && now() != self.identity) {
+            return Ok(());
+        }
+        self.spool.sink = Sink::Closed;
+        let file = file::open(path)?;
+        self.identity = file.metadata().ok().as_ref().map(identity);
+        self.spool.sink = Sink::of(Some(Arc::new(file)));
+        Ok(())
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The thread that writes to one disk.
+struct Disk {
+    work: Mutex<Work>,
+    listed: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    queues: VecDeque<Arc<Queue>>,
+    is_asleep: bool,
+}
+
+impl Disk {
+    /// The thread of a device; `None` is for the files whose device is not known before they are open.
+    ///
+    /// Errors: those of pthread_create(3).
+    fn of(device: Option<u64>) -> io::Result<Arc<Disk>> {
+        static DISKS: Mutex<Vec<(Option<u64>, Arc<Disk>)>> = Mutex::new(Vec::new());
+        let mut disks = lock(&DISKS);
+        if let Some((_, disk)) = disks.iter().find(|(known, _)| *known == device) {
+            return Ok(disk.clone());
+        }
+        let disk = Arc::new(Disk {
+            work: Mutex::default(),
+            listed: Condvar::new(),
+        });
+        let own = disk.clone();
+        thread::Builder::new()
+            .name("log".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || own.run())?;
+        disks.push((device, disk.clone()));
+        Ok(disk)
+    }
+
+    fn list(&self, queue: Arc<Queue>) {
+        let mut work = lock(&self.work);
+        work.queues.push_back(queue);
+        let is_asleep = std::mem::take(&mut work.is_asleep);
+        drop(work);
+        if is_asleep {
+            self.listed.notify_one();
+        }
+    }
+
+    fn run(&self) -> ! {
+        let mut work = lock(&self.work);
+        loop {
+            if work.queues.is_empty() {
+                work.is_asleep = true;
+                while work.queues.is_empty() {
+                    let woken = self.listed.wait(work);
+                    work = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            while let Some(queue) = work.queues.pop_front() {
+                drop(work);
+                // One that panics costs its own log alone.
+                let _ = catch_unwind(AssertUnwindSafe(|| queue.write()));
+                drop(queue);
+                work = lock(&self.work);
+            }
+            drop(work);
+            thread::sleep(PAUSE);
+            work = lock(&self.work);
+        }
+    }
+}
