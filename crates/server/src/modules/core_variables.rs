@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use revolve_http::h1::Framing;
+use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::modules::core::map_path;
@@ -324,7 +324,7 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     if !request.head_done {
         return false;
     }
-    let Some(value) = request.known(request.head().known.authorization) else {
+    let Some(value) = request.known(HeaderId::Authorization) else {
         return false;
     };
     let Some((scheme, encoded)) = value.split_at_checked(6) else {

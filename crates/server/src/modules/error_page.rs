@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
-use revolve_http::h1::Method;
+use revolve_http::h1::{HeaderId, Method};
 
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, slot};
 use crate::config::setting::settings;
@@ -236,7 +236,7 @@ fn wants_padding(request: &Request) -> bool {
     if !request.settings().core.msie_padding || !request.head_done {
         return false;
     }
-    let Some(agent) = request.known(request.head().known.user_agent) else {
+    let Some(agent) = request.known(HeaderId::UserAgent) else {
         return false;
     };
     let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();

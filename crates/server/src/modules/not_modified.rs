@@ -7,6 +7,7 @@
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
+use revolve_http::h1::HeaderId;
 
 use crate::config::scope::{
     DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
@@ -89,21 +90,20 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     if request.response.status != 200 || !request.head_done {
         return Outcome::Next;
     }
-    let known = &request.head().known;
-    if let Some(date) = request.known(known.if_unmodified_since)
+    if let Some(date) = request.known(HeaderId::IfUnmodifiedSince)
         && !is_unmodified(request, date)
     {
         request.response.headers.clear();
         return Outcome::Finish(412);
     }
-    if let Some(list) = request.known(known.if_match)
+    if let Some(list) = request.known(HeaderId::IfMatch)
         && !etag_in(list, &request.response.etag, false)
     {
         request.response.headers.clear();
         return Outcome::Finish(412);
     }
-    let since = request.known(known.if_modified_since);
-    let none_match = request.known(known.if_none_match);
+    let since = request.known(HeaderId::IfModifiedSince);
+    let none_match = request.known(HeaderId::IfNoneMatch);
     if since.is_none() && none_match.is_none() {
         return Outcome::Next;
     }

@@ -5,6 +5,7 @@
 //! ```
 
 use revolve_conf::directive::Args;
+use revolve_http::h1::HeaderId;
 
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, slot};
 use crate::config::setting::settings;
@@ -89,14 +90,13 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
 }
 
 fn asked(request: &Request, length: u64, ranges_max: u64) -> Asked {
-    let known = &request.head().known;
-    let Some(value) = request.known(known.range) else {
+    let Some(value) = request.known(HeaderId::Range) else {
         return Asked::Whole;
     };
     if value.len() < 7 || !value[..6].eq_ignore_ascii_case(b"bytes=") {
         return Asked::Whole;
     }
-    if let Some(condition) = request.known(known.if_range)
+    if let Some(condition) = request.known(HeaderId::IfRange)
         && !if_range_holds(&request.response, condition)
     {
         return Asked::Whole;
