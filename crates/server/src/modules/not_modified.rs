@@ -15,7 +15,6 @@ use crate::config::scope::{
 use crate::config::setting::settings;
 use crate::phase::Outcome;
 use crate::request::Request;
-use crate::response::Response;
 
 /// `if_modified_since`: how the client's date is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +77,6 @@ fn if_modified_since(scope: &mut Scope, directive: &Directive) -> Result<(), Dia
     )
 }
 
-/// Gives the response its `ETag`, which holds no line break.
-pub(crate) fn set_etag(response: &mut Response, etag: &[u8]) {
-    response.etag.clear();
-    response.etag.extend_from_slice(etag);
-    response.headers.push_clean(b"ETag", &[etag]);
-}
-
 /// Header filter: 304 where the client has it already, 412 where its condition fails.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
     if request.response.status != 200 || !request.head_done {
@@ -97,7 +89,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
         return Outcome::Finish(412);
     }
     if let Some(list) = request.known(HeaderId::IfMatch)
-        && !etag_in(list, &request.response.etag, false)
+        && !etag_in(list, request.response.etag(), false)
     {
         request.response.headers.clear();
         return Outcome::Finish(412);
@@ -110,7 +102,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     if since.is_some_and(|date| is_modified(request, date)) {
         return Outcome::Next;
     }
-    if none_match.is_some_and(|list| !etag_in(list, &request.response.etag, true)) {
+    if none_match.is_some_and(|list| !etag_in(list, request.response.etag(), true)) {
         return Outcome::Next;
     }
     let response = &mut request.response;
