@@ -669,7 +669,7 @@ impl HeadParser {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn note_host(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
         let head = &mut self.head;
         head.known.note(bytes, line)?;
