@@ -1,8 +1,8 @@
 //! The status of each request, compared with what nginx 1.22.1 answered to the same bytes.
 
 use revolve_http::h1::{
-    Framing, Head, HeadError, HeadLimits, HeadParser, KeepAlive, Progress, TargetForm, Version,
-    normalize_path,
+    Framing, Head, HeadError, HeadLimits, HeadParser, HeaderId, KeepAlive, Progress, TargetForm,
+    Version, normalize_path,
 };
 
 /// The status with which a request is refused, or 200.
@@ -511,6 +511,38 @@ fn errors_show_the_line_that_they_are_about() {
     assert_eq!(parser.error_line().of(&twice), b"If-Match: y");
 }
 
+/// The parser remembers the host of the request before.
+#[test]
+fn hosts_of_requests_in_a_row_do_not_mix() {
+    let long = "a".repeat(40);
+    let hosts = [
+        "a.example",
+        "a.example",
+        "a.exampl",
+        "a.example:80",
+        "a.example:",
+        "a.example.",
+        "[::1]",
+        "[::1]:80",
+        &long,
+        &long,
+        "",
+        "a..example",
+        "a.example",
+        "a.example:8x",
+        "a.example/",
+    ];
+    let mut parser = HeadParser::new();
+    for host in hosts {
+        let bytes = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        parser.reset();
+        let read = parser.parse(bytes.as_bytes(), &HeadLimits::default());
+        let mut alone = HeadParser::new();
+        assert_eq!(read, alone.parse(bytes.as_bytes(), &HeadLimits::default()));
+        assert_eq!(parser.head(), alone.head(), "{host}");
+    }
+}
+
 #[test]
 fn known_headers_are_at_hand() {
     let bytes = b"GET / HTTP/1.1\r\nhOST: a\r\nUser-Agent: x y\r\nCookie: a=1\r\ncookie: b=2\r\n\
@@ -521,10 +553,15 @@ fn known_headers_are_at_hand() {
     let bytes = [&bytes[..end], b"\r\n"].concat();
     let head = parsed(&bytes);
     let text = |span: revolve_http::h1::Span| span.of(&bytes);
-    assert_eq!(head.known.user_agent.map(text), Some(b"x y".as_slice()));
-    assert_eq!(head.known.range.map(text), Some(b"bytes=0-1".as_slice()));
-    let cookies: Vec<_> = head.known.cookie.iter().map(|&span| text(span)).collect();
+    let first = |id| head.known.get(id).map(text);
+    assert_eq!(first(HeaderId::UserAgent), Some(b"x y".as_slice()));
+    assert_eq!(first(HeaderId::Range), Some(b"bytes=0-1".as_slice()));
+    assert_eq!(first(HeaderId::Cookie), Some(b"a=1".as_slice()));
+    assert_eq!(first(HeaderId::Referer), None);
+    assert_eq!(first(HeaderId::Other), None);
+    let cookies = head.headers.iter();
+    let cookies = cookies.filter(|header| header.id == HeaderId::Cookie);
+    let cookies: Vec<_> = cookies.map(|header| text(header.value)).collect();
     assert_eq!(cookies, [b"a=1", b"b=2"]);
-    assert_eq!(head.known.x_forwarded_for.len(), 1);
     assert_eq!(head.version, Version::HTTP_11);
 }

@@ -8,10 +8,9 @@ use std::time::Duration;
 use revolve_reactor::{Address, Buffer, Lease, Stream};
 
 use crate::config::Http;
-use crate::exchange::{After, Exchanges};
+use crate::exchange::{After, Exchange, Exchanges, Waiting};
 use crate::log::Level;
 use crate::report::{ConnectionReport, ConnectionState};
-use crate::request::Request;
 use crate::worker::LoopServer;
 
 /// A socket that connections come from, by its address.
@@ -141,6 +140,14 @@ impl Connection {
         self.is_idle().then(|| Duration::from_millis(idle_ms))
     }
 
+    /// What is left of a wait that began when it began to idle.
+    fn left_of(&self, wait: Duration) -> Duration {
+        match revolve_reactor::now_ms().wrapping_sub(self.idle_since_ms.get()) {
+            0 => wait,
+            idle_ms => wait.saturating_sub(Duration::from_millis(idle_ms)),
+        }
+    }
+
     /// How long it has lived, in milliseconds.
     pub fn age_ms(&self) -> u64 {
         revolve_reactor::now_ms().wrapping_sub(self.started_ms.get())
@@ -237,8 +244,8 @@ pub(crate) async fn run<M, F>(
     exchanges: Rc<Exchanges<M, F>>,
     _lease: Option<Lease>,
 ) where
-    M: Fn(Box<Request>, Buffer) -> F + 'static,
-    F: Future<Output = (Box<Request>, After)> + 'static,
+    M: Fn(Box<Exchange>, Buffer, Waiting) -> F + 'static,
+    F: Future<Output = (Box<Exchange>, After)> + 'static,
 {
     let registered = Registered(connection);
     let connection = &registered.0;
@@ -247,7 +254,7 @@ pub(crate) async fn run<M, F>(
         if connection.server.bequeath(connection) {
             return;
         }
-        let left = wait.saturating_sub(connection.idle_for().unwrap_or_default());
+        let left = connection.left_of(wait);
         let input = match connection.stream.recv().within(left).await {
             Ok(input) if !input.is_empty() => input,
             // There may be heirs now.
@@ -259,7 +266,7 @@ pub(crate) async fn run<M, F>(
             _ => return,
         };
         connection.idle_since_ms.set(BUSY);
-        match exchanges.begin(connection, input).await {
+        match exchanges.serve(connection, input).await {
             After::Idle(keep_alive) => {
                 connection.idle_since_ms.set(revolve_reactor::now_ms());
                 wait = keep_alive;

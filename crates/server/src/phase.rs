@@ -1,6 +1,5 @@
 //! The phases of a request, and the walk through them.
 
-use std::ops::RangeBounds;
 use std::time::Duration;
 
 use crate::config::location::{self, LocationId};
@@ -54,11 +53,42 @@ pub enum Outcome {
 /// A module's part in a phase.
 pub type Handler = fn(&mut Request) -> Outcome;
 
-/// A handler in its place in the walk.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Step {
-    pub(crate) phase: Phase,
-    pub(crate) handler: Handler,
+impl Phase {
+    const COUNT: usize = Phase::Content as usize + 1;
+}
+
+/// The handlers of a level in the order of their phases: known when the configuration is built, so
+/// that nobody is asked in vain.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    handlers: Box<[Handler]>,
+    /// Where the handlers of each phase begin.
+    begins: [usize; Phase::COUNT],
+}
+
+impl Steps {
+    /// Takes handlers that stand in the order of their phases.
+    pub(crate) fn new(steps: impl Iterator<Item = (Phase, Handler)>) -> Self {
+        let (phases, handlers): (Vec<Phase>, Vec<Handler>) = steps.unzip();
+        let mut begins = [handlers.len(); Phase::COUNT];
+        for (place, phase) in phases.iter().enumerate().rev() {
+            begins[..=*phase as usize].fill(place);
+        }
+        Self {
+            handlers: handlers.into(),
+            begins,
+        }
+    }
+
+    /// The handlers of a phase and of those after it.
+    fn from(&self, phase: Phase) -> &[Handler] {
+        &self.handlers[self.begins[phase as usize]..]
+    }
+
+    /// The handlers of a phase and of those after it, up to the end.
+    fn between(&self, phase: Phase, end: Phase) -> &[Handler] {
+        &self.handlers[self.begins[phase as usize]..self.begins[end as usize]]
+    }
 }
 
 /// How the walk ended.
@@ -74,8 +104,10 @@ pub enum Walked {
 
 /// Leads a request through the phases until something answers.
 pub fn walk(request: &mut Request) -> Walked {
-    let outcome = run(request, Phase::PostRead);
-    settle(request, outcome)
+    match run(request, Phase::PostRead) {
+        Outcome::Respond => Walked::Response,
+        other => settle(request, other),
+    }
 }
 
 /// Goes on with a request that had to wait.
@@ -110,26 +142,27 @@ pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
 
 /// Runs the phases from `first` on.
 fn run(request: &mut Request, first: Phase) -> Outcome {
+    let site = request.site.share();
     let mut first = first;
     if first <= Phase::FindLocation {
-        match ask(request, first..Phase::FindLocation) {
+        let steps = &site.locations[request.location as usize].steps;
+        match ask(request, steps.between(first, Phase::FindLocation)) {
             Outcome::Next => find_location(request),
             other => return other,
         }
         first = Phase::FindLocation;
     }
-    match ask(request, first..) {
+    let steps = &site.locations[request.location as usize].steps;
+    match ask(request, steps.from(first)) {
         Outcome::Next => nothing_answered(request),
         other => other,
     }
 }
 
-/// Asks the handlers that the level at hand has in these phases.
-fn ask(request: &mut Request, phases: impl RangeBounds<Phase>) -> Outcome {
-    let site = request.site.share();
-    let steps = &site.locations[request.location as usize].steps;
-    for step in steps.iter().filter(|step| phases.contains(&step.phase)) {
-        match (step.handler)(request) {
+#[inline]
+fn ask(request: &mut Request, handlers: &[Handler]) -> Outcome {
+    for handler in handlers {
+        match handler(request) {
             Outcome::Next => {}
             other => return other,
         }
@@ -139,10 +172,8 @@ fn ask(request: &mut Request, phases: impl RangeBounds<Phase>) -> Outcome {
 
 fn find_location(request: &mut Request) {
     let start = request.server().location;
-    let mut groups = std::mem::take(&mut request.groups);
-    let (found, captured) =
-        location::find(&request.site.locations, start, &request.path, &mut groups);
-    request.groups = groups;
+    let (locations, groups) = (&request.site.locations, &mut request.groups);
+    let (found, captured) = location::find(locations, start, &request.path, groups);
     request.location = found;
     if let Some(id) = captured {
         request.groups_subject.clear();
@@ -226,5 +257,27 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
             );
             error_page::finish_plainly(request, 500)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_without_a_handler_begin_where_the_next_does() {
+        let handler: Handler = |_| Outcome::Next;
+        let phases = [Phase::FindLocation, Phase::FindLocation, Phase::Content];
+        let steps = Steps::new(phases.into_iter().map(|phase| (phase, handler)));
+        assert_eq!(steps.from(Phase::PostRead).len(), 3);
+        assert_eq!(steps.from(Phase::FindLocation).len(), 3);
+        assert_eq!(steps.from(Phase::Rewrite).len(), 1);
+        assert_eq!(steps.from(Phase::Content).len(), 1);
+        let between = |first, end| steps.between(first, end).len();
+        assert_eq!(between(Phase::ServerRewrite, Phase::FindLocation), 0);
+        assert_eq!(between(Phase::FindLocation, Phase::Rewrite), 2);
+        assert_eq!(between(Phase::Rewrite, Phase::Content), 0);
+        let none = Steps::new(std::iter::empty());
+        assert_eq!(none.from(Phase::PostRead).len(), 0);
     }
 }

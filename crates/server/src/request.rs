@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use revolve_http::h1::{Framing, Head, HeadParser, Method, Span, Version};
+use revolve_http::h1::{Framing, Head, HeadParser, HeaderId, Method, Span, Version};
 
 use crate::body::BodyLeft;
 use crate::config::location::{Location, LocationId, ServerId};
@@ -95,8 +95,6 @@ pub struct Request {
     pub length: u64,
     /// Scratch memory for paths of files.
     pub(crate) file_path: Vec<u8>,
-    /// Memory that answers are written to.
-    pub(crate) output_memory: Vec<u8>,
     /// Memory for the next path or URI that takes the place of another.
     pub(crate) spare: Vec<u8>,
     /// What of its body is still to be read.
@@ -142,7 +140,6 @@ impl Request {
             sequence: 0,
             length: 0,
             file_path: Vec::new(),
-            output_memory: Vec::new(),
             spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,
@@ -253,9 +250,9 @@ impl Request {
         span.of(&self.head_bytes)
     }
 
-    /// The value of a request header that nginx keeps one of.
-    pub fn known(&self, span: Option<Span>) -> Option<&[u8]> {
-        span.map(|span| self.bytes(span))
+    /// The value of a known request header, the first line's where there are several.
+    pub fn known(&self, id: HeaderId) -> Option<&[u8]> {
+        self.head().known.get(id).map(|span| self.bytes(span))
     }
 
     /// The HTTP version that was asked in; 1.0 until it is known.
@@ -303,7 +300,7 @@ impl Request {
         if !self.head_done {
             return false;
         }
-        let Some(host) = self.known(self.head().host) else {
+        let Some(host) = self.head().host.map(|span| self.bytes(span)) else {
             return false;
         };
         let host = host.strip_suffix(b".").unwrap_or(host);
@@ -339,7 +336,7 @@ impl Request {
             return false;
         }
         for header in &self.head().headers {
-            if !self.bytes(header.name).eq_ignore_ascii_case(b"cookie") {
+            if header.id != HeaderId::Cookie {
                 continue;
             }
             if let Some(value) = cookie_in(self.bytes(header.value), name) {

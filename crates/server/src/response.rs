@@ -1,16 +1,23 @@
 //! A response as modules fill it, and its head as bytes.
 
-use std::fs::File;
-use std::sync::Arc;
+use std::rc::Rc;
 
-use bytes::Bytes;
 use revolve_http::h1::writer;
+
+use crate::file_cache::FileEntry;
 
 /// A piece of a response's body.
 #[derive(Debug, Clone)]
 pub enum Piece {
-    /// Shared bytes: a cached file, text of the configuration.
-    Bytes(Bytes),
+    /// A part of a file, from memory or by the kernel.
+    File {
+        /// The file.
+        file: Rc<FileEntry>,
+        /// First byte.
+        start: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// Bytes of the program.
     Static(&'static [u8]),
     /// A range of [`Response::text`].
@@ -20,22 +27,12 @@ pub enum Piece {
         /// One past the last byte.
         end: usize,
     },
-    /// A part of a file, which the kernel copies.
-    File {
-        /// The open file.
-        file: Arc<File>,
-        /// First byte.
-        offset: u64,
-        /// Bytes.
-        len: u64,
-    },
 }
 
 impl Piece {
     /// Bytes in the piece.
     pub fn len(&self) -> u64 {
         match self {
-            Piece::Bytes(bytes) => bytes.len() as u64,
             Piece::Static(bytes) => bytes.len() as u64,
             Piece::Text { start, end } => (end - start) as u64,
             Piece::File { len, .. } => *len,
@@ -51,9 +48,6 @@ impl Piece {
     pub fn slice(&self, start: u64, len: u64) -> Piece {
         debug_assert!(start + len <= self.len());
         match self {
-            Piece::Bytes(bytes) => {
-                Piece::Bytes(bytes.slice(start as usize..(start + len) as usize))
-            }
             Piece::Static(bytes) => Piece::Static(&bytes[start as usize..(start + len) as usize]),
             Piece::Text { start: first, .. } => {
                 let first = first + start as usize;
@@ -62,9 +56,11 @@ impl Piece {
                     end: first + len as usize,
                 }
             }
-            Piece::File { file, offset, .. } => Piece::File {
+            Piece::File {
+                file, start: first, ..
+            } => Piece::File {
                 file: file.clone(),
-                offset: offset + start,
+                start: first + start,
                 len,
             },
         }
@@ -95,16 +91,11 @@ impl HeaderList {
         self.note(start, name.len());
     }
 
-    /// Adds a line whose value, in parts, is known to hold no line break.
-    pub fn push_clean(&mut self, name: &[u8], parts: &[&[u8]]) {
+    /// Adds a line that was made before, `Name: value CRLF`, by the length of its name.
+    pub fn push_line(&mut self, line: &[u8], name_len: usize) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(b": ");
-        for part in parts {
-            self.bytes.extend_from_slice(part);
-        }
-        self.bytes.extend_from_slice(b"\r\n");
-        self.note(start, name.len());
+        self.bytes.extend_from_slice(line);
+        self.note(start, name_len);
     }
 
     fn note(&mut self, start: usize, name_len: usize) {
@@ -130,8 +121,18 @@ impl HeaderList {
     /// Drops every line of this name, in whatever case.
     pub fn remove(&mut self, name: &[u8]) {
         let Self { bytes, lines } = self;
-        lines.retain(|line| {
-            !bytes[line.start as usize..line.name_end as usize].eq_ignore_ascii_case(name)
+        let mut removed = 0;
+        lines.retain_mut(|line| {
+            line.start -= removed;
+            line.name_end -= removed;
+            line.end -= removed;
+            let own = &bytes[line.start as usize..line.name_end as usize];
+            let is_kept = !own.eq_ignore_ascii_case(name);
+            if !is_kept {
+                bytes.drain(line.start as usize..line.end as usize);
+                removed += line.end - line.start;
+            }
+            is_kept
         });
     }
 
@@ -142,34 +143,129 @@ impl HeaderList {
             .map(|(_, value)| value)
     }
 
+    /// Whether there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// Drops every line.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
     }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        for line in &self.lines {
-            out.extend_from_slice(&self.bytes[line.start as usize..line.end as usize]);
-        }
-    }
 }
 
-/// A time of last change, with its text.
+/// A time of last change, with its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastModified {
     /// Seconds of Unix time.
     pub unix_s: i64,
-    /// The same as HTTP writes it (RFC 9110 section 5.6.7).
-    pub text: [u8; 29],
+    line: [u8; LastModified::LINE.len()],
 }
 
 impl LastModified {
-    /// The time and its text.
+    const LINE: &[u8; 46] = b"Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    const TEXT_AT: usize = b"Last-Modified: ".len();
+
+    /// The time and its line.
     pub fn new(unix_s: i64) -> Self {
         let mut text = [0; 29];
         revolve_http::date::format_imf(unix_s, &mut text);
-        Self { unix_s, text }
+        let mut line = *Self::LINE;
+        line[Self::TEXT_AT..][..text.len()].copy_from_slice(&text);
+        Self { unix_s, line }
+    }
+
+    /// The time as HTTP writes it (RFC 9110 section 5.6.7).
+    pub fn text(&self) -> &[u8] {
+        &self.line[Self::TEXT_AT..self.line.len() - 2]
+    }
+}
+
+/// A media type, with its line.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ContentType {
+    line: Vec<u8>,
+}
+
+impl ContentType {
+    const NAME: &[u8; 14] = b"Content-Type: ";
+
+    /// A media type, or none if it is empty.
+    pub fn new(text: &[u8]) -> Self {
+        let mut new = Self::default();
+        if !text.is_empty() {
+            new.set_text(text);
+        }
+        new
+    }
+
+    /// Becomes another, and keeps its memory.
+    pub fn set(&mut self, other: &Self) {
+        self.line.clear();
+        self.line.extend_from_slice(&other.line);
+    }
+
+    /// Becomes another, and keeps its memory.
+    pub fn set_text(&mut self, text: &[u8]) {
+        self.line.clear();
+        for part in [Self::NAME, text, b"\r\n"] {
+            self.line.extend_from_slice(part);
+        }
+    }
+
+    /// Becomes none, and keeps its memory.
+    pub fn clear(&mut self) {
+        self.line.clear();
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// The media type; empty for none.
+    pub fn text(&self) -> &[u8] {
+        let end = self.line.len().saturating_sub(2);
+        self.line.get(Self::NAME.len()..end).unwrap_or_default()
+    }
+}
+
+/// The length of a content, with its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentLength {
+    /// Bytes.
+    pub bytes: u64,
+    line: [u8; 38],
+    line_len: u8,
+}
+
+impl ContentLength {
+    const NAME: &[u8; 16] = b"Content-Length: ";
+
+    /// The length and its line.
+    pub fn new(bytes: u64) -> Self {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(bytes).as_bytes();
+        let mut line = [0; 38];
+        let end = Self::NAME.len() + digits.len();
+        line[..Self::NAME.len()].copy_from_slice(Self::NAME);
+        line[Self::NAME.len()..end].copy_from_slice(digits);
+        line[end..end + 2].copy_from_slice(b"\r\n");
+        Self {
+            bytes,
+            line,
+            line_len: (end + 2) as u8,
+        }
+    }
+
+    fn line(&self) -> &[u8] {
+        &self.line[..usize::from(self.line_len)]
+    }
+
+    /// The digits.
+    pub fn text(&self) -> &[u8] {
+        &self.line[Self::NAME.len()..usize::from(self.line_len) - 2]
     }
 }
 
@@ -179,20 +275,18 @@ pub struct Response {
     /// The status; 0 until somebody set one.
     pub status: u16,
     /// `Content-Type`; empty for none.
-    pub content_type: Vec<u8>,
+    pub content_type: ContentType,
     /// `Content-Length`; where nobody sets it, the bytes of the body.
-    pub content_length: Option<u64>,
+    pub content_length: Option<ContentLength>,
     /// `Last-Modified`.
     pub last_modified: Option<LastModified>,
     /// `Location`; a path is made absolute when the head is written.
     pub location: Vec<u8>,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
     pub location_completed: bool,
-    /// `ETag`, also among `headers`.
-    pub etag: Vec<u8>,
     /// Whether the body is one whose ranges may be asked for.
     pub ranges_allowed: bool,
-    /// All other header lines.
+    /// All other header lines, `ETag` among them.
     pub headers: HeaderList,
     /// The body's pieces.
     pub body: Vec<Piece>,
@@ -214,7 +308,6 @@ impl Response {
         self.head_bytes = 0;
         self.sent_bytes = 0;
         self.headers.clear();
-        self.etag.clear();
         self.clear_content();
         self.location.clear();
         self.location_completed = false;
@@ -236,12 +329,21 @@ impl Response {
         self.clear_etag();
     }
 
+    /// `ETag`; empty for none.
+    pub fn etag(&self) -> &[u8] {
+        self.headers.get(b"ETag").unwrap_or_default()
+    }
+
     /// Drops `ETag`.
     pub fn clear_etag(&mut self) {
-        if !self.etag.is_empty() {
-            self.etag.clear();
+        if !self.headers.is_empty() {
             self.headers.remove(b"ETag");
         }
+    }
+
+    /// Sets `Content-Length`.
+    pub fn set_length(&mut self, bytes: u64) {
+        self.content_length = Some(ContentLength::new(bytes));
     }
 
     /// Appends to [`Response::text`] and makes that the last piece of the body.
@@ -265,18 +367,18 @@ impl Response {
     pub fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
         match name {
             b"content-type" if !self.content_type.is_empty() => {
-                out.extend_from_slice(&self.content_type);
+                out.extend_from_slice(self.content_type.text());
                 return true;
             }
             b"content-length" => {
-                if let Some(length) = self.content_length {
-                    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+                if let Some(length) = &self.content_length {
+                    out.extend_from_slice(length.text());
                     return true;
                 }
             }
             b"last-modified" => {
                 if let Some(modified) = &self.last_modified {
-                    out.extend_from_slice(&modified.text);
+                    out.extend_from_slice(modified.text());
                     return true;
                 }
             }
@@ -324,20 +426,14 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
         writer::status_line(out, response.status);
         out.extend_from_slice(&context.preamble[OK_LINE.len()..]);
     }
-    if !response.content_type.is_empty() {
-        line(out, b"Content-Type: ", &response.content_type);
-    }
-    if let Some(length) = response.content_length {
-        line(
-            out,
-            b"Content-Length: ",
-            itoa::Buffer::new().format(length).as_bytes(),
-        );
+    out.extend_from_slice(&response.content_type.line);
+    if let Some(length) = &response.content_length {
+        out.extend_from_slice(length.line());
     }
     if let Some(modified) = &response.last_modified
         && matches!(response.status, 200 | 206 | 304)
     {
-        line(out, b"Last-Modified: ", &modified.text);
+        out.extend_from_slice(&modified.line);
     }
     if response.location_completed {
         writer::header(out, b"Location", &response.location);
@@ -357,7 +453,7 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
     if !response.location.is_empty() && !response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
-    response.headers.write(out);
+    out.extend_from_slice(&response.headers.bytes);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -378,10 +474,10 @@ mod tests {
     fn the_head_has_nginx_s_order() {
         let mut response = Response {
             status: 200,
-            content_length: Some(5),
+            content_length: Some(ContentLength::new(5)),
             ..Default::default()
         };
-        response.content_type.extend_from_slice(b"text/plain");
+        response.content_type = ContentType::new(b"text/plain");
         response.last_modified = Some(LastModified::new(0));
         response.headers.push(b"ETag", b"\"x\"");
         response.headers.push(b"X-A", b"1");
@@ -398,11 +494,19 @@ mod tests {
             Content-Type: text/plain\r\nContent-Length: 5\r\n\
             Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive\r\n\
             Keep-Alive: timeout=9\r\nETag: \"x\"\r\nX-A: 1\r\nx-a: 2\r\n\r\n";
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
         let mut joined = Vec::new();
         assert!(response.header_joined(b"x-a", &mut joined));
         assert_eq!(joined, b"1, 2");
+        response.headers.push(b"X-B", b"3");
         response.headers.remove(b"X-A");
+        assert_eq!(response.etag(), b"\"x\"");
+        assert_eq!(response.headers.get(b"x-b"), Some(&b"3"[..]));
+        out.clear();
+        write_head(&response, &context, &mut out);
+        assert!(out.ends_with(b"Keep-Alive: timeout=9\r\nETag: \"x\"\r\nX-B: 3\r\n\r\n"));
+        response.clear_etag();
+        assert_eq!(response.etag(), b"");
         assert!(!response.header_joined(b"x-a", &mut joined));
     }
 }

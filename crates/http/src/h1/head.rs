@@ -1,7 +1,9 @@
 //! Request heads: the request line and the header lines.
 
+use std::cmp::Ordering;
+
 use super::error::HeadError;
-use super::headers::{self, Framing, HeaderId, HeaderSpan, KeepAlive, Known};
+use super::headers::{Framing, HeaderId, HeaderSpan, HostCheck, KeepAlive, Known};
 use super::target::{Target, TargetForm};
 use super::{Span, request_line, scan};
 
@@ -70,7 +72,7 @@ impl Method {
 }
 
 /// The version of a request. Minor versions above 1 are kept and otherwise treated as HTTP/1.1.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Version {
     /// 1, or 0 for HTTP/0.9.
     pub major: u16,
@@ -85,6 +87,22 @@ impl Version {
     pub const HTTP_10: Self = Self { major: 1, minor: 0 };
     /// HTTP/1.1.
     pub const HTTP_11: Self = Self { major: 1, minor: 1 };
+
+    fn number(self) -> u32 {
+        u32::from(self.major) << 16 | u32::from(self.minor)
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What a head may cost. A parser may be given other limits with each call, as long as they are
@@ -172,15 +190,9 @@ pub struct Head {
 
 impl Head {
     fn reset(&mut self) {
-        let Self {
-            headers,
-            ignored,
-            known,
-            ..
-        } = self;
-        headers.clear();
-        ignored.clear();
-        known.reset();
+        self.headers.clear();
+        self.ignored.clear();
+        self.known.reset();
         self.method = Method::Other;
         self.method_span = Span::default();
         self.target = Target::default();
@@ -245,6 +257,7 @@ pub struct HeadParser {
     name: Span,
     /// Whether that name holds a byte that makes it invalid, not an error.
     name_invalid: bool,
+    host_check: HostCheck,
     pub(super) head: Head,
 }
 
@@ -310,11 +323,34 @@ impl HeadParser {
     ///
     /// See [`HeadError`]. Later calls return the same error, until [`reset`](Self::reset).
     pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
-        let parsed = self.advance(bytes, limits);
+        let parsed = match self.state {
+            State::Lead if self.at == 0 => self.whole_head(bytes, limits),
+            _ => self.advance(bytes, limits),
+        };
         if let Err(error) = parsed {
             self.state = State::Failed(error);
         }
         parsed
+    }
+
+    /// Reads a head that is all there and ordinary, as most are. Where it is not, what has been read
+    /// of it is gone on with.
+    #[inline]
+    fn whole_head(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+        // Each of its lines ends before the longest line would, so that no limit is met unseen.
+        let end = self.window_end(bytes.len().min(head_bytes_max(limits)), limits);
+        let window = &bytes[..end];
+        if request_line::read_whole(self, window) {
+            self.whole_lines(window, limits)?;
+            if window[self.at..].starts_with(b"\r\n") {
+                self.at += 2;
+                self.finish(window)?;
+                return Ok(Progress::Complete {
+                    head_bytes: self.at,
+                });
+            }
+        }
+        self.advance(bytes, limits)
     }
 
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
@@ -495,14 +531,13 @@ impl HeadParser {
             value_end -= 1;
         }
         if self.name_invalid && limits.ignore_invalid {
-            self.head.check_count(limits)?;
+            self.check_count(limits)?;
             self.head.ignored.push(Span::new(self.line_start, self.at));
         } else {
             let name = self.name;
             let id = HeaderId::of_name(name.of(window));
             let value = Span::new(self.mark, value_end);
-            self.head
-                .push(window, limits, HeaderSpan { name, value, id })?;
+            self.push(window, limits, HeaderSpan { name, value, id })?;
         }
         self.at = next;
         self.line_start = next;
@@ -513,30 +548,20 @@ impl HeadParser {
     /// Takes ordinary lines, one after the other, up to one that is not.
     fn whole_lines(&mut self, window: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
         let mut at = self.at;
-        loop {
-            let rest = &window[at..];
-            // The line that ends the head is not one of them.
-            if matches!(rest.first(), None | Some(b'\r')) {
-                break;
-            }
+        let mut rest = &window[at..];
+        // The line that ends the head is not one of them.
+        while !matches!(rest.first(), None | Some(b'\r')) {
             let Some(line) = whole_line(rest) else { break };
-            let name = Span::new(at, at + line.name_end);
-            let value = Span::new(at + line.value_start, at + line.line_end);
-            let noted = self.head.push(
-                window,
-                limits,
-                HeaderSpan {
-                    name,
-                    value,
-                    id: line.id,
-                },
-            );
-            if let Err(error) = noted {
-                self.line_start = at;
-                self.at = at + line.line_end;
-                return Err(error);
-            }
-            at += line.line_end + 2;
+            let header = HeaderSpan {
+                name: Span::new(at, at + line.name_end),
+                value: Span::new(at + line.value_start, at + line.line_end),
+                id: line.id,
+            };
+            self.line_start = at;
+            self.at = at + line.line_end;
+            self.push(window, limits, header)?;
+            rest = line.rest;
+            at = window.len() - rest.len();
         }
         self.at = at;
         self.line_start = at;
@@ -549,7 +574,7 @@ impl HeadParser {
             head.framing = head.known.framing(window, head.method, head.version)?;
             head.keep_alive = head.known.keep_alive_of(head.version);
         }
-        if let Some(expect) = head.known.expect {
+        if let Some(expect) = head.known.get(HeaderId::Expect) {
             head.expect_continue = head.version > Version::HTTP_10
                 && expect.of(window).eq_ignore_ascii_case(b"100-continue");
         }
@@ -559,56 +584,65 @@ impl HeadParser {
 }
 
 /// A header line, as offsets from its first byte.
-struct WholeLine {
+struct WholeLine<'a> {
     id: HeaderId,
     name_end: usize,
     value_start: usize,
     /// Where the value ends and its CRLF stands.
     line_end: usize,
+    /// What follows the line.
+    rest: &'a [u8],
 }
 
 /// Reads a header line that is all there and has nothing unusual about it: a valid name, a value
 /// without control characters, CRLF. Any other line is `None`, and is read element by element with
 /// the same result or the error that it deserves.
-fn whole_line(rest: &[u8]) -> Option<WholeLine> {
+#[inline]
+fn whole_line(line: &[u8]) -> Option<WholeLine<'_>> {
     let mut padded = [0; 32];
-    let start = match rest.first_chunk::<32>() {
+    let start = match line.first_chunk::<32>() {
         Some(start) => start,
         None => {
-            padded[..rest.len()].copy_from_slice(rest);
+            padded[..line.len()].copy_from_slice(line);
             &padded
         }
     };
     let name_end = scan::find_colon(start)?;
     let id = HeaderId::of_padded_name(start, name_end);
     // The name of a known header is valid as it stands.
-    if id == HeaderId::Other
-        && (name_end == 0
-            || start[..name_end]
-                .iter()
-                .any(|&byte| NAME_CLASS[byte as usize] != NAME_VALID))
-    {
+    if id == HeaderId::Other && !is_valid_name(&start[..name_end]) {
         return None;
     }
-    let line_end = name_end + scan::find_below::<0x20>(&rest[name_end..])?;
-    if rest[line_end..].first_chunk::<2>() != Some(b"\r\n") {
+    let after_name = &line[name_end + 1..];
+    let (space, from) = match after_name {
+        [b' ', from @ ..] => (1, from),
+        from => (0, from),
+    };
+    let value_bytes = scan::find_below::<0x20>(from)?;
+    let (value, from) = from.split_at(value_bytes);
+    let [b'\r', b'\n', rest @ ..] = from else {
         return None;
-    }
-    let value = &rest[name_end + 1..line_end];
-    let value = value.strip_prefix(b" ").unwrap_or(value);
+    };
     if let [b' ', ..] | [.., b' '] = value {
         return None;
     }
+    let value_start = name_end + 1 + space;
     Some(WholeLine {
         id,
         name_end,
-        value_start: line_end - value.len(),
-        line_end,
+        value_start,
+        line_end: value_start + value_bytes,
+        rest,
     })
 }
 
-impl Head {
-    #[inline]
+fn is_valid_name(name: &[u8]) -> bool {
+    let classes = name.iter().map(|&byte| NAME_CLASS[byte as usize]);
+    !name.is_empty() && classes.fold(NAME_VALID, |all, class| all | class) == NAME_VALID
+}
+
+impl HeadParser {
+    #[inline(always)]
     fn push(
         &mut self,
         bytes: &[u8],
@@ -616,18 +650,18 @@ impl Head {
         line: HeaderSpan,
     ) -> Result<(), HeadError> {
         self.check_count(limits)?;
-        self.headers.push(line);
-        if line.id == HeaderId::Other {
-            Ok(())
-        } else {
-            self.note(bytes, line)
+        self.head.headers.push(line);
+        match line.id {
+            HeaderId::Other => Ok(()),
+            HeaderId::Host => self.note_host(bytes, line),
+            _ => self.head.known.note(bytes, line),
         }
     }
 
     /// Whether there may be another header line.
     #[inline]
     fn check_count(&self, limits: &HeadLimits) -> Result<(), HeadError> {
-        let room = self.headers.len() + self.ignored.len() < limits.headers_max;
+        let room = self.head.headers.len() + self.head.ignored.len() < limits.headers_max;
         if room {
             Ok(())
         } else {
@@ -635,22 +669,15 @@ impl Head {
         }
     }
 
-    /// Takes note of a header that means something to the protocol.
-    fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
-        match line.id {
-            HeaderId::Host => self.note_host(bytes, line.value),
-            _ => self.known.note(bytes, line),
-        }
-    }
-
-    fn note_host(&mut self, bytes: &[u8], value: Span) -> Result<(), HeadError> {
-        if self.known.host.replace(value).is_some() {
-            return Err(HeadError::DuplicateHost);
-        }
-        let len = headers::validate_host(value.of(bytes)).ok_or(HeadError::InvalidHost)?;
-        if self.target.form != TargetForm::Absolute {
-            let start = value.start as usize;
-            self.host = Some(Span::new(start, start + len));
+    #[inline(always)]
+    fn note_host(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
+        let head = &mut self.head;
+        head.known.note(bytes, line)?;
+        let len = self.host_check.len(line.value.of(bytes));
+        let len = len.ok_or(HeadError::InvalidHost)?;
+        if head.target.form != TargetForm::Absolute {
+            let start = line.value.start as usize;
+            head.host = Some(Span::new(start, start + len));
         }
         Ok(())
     }

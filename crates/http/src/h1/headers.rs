@@ -64,6 +64,11 @@ macro_rules! header_ids {
             Other,
         }
 
+        impl HeaderId {
+            /// The known ones, each at the place of its number.
+            const KNOWN: [Self; KNOWN_HEADERS.len()] = [$(Self::$id,)*];
+        }
+
         const KNOWN_HEADERS: &[(&str, HeaderId)] = &[$(($name, HeaderId::$id),)*];
     };
 }
@@ -177,6 +182,11 @@ const fn slot(first: u8, last: u8, len: usize) -> usize {
 }
 
 impl HeaderId {
+    /// Its bit in a set.
+    const fn bit(self) -> u64 {
+        1 << self as u64
+    }
+
     /// The header of this name, in letters of either case.
     #[must_use]
     pub fn of_name(name: &[u8]) -> Self {
@@ -203,140 +213,88 @@ impl HeaderId {
     }
 }
 
-/// Where the values of the headers that matter stand, for access without a search.
-///
-/// Of a header that may not be repeated there is only one; of one that may (`Range`,
-/// `User-Agent`, `Referer` and so on) it is the first, as in nginx.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// Where the values of the known headers stand, for access without a search.
+#[derive(Clone, Default)]
 pub struct Known {
-    /// `Accept-Encoding`.
-    pub accept_encoding: Option<Span>,
-    /// `Authorization`; a second line is refused.
-    pub authorization: Option<Span>,
-    /// `Connection`, the first line.
-    pub connection: Option<Span>,
-    /// `Content-Length`; a second line is refused.
-    pub content_length: Option<Span>,
-    /// `Content-Range`; a second line is refused.
-    pub content_range: Option<Span>,
-    /// `Content-Type`.
-    pub content_type: Option<Span>,
-    /// `Depth` (WebDAV).
-    pub depth: Option<Span>,
-    /// `Destination` (WebDAV).
-    pub destination: Option<Span>,
-    /// `Expect`; a second line is refused.
-    pub expect: Option<Span>,
-    /// `Host` as sent, with its port; a second line is refused. See also
-    /// [`Head::host`](super::Head::host).
-    pub host: Option<Span>,
-    /// `If-Match`; a second line is refused.
-    pub if_match: Option<Span>,
-    /// `If-Modified-Since`; a second line is refused.
-    pub if_modified_since: Option<Span>,
-    /// `If-None-Match`; a second line is refused.
-    pub if_none_match: Option<Span>,
-    /// `If-Range`; a second line is refused.
-    pub if_range: Option<Span>,
-    /// `If-Unmodified-Since`; a second line is refused.
-    pub if_unmodified_since: Option<Span>,
-    /// `Keep-Alive`.
-    pub keep_alive: Option<Span>,
-    /// `Overwrite` (WebDAV).
-    pub overwrite: Option<Span>,
-    /// `Range`.
-    pub range: Option<Span>,
-    /// `Referer`.
-    pub referer: Option<Span>,
-    /// `TE`.
-    pub te: Option<Span>,
-    /// `Transfer-Encoding`; a second line is refused.
-    pub transfer_encoding: Option<Span>,
-    /// `Upgrade`.
-    pub upgrade: Option<Span>,
-    /// `User-Agent`.
-    pub user_agent: Option<Span>,
-    /// `Via`.
-    pub via: Option<Span>,
-    /// `X-Real-IP`.
-    pub x_real_ip: Option<Span>,
-    /// `Cookie`, all lines in order.
-    pub cookie: Vec<Span>,
-    /// `X-Forwarded-For`, all lines in order.
-    pub x_forwarded_for: Vec<Span>,
+    /// One bit for each header that a line was there for.
+    seen: u64,
+    /// The value of its first line; what is not seen means nothing.
+    first: [Span; KNOWN_HEADERS.len()],
     /// A `Connection` line said `close`.
-    pub(super) close: bool,
+    close: bool,
     /// A `Connection` line said `keep-alive`.
-    pub(super) persist: bool,
+    persist: bool,
+}
+
+/// Headers of which a second line is refused; nginx refuses the same ones.
+const UNIQUE: u64 = bits(&[
+    HeaderId::Authorization,
+    HeaderId::ContentLength,
+    HeaderId::ContentRange,
+    HeaderId::Expect,
+    HeaderId::Host,
+    HeaderId::IfMatch,
+    HeaderId::IfModifiedSince,
+    HeaderId::IfNoneMatch,
+    HeaderId::IfRange,
+    HeaderId::IfUnmodifiedSince,
+    HeaderId::TransferEncoding,
+]);
+
+const fn bits(ids: &[HeaderId]) -> u64 {
+    let mut bits = 0;
+    let mut index = 0;
+    while index < ids.len() {
+        bits |= ids[index].bit();
+        index += 1;
+    }
+    bits
 }
 
 impl Known {
-    /// Empties it and keeps the memory.
-    pub(super) fn reset(&mut self) {
-        let mut cookie = std::mem::take(&mut self.cookie);
-        let mut x_forwarded_for = std::mem::take(&mut self.x_forwarded_for);
-        cookie.clear();
-        x_forwarded_for.clear();
-        *self = Self {
-            cookie,
-            x_forwarded_for,
-            ..Self::default()
-        };
+    /// The value of the header's only line, or of the first where it may be repeated, as in nginx
+    /// (`Cookie`, `Range`, `X-Forwarded-For` and so on). `Host` is as sent, with its port; see also
+    /// [`Head::host`](super::Head::host).
+    #[must_use]
+    pub fn get(&self, id: HeaderId) -> Option<Span> {
+        (self.seen & id.bit() != 0).then(|| self.first[id as usize])
     }
 
-    /// Takes note of one header line other than `Host`, which the head's parser sees to.
+    /// Empties it.
+    pub(super) fn reset(&mut self) {
+        self.seen = 0;
+        self.close = false;
+        self.persist = false;
+    }
+
+    /// Takes note of one line of a known header; whether the value of `Host` is a host is for the
+    /// head's parser to see.
+    #[inline(always)]
     pub(super) fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
-        use HeaderId as Id;
-        let value = line.value;
-        // The slot, and whether a second line is refused; nginx refuses the same ones.
-        let (slot, unique) = match line.id {
-            Id::Cookie => {
-                self.cookie.push(value);
-                return Ok(());
-            }
-            Id::XForwardedFor => {
-                self.x_forwarded_for.push(value);
-                return Ok(());
-            }
-            Id::Connection => {
-                self.note_connection(value.of(bytes));
-                (&mut self.connection, false)
-            }
-            Id::AcceptEncoding => (&mut self.accept_encoding, false),
-            Id::ContentType => (&mut self.content_type, false),
-            Id::Depth => (&mut self.depth, false),
-            Id::Destination => (&mut self.destination, false),
-            Id::KeepAlive => (&mut self.keep_alive, false),
-            Id::Overwrite => (&mut self.overwrite, false),
-            Id::Range => (&mut self.range, false),
-            Id::Referer => (&mut self.referer, false),
-            Id::Te => (&mut self.te, false),
-            Id::Upgrade => (&mut self.upgrade, false),
-            Id::UserAgent => (&mut self.user_agent, false),
-            Id::Via => (&mut self.via, false),
-            Id::XRealIp => (&mut self.x_real_ip, false),
-            Id::Authorization => (&mut self.authorization, true),
-            Id::ContentLength => (&mut self.content_length, true),
-            Id::ContentRange => (&mut self.content_range, true),
-            Id::Expect => (&mut self.expect, true),
-            Id::IfMatch => (&mut self.if_match, true),
-            Id::IfModifiedSince => (&mut self.if_modified_since, true),
-            Id::IfNoneMatch => (&mut self.if_none_match, true),
-            Id::IfRange => (&mut self.if_range, true),
-            Id::IfUnmodifiedSince => (&mut self.if_unmodified_since, true),
-            Id::TransferEncoding => (&mut self.transfer_encoding, true),
-            _ => return Ok(()),
-        };
-        match slot {
-            None => *slot = Some(value),
-            Some(_) if unique => return Err(HeadError::DuplicateHeader),
-            Some(_) => {}
+        let HeaderSpan { id, value, .. } = line;
+        if id == HeaderId::Connection {
+            self.note_connection(value.of(bytes));
         }
-        Ok(())
+        if self.seen & id.bit() == 0 {
+            self.seen |= id.bit();
+            self.first[id as usize] = value;
+            return Ok(());
+        }
+        match id {
+            HeaderId::Host => Err(HeadError::DuplicateHost),
+            _ if UNIQUE & id.bit() != 0 => Err(HeadError::DuplicateHeader),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is a line of any of these.
+    #[inline]
+    fn has_any(&self, ids: u64) -> bool {
+        self.seen & ids != 0
     }
 
     fn note_connection(&mut self, value: &[u8]) {
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        if value == b"keep-alive" || value.eq_ignore_ascii_case(b"keep-alive") {
             self.persist = true;
         } else if contains_ignore_case(value, b"close") {
             self.close = true;
@@ -352,25 +310,28 @@ impl Known {
 
     /// Checks what can only be checked when all lines are there, in nginx's order, and says how
     /// the body is framed.
+    #[inline]
     pub(super) fn framing(
         &self,
         bytes: &[u8],
         method: Method,
         version: Version,
     ) -> Result<Framing, HeadError> {
-        if self.host.is_none() && version > Version::HTTP_10 {
+        const FRAMING: u64 = bits(&[HeaderId::ContentLength, HeaderId::TransferEncoding]);
+        if version > Version::HTTP_10 && !self.has_any(HeaderId::Host.bit()) {
             return Err(HeadError::MissingHost);
         }
-        let length = match self.content_length {
-            None => None,
+        let length = match self.get(HeaderId::ContentLength) {
             Some(value) => Some(content_length(value.of(bytes))?),
+            None => None,
         };
         match method {
             Method::Connect => return Err(HeadError::ConnectMethod),
             Method::Trace => return Err(HeadError::TraceMethod),
+            _ if !self.has_any(FRAMING) => return Ok(Framing::None),
             _ => {}
         }
-        let Some(coding) = self.transfer_encoding else {
+        let Some(coding) = self.get(HeaderId::TransferEncoding) else {
             return Ok(length.map_or(Framing::None, Framing::Length));
         };
         if version < Version::HTTP_11 {
@@ -383,6 +344,24 @@ impl Known {
             return Err(HeadError::ContentLengthAndTransferEncoding);
         }
         Ok(Framing::Chunked)
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        let values = |known: &Self| HeaderId::KNOWN.map(|id| known.get(id));
+        (self.close, self.persist, values(self)) == (other.close, other.persist, values(other))
+    }
+}
+
+impl Eq for Known {}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let there = HeaderId::KNOWN.into_iter();
+        f.debug_map()
+            .entries(there.filter_map(|id| Some((id, self.get(id)?))))
+            .finish()
     }
 }
 
@@ -404,6 +383,31 @@ fn contains_ignore_case(value: &[u8], word: &[u8]) -> bool {
     value
         .windows(word.len())
         .any(|window| window.eq_ignore_ascii_case(word))
+}
+
+/// Checks hosts, and remembers the last: it is most often the next, too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HostCheck {
+    value: [u8; 32],
+    value_len: usize,
+    host_len: usize,
+}
+
+impl HostCheck {
+    /// The same as [`validate_host`].
+    #[inline]
+    pub(super) fn len(&mut self, value: &[u8]) -> Option<usize> {
+        if value == &self.value[..self.value_len] && !value.is_empty() {
+            return Some(self.host_len);
+        }
+        let host_len = validate_host(value)?;
+        if let Some(room) = self.value.get_mut(..value.len()) {
+            room.copy_from_slice(value);
+            self.value_len = value.len();
+            self.host_len = host_len;
+        }
+        Some(host_len)
+    }
 }
 
 /// Checks the value of a `Host` line and returns the length of its host, without port and without
@@ -429,17 +433,17 @@ pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
 
 /// The length of a host name, and whether a dot ends it.
 fn name_len(value: &[u8]) -> Option<(usize, bool)> {
-    let mut before = 0;
+    let mut label_start = 0;
     for (at, &byte) in value.iter().enumerate() {
         match HOST_CLASS[byte as usize] {
             HOST_PLAIN => {}
-            HOST_DOT if before != b'.' => {}
-            HOST_COLON => return Some((at, before == b'.')),
+            // A dot may begin a name, and end a label that is not empty.
+            HOST_DOT if at == 0 || at > label_start => label_start = at + 1,
+            HOST_COLON => return Some((at, at > 0 && at == label_start)),
             _ => return None,
         }
-        before = byte;
     }
-    Some((value.len(), before == b'.'))
+    Some((value.len(), value.len() == label_start))
 }
 
 /// The length of an IPv6 (or later) literal, with its brackets.

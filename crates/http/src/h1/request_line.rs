@@ -35,7 +35,11 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
         return None;
     };
     let target = &rest[method_end + 1..];
-    let len = scan::find_below::<0x21>(target)?;
+    let scan::Target {
+        len,
+        special,
+        question,
+    } = scan::find_target_end(target)?;
     let after = target[len..].first_chunk::<VERSION_BYTES>()?;
     let version = if after == b" HTTP/1.1\r\n" {
         Version::HTTP_11
@@ -44,11 +48,10 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
     } else {
         return None;
     };
-    let seen = scan::look_at_target(target, len);
-    if target[0] != b'/' || seen.special {
+    if special || target[0] != b'/' {
         return None;
     }
-    let question = if seen.question {
+    let question = if question {
         memchr::memchr(b'?', &target[..len])
     } else {
         None
@@ -65,10 +68,20 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
     })
 }
 
+/// Reads a request line at the parser's first byte that is all there and has nothing unusual about it;
+/// false, and nothing read, where it is another.
+#[inline]
+pub(super) fn read_whole(parser: &mut HeadParser, window: &[u8]) -> bool {
+    let line = whole_line(window);
+    if let Some(line) = &line {
+        line.note(parser);
+    }
+    line.is_some()
+}
+
 impl WholeLine {
     fn note(&self, parser: &mut HeadParser) {
-        let start = parser.at;
-        let span = |from: usize, to: usize| Span::new(start + from, start + to);
+        let span = Span::new;
         let target_start = self.method_end + 1;
         let end = self.target_end + VERSION_BYTES;
         let head = &mut parser.head;
@@ -82,7 +95,7 @@ impl WholeLine {
         head.version = self.version;
         head.protocol = span(self.target_end + 1, end - 2);
         head.request_line = span(0, end - 2);
-        parser.at = start + end;
+        parser.at = end;
         parser.line_start = parser.at;
         parser.state = State::HeaderStart;
     }
@@ -121,10 +134,6 @@ fn lead(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
     }
     parser.line_start = parser.at;
     parser.state = State::Method;
-    // The window was measured from where the line was thought to begin.
-    if let Some(line) = whole_line(&window[parser.at..]) {
-        line.note(parser);
-    }
     Ok(true)
 }
 

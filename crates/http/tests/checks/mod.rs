@@ -2,8 +2,8 @@
 //! functions.
 
 use revolve_http::h1::{
-    BodyError, ChunkedDecoder, Decoded, Framing, Head, HeadError, HeadLimits, HeadParser, Progress,
-    Span, Version, normalize_path,
+    BodyError, ChunkedDecoder, Decoded, Framing, Head, HeadError, HeadLimits, HeadParser, HeaderId,
+    Progress, Span, Version, normalize_path,
 };
 
 /// A head: the first byte chooses the limits, the second the size of the pieces, the rest is what
@@ -82,7 +82,7 @@ fn check_head(bytes: &[u8], head: &Head, limits: &HeadLimits) {
         Framing::Length(length) => {
             let value = head
                 .known
-                .content_length
+                .get(HeaderId::ContentLength)
                 .expect("a length comes from a header");
             let digits = std::str::from_utf8(text(value)).expect("digits");
             assert_eq!(digits.parse(), Ok(length));

@@ -104,10 +104,13 @@ fn build_http(
         listens.push((id, std::mem::take(&mut server.listens), names.clone()));
         let mut named = HashMap::new();
         let location = merging.add(server, &settings, id, &mut named);
+        let own = &merging.locations[location as usize].settings;
+        let head_limits = own.client.head_limits();
         let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
         servers.push(Server {
             primary_name,
             location,
+            head_limits,
             named,
         });
     }

@@ -1,10 +1,11 @@
 //! Locations: how a path finds its settings.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::config::regex::{Groups, Pattern};
 use crate::modules::Settings;
-use crate::phase::{Handler, Step};
+use crate::phase::{Handler, Steps};
 use crate::variable::GroupSlots;
 
 /// The place of a location in [`Http::locations`](crate::config::Http::locations).
@@ -26,9 +27,8 @@ pub struct Location {
     pub server: ServerId,
     /// What the modules were told here.
     pub settings: Settings,
-    /// Who is asked here, in this order: known when the configuration is built, so that nobody is
-    /// asked in vain.
-    pub(crate) steps: Box<[Step]>,
+    /// Who is asked here.
+    pub(crate) steps: Steps,
     /// What responses pass here, in this order.
     pub(crate) header_filters: Box<[Handler]>,
     /// The named groups of its pattern, and the variables that they set.
@@ -50,6 +50,8 @@ pub struct Lookup {
 #[derive(Debug)]
 struct PrefixEntry {
     path: Vec<u8>,
+    /// Its [`start_of`].
+    start: u64,
     exact: Option<LocationId>,
     prefix: Option<LocationId>,
     regex_follows: bool,
@@ -109,6 +111,7 @@ impl LookupBuilder {
                 parent = prefixes[index as usize].parent;
             }
             prefixes.push(PrefixEntry {
+                start: start_of(&path),
                 path,
                 exact,
                 prefix: prefix.map(|(id, _)| id),
@@ -123,15 +126,57 @@ impl LookupBuilder {
     }
 }
 
+/// The first eight bytes of a path as a number: two paths are in the order of these numbers, where
+/// they differ, so that most comparisons are one.
+#[inline]
+fn start_of(path: &[u8]) -> u64 {
+    let mut padded = [0; 8];
+    let start = match path.first_chunk::<8>() {
+        Some(start) => start,
+        None => {
+            padded[..path.len()].copy_from_slice(path);
+            &padded
+        }
+    };
+    u64::from_be_bytes(*start)
+}
+
+impl PrefixEntry {
+    /// Whether it stands where a path, which begins with `start`, would, or before.
+    #[inline]
+    fn is_at_most(&self, path: &[u8], start: u64) -> bool {
+        match self.start.cmp(&start) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            // No path has a NUL, so that this one is all that both begin with.
+            Ordering::Equal if self.path.len() <= 8 => self.path.len() <= path.len(),
+            Ordering::Equal => self.path.as_slice() <= path,
+        }
+    }
+
+    /// Whether a path, which begins with `start`, begins with this one.
+    #[inline]
+    fn begins(&self, path: &[u8], start: u64) -> bool {
+        let own_len = self.path.len();
+        let bits_after = 64 - 8 * own_len.min(8) as u32;
+        let differs = (start ^ self.start).checked_shr(bits_after).unwrap_or(0) != 0;
+        !differs && path.len() >= own_len && (own_len <= 8 || path.starts_with(&self.path))
+    }
+}
+
 impl Lookup {
     fn find_static(&self, path: &[u8]) -> Option<Static> {
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        let start = start_of(path);
         let after = self
             .prefixes
-            .partition_point(|entry| entry.path.as_slice() <= path);
+            .partition_point(|entry| entry.is_at_most(path, start));
         let mut at = after.checked_sub(1);
         while let Some(index) = at {
             let entry = &self.prefixes[index];
-            if path.starts_with(&entry.path) {
+            if entry.begins(path, start) {
                 if let (Some(id), true) = (entry.exact, entry.path.len() == path.len()) {
                     return Some(Static {
                         id,
@@ -210,4 +255,71 @@ fn find_below(
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(lookup: &Lookup, path: &str) -> Option<(LocationId, bool)> {
+        let found = lookup.find_static(path.as_bytes());
+        found.map(|found| (found.id, found.exact))
+    }
+
+    /// Every path is asked for among all of them, and compared with a search of the list.
+    #[test]
+    fn the_longest_prefix_is_found_wherever_paths_begin_to_differ() {
+        let paths = [
+            "",
+            "/",
+            "/a",
+            "/a/",
+            "/ab",
+            "/abcdefg",
+            "/abcdefgh",
+            "/abcdefghi",
+            "/abcdefgh/i",
+            "/abcdefh",
+            "/b",
+            "/\u{ff}",
+            "/b/abcdefghijklmnop",
+            "/b/abcdefghijklmnoq",
+            "b",
+        ];
+        for chosen in 0..1u32 << paths.len().min(9) {
+            let places = (0..paths.len()).filter(|at| chosen >> (at % 9) & 1 == 1);
+            let places: Vec<usize> = places.collect();
+            let mut builder = LookupBuilder::default();
+            for place in &places {
+                builder.prefix(paths[*place], true, *place as LocationId);
+            }
+            let lookup = builder.build();
+            for path in paths
+                .iter()
+                .flat_map(|path| [path.to_string(), format!("{path}x")])
+            {
+                let fitting = places
+                    .iter()
+                    .filter(|place| path.starts_with(paths[**place]));
+                let longest = fitting.max_by_key(|place| paths[**place].len());
+                let expected = longest.map(|place| (*place as LocationId, false));
+                assert_eq!(found(&lookup, &path), expected, "{path} among {places:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_exact_path_goes_before_a_prefix() {
+        let mut builder = LookupBuilder::default();
+        assert!(builder.prefix("/pid", true, 1));
+        assert!(builder.exact("/pid", 2));
+        assert!(builder.exact("/pid/of/the/master", 3));
+        assert!(!builder.exact("/pid", 2));
+        let lookup = builder.build();
+        assert_eq!(found(&lookup, "/pid"), Some((2, true)));
+        assert_eq!(found(&lookup, "/pid/"), Some((1, false)));
+        assert_eq!(found(&lookup, "/pid/of/the/master"), Some((3, true)));
+        assert_eq!(found(&lookup, "/pid/of/the/masters"), Some((1, false)));
+        assert_eq!(found(&lookup, "/pi"), None);
+    }
 }

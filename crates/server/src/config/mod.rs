@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use revolve_conf::{Diagnostics, Files, Sources};
+use revolve_http::h1::HeadLimits;
 
 pub use crate::config::location::{Location, LocationId, ServerId};
 pub use crate::config::port::{ListenSpec, Port};
@@ -79,6 +80,8 @@ pub struct Server {
     pub primary_name: String,
     /// Its own level, which holds where no location matches.
     pub location: LocationId,
+    /// The limits that heads have here.
+    pub(crate) head_limits: HeadLimits,
     /// Its named locations, without `@`.
     pub named: HashMap<String, LocationId>,
 }

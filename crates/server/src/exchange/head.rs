@@ -10,6 +10,7 @@ use revolve_reactor::Buffer;
 
 use super::output::Output;
 use super::refusal;
+use crate::config::ServerId;
 use crate::log::Level;
 use crate::modules::access_log;
 use crate::request::Request;
@@ -62,24 +63,25 @@ pub(super) async fn read_rest(
 
 /// Takes what has come of a head; `None` where more is needed, which is seldom.
 pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
-    let limits = request.server_settings().client.head_limits();
+    let limits = &request.site.http().servers[request.server as usize].head_limits;
     let before = request.head_bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
     let progress = if before == 0 {
-        request.parser.parse(input, &limits)
+        request.parser.parse(input, limits)
     } else {
         request.head_bytes.extend_from_slice(input);
-        request.parser.parse(&request.head_bytes, &limits)
+        request.parser.parse(&request.head_bytes, limits)
     };
     match progress {
         Ok(Progress::Complete { head_bytes }) => {
             if before == 0 {
                 request.head_bytes.extend_from_slice(&input[..head_bytes]);
+            } else {
+                request.head_bytes.truncate(head_bytes);
             }
-            request.head_bytes.truncate(head_bytes);
             input.advance(head_bytes - before);
             request.length = head_bytes as u64;
-            Some(take_head(request, &limits))
+            Some(take_head(request))
         }
         Ok(Progress::Partial) => {
             if before == 0 {
@@ -126,7 +128,7 @@ fn take_target_of_line(request: &mut Request) {
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
-fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
+fn take_head(request: &mut Request) -> HeadRead {
     request.head_done = true;
     let head = request.parser.head();
     request.method = head.method;
@@ -142,7 +144,7 @@ fn take_head(request: &mut Request, limits: &HeadLimits) -> HeadRead {
     let default = request.server;
     choose_server(request);
     if request.server != default
-        && let Err(error) = apply_limits_of_server(request, limits)
+        && let Err(error) = apply_limits_of_server(request, default)
     {
         return refuse_head(request, error);
     }
@@ -203,15 +205,16 @@ fn choose_server(request: &mut Request) {
 
 /// The head was read by the rules of the default server; where those of the server that its host
 /// chose differ, it is read again by them.
-fn apply_limits_of_server(request: &mut Request, limits: &HeadLimits) -> Result<(), HeadError> {
-    let own = request.server_settings().client.head_limits();
-    if own == *limits {
+fn apply_limits_of_server(request: &mut Request, default: ServerId) -> Result<(), HeadError> {
+    let limits = &request.http().servers[default as usize].head_limits;
+    let own = &request.server().head_limits;
+    if own == limits {
         return Ok(());
     }
     let own = HeadLimits {
         line_bytes_max: limits.line_bytes_max,
         head_bytes_max: limits.head_bytes_max,
-        ..own
+        ..own.clone()
     };
     request.parser.reset();
     request.parser.parse(&request.head_bytes, &own).map(|_| ())

@@ -11,6 +11,7 @@ use crate::request::Request;
 const MEMORY_KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// What is on its way out.
+#[derive(Default)]
 pub(super) struct Output {
     queue: Option<SendQueue>,
     /// What was written last, and comes behind the queue.
@@ -19,22 +20,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Nothing yet, to be written to this memory.
-    pub(super) fn over(mut memory: Vec<u8>) -> Self {
-        memory.clear();
-        Self {
-            queue: None,
-            tail: memory,
-            gathered_bytes: 0,
-        }
-    }
-
-    /// The memory, for the next.
-    pub(super) fn into_memory(self) -> Vec<u8> {
+    /// Forgets what was not sent, and keeps memory of usual size.
+    pub(super) fn release(&mut self) {
+        self.queue = None;
+        self.gathered_bytes = 0;
+        self.tail.clear();
         if self.tail.capacity() > MEMORY_KEPT_BYTES_MAX {
-            return Vec::new();
+            self.tail = Vec::new();
         }
-        self.tail
     }
 
     /// Copies bytes.
@@ -47,9 +40,12 @@ impl Output {
     /// Lets `append` write, and says how many bytes it has written.
     #[inline]
     pub(super) fn write_by(&mut self, append: impl FnOnce(&mut Vec<u8>)) -> u64 {
-        let before = self.tail.len();
-        append(&mut self.tail);
-        let written = (self.tail.len() - before) as u64;
+        // In a variable of its own, which compilers keep in registers.
+        let mut tail = std::mem::take(&mut self.tail);
+        let before = tail.len();
+        append(&mut tail);
+        let written = (tail.len() - before) as u64;
+        self.tail = tail;
         self.gathered_bytes += written;
         written
     }

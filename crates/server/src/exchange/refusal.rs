@@ -56,7 +56,7 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
         }
         HeadError::DuplicateHeader => Some(format!("\"{}\"", escaped(request, line))),
         HeadError::UnknownTransferEncoding => {
-            let coding = request.head().known.transfer_encoding?;
+            let coding = request.head().known.get(HeaderId::TransferEncoding)?;
             Some(format!("\"{}\"", escaped(request, coding)))
         }
         _ => None,

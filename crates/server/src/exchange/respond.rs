@@ -4,6 +4,7 @@ use revolve_http::h1::Version;
 use revolve_reactor::Chunk;
 
 use super::output::Output;
+use crate::file_cache::{Content, FileEntry};
 use crate::modules;
 use crate::phase::{self, Outcome, Walked};
 use crate::request::Request;
@@ -48,25 +49,32 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
 /// A filter may refuse the response (412, 416): the page that takes its place passes the same
 /// filters, which leave an error alone.
 fn filter(request: &mut Request) {
-    let mut at = 0;
-    let mut refused = false;
-    while let Some(&filter) = request.location().header_filters.get(at) {
+    let Some(status) = pass_filters(request, true) else {
+        return;
+    };
+    let mut walked = phase::settle(request, Outcome::Finish(status));
+    // The answer was ready already: what takes its place is not delayed.
+    while let Walked::Wait(_) = walked {
+        walked = phase::resume(request);
+    }
+    pass_filters(request, false);
+}
+
+/// The answer is the status of a filter that refuses the response, where any may.
+#[inline]
+fn pass_filters(request: &mut Request, may_refuse: bool) -> Option<u16> {
+    let site = request.site.share();
+    for filter in &site.locations[request.location as usize].header_filters {
         if request.response.error_status != 0 {
             request.response.status = request.response.error_status;
         }
-        match filter(request) {
-            Outcome::Finish(status) if !refused => {
-                refused = true;
-                let mut walked = phase::settle(request, Outcome::Finish(status));
-                // The answer was ready already: what takes its place is not delayed.
-                while let Walked::Wait(_) = walked {
-                    walked = phase::resume(request);
-                }
-                at = 0;
-            }
-            _ => at += 1,
+        if let Outcome::Finish(status) = filter(request)
+            && may_refuse
+        {
+            return Some(status);
         }
     }
+    None
 }
 
 /// Applies what holds whatever the content is; the answer says whether the body stays behind.
@@ -82,7 +90,7 @@ fn finish_response(request: &mut Request) -> bool {
         _ => {
             // Every content there is lies before us whole.
             if response.content_length.is_none() {
-                response.content_length = Some(response.body_bytes());
+                response.set_length(response.body_bytes());
             }
             request.is_head()
         }
@@ -90,24 +98,33 @@ fn finish_response(request: &mut Request) -> bool {
 }
 
 fn write_body(request: &mut Request, output: &mut Output) {
-    let body = std::mem::take(&mut request.response.body);
-    for piece in &body {
-        request.response.sent_bytes += piece.len();
+    let response = &mut request.response;
+    for piece in &response.body {
+        response.sent_bytes += piece.len();
         match piece {
-            Piece::Text { start, end } => output.write(&request.response.text[*start..*end]),
-            Piece::Bytes(bytes) if piece.len() <= COPY_BYTES_MAX => output.write(bytes),
-            Piece::Bytes(bytes) => output.push(Chunk::Bytes(bytes.clone())),
+            Piece::Text { start, end } => output.write(&response.text[*start..*end]),
             Piece::Static(bytes) if piece.len() <= COPY_BYTES_MAX => output.write(bytes),
             Piece::Static(bytes) => output.push(Chunk::Static(bytes)),
-            Piece::File { file, offset, len } => {
-                output.push(Chunk::File {
-                    file: file.clone(),
-                    offset: *offset,
-                    len: *len,
-                });
-            }
+            Piece::File { file, start, len } => write_file(file, *start, *len, output),
         }
     }
-    request.response.body = body;
-    request.response.body.clear();
+    response.body.clear();
+}
+
+fn write_file(file: &FileEntry, start: u64, len: u64, output: &mut Output) {
+    match &file.content {
+        Content::Bytes(bytes) => {
+            let part = start as usize..(start + len) as usize;
+            if len <= COPY_BYTES_MAX {
+                output.write(&bytes[part]);
+            } else {
+                output.push(Chunk::Bytes(bytes.slice(part)));
+            }
+        }
+        Content::Descriptor(file) => output.push(Chunk::File {
+            file: file.clone(),
+            offset: start,
+            len,
+        }),
+    }
 }

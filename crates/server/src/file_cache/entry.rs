@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::response::LastModified;
+use crate::response::{ContentLength, LastModified};
 
 /// What is at a path.
 #[derive(Debug, Clone)]
@@ -26,55 +26,56 @@ pub enum Found {
 }
 
 impl Found {
-    pub(super) fn bytes_held(&self) -> u64 {
+    fn content(&self) -> Option<&Content> {
         match self {
-            Found::File(entry) => entry.body.as_ref().map_or(0, |body| body.len() as u64),
+            Found::File(entry) => Some(&entry.content),
+            _ => None,
+        }
+    }
+
+    pub(super) fn bytes_held(&self) -> u64 {
+        match self.content() {
+            Some(Content::Bytes(bytes)) => bytes.len() as u64,
             _ => 0,
         }
     }
 
     pub(super) fn holds_descriptor(&self) -> bool {
-        matches!(self, Found::File(entry) if entry.file.is_some())
+        matches!(self.content(), Some(Content::Descriptor(_)))
     }
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory: it is small.
+    Bytes(Bytes),
+    /// In the file, which is open.
+    Descriptor(Arc<File>),
 }
 
 /// A regular file, ready to be served.
 #[derive(Debug)]
 pub struct FileEntry {
-    /// Bytes.
-    pub size: u64,
+    /// Its length.
+    pub length: ContentLength,
     /// Last change.
     pub modified: LastModified,
-    /// The contents, where they are small.
-    pub body: Option<Bytes>,
-    /// The open file, where they are not.
-    pub file: Option<Arc<File>>,
-    etag: [u8; 40],
-    etag_len: u8,
+    /// Its bytes.
+    pub content: Content,
+    /// The line of nginx's entity tag: `"mtime-size"`, both in hexadecimal.
+    pub etag_line: Box<[u8]>,
 }
 
 impl FileEntry {
-    /// nginx's entity tag: `"mtime-size"`, both in hexadecimal.
-    pub fn etag(&self) -> &[u8] {
-        &self.etag[..usize::from(self.etag_len)]
-    }
-
-    fn new(stat: &Stat, body: Option<Bytes>, file: Option<File>) -> Self {
-        use std::io::Write as _;
+    fn new(stat: &Stat, content: Content) -> Self {
         let (size, modified_s) = (stat.st_size as u64, stat.st_mtime);
-        let mut etag = [0; 40];
-        let mut rest = &mut etag[..];
-        write!(rest, "\"{modified_s:x}-{size:x}\"").expect("two 64-bit numbers fit");
-        let left = rest.len();
-        let etag_len = (etag.len() - left) as u8;
-        let modified = LastModified::new(modified_s);
+        let etag_line = format!("ETag: \"{modified_s:x}-{size:x}\"\r\n");
         Self {
-            size,
-            modified,
-            body,
-            file: file.map(Arc::new),
-            etag,
-            etag_len,
+            length: ContentLength::new(size),
+            modified: LastModified::new(modified_s),
+            content,
+            etag_line: etag_line.into_bytes().into(),
         }
     }
 }
@@ -143,7 +144,8 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
     )?);
     let stat = rustix::fs::fstat(&file)?;
     let identity = Some(Identity::from_stat(&stat));
-    let found = match FileType::from_raw_mode(stat.st_mode) {
+    let mut is_still = true;
+    let content = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             return Ok(Probe {
                 found: Found::Directory,
@@ -153,25 +155,21 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
         }
         FileType::RegularFile if stat.st_size as u64 <= file_bytes_max => {
             match read_all(&mut file, stat.st_size as usize) {
-                Some(body) => FileEntry::new(&stat, Some(body), None),
-                // It changes under our hands: serve what is there, remember nothing.
+                Some(bytes) => Content::Bytes(bytes),
                 None => {
-                    let found = Found::File(Rc::new(FileEntry::new(&stat, None, Some(file))));
-                    return Ok(Probe {
-                        found,
-                        identity,
-                        cacheable: false,
-                    });
+                    is_still = false;
+                    Content::Descriptor(Arc::new(file))
                 }
             }
         }
-        FileType::RegularFile => FileEntry::new(&stat, None, Some(file)),
+        FileType::RegularFile => Content::Descriptor(Arc::new(file)),
         _ => return Err(Errno::INVAL),
     };
-    // A file of several names may be changed by one that is not watched.
-    let cacheable = stat.st_nlink == 1;
+    // What changes under our hands is served as it is, and not remembered. A file of several names
+    // may be changed by one that is not watched.
+    let cacheable = is_still && stat.st_nlink == 1;
     Ok(Probe {
-        found: Found::File(Rc::new(found)),
+        found: Found::File(Rc::new(FileEntry::new(&stat, content))),
         identity,
         cacheable,
     })

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use rustix::io::Errno;
 
-pub use entry::{FileEntry, Found};
+pub use entry::{Content, FileEntry, Found};
 use entry::{Identity, Probe};
 use watch::{Dependency, EntryId, Watch};
 

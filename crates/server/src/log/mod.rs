@@ -26,6 +26,8 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use revolve_http::h1::HeaderId;
+
 pub use by_path::PathLimits;
 pub use clock::Clock;
 pub use destination::{Buffering, Destination, Place};
@@ -230,10 +232,10 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     // Of a head that is not complete, what has come of it.
     let line = request.parser.request_line_or_start(&request.head_bytes);
     quoted(b", request: \"", request.bytes(line), out);
-    if let Some(host) = request.known(request.head().known.host) {
+    if let Some(host) = request.known(HeaderId::Host) {
         quoted(b", host: \"", host, out);
     }
-    if let Some(referer) = request.known(request.head().known.referer) {
+    if let Some(referer) = request.known(HeaderId::Referer) {
         quoted(b", referrer: \"", referer, out);
     }
 }

@@ -301,11 +301,16 @@ pub(crate) fn combined_log(registry: &mut Registry, log: usize) -> AccessLogs {
 }
 
 /// Log phase: a line in each log of the level.
+#[inline]
 pub(crate) fn write(request: &Request) {
-    let settings = &request.settings().access_log;
-    if settings.logs.is_off {
-        return;
+    let logs = &request.settings().access_log.logs;
+    if !logs.is_off && !logs.list.is_empty() {
+        write_all(request);
     }
+}
+
+fn write_all(request: &Request) {
+    let settings = &request.settings().access_log;
     for log in &settings.logs.list {
         if let Some(condition) = &log.condition {
             let value = condition.evaluate(request);

@@ -153,9 +153,8 @@ pub(crate) fn limits_body(settings: &Settings) -> bool {
 
 /// Once the location is known: a body that says it is too large is refused before it is read.
 pub(crate) fn body_size(request: &mut Request) -> Outcome {
-    let limit = request.settings().client.body_bytes_max;
     if let Framing::Length(length) = request.framing()
-        && length > limit
+        && length > request.settings().client.body_bytes_max
     {
         request.log(
             Level::Error,

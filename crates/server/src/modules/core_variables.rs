@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use revolve_http::h1::Framing;
+use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::modules::core::map_path;
@@ -332,7 +332,7 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     if !request.head_done {
         return false;
     }
-    let Some(value) = request.known(request.head().known.authorization) else {
+    let Some(value) = request.known(HeaderId::Authorization) else {
         return false;
     };
     let Some((scheme, encoded)) = value.split_at_checked(6) else {
@@ -388,9 +388,9 @@ fn request_port(request: &Request) -> Option<u16> {
     }
     let head = request.head();
     let port = match head.target.host {
-        Some(_) => request.known(head.target.port)?,
+        Some(_) => request.bytes(head.target.port?),
         None => {
-            let host = request.known(head.known.host)?;
+            let host = request.known(HeaderId::Host)?;
             &host[memchr::memrchr(b':', host)? + 1..]
         }
     };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
-use revolve_http::h1::Method;
+use revolve_http::h1::{HeaderId, Method};
 
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, slot};
 use crate::config::setting::settings;
@@ -202,7 +202,7 @@ pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     response.status = shown;
     match title {
         Some(title) => {
-            response.content_type.extend_from_slice(b"text/html");
+            response.content_type.set_text(b"text/html");
             response.push_text(b"<html>\r\n<head><title>");
             let body = &mut response.text;
             body.extend_from_slice(title.as_bytes());
@@ -225,9 +225,9 @@ pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
             let end = body.len();
             response.body.clear();
             response.body.push(Piece::Text { start: 0, end });
-            response.content_length = Some(end as u64);
+            response.set_length(end as u64);
         }
-        None => response.content_length = Some(0),
+        None => response.set_length(0),
     }
     Outcome::Respond
 }
@@ -236,7 +236,7 @@ fn wants_padding(request: &Request) -> bool {
     if !request.settings().core.msie_padding || !request.head_done {
         return false;
     }
-    let Some(agent) = request.known(request.head().known.user_agent) else {
+    let Some(agent) = request.known(HeaderId::UserAgent) else {
         return false;
     };
     let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();

@@ -174,7 +174,6 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
             b"etag" => {
                 request.response.clear_etag();
                 request.response.headers.push(b"ETag", &value);
-                request.response.etag = value;
             }
             _ => request.response.headers.push(&header.name, &value),
         }

@@ -54,9 +54,13 @@ fn index(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 
 /// Content phase: a path that ends with a slash becomes that of the first index file there is.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if !request.path.ends_with(b"/") || !modules_may_answer(request) {
-        return Outcome::Next;
+    if request.path.ends_with(b"/") && modules_may_answer(request) {
+        return of_folder(request);
     }
+    Outcome::Next
+}
+
+fn of_folder(request: &mut Request) -> Outcome {
     let site = request.site.share();
     let names = &site.locations[request.location as usize]
         .settings

@@ -9,6 +9,7 @@
 use revolve_conf::directive::Args;
 use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
+use revolve_http::h1::HeaderId;
 
 use crate::config::scope::{
     DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
@@ -187,7 +188,7 @@ pub(crate) fn decide(request: &mut Request) {
 
 /// nginx's two tests of old browsers (`ngx_http_process_user_agent`).
 fn is_disabled(request: &Request, disable: Disable) -> bool {
-    let Some(agent) = request.known(request.head().known.user_agent) else {
+    let Some(agent) = request.known(HeaderId::UserAgent) else {
         return false;
     };
     let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();

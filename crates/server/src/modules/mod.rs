@@ -33,7 +33,7 @@ pub mod types;
 use crate::config::scope::{CONTEXTS, DirectiveRow};
 use crate::config::setting::compose;
 use crate::config::{process, surroundings};
-use crate::phase::{Handler, Phase, Step};
+use crate::phase::{Handler, Phase, Steps};
 use crate::variable::Builtin;
 
 compose! {
@@ -170,11 +170,9 @@ const HEADER_FILTERS: &[(Applies, Handler)] = &[
 ];
 
 /// Those of the handlers that have anything to do at a level.
-pub(crate) fn steps(settings: &Settings) -> Box<[Step]> {
+pub(crate) fn steps(settings: &Settings) -> Steps {
     let applying = HANDLERS.iter().filter(|(_, applies, _)| applies(settings));
-    applying
-        .map(|&(phase, _, handler)| Step { phase, handler })
-        .collect()
+    Steps::new(applying.map(|&(phase, _, handler)| (phase, handler)))
 }
 
 /// Those of the header filters that have anything to do at a level.

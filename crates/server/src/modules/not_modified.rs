@@ -7,6 +7,7 @@
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
+use revolve_http::h1::HeaderId;
 
 use crate::config::scope::{
     DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
@@ -14,7 +15,6 @@ use crate::config::scope::{
 use crate::config::setting::settings;
 use crate::phase::Outcome;
 use crate::request::Request;
-use crate::response::Response;
 
 /// `if_modified_since`: how the client's date is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,40 +77,32 @@ fn if_modified_since(scope: &mut Scope, directive: &Directive) -> Result<(), Dia
     )
 }
 
-/// Gives the response its `ETag`, which holds no line break.
-pub(crate) fn set_etag(response: &mut Response, etag: &[u8]) {
-    response.etag.clear();
-    response.etag.extend_from_slice(etag);
-    response.headers.push_clean(b"ETag", &[etag]);
-}
-
 /// Header filter: 304 where the client has it already, 412 where its condition fails.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
     if request.response.status != 200 || !request.head_done {
         return Outcome::Next;
     }
-    let known = &request.head().known;
-    if let Some(date) = request.known(known.if_unmodified_since)
+    if let Some(date) = request.known(HeaderId::IfUnmodifiedSince)
         && !is_unmodified(request, date)
     {
         request.response.headers.clear();
         return Outcome::Finish(412);
     }
-    if let Some(list) = request.known(known.if_match)
-        && !etag_in(list, &request.response.etag, false)
+    if let Some(list) = request.known(HeaderId::IfMatch)
+        && !etag_in(list, request.response.etag(), false)
     {
         request.response.headers.clear();
         return Outcome::Finish(412);
     }
-    let since = request.known(known.if_modified_since);
-    let none_match = request.known(known.if_none_match);
+    let since = request.known(HeaderId::IfModifiedSince);
+    let none_match = request.known(HeaderId::IfNoneMatch);
     if since.is_none() && none_match.is_none() {
         return Outcome::Next;
     }
     if since.is_some_and(|date| is_modified(request, date)) {
         return Outcome::Next;
     }
-    if none_match.is_some_and(|list| !etag_in(list, &request.response.etag, true)) {
+    if none_match.is_some_and(|list| !etag_in(list, request.response.etag(), true)) {
         return Outcome::Next;
     }
     let response = &mut request.response;

@@ -5,12 +5,13 @@
 //! ```
 
 use revolve_conf::directive::Args;
+use revolve_http::h1::HeaderId;
 
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, slot};
 use crate::config::setting::settings;
 use crate::phase::Outcome;
 use crate::request::Request;
-use crate::response::{Piece, Response};
+use crate::response::{ContentType, Piece, Response};
 
 settings! {
     /// Byte ranges.
@@ -48,7 +49,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
         return Outcome::Next;
     }
     let ranges_max = request.settings().range.ranges_max;
-    let Some(length) = response.content_length else {
+    let Some(length) = response.content_length.map(|length| length.bytes) else {
         return Outcome::Next;
     };
     if response.status != 200
@@ -60,10 +61,8 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     }
     match asked(request, length, ranges_max) {
         Asked::Whole => {
-            request
-                .response
-                .headers
-                .push_clean(b"Accept-Ranges", &[b"bytes"]);
+            let headers = &mut request.response.headers;
+            headers.push_line(b"Accept-Ranges: bytes\r\n", b"Accept-Ranges".len());
             Outcome::Next
         }
         Asked::Parts(parts) => {
@@ -76,27 +75,23 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
             Outcome::Next
         }
         Asked::NotSatisfiable => {
-            let mut digits = itoa::Buffer::new();
-            let length = digits.format(length).as_bytes();
-            request.response.headers.clear();
-            request
-                .response
-                .headers
-                .push_clean(b"Content-Range", &[b"bytes */", length]);
+            let range = format!("bytes */{length}");
+            let headers = &mut request.response.headers;
+            headers.clear();
+            headers.push(b"Content-Range", range.as_bytes());
             Outcome::Finish(416)
         }
     }
 }
 
 fn asked(request: &Request, length: u64, ranges_max: u64) -> Asked {
-    let known = &request.head().known;
-    let Some(value) = request.known(known.range) else {
+    let Some(value) = request.known(HeaderId::Range) else {
         return Asked::Whole;
     };
     if value.len() < 7 || !value[..6].eq_ignore_ascii_case(b"bytes=") {
         return Asked::Whole;
     }
-    if let Some(condition) = request.known(known.if_range)
+    if let Some(condition) = request.known(HeaderId::IfRange)
         && !if_range_holds(&request.response, condition)
     {
         return Asked::Whole;
@@ -106,7 +101,7 @@ fn asked(request: &Request, length: u64, ranges_max: u64) -> Asked {
 
 fn if_range_holds(response: &Response, condition: &[u8]) -> bool {
     if condition.len() >= 2 && condition.ends_with(b"\"") {
-        return response.etag == condition;
+        return response.etag() == condition;
     }
     response
         .last_modified
@@ -190,7 +185,7 @@ fn number(text: &[u8]) -> Option<u64> {
 fn single(response: &mut Response, start: u64, end: u64, length: u64) {
     let range = format!("bytes {start}-{}/{length}", end - 1);
     response.headers.push(b"Content-Range", range.as_bytes());
-    response.content_length = Some(end - start);
+    response.set_length(end - start);
     let whole = std::mem::take(&mut response.body);
     cut(&whole, start, end, &mut response.body);
 }
@@ -205,7 +200,7 @@ fn multiple(request: &mut Request, parts: &[(u64, u64)], length: u64) {
         let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
         if !content_type.is_empty() {
             head.extend_from_slice(b"Content-Type: ");
-            head.extend_from_slice(&content_type);
+            head.extend_from_slice(content_type.text());
             head.extend_from_slice(b"\r\n");
         }
         let range = format!("Content-Range: bytes {start}-{}/{length}\r\n\r\n", end - 1);
@@ -214,8 +209,9 @@ fn multiple(request: &mut Request, parts: &[(u64, u64)], length: u64) {
         cut(&whole, *start, *end, &mut response.body);
     }
     response.push_text(format!("\r\n--{boundary}--\r\n").as_bytes());
-    response.content_type = format!("multipart/byteranges; boundary={boundary}").into_bytes();
-    response.content_length = Some(response.body_bytes());
+    let content_type = format!("multipart/byteranges; boundary={boundary}");
+    response.content_type = ContentType::new(content_type.as_bytes());
+    response.set_length(response.body_bytes());
 }
 
 /// Appends the part of the pieces that lies between two positions.

@@ -17,6 +17,7 @@ use crate::config::setting::settings;
 use crate::modules::{Settings, types};
 use crate::phase::Outcome;
 use crate::request::Request;
+use crate::response::ContentLength;
 use crate::variable::Value;
 
 /// What `return` answers.
@@ -24,6 +25,20 @@ use crate::variable::Value;
 pub struct Return {
     status: u16,
     text: Option<Value>,
+    /// The text's length, where no variable is in it.
+    length: Option<ContentLength>,
+}
+
+impl Return {
+    fn new(status: u16, text: Option<Value>) -> Self {
+        let literal = text.as_ref().map_or(Some(&b""[..]), Value::as_literal);
+        let length = literal.map(|text| ContentLength::new(text.len() as u64));
+        Self {
+            status,
+            text,
+            length,
+        }
+    }
 }
 
 settings! {
@@ -56,12 +71,11 @@ fn set_return(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
             let text = text
                 .map(|word| Value::of(word, &mut scope.registry))
                 .transpose()?;
-            Return { status, text }
+            Return::new(status, text)
         }
-        (None, None) if is_url(&first.text) => Return {
-            status: 302,
-            text: Some(Value::of(first, &mut scope.registry)?),
-        },
+        (None, None) if is_url(&first.text) => {
+            Return::new(302, Some(Value::of(first, &mut scope.registry)?))
+        }
         _ => {
             let message = format!("invalid return code \"{}\"", first.text);
             return Err(Diagnostic::new(first.span, message)
@@ -88,7 +102,12 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 pub(crate) fn handle(request: &mut Request) -> Outcome {
     let site = request.site.share();
     let settings = &site.locations[request.location as usize].settings;
-    let Some(Return { status, text }) = settings.rewrite.answer.as_deref() else {
+    let Some(Return {
+        status,
+        text,
+        length,
+    }) = settings.rewrite.answer.as_deref()
+    else {
         return Outcome::Next;
     };
     if *status == 444 {
@@ -115,7 +134,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     if let Some(text) = text {
         append_text(request, text);
     }
-    request.response.content_length = Some(request.response.body_bytes());
+    let response = &mut request.response;
+    let length = length.unwrap_or_else(|| ContentLength::new(response.body_bytes()));
+    response.content_length = Some(length);
     types::set_content_type(request);
     Outcome::Respond
 }

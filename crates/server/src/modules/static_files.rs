@@ -3,6 +3,8 @@
 //! What is served is a regular file below `root`; a folder without a slash is redirected to the
 //! one with it. Small files come from the coherent cache, large ones go out by `sendfile(2)`.
 
+use std::rc::Rc;
+
 use rustix::io::Errno;
 
 use revolve_http::h1::Method;
@@ -10,7 +12,7 @@ use revolve_http::h1::Method;
 use crate::file_cache::{FileEntry, Found};
 use crate::log::{Level, errno_text};
 use crate::modules::core::map_path;
-use crate::modules::{not_modified, types};
+use crate::modules::types;
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::response::Piece;
@@ -29,7 +31,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     let found = request.connection.server.files.lookup(&file);
     request.root_seen = !matches!(found, Found::Missing(_)) && !request.error_page_used;
     let outcome = match found {
-        Found::File(entry) => serve(request, &entry),
+        Found::File(entry) => serve(request, entry),
         Found::Directory => redirect_to_folder(request),
         Found::Missing(error) => Outcome::Finish(open_failed(request, &file, error)),
     };
@@ -37,7 +39,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     outcome
 }
 
-fn serve(request: &mut Request, entry: &FileEntry) -> Outcome {
+fn serve(request: &mut Request, file: Rc<FileEntry>) -> Outcome {
     if request.method == Method::Post {
         return Outcome::Finish(405);
     }
@@ -46,22 +48,16 @@ fn serve(request: &mut Request, entry: &FileEntry) -> Outcome {
     let etag = request.settings().not_modified.etag;
     let response = &mut request.response;
     response.status = 200;
-    response.content_length = Some(entry.size);
-    response.last_modified = Some(entry.modified);
+    response.content_length = Some(file.length);
+    response.last_modified = Some(file.modified);
     response.ranges_allowed = true;
     if etag {
-        not_modified::set_etag(response, entry.etag());
+        response.headers.push_line(&file.etag_line, b"ETag".len());
     }
-    if entry.size > 0 {
-        response.body.push(match (&entry.body, &entry.file) {
-            (Some(body), _) => Piece::Bytes(body.clone()),
-            (None, Some(file)) => Piece::File {
-                file: file.clone(),
-                offset: 0,
-                len: entry.size,
-            },
-            (None, None) => unreachable!("an entry holds its bytes or its file"),
-        });
+    let len = file.length.bytes;
+    if len > 0 {
+        let start = 0;
+        response.body.push(Piece::File { file, start, len });
     }
     Outcome::Respond
 }

@@ -96,8 +96,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     let response = &mut request.response;
     response.clear_content();
     response.status = 200;
-    response.content_type.clear();
-    response.content_type.extend_from_slice(b"text/plain");
+    response.content_type.set_text(b"text/plain");
     let written = write!(
         response.text,
         "Active connections: {active} \nserver accepts handled requests\n \
@@ -106,6 +105,6 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     written.expect("memory takes all bytes");
     let end = response.text.len();
     response.body.push(Piece::Text { start: 0, end });
-    response.content_length = Some(end as u64);
+    response.set_length(end as u64);
     Outcome::Respond
 }
