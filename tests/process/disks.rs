@@ -171,7 +171,7 @@ fn a_worker_is_replaced_though_the_disk_of_the_error_log_stands_still() {
     assert_eq!((reload.err.as_str(), reload.code), ("", 0));
     let worker = disk.server.workers_once(1)[0];
     disk.freeze();
-    proc::signal(worker, Signal::KILL);
+    proc::kill(worker, Signal::KILL);
     until("another serves", || {
         let workers = disk.server.workers();
         workers.first().is_some_and(|&pid| pid != worker)
