@@ -109,7 +109,7 @@ fn a_new_worker_gets_its_share() {
     let server = start(&site, "");
     let workers = server.workers_once(WORKERS);
     let mut by_worker = even_burst(site.port, WORKERS);
-    proc::signal(workers[0], Signal::KILL);
+    proc::kill(workers[0], Signal::KILL);
     let lost = by_worker.remove(&workers[0].to_string()).unwrap().len();
     until("there is another", || {
         let now = server.workers();
@@ -139,7 +139,7 @@ fn a_worker_that_stands_still_keeps_few_from_being_served() {
         clients.len() <= 100 / WORKERS + 10
     });
     // They lie where its successor finds them, unless it had taken them over.
-    proc::signal(workers[0], Signal::KILL);
+    proc::kill(workers[0], Signal::KILL);
     for mut client in clients {
         let (bytes, end) = client.rest(PATIENCE);
         assert!(

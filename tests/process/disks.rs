@@ -12,7 +12,7 @@ use super::Site;
 use crate::support::{Client, Run, Server, proc, revolve, until};
 
 /// For how long the disk stands still at most, whatever becomes of the test.
-const FROZEN_MAX_S: u64 = 25;
+const FROZEN_MAX_S: u64 = 60;
 
 /// A file system in a file, mounted for the server alone, which has its logs there.
 struct Disk {
@@ -85,19 +85,26 @@ impl Disk {
         assert_eq!(frozen.code, 0, "{}", frozen.err);
     }
 
+    #[track_caller]
     fn thaw(&mut self) {
-        if let Some(mut child) = self.thaw.take() {
-            let thawed = Run::of(Command::new("fsfreeze").arg("-u").arg(self.path()));
-            let _ = child.kill();
-            let _ = child.wait();
-            assert_eq!(thawed.code, 0, "{}", thawed.err);
-        }
+        let thawed = self.try_thaw();
+        assert_eq!(thawed, Some(0), "it has not stood still until now");
+    }
+
+    /// The exit code of fsfreeze, if the disk was frozen.
+    fn try_thaw(&mut self) -> Option<i32> {
+        let mut child = self.thaw.take()?;
+        let thawed = Run::of(Command::new("fsfreeze").arg("-u").arg(self.path()));
+        let _ = child.kill();
+        let _ = child.wait();
+        Some(thawed.code)
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.thaw();
+        // A test that has failed already says what it has to say.
+        self.try_thaw();
     }
 }
 
@@ -163,15 +170,18 @@ fn a_worker_is_replaced_though_the_disk_of_the_error_log_stands_still() {
         return;
     };
     let config = site.folder.read("nginx.conf");
-    let elsewhere = site.folder.file("disk/error.log").display().to_string();
-    let ours = site.folder.file("logs/error.log").display().to_string();
+    // The worker itself has nothing to say at this level: Linux does not let go of a process one of
+    // whose threads waits for such a disk.
+    let elsewhere = format!("{}/error.log warn", site.folder.file("disk").display());
+    let ours = format!("{} info", site.folder.file("logs/error.log").display());
+    assert!(config.contains(&ours), "{config}");
     site.folder
         .write("nginx.conf", config.replace(&ours, &elsewhere));
     let reload = Run::of(revolve(&site.folder).arg("-s").arg("reload"));
     assert_eq!((reload.err.as_str(), reload.code), ("", 0));
     let worker = disk.server.workers_once(1)[0];
     disk.freeze();
-    proc::signal(worker, Signal::KILL);
+    proc::kill(worker, Signal::KILL);
     until("another serves", || {
         let workers = disk.server.workers();
         workers.first().is_some_and(|&pid| pid != worker)

@@ -180,24 +180,25 @@ fn killed_workers_cost_their_own_connections_alone() {
     };
     let mut clients: Vec<(Client, String)> = (0..20).map(|_| connect()).collect();
     let descriptors = proc::descriptors(server.pid());
-    let (start, mut rounds, mut slowest) = (Instant::now(), 0, Duration::ZERO);
+    let (start, mut waits, mut longest_ask) = (Instant::now(), Vec::new(), Duration::ZERO);
     while start.elapsed() < kill_time() {
-        rounds += 1;
         // Each lives for more than a second, so that its death is none of a crash loop.
         std::thread::sleep(Duration::from_millis(600));
         let workers = server.workers_once(2);
         // The one that was started first.
         let victim = workers[0];
         let killed = Instant::now();
-        proc::signal(victim, Signal::KILL);
+        proc::kill(victim, Signal::KILL);
         let mut newcomers = Vec::new();
         until_some("a replacement serves", || {
+            let asked = Instant::now();
             let (client, pid) = connect();
+            longest_ask = longest_ask.max(asked.elapsed());
             let is_new = !workers.iter().any(|worker| worker.to_string() == pid);
             newcomers.push((client, pid));
             is_new.then_some(())
         });
-        slowest = slowest.max(killed.elapsed());
+        waits.push(killed.elapsed());
         let victim = victim.to_string();
         let (lost, kept): (Vec<_>, Vec<_>) = clients.drain(..).partition(|it| it.1 == victim);
         for (mut client, _) in lost {
@@ -210,8 +211,15 @@ fn killed_workers_cost_their_own_connections_alone() {
         clients.extend(newcomers);
         clients.truncate(40);
     }
-    println!("{rounds} workers killed, the slowest replacement served after {slowest:?}");
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    waits.sort();
+    let (rounds, slowest) = (waits.len(), waits[waits.len() - 1]);
+    // The usual one: on a busy machine anybody may have to wait for a processor once.
+    let usual = waits[rounds / 2];
+    println!(
+        "{rounds} workers killed, a replacement served after {usual:?}, the slowest after {slowest:?}; \
+         no client waited for longer than {longest_ask:?}"
+    );
+    assert!(usual < Duration::from_millis(500), "{waits:?}");
     server.workers_once(2);
     until("the master has nothing left of them", || {
         proc::descriptors(server.pid()) <= descriptors

@@ -17,7 +17,7 @@ fn a_killed_worker_is_replaced_and_serves() {
         let mut client = Client::connect(site.port);
         assert_eq!(client.get("/").text(), "home\n");
         let start = Instant::now();
-        proc::signal(last, Signal::KILL);
+        proc::kill(last, Signal::KILL);
         client.closed();
         // Clients wait in the socket's queue meanwhile: none is refused.
         assert_eq!(get(site.port, "/").text(), "home\n");
@@ -48,7 +48,7 @@ fn the_others_serve_on_when_one_dies() {
         })
         .collect();
     let victim = workers[0].to_string();
-    proc::signal(workers[0], Signal::KILL);
+    proc::kill(workers[0], Signal::KILL);
     let (lost, kept): (Vec<_>, Vec<_>) = clients.drain(..).partition(|(_, pid)| *pid == victim);
     assert!(!lost.is_empty() && !kept.is_empty(), "both had connections");
     for (mut client, pid) in kept {

@@ -184,7 +184,7 @@ fn numbers_outlive_reloads_and_workers() {
     let lost = idle.iter().filter(|(_, pid)| *pid == victim.to_string());
     let lost = lost.count() as u64;
     assert!(lost > 0);
-    proc::signal(victim, Signal::KILL);
+    proc::kill(victim, Signal::KILL);
     until("what it had is taken back", || {
         zoned.status().active == 21 - lost
     });
@@ -196,7 +196,7 @@ fn numbers_outlive_reloads_and_workers() {
     }
     // TERM of a worker is a death like any other: it is replaced, and its row with it.
     let victim = zoned.server.workers_once(2)[0];
-    proc::signal(victim, Signal::TERM);
+    proc::kill(victim, Signal::TERM);
     drop(idle);
     zoned.settled();
 }
@@ -234,7 +234,7 @@ fn what_a_killed_worker_held_is_given_back() {
     let held = zoned.fill("/large");
     assert_eq!(held.len(), 6);
     for pid in zoned.server.workers_once(3) {
-        proc::signal(pid, Signal::KILL);
+        proc::kill(pid, Signal::KILL);
     }
     until("all is given back", || {
         zoned.server.workers().len() == 3 && get(zoned.site.port, "/small").status == 200
@@ -386,7 +386,7 @@ fn a_rate_is_of_all_workers_and_outlives_reloads_and_deaths() {
     zoned.reloaded(top, http, server, 2, 3);
     assert_eq!(ask(), 503);
     for pid in zoned.server.workers_once(3) {
-        proc::signal(pid, Signal::KILL);
+        proc::kill(pid, Signal::KILL);
     }
     assert_eq!(ask(), 503);
     // A larger zone is a new one.

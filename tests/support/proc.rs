@@ -24,6 +24,13 @@ pub(crate) fn try_signal(pid: u32, signal: Signal) -> bool {
     pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
 }
 
+/// Ends a process by a signal that it dies of at once, and waits until it takes no connection any more.
+#[track_caller]
+pub(crate) fn kill(pid: u32, with: Signal) {
+    signal(pid, with);
+    super::until("it is dead", || !is_alive(pid));
+}
+
 /// The fields of `/proc/PID/stat` from the third on, which come after the name in parentheses.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

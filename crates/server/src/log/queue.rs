@@ -104,6 +104,8 @@ pub(crate) struct Queue {
     disk: Arc<Disk>,
     path: PathBuf,
     account: Arc<Account>,
+    /// Whether the thread opens the file by its path.
+    opens: bool,
     inbox: Mutex<Inbox>,
     /// The thread's own, which is locked for as long as a write takes.
     spool: Mutex<Written>,
@@ -121,9 +123,8 @@ struct Inbox {
 
 struct Written {
     spool: Spool,
-    /// Which file it is, where the thread opens it by its path.
+    /// Which file it is, where the thread has opened it.
     identity: Option<(u64, u64)>,
-    opens: bool,
 }
 
 impl Queue {
@@ -151,11 +152,11 @@ impl Queue {
             disk: Disk::of(device).ok()?,
             path,
             account,
+            opens,
             inbox: Mutex::default(),
             spool: Mutex::new(Written {
                 spool: Spool::new(sink),
                 identity: None,
-                opens,
             }),
         }))
     }
@@ -175,8 +176,10 @@ impl Queue {
         let chunk_bytes = lines.chunk(bytes_max.min(WAITING_BYTES_MAX)).len();
         self.account.add(chunk_bytes, lines.count_in(chunk_bytes));
         let mut inbox = lock(&self.inbox);
-        // At once what it would grow to: how much comes in one round is a matter of luck.
-        inbox.lines.reserve(BYTES_KEPT);
+        if !self.opens {
+            // At once what it would grow to: how much comes in one round is a matter of luck.
+            inbox.lines.reserve(BYTES_KEPT);
+        }
         lines.hand_over(chunk_bytes, &mut inbox.lines);
         inbox.buffering = buffering;
         let is_listed = std::mem::replace(&mut inbox.is_listed, true);
@@ -207,7 +210,7 @@ impl Queue {
             let buffering = inbox.buffering;
             let is_doubtful = std::mem::take(&mut inbox.is_doubtful);
             drop(inbox);
-            let opened = match written.opens {
+            let opened = match self.opens {
                 true => written.open(&self.path, is_doubtful),
                 false => Ok(()),
             };
@@ -226,6 +229,9 @@ impl Queue {
     }
 
     fn note(&self, lost: u64, what: &str, error: &io::Error) {
+        if lost == 0 {
+            return;
+        }
         let (path, reason) = (self.path.display(), error_text(error));
         let why = format!("{what} \"{path}\" failed ({reason})");
         self.account.lose(lost, why);
