@@ -8,9 +8,10 @@ use std::time::Duration;
 use revolve_reactor::{Address, Buffer, Lease, Stream};
 
 use crate::config::Http;
-use crate::exchange::{After, Exchange, Exchanges, Waiting};
+use crate::exchange::{After, Exchanges};
 use crate::log::Level;
 use crate::report::{ConnectionReport, ConnectionState};
+use crate::request::Request;
 use crate::worker::LoopServer;
 
 /// A socket that connections come from, by its address.
@@ -244,8 +245,8 @@ pub(crate) async fn run<M, F>(
     exchanges: Rc<Exchanges<M, F>>,
     _lease: Option<Lease>,
 ) where
-    M: Fn(Box<Exchange>, Buffer, Waiting) -> F + 'static,
-    F: Future<Output = (Box<Exchange>, After)> + 'static,
+    M: Fn(Box<Request>, Buffer) -> F + 'static,
+    F: Future<Output = (Box<Request>, After)> + 'static,
 {
     let registered = Registered(connection);
     let connection = &registered.0;
@@ -266,7 +267,7 @@ pub(crate) async fn run<M, F>(
             _ => return,
         };
         connection.idle_since_ms.set(BUSY);
-        match exchanges.serve(connection, input).await {
+        match exchanges.begin(connection, input).await {
             After::Idle(keep_alive) => {
                 connection.idle_since_ms.set(revolve_reactor::now_ms());
                 wait = keep_alive;

@@ -95,6 +95,8 @@ pub struct Request {
     pub length: u64,
     /// Scratch memory for paths of files.
     pub(crate) file_path: Vec<u8>,
+    /// Memory that answers are written to.
+    pub(crate) output_memory: Vec<u8>,
     /// Memory for the next path or URI that takes the place of another.
     pub(crate) spare: Vec<u8>,
     /// What of its body is still to be read.
@@ -140,6 +142,7 @@ impl Request {
             sequence: 0,
             length: 0,
             file_path: Vec::new(),
+            output_memory: Vec::new(),
             spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,

@@ -20,7 +20,7 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::connection::{self, Connection, ListenerInfo, Past};
-use crate::exchange::{self, Exchanges};
+use crate::exchange::{Exchanges, exchange};
 use crate::file_cache::FileCache;
 use crate::listener::{self, Waiting};
 use crate::log::{Clock, Level, Logs, OpenLogs, Outputs};
@@ -159,7 +159,7 @@ impl LoopServer {
             heirs_are_busy: Cell::new(false),
             is_impatient: Cell::new(false),
         });
-        let exchanges = Rc::new(Exchanges::new(exchange::go_on));
+        let exchanges = Rc::new(Exchanges::new(exchange));
         let _ = server.serve.set(Box::new(move |connection, lease| {
             spawn(connection::run(connection, exchanges.clone(), lease));
         }));

@@ -11,7 +11,6 @@ use crate::request::Request;
 const MEMORY_KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// What is on its way out.
-#[derive(Default)]
 pub(super) struct Output {
     queue: Option<SendQueue>,
     /// What was written last, and comes behind the queue.
@@ -20,14 +19,22 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Forgets what was not sent, and keeps memory of usual size.
-    pub(super) fn release(&mut self) {
-        self.queue = None;
-        self.gathered_bytes = 0;
-        self.tail.clear();
-        if self.tail.capacity() > MEMORY_KEPT_BYTES_MAX {
-            self.tail = Vec::new();
+    /// Nothing yet, to be written to this memory.
+    pub(super) fn over(mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        Self {
+            queue: None,
+            tail: memory,
+            gathered_bytes: 0,
         }
+    }
+
+    /// The memory, for the next.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        if self.tail.capacity() > MEMORY_KEPT_BYTES_MAX {
+            return Vec::new();
+        }
+        self.tail
     }
 
     /// Copies bytes.

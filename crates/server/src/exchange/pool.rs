@@ -7,23 +7,23 @@ use std::task::{Context, Poll};
 
 use revolve_reactor::Buffer;
 
-use super::{After, Exchange, Waiting};
+use super::After;
 use crate::connection::Connection;
+use crate::request::Request;
 
 /// The exchanges of one loop, in memory that is used again.
 ///
-/// An exchange is large, and so is its future: a connection needs the one only while a request is
-/// under way, and the other only while that waits. Their types are the same for all, so the memory of
-/// those that have ended serves the next.
+/// The future of an exchange is large and a connection needs it only while a request is under
+/// way. Its type is the same for all, so a finished one's memory serves the next.
 pub(crate) struct Exchanges<M, F> {
     /// A type of its own and no pointer, so that the future is made where it will lie.
     make: M,
     futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
     #[allow(
         clippy::vec_box,
-        reason = "an exchange moves into the pool and out by its box"
+        reason = "a request moves into the pool and out by its box"
     )]
-    exchanges: RefCell<Vec<Box<Exchange>>>,
+    requests: RefCell<Vec<Box<Request>>>,
 }
 
 /// Memory of finished exchanges that is kept at most.
@@ -31,96 +31,48 @@ const KEPT_MAX: usize = 32;
 
 impl<M, F> Exchanges<M, F>
 where
-    M: Fn(Box<Exchange>, Buffer, Waiting) -> F,
-    F: Future<Output = (Box<Exchange>, After)> + 'static,
+    M: Fn(Box<Request>, Buffer) -> F,
+    F: Future<Output = (Box<Request>, After)> + 'static,
 {
     pub(crate) fn new(make: M) -> Self {
         Self {
             make,
             futures: RefCell::default(),
-            exchanges: RefCell::default(),
+            requests: RefCell::default(),
         }
     }
 
-    /// Serves these bytes, and what comes after them. What does not have to wait makes no future.
-    pub(crate) fn serve<'a>(
+    /// Begins an exchange with these bytes.
+    pub(crate) fn begin<'a>(
         &'a self,
         connection: &'a Rc<Connection>,
         input: Buffer,
-    ) -> Serving<'a, M, F> {
-        connection.server.set_current(connection.number);
-        let mut exchange = self.exchange(connection);
-        let mut input = input;
-        match exchange.begin(&mut input) {
-            Ok(after) => {
-                self.keep_exchange(exchange);
-                Serving::Done(after)
-            }
-            Err(waiting) => {
-                let kept = self.futures.borrow_mut().pop();
-                let mut future = kept.unwrap_or_else(|| Box::pin(None));
-                future.set(Some((self.make)(exchange, input, waiting)));
-                Serving::Waiting(Running {
-                    exchanges: self,
-                    connection,
-                    future: Some(future),
-                })
-            }
+    ) -> Running<'a, M, F> {
+        let request = self.request(connection);
+        let kept = self.futures.borrow_mut().pop();
+        let mut future = kept.unwrap_or_else(|| Box::pin(None));
+        future.set(Some((self.make)(request, input)));
+        Running {
+            exchanges: self,
+            connection,
+            future: Some(future),
         }
     }
 
-    fn exchange(&self, connection: &Rc<Connection>) -> Box<Exchange> {
-        let kept = self.exchanges.borrow_mut().pop();
+    fn request(&self, connection: &Rc<Connection>) -> Box<Request> {
+        let kept = self.requests.borrow_mut().pop();
         match kept {
-            Some(mut exchange) => {
-                exchange.reuse(connection.clone());
-                exchange
+            Some(mut request) => {
+                request.reuse(connection.clone());
+                request
             }
-            None => Box::new(Exchange::new(connection.clone())),
-        }
-    }
-
-    fn keep_exchange(&self, mut exchange: Box<Exchange>) {
-        exchange.release();
-        let mut exchanges = self.exchanges.borrow_mut();
-        if exchanges.len() < KEPT_MAX {
-            exchanges.push(exchange);
-        }
-    }
-
-    fn keep_future(&self, mut future: Pin<Box<Option<F>>>) {
-        future.set(None);
-        let mut futures = self.futures.borrow_mut();
-        if futures.len() < KEPT_MAX {
-            futures.push(future);
+            None => Box::new(Request::new(connection.clone())),
         }
     }
 }
 
-/// An exchange, which may be over already. Its size is what an idle connection pays for it: one future
-/// that is awaited in one place, because each value that lives across a wait has room of its own.
-pub(crate) enum Serving<'a, M, F> {
-    Done(After),
-    Waiting(Running<'a, M, F>),
-}
-
-impl<M, F> Future for Serving<'_, M, F>
-where
-    M: Fn(Box<Exchange>, Buffer, Waiting) -> F,
-    F: Future<Output = (Box<Exchange>, After)> + 'static,
-{
-    type Output = After;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<After> {
-        match &mut *self {
-            Serving::Done(after) => Poll::Ready(*after),
-            Serving::Waiting(running) => Pin::new(running).poll(cx),
-        }
-    }
-}
-
-/// An exchange that waits; it lies elsewhere itself.
+/// An exchange under way. Its size is what an idle connection pays for it, so the exchange itself
+/// lies elsewhere.
 pub(crate) struct Running<'a, M, F> {
     exchanges: &'a Exchanges<M, F>,
     connection: &'a Connection,
@@ -129,8 +81,7 @@ pub(crate) struct Running<'a, M, F> {
 
 impl<M, F> Future for Running<'_, M, F>
 where
-    M: Fn(Box<Exchange>, Buffer, Waiting) -> F,
-    F: Future<Output = (Box<Exchange>, After)> + 'static,
+    F: Future<Output = (Box<Request>, After)>,
 {
     type Output = After;
 
@@ -141,14 +92,20 @@ where
         let exchange = slot.and_then(|slot| slot.as_mut().as_pin_mut());
         let exchange = exchange.expect("a finished exchange is not polled");
         let counts = connection.server.counts();
-        let Poll::Ready((exchange, after)) = exchange.poll(cx) else {
+        let Poll::Ready((mut request, after)) = exchange.poll(cx) else {
             counts.begin_busy(&connection.is_busy);
             return Poll::Pending;
         };
         counts.end_busy(&connection.is_busy);
-        self.exchanges.keep_exchange(exchange);
-        if let Some(future) = self.future.take() {
-            self.exchanges.keep_future(future);
+        request.release();
+        let exchanges = self.exchanges;
+        if let Some(mut future) = self.future.take() {
+            future.set(None);
+            let mut futures = exchanges.futures.borrow_mut();
+            if futures.len() < KEPT_MAX {
+                futures.push(future);
+                exchanges.requests.borrow_mut().push(request);
+            }
         }
         Poll::Ready(after)
     }
