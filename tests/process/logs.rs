@@ -94,3 +94,19 @@ fn a_log_that_cannot_be_reopened_is_named_and_the_old_one_goes_on() {
         site.folder.count("moved.log", "/two") == 1
     });
 }
+
+/// The system calls of a process with one thread are cheaper.
+#[test]
+fn the_thread_that_writes_logs_ends_when_there_is_nothing_to_write() {
+    let site = Site::new();
+    let server = site.start("", "");
+    let worker = server.workers_once(1)[0];
+    let threads = || fs::read_dir(format!("/proc/{worker}/task")).map_or(0, Iterator::count);
+    for path in ["/first", "/second"] {
+        get(site.port, path);
+        until("it is logged", || {
+            site.folder.count("logs/access.log", path) == 1
+        });
+        until("the worker is alone again", || threads() == 1);
+    }
+}

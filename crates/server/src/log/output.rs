@@ -95,8 +95,7 @@ impl Output {
     /// One of several logs whose losses are counted, and complained about, together. Its file is
     /// opened when there is something to write.
     pub(super) fn of_path(path: PathBuf, account: &Arc<Account>) -> Self {
-        let queue = Queue::of_path(path.clone(), account.clone());
-        let sink = queue.map_or(Sink::Closed, Sink::Queue);
+        let sink = Sink::Queue(Queue::of_path(path.clone(), account.clone()));
         let output = Self::over(Place::File(path), None, sink, account.clone());
         output.inner.borrow_mut().shares_losses = true;
         output

@@ -3,8 +3,9 @@
 //!
 //! A loop hands its lines over at the turn's end and goes on. What a disk does not take waits in
 //! memory, and past [`WAITING_BYTES_MAX`] the loop is told that it is full. There is one thread for each
-//! disk and not one for each log, because it is disks that hang; it begins with the first line and
-//! stays.
+//! disk and not one for each log, because it is disks that hang. It begins with a line and ends when there
+//! was none for a while: the system calls of a process with one thread are cheaper, because the kernel
+//! counts no reference to the file that they name.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -34,6 +35,9 @@ pub(crate) const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// them more than the write does: so what comes meanwhile is gathered, and the first line after a
 /// quiet time is written at once.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a thread waits for another line before it ends.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// Gzip is the most that such a thread does.
 const STACK_BYTES: usize = 512 * 1024;
@@ -128,16 +132,15 @@ struct Written {
 }
 
 impl Queue {
-    /// The queue of an open file; `None` where no thread can be had.
+    /// The queue of an open file; `None` where its disk is not to be known.
     pub(crate) fn of(file: Arc<File>, path: PathBuf, account: Arc<Account>) -> Option<Arc<Queue>> {
         let device = file.metadata().ok()?.dev();
         let sink = Sink::File(file);
-        Queue::new(Some(device), sink, path, account, false)
+        Some(Queue::new(Some(device), sink, path, account, false))
     }
 
-    /// The queue of a path whose file is opened with the first line, by the thread; `None` where no
-    /// thread can be had.
-    pub(crate) fn of_path(path: PathBuf, account: Arc<Account>) -> Option<Arc<Queue>> {
+    /// The queue of a path whose file is opened with the first line, by the thread.
+    pub(crate) fn of_path(path: PathBuf, account: Arc<Account>) -> Arc<Queue> {
         Queue::new(None, Sink::Closed, path, account, true)
     }
 
@@ -147,9 +150,9 @@ impl Queue {
         path: PathBuf,
         account: Arc<Account>,
         opens: bool,
-    ) -> Option<Arc<Queue>> {
-        Some(Arc::new(Queue {
-            disk: Disk::of(device).ok()?,
+    ) -> Arc<Queue> {
+        Arc::new(Queue {
+            disk: Disk::of(device),
             path,
             account,
             opens,
@@ -158,7 +161,7 @@ impl Queue {
                 spool: Spool::new(sink),
                 identity: None,
             }),
-        }))
+        })
     }
 
     /// Takes lines, `bytes_max` of them or one.
@@ -184,8 +187,9 @@ impl Queue {
         inbox.buffering = buffering;
         let is_listed = std::mem::replace(&mut inbox.is_listed, true);
         drop(inbox);
-        if !is_listed {
-            self.disk.list(self.clone());
+        if !is_listed && self.disk.list(self.clone()).is_err() {
+            // There is no thread to be had: the lines wait, and the next one asks again.
+            lock(&self.inbox).is_listed = false;
         }
         Ok(())
     }
@@ -276,50 +280,61 @@ struct Disk {
 #[derive(Default)]
 struct Work {
     queues: VecDeque<Arc<Queue>>,
+    has_thread: bool,
     is_asleep: bool,
 }
 
 impl Disk {
-    /// The thread of a device; `None` is for the files whose device is not known before they are open.
-    ///
-    /// Errors: those of pthread_create(3).
-    fn of(device: Option<u64>) -> io::Result<Arc<Disk>> {
+    /// That of a device; `None` is for the files whose device is not known before they are open.
+    fn of(device: Option<u64>) -> Arc<Disk> {
         static DISKS: Mutex<Vec<(Option<u64>, Arc<Disk>)>> = Mutex::new(Vec::new());
         let mut disks = lock(&DISKS);
         if let Some((_, disk)) = disks.iter().find(|(known, _)| *known == device) {
-            return Ok(disk.clone());
+            return disk.clone();
         }
         let disk = Arc::new(Disk {
             work: Mutex::default(),
             listed: Condvar::new(),
         });
-        let own = disk.clone();
-        thread::Builder::new()
-            .name("log".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || own.run())?;
         disks.push((device, disk.clone()));
-        Ok(disk)
+        disk
     }
 
-    fn list(&self, queue: Arc<Queue>) {
+    /// Has the thread look at a queue, and begins it where there is none.
+    ///
+    /// Errors: those of pthread_create(3).
+    fn list(self: &Arc<Disk>, queue: Arc<Queue>) -> io::Result<()> {
         let mut work = lock(&self.work);
+        if !work.has_thread {
+            let disk = self.clone();
+            thread::Builder::new()
+                .name("log".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn(move || disk.run())?;
+            work.has_thread = true;
+        }
         work.queues.push_back(queue);
         let is_asleep = std::mem::take(&mut work.is_asleep);
         drop(work);
         if is_asleep {
             self.listed.notify_one();
         }
+        Ok(())
     }
 
-    fn run(&self) -> ! {
+    fn run(&self) {
         let mut work = lock(&self.work);
         loop {
             if work.queues.is_empty() {
                 work.is_asleep = true;
-                while work.queues.is_empty() {
-                    let woken = self.listed.wait(work);
-                    work = woken.unwrap_or_else(PoisonError::into_inner);
+                let waited = self
+                    .listed
+                    .wait_timeout_while(work, IDLE_MAX, |work| work.queues.is_empty());
+                work = waited.unwrap_or_else(PoisonError::into_inner).0;
+                work.is_asleep = false;
+                if work.queues.is_empty() {
+                    work.has_thread = false;
+                    return;
                 }
             }
             while let Some(queue) = work.queues.pop_front() {
