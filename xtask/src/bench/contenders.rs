@@ -14,6 +14,17 @@ pub(super) enum Kind {
     IoUring,
 }
 
+impl Kind {
+    /// The kind of a name on the command line.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "epoll" => Some(Kind::Epoll),
+            "io_uring" => Some(Kind::IoUring),
+            _ => None,
+        }
+    }
+}
+
 /// A server that can be started.
 pub(super) struct Contender {
     pub(super) name: &'static str,

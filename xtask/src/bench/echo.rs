@@ -27,9 +27,12 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     if asked.instructions {
         return instructions::run(root);
     }
-    let servers = start(root);
+    let servers = start(root, &asked);
     process::on_cpu(LOAD_CPU, || {
-        for (bytes, connections) in CASES {
+        let cases = CASES
+            .into_iter()
+            .filter(|&(bytes, connections)| asked.wants(bytes, connections));
+        for (bytes, connections) in cases {
             let measured = measure(&servers, bytes, connections, &asked)?;
             println!("echo of {bytes} B over {connections} connections");
             println!("{}", table(&servers, &measured).render());
@@ -39,8 +42,11 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
 }
 
 /// Starts every server that will start; the others are named and left out.
-fn start(root: &Path) -> Vec<(Kind, Echo)> {
-    let started = contenders::ALL.iter().filter_map(|contender| {
+fn start(root: &Path, asked: &Asked) -> Vec<(Kind, Echo)> {
+    let wanted = contenders::ALL
+        .iter()
+        .filter(|one| asked.wants_kind(one.kind));
+    let started = wanted.filter_map(|contender| {
         let server = Echo::start(contender.name, contender.command(root, &[]));
         let server = server.map_err(|error| eprintln!("{error}")).ok()?;
         Some((contender.kind, server))

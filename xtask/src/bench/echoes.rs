@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::contenders::Kind;
 use super::load::Load;
 use super::process::{self, SERVER_CPU};
 
@@ -127,16 +128,26 @@ pub(super) struct Asked {
     pub(super) build: bool,
     /// Count instructions instead of time.
     pub(super) instructions: bool,
+    /// Cases with messages of so many bytes alone.
+    bytes: Option<usize>,
+    /// Cases with so many connections alone.
+    connections: Option<usize>,
+    /// Servers of this kind alone.
+    kind: Option<Kind>,
 }
 
 impl Asked {
-    /// Reads `--rounds N`, `--seconds S` (a fraction too), `--instructions` and `--no-build`.
+    /// Reads `--rounds N`, `--seconds S` (a fraction too), `--bytes N`, `--connections N`, `--kind K`,
+    /// `--instructions` and `--no-build`.
     pub(super) fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut asked = Self {
             rounds: 5,
             length: Duration::from_secs(1),
             build: true,
             instructions: false,
+            bytes: None,
+            connections: None,
+            kind: None,
         };
         let mut words = arguments.iter().map(String::as_str);
         while let Some(word) = words.next() {
@@ -149,13 +160,33 @@ impl Asked {
                     let length = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
                     asked.length = length.ok_or("--seconds needs a number")?;
                 }
+                "--bytes" => asked.bytes = Some(super::options::number(word, words.next())?),
+                "--connections" => {
+                    asked.connections = Some(super::options::number(word, words.next())?);
+                }
+                "--kind" => {
+                    let kind = words.next().and_then(Kind::from_name);
+                    asked.kind = Some(kind.ok_or("--kind needs epoll or io_uring")?);
+                }
                 other => {
-                    let known = "--rounds N, --seconds S, --instructions, --no-build";
+                    let known = "--rounds N, --seconds S, --bytes N, --connections N, --kind K, \
+                                 --instructions, --no-build";
                     return Err(format!("`{other}` is none of {known}"));
                 }
             }
         }
         Ok(asked)
+    }
+
+    /// Whether a case with such messages over so many connections is asked for.
+    pub(super) fn wants(&self, bytes: usize, connections: usize) -> bool {
+        self.bytes.is_none_or(|asked| asked == bytes)
+            && self.connections.is_none_or(|asked| asked == connections)
+    }
+
+    /// Whether servers of a kind are asked for.
+    pub(super) fn wants_kind(&self, kind: Kind) -> bool {
+        self.kind.is_none_or(|asked| asked == kind)
     }
 }
 
@@ -173,7 +204,17 @@ mod tests {
         let asked = parse("--rounds 3 --seconds 0.5 --no-build").unwrap();
         assert_eq!((asked.rounds, asked.build), (3, false));
         assert_eq!(asked.length, Duration::from_millis(500));
-        for line in ["--rounds 0", "--seconds", "--seconds -1", "--case x"] {
+        let asked = parse("--bytes 64 --connections 1000 --kind io_uring").unwrap();
+        assert!(asked.wants(64, 1000) && !asked.wants(64, 64) && !asked.wants(16384, 1000));
+        assert!(asked.wants_kind(Kind::IoUring) && !asked.wants_kind(Kind::Epoll));
+        let mistakes = [
+            "--rounds 0",
+            "--seconds",
+            "--seconds -1",
+            "--case x",
+            "--kind kqueue",
+        ];
+        for line in mistakes {
             assert!(parse(line).is_err(), "{line}");
         }
     }

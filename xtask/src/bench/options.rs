@@ -8,6 +8,7 @@ use super::servers::Kind;
 pub(super) const USAGE: &str = "\
 usage: cargo xtask bench [http | memory | slow | dealing] [options]
        cargo xtask bench [echo | fairness | idle | models] [--rounds N] [--seconds S] [--no-build]
+       cargo xtask bench echo [--bytes N] [--connections N] [--kind epoll | io_uring]
        cargo xtask bench echo --instructions [--no-build]
 
   --rounds N          rounds of turns (5)
