@@ -137,7 +137,7 @@ impl Poller for AnyPoller {
     }
 
     #[inline]
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         each!(self, poller => poller.wait(events, timeout))
     }
 

@@ -118,7 +118,7 @@ impl Poller for Epoll {
         self.add(fd, token, Kind::Listener)
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(as_timespec);
         self.events.clear();
         match epoll::wait(
@@ -139,7 +139,7 @@ impl Poller for Epoll {
                 });
             }
         }
-        Ok(())
+        Ok(self.events.len() == self.events.capacity())
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) mod readiness;
 pub(crate) mod select;
 pub(crate) mod sim;
 pub(crate) mod socket_option;
+pub(crate) mod sources;
 #[cfg(not(target_os = "linux"))]
 pub(crate) mod unix;
 
@@ -213,8 +214,8 @@ pub(crate) trait Poller: Sized {
     /// Reports a listener again.
     fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()>;
 
-    /// Sleeps until something is ready, and appends what is.
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
+    /// Sleeps until something is ready, and appends what is; true if there may be more that is.
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool>;
 
     /// How many bytes a receive may bring now, or what becomes of it instead.
     #[inline]

@@ -184,7 +184,7 @@ impl Poller for Poll {
         self.add(fd, token, Kind::Listener)
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout_ms = timeout.map_or(-1, |timeout| {
             i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
         });
@@ -195,7 +195,7 @@ impl Poller for Poll {
         let Ok(mut told) = usize::try_from(told) else {
             let error = io::Error::last_os_error();
             return match error.kind() {
-                io::ErrorKind::Interrupted => Ok(()),
+                io::ErrorKind::Interrupted => Ok(false),
                 _ => Err(error),
             };
         };
@@ -207,6 +207,6 @@ impl Poller for Poll {
             }
             place += 1;
         }
-        Ok(())
+        Ok(false)
     }
 }

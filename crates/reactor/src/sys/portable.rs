@@ -157,7 +157,7 @@ impl Poller for Portable {
         self.add(fd, token, Kind::Listener)
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = if self.found.is_empty() {
             timeout
         } else {
@@ -167,7 +167,7 @@ impl Poller for Portable {
         self.events.clear();
         match self.poller.wait(&mut self.events, timeout) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             Err(error) => return Err(error),
         }
         for event in self.events.iter() {
@@ -177,6 +177,6 @@ impl Poller for Portable {
                 events.push(Event { token, flags });
             }
         }
-        Ok(())
+        Ok(self.events.len() == self.events.capacity().get())
     }
 }

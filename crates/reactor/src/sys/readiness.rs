@@ -17,6 +17,7 @@ use crate::channel::{
 };
 use crate::op::{self, Progress, ReadOp, ReadOutcome};
 use crate::send_queue::SendQueue;
+use crate::sys::sources::Sources;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
 /// A readiness driver.
@@ -26,6 +27,9 @@ pub(crate) struct Readiness<P> {
     /// Channels with an operation to perform in the next turn.
     ready: VecDeque<Token>,
     events: Vec<Event>,
+    /// There may be more than these.
+    has_more: bool,
+    sources: Sources,
     limits: Limits,
 }
 
@@ -36,6 +40,8 @@ impl<P: Poller> Readiness<P> {
             channels: Channels::default(),
             ready: VecDeque::new(),
             events: Vec::with_capacity(limits.events_per_poll),
+            has_more: false,
+            sources: Sources::default(),
             limits,
         }
     }
@@ -57,6 +63,16 @@ impl<P: Poller> Readiness<P> {
                 list_if_due(&mut self.ready, channel, state);
             }
         }
+    }
+
+    /// Performs what waits for sources that are ready and that the poller has not told of.
+    fn perform_sources(&mut self, work: &mut Work<'_>) {
+        let poller = &mut self.poller;
+        self.sources.look(|source| {
+            let state = &mut *source.state();
+            state.flags.insert(Flags::READABLE);
+            perform_channel(poller, source, state, &self.limits, work);
+        });
     }
 
     /// Notes what became ready, and performs what waited for it, unless it is left over from the
@@ -299,11 +315,18 @@ impl<P: Poller> Driver for Readiness<P> {
     fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>> {
         let token = self.channels.next_token()?;
         self.poller.add(fd.as_fd(), token, kind)?;
-        Ok(self.channels.insert(fd, kind, token))
+        let channel = self.channels.insert(fd, kind, token);
+        if kind == Kind::Source {
+            self.sources.add(&channel);
+        }
+        Ok(channel)
     }
 
     fn release(&mut self, channel: &Channel) {
         self.channels.remove(channel.token());
+        if channel.kind() == Kind::Source {
+            self.sources.remove(channel.token());
+        }
         if !channel.state().flags.has(Flags::PAUSED) {
             self.poller.remove(channel.as_fd(), channel.kind());
         }
@@ -383,12 +406,16 @@ impl<P: Poller> Driver for Readiness<P> {
         } else {
             Some(Duration::ZERO)
         };
-        self.poller.wait(&mut self.events, timeout)
+        self.has_more = self.poller.wait(&mut self.events, timeout)?;
+        Ok(())
     }
 
     fn perform(&mut self, work: &mut Work<'_>) {
         let left_over = self.ready.len();
         self.perform_events(work);
         self.perform_left_over(left_over, work);
+        if self.has_more {
+            self.perform_sources(work);
+        }
     }
 }

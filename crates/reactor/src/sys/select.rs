@@ -147,17 +147,17 @@ impl Poller for Select {
         self.add(fd, token, Kind::Listener)
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         // Some systems refuse a wait of more than 100,000,000 seconds; an earlier end does no harm.
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs().min(1_000_000) as i64,
             tv_nsec: timeout.subsec_nanos().into(),
         });
         match self.ask(timeout) {
-            Ok(0) | Err(Errno::INTR) => Ok(()),
+            Ok(0) | Err(Errno::INTR) => Ok(false),
             Ok(_) => {
                 self.report(events);
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error.into()),
         }

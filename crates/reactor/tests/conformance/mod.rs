@@ -29,6 +29,7 @@ macro_rules! with_all_tests {
                 receiving:
                     fragments_come_together
                     what_was_sent_before_the_receive_needs_no_new_edge
+                    streams_that_want_more_buffers_than_there_are_take_turns
                     bytes_that_fill_buffers_exactly_are_followed_by_the_end
                     the_end_behind_bytes_is_not_missed
                     the_end_alone_is_an_empty_buffer_again_and_again
@@ -96,7 +97,8 @@ macro_rules! with_all_tests {
                 waking:
                     another_thread_runs_functions_in_order
                     a_waker_works_from_another_thread
-                    any_descriptor_can_be_waited_for;
+                    any_descriptor_can_be_waited_for
+                    a_source_is_told_before_what_was_sent_after_it;
             }
         }
     };

@@ -55,6 +55,31 @@ pub(crate) fn what_was_sent_before_the_receive_needs_no_new_edge(on: On) {
     });
 }
 
+/// More streams than a loop keeps buffers, with more than a buffer each.
+pub(crate) fn streams_that_want_more_buffers_than_there_are_take_turns(on: On) {
+    run(on, async {
+        let mut tasks = Vec::new();
+        for number in 0..on.many(10, 200) {
+            let (sender, receiver) = unix_pair().await;
+            let sent = pattern(BUFFER_BYTES * 3 + number);
+            send(&sender, &sent).await;
+            tasks.push(spawn(async move {
+                assert_eq!(recv_exactly(&receiver, sent.len()).await, sent);
+                receiver.recv().await.expect("the second message")
+            }));
+            tasks.push(spawn(async move {
+                turns(5).await;
+                send(&sender, b"again").await;
+                sender.recv().await.expect("the end")
+            }));
+        }
+        for (at, task) in tasks.into_iter().enumerate() {
+            let received = task.await.expect("a task");
+            assert_eq!(&received[..], if at % 2 == 0 { &b"again"[..] } else { b"" });
+        }
+    });
+}
+
 pub(crate) fn bytes_that_fill_buffers_exactly_are_followed_by_the_end(on: On) {
     run(on, async {
         for (sender, receiver) in [tcp_pair().await, unix_pair().await] {

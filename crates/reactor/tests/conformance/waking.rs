@@ -1,9 +1,10 @@
 //! What timers, other threads and other descriptors may rely on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use revolve_reactor::{Readable, current, now, sleep, spawn, turn};
+use revolve_reactor::{Readable, Stream, current, now, sleep, spawn, spawn_urgent, turn};
 
 use super::{On, poll_once, run, turns};
 
@@ -109,5 +110,59 @@ pub(crate) fn any_descriptor_can_be_waited_for(on: On) {
         drop(writer);
         watched.ready().await.expect("the end");
         assert!(Readable::new(tempfile::tempfile().expect("a file").into()).is_err());
+    });
+}
+
+/// What a source tells was there before what others sent after it: whoever receives that knows of it.
+pub(crate) fn a_source_is_told_before_what_was_sent_after_it(on: On) {
+    run(on, async {
+        let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&reader, true).expect("non-blocking");
+        let source = Readable::new(OwnedFd::from(reader.try_clone().expect("dup")));
+        let source = source.expect("register");
+        let told = Rc::new(Cell::new(0));
+        let telling = Rc::clone(&told);
+        let listening = spawn_urgent(async move {
+            while source.ready().await.is_ok() {
+                let mut bytes = [0; 8];
+                // A source may be told to be ready once more than it is.
+                if let Ok(n) = reader.read(&mut bytes) {
+                    telling.set(bytes[n - 1]);
+                }
+            }
+        });
+        // More than any driver takes from the kernel at once.
+        let (mut senders, mut receiving) = (Vec::new(), Vec::new());
+        for _ in 0..on.many(10, 120) {
+            let (sender, receiver) = UnixStream::pair().expect("a pair");
+            receiver.set_nonblocking(true).expect("non-blocking");
+            let receiver = Stream::from_fd(receiver.into()).expect("register");
+            senders.push(sender);
+            let told = Rc::clone(&told);
+            receiving.push(spawn(async move {
+                for round in 1..=3 {
+                    let received = receiver.recv().await.expect("receive");
+                    assert_eq!(received.len(), 1);
+                    assert!(received[0] <= told.get(), "round {round}");
+                }
+            }));
+        }
+        turns(3).await;
+        for round in 1..=3 {
+            let half_way = senders.len() * round / 4;
+            let (before, after) = senders.split_at_mut(half_way);
+            for sender in before {
+                sender.write_all(&[round as u8 - 1]).expect("send");
+            }
+            writer.write_all(&[round as u8]).expect("write");
+            for sender in after {
+                sender.write_all(&[round as u8]).expect("send");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        for receiver in receiving {
+            receiver.await.expect("a receiver");
+        }
+        listening.cancel();
     });
 }

@@ -16,7 +16,7 @@ use crate::buffer::{Buffer, BufferPool};
 
 /// Buffers in the ring, a power of two. One enter of the kernel completes few receives more than
 /// twenty, and all buffers are back before the next.
-const BUFFERS: u16 = 64;
+pub(super) const BUFFERS: u16 = 64;
 
 /// The name of the ring of buffers among those of one io_uring.
 pub(super) const GROUP: u16 = 0;

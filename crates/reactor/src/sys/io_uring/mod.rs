@@ -26,6 +26,7 @@ use crate::op::{self, Progress, ReadOutcome};
 use crate::scheduler::Woken;
 use crate::send_queue::SendQueue;
 use crate::sys::epoll::EventFd;
+use crate::sys::sources::Sources;
 use crate::sys::{Driver, Limits, Wake};
 
 use reading::read_ready;
@@ -56,9 +57,10 @@ pub(crate) struct Uring {
     stashes: HashMap<u64, VecDeque<Item>>,
     /// Channels with something to give or to perform in the next perform step.
     ready: VecDeque<Token>,
+    /// Channels whose receive has ended because there was no buffer.
+    starved: VecDeque<Token>,
     listeners: Vec<Rc<Channel>>,
-    /// Descriptors whose readiness must not be told later than what was received.
-    sources: usize,
+    sources: Sources,
     wake: Arc<EventFd>,
     limits: Limits,
 }
@@ -84,6 +86,8 @@ mod bits {
     pub(super) const STASHED: u16 = 128;
     /// Somebody reads the socket himself: nothing may be received while he is told to.
     pub(super) const DIRECT: u16 = 256;
+    /// A receive has found no buffer, and the next one waits for its turn.
+    pub(super) const STARVED: u16 = 512;
 }
 
 /// What came in.
@@ -120,8 +124,9 @@ impl Uring {
             channels: Channels::default(),
             stashes: HashMap::new(),
             ready: VecDeque::new(),
+            starved: VecDeque::new(),
             listeners: Vec::new(),
-            sources: 0,
+            sources: Sources::default(),
             wake,
             limits,
         })
@@ -223,7 +228,7 @@ impl Driver for Uring {
         match kind {
             Kind::Stream => {}
             Kind::Listener => self.listeners.push(Rc::clone(&channel)),
-            Kind::Source => self.sources += 1,
+            Kind::Source => self.sources.add(&channel),
         }
         Ok(channel)
     }
@@ -237,7 +242,7 @@ impl Driver for Uring {
         match channel.kind() {
             Kind::Stream => {}
             Kind::Listener => self.listeners.retain(|listener| listener.token() != token),
-            Kind::Source => self.sources -= 1,
+            Kind::Source => self.sources.remove(token),
         }
         let state = channel.state();
         if has(&state, bits::STASHED) {
@@ -316,18 +321,13 @@ impl Driver for Uring {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.tidy_listeners();
-        let at_once = timeout == Some(Duration::ZERO);
-        if at_once || !self.ready.is_empty() || self.ring.has_completions() {
-            self.ring.flush()?;
+        let at_once =
+            timeout == Some(Duration::ZERO) || !self.ready.is_empty() || !self.starved.is_empty();
+        if at_once || self.ring.has_completions() {
+            self.ring.flush()
         } else {
-            self.ring.sleep(timeout)?;
+            self.ring.sleep(timeout)
         }
-        // A change that a source tells came before what was received after it: both are known
-        // before any task runs.
-        if self.sources > 0 {
-            self.flush()?;
-        }
-        Ok(())
     }
 
     fn perform(&mut self, work: &mut Work<'_>) {
@@ -336,6 +336,12 @@ impl Driver for Uring {
         }
         self.ring.reap();
         self.perform_completions(work);
+        // An enter of the kernel does a limited number of things.
+        if self.ring.has_kernel_work() {
+            let tell = |source: &Channel| reading::tell_ready(&mut source.state(), work);
+            self.sources.look(tell);
+        }
+        self.feed_starved();
         self.perform_ready(work);
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
+use super::buffers::BUFFERS;
 use super::{Item, Uring, bits, has, list, ring};
 use crate::buffer::Buffer;
 use crate::channel::{Accepted, Channel, ChannelState, Flags, Kind, Slot, Work};
@@ -16,6 +17,10 @@ use crate::timer_queue::NEVER_MS;
 
 /// Buffers that a channel keeps for a task that does not ask, before its receive is ended.
 const STASH_MAX: usize = 2;
+
+/// Receives that begin again in one turn after they have found no buffer: what they take is at most half
+/// of the buffers, and the rest is for the receives that go on.
+const FED_MAX: usize = BUFFERS as usize / 2;
 
 /// What a channel of a kind has as its multishot.
 pub(super) fn multishot(kind: Kind) -> ring::Kind {
@@ -43,6 +48,7 @@ impl Uring {
             return;
         }
         match op {
+            ReadOp::Recv { .. } if has(state, bits::STARVED) => {}
             ReadOp::Recv { .. } => {
                 state.in_flight |= bits::MULTISHOT;
                 self.ring.recv(channel.token(), channel.as_fd());
@@ -80,14 +86,17 @@ impl Uring {
             state.in_flight &= !(bits::MULTISHOT | bits::ENDING);
         }
         let outcome = match result {
+            // The buffers are back by now, but if all who found none asked again at once, most would
+            // find none again.
+            Err(Errno::NOBUFS) if !more => return self.starve(channel, state),
             Ok(buffer) => {
                 if buffer.is_empty() {
                     state.flags.insert(Flags::PEER_CLOSED);
                 }
                 Some(ReadOutcome::Received(buffer))
             }
-            // It was ended, or found no buffer: nothing has come in.
-            Err(Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => None,
+            // It was ended: nothing has come in.
+            Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => None,
             Err(error) => {
                 state.flags.insert(Flags::PEER_CLOSED);
                 Some(ReadOutcome::Failed(error.into()))
@@ -106,6 +115,25 @@ impl Uring {
             self.arm_read(channel, state);
         } else if stashed >= STASH_MAX {
             self.end_multishot(channel, state);
+        }
+    }
+
+    fn starve(&mut self, channel: &Channel, state: &mut ChannelState) {
+        state.in_flight |= bits::STARVED;
+        self.starved.push_back(channel.token());
+    }
+
+    /// Lets some of those receive again that have found no buffer.
+    pub(super) fn feed_starved(&mut self) {
+        for _ in 0..self.starved.len().min(FED_MAX) {
+            let Some(token) = self.starved.pop_front() else {
+                break;
+            };
+            if let Some(channel) = self.channels.find(token).cloned() {
+                let state = &mut *channel.state();
+                state.in_flight &= !bits::STARVED;
+                self.arm_read(&channel, state);
+            }
         }
     }
 
@@ -215,6 +243,11 @@ impl Uring {
 /// The ring's poll tells that there is something to read.
 pub(super) fn read_ready(state: &mut ChannelState, work: &mut Work<'_>) {
     state.in_flight &= !bits::READ_POLL;
+    tell_ready(state, work);
+}
+
+/// Ends a wait for readiness, if there is one.
+pub(super) fn tell_ready(state: &mut ChannelState, work: &mut Work<'_>) {
     if matches!(state.read, Slot::Pending(ReadOp::Ready { .. }, _)) {
         state.read_deadline_ms = NEVER_MS;
         work.woken.wake(state.read.complete(ReadOutcome::Ready));

@@ -154,12 +154,12 @@ impl Sim {
             Some(Duration::ZERO)
         };
         let Some(clock) = self.clock() else {
-            return self.poll.wait(events, timeout);
+            return self.poll.wait(events, timeout).map(drop);
         };
         let arrival = self.network.as_ref().and_then(|net| net.next_arrival());
         let arrival = arrival.map(|at| at.saturating_duration_since(clock.now()));
         let Some(sleep) = timeout.into_iter().chain(arrival).min() else {
-            return self.poll.wait(events, timeout);
+            return self.poll.wait(events, timeout).map(drop);
         };
         // A system call in each turn is most of what a turn costs here.
         if self.poll.watches() {
@@ -254,14 +254,14 @@ impl Poller for Sim {
         }
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         if self.turn.is_some() {
             self.ask_in_turn(events, timeout)?;
         } else {
             self.ask(events, timeout)?;
         }
         self.disturb(events);
-        Ok(())
+        Ok(false)
     }
 
     #[cold]
