@@ -308,7 +308,7 @@ impl ChannelState {
             WriteOp::Send { queue, stall_ms } => {
                 let bytes_before = queue.bytes();
                 let progress = send(queue);
-                work.sent.extend(queue.take_sent());
+                queue.move_sent(work.sent);
                 if *stall_ms != 0 && queue.bytes() < bytes_before {
                     self.write_deadline_ms = work.now_ms.saturating_add(u64::from(*stall_ms));
                 }

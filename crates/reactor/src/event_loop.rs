@@ -76,12 +76,12 @@ struct Left {
 impl Left {
     /// Wakes and drops.
     #[inline]
-    fn finish(&mut self) {
+    fn finish(&mut self, buffers: &BufferPool) {
         if !self.woken.is_empty() {
             self.woken.drain(..).for_each(Waker::wake);
         }
         if !self.sent.is_empty() {
-            self.sent.clear();
+            self.sent.drain(..).for_each(|chunk| chunk.release(buffers));
         }
     }
 }
@@ -186,7 +186,7 @@ impl Core {
         };
         self.driver.borrow_mut().perform(&mut work);
         self.shared.counters.ready_events.add(work.woken.count);
-        left.finish();
+        left.finish(&self.buffers);
         self.left.set(Some(left));
     }
 
@@ -221,7 +221,7 @@ impl Core {
                 }
             }
         }
-        left.finish();
+        left.finish(&self.buffers);
         self.left.set(Some(left));
     }
 

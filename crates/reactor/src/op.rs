@@ -215,7 +215,7 @@ pub(crate) fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Progress<io::Result<
 }
 
 /// Sends from the queue until it is empty, the socket takes no more, or `budget_bytes` have
-/// gone. Chunks sent whole stay in the queue until `take_sent`.
+/// gone. Chunks sent whole stay in the queue until `move_sent`.
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
     queue: &mut SendQueue,

@@ -64,17 +64,20 @@ impl std::fmt::Debug for Task {
 /// Who waits for something that the loop brings about.
 #[derive(Debug)]
 pub(crate) enum Waiter {
-    /// The task that runs on the loop.
-    Task(Rc<Task>),
+    /// A task of the loop; nobody yet, where the future was not polled so far. (Two variants and a
+    /// pointer that may be null take the room of a waker.)
+    Task(Option<Rc<Task>>),
     /// Anything else: a future within a future that has wakers of its own, or `block_on`.
     Waker(Waker),
 }
 
 impl Waiter {
+    pub(crate) const NOBODY: Waiter = Waiter::Task(None);
+
     /// True if both wake the same.
     pub(crate) fn will_wake(&self, other: &Waiter) -> bool {
         match (self, other) {
-            (Waiter::Task(one), Waiter::Task(other)) => Rc::ptr_eq(one, other),
+            (Waiter::Task(Some(one)), Waiter::Task(Some(other))) => Rc::ptr_eq(one, other),
             (Waiter::Waker(one), Waiter::Waker(other)) => one.will_wake(other),
             _ => false,
         }
@@ -95,9 +98,15 @@ impl Woken<'_> {
     pub(crate) fn wake(&mut self, waiter: Option<Waiter>) {
         self.count += 1;
         match waiter {
-            Some(Waiter::Task(task)) => self.tasks.queue(task),
-            Some(Waiter::Waker(waker)) => self.wakers.push(waker),
-            None => {}
+            Some(Waiter::Task(Some(task))) => self.tasks.queue(task),
+            other => self.wake_later(other),
+        }
+    }
+
+    #[cold]
+    fn wake_later(&mut self, waiter: Option<Waiter>) {
+        if let Some(Waiter::Waker(waker)) = waiter {
+            self.wakers.push(waker);
         }
     }
 }
@@ -191,7 +200,7 @@ impl Scheduler {
             Some(task)
                 if std::ptr::eq(&raw const task.waker, waker) || task.waker.will_wake(waker) =>
             {
-                Waiter::Task(Rc::clone(task))
+                Waiter::Task(Some(Rc::clone(task)))
             }
             _ => Waiter::Waker(waker.clone()),
         }
@@ -230,7 +239,8 @@ impl Scheduler {
     /// Wakes who waited. May run code of the user.
     pub(crate) fn wake(&self, waiter: Waiter) {
         match waiter {
-            Waiter::Task(task) => self.queue(task),
+            Waiter::Task(Some(task)) => self.queue(task),
+            Waiter::Task(None) => {}
             Waiter::Waker(waker) => waker.wake(),
         }
     }

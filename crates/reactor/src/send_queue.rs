@@ -69,6 +69,10 @@ impl Chunk {
         }
     }
 
+    fn is_file(&self) -> bool {
+        matches!(self, Chunk::File { .. })
+    }
+
     /// Drops it. A buffer, which is what is sent most, goes back to the pool at hand.
     #[inline]
     pub(crate) fn release(self, pool: &BufferPool) {
@@ -118,6 +122,41 @@ pub(crate) struct Parts {
     bytes: u64,
     file_bytes_per_turn_max: u64,
     join_files: bool,
+    /// Chunks of files among all.
+    files: usize,
+}
+
+impl Parts {
+    fn new() -> Box<Parts> {
+        Box::new(Parts {
+            chunks: VecDeque::new(),
+            sent: 0,
+            bytes: 0,
+            file_bytes_per_turn_max: FILE_BYTES_PER_TURN_MAX,
+            join_files: false,
+            files: 0,
+        })
+    }
+
+    /// Makes it as good as new.
+    fn reset(&mut self) {
+        if !self.chunks.is_empty() {
+            self.chunks.clear();
+        }
+        self.sent = 0;
+        self.bytes = 0;
+        self.file_bytes_per_turn_max = FILE_BYTES_PER_TURN_MAX;
+        self.join_files = false;
+        self.files = 0;
+    }
+
+    /// Takes out the chunk at the front.
+    #[inline]
+    fn pop(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.files -= usize::from(chunk.is_file());
+        Some(chunk)
+    }
 }
 
 /// Chunks waiting to be sent, in order; one pointer, out of the current loop's pool, so that
@@ -132,16 +171,9 @@ impl SendQueue {
     /// queue made where there is no loop is allocated.
     pub fn new() -> SendQueue {
         let pooled = event_loop::try_with_core(|core| core.send_queues.take()).flatten();
-        let parts = pooled.unwrap_or_else(|| {
-            Box::new(Parts {
-                chunks: VecDeque::new(),
-                sent: 0,
-                bytes: 0,
-                file_bytes_per_turn_max: FILE_BYTES_PER_TURN_MAX,
-                join_files: false,
-            })
-        });
-        SendQueue { parts: Some(parts) }
+        SendQueue {
+            parts: Some(pooled.unwrap_or_else(Parts::new)),
+        }
     }
 
     /// What stands in for a queue that is lent to the kernel: it has no bytes, and can hold none.
@@ -172,6 +204,7 @@ impl SendQueue {
         if len > 0 {
             let parts = self.parts_mut();
             parts.bytes += len;
+            parts.files += usize::from(chunk.is_file());
             parts.chunks.push_back(chunk);
         }
     }
@@ -198,6 +231,7 @@ impl SendQueue {
         let parts = self.parts_mut();
         parts.sent = 0;
         parts.bytes = 0;
+        parts.files = 0;
         parts.chunks.clear();
     }
 
@@ -223,6 +257,13 @@ impl SendQueue {
         self.parts().join_files
     }
 
+    /// True if a file is among the chunks, those included that are sent and not dropped yet.
+    #[inline]
+    #[allow(dead_code, reason = "for rings, which not every system has")]
+    pub(crate) fn has_files(&self) -> bool {
+        self.parts().files > 0
+    }
+
     pub(crate) fn file_budget(&self) -> u64 {
         self.parts().file_bytes_per_turn_max
     }
@@ -246,7 +287,7 @@ impl SendQueue {
     }
 
     /// Counts `n` bytes at the front as sent. Chunks sent whole stay until
-    /// [`take_sent`](SendQueue::take_sent).
+    /// [`move_sent`](SendQueue::move_sent).
     #[inline]
     pub(crate) fn advance(&mut self, n: u64) {
         let parts = self.parts_mut();
@@ -273,16 +314,19 @@ impl SendQueue {
     pub(crate) fn drop_sent(&mut self) {
         let parts = self.parts_mut();
         for _ in 0..std::mem::take(&mut parts.sent) {
-            drop(parts.chunks.pop_front());
+            drop(parts.pop());
         }
     }
 
-    /// The chunks that were sent, to be dropped where code of the user may run.
+    /// Moves the chunks that were sent to where they are dropped when code of the user may run.
     #[inline]
-    pub(crate) fn take_sent(&mut self) -> impl Iterator<Item = Chunk> + '_ {
+    pub(crate) fn move_sent(&mut self, to: &mut Vec<Chunk>) {
         let parts = self.parts_mut();
-        let sent = std::mem::take(&mut parts.sent);
-        parts.chunks.drain(..sent)
+        for _ in 0..std::mem::take(&mut parts.sent) {
+            if let Some(chunk) = parts.pop() {
+                to.push(chunk);
+            }
+        }
     }
 }
 
@@ -303,16 +347,9 @@ impl<C: Into<Chunk>> From<C> for SendQueue {
 impl Drop for SendQueue {
     fn drop(&mut self) {
         if let Some(mut parts) = self.parts.take() {
-            if !parts.chunks.is_empty() {
-                parts.chunks.clear();
-            }
-            parts.sent = 0;
-            parts.bytes = 0;
-            parts.file_bytes_per_turn_max = FILE_BYTES_PER_TURN_MAX;
-            parts.join_files = false;
-            if parts.chunks.capacity() <= CHUNKS_KEPT_MAX {
-                event_loop::try_with_core(|core| core.send_queues.put(parts));
-            }
+            // Dropping the chunks may run code of the user, which may ask for a queue.
+            parts.reset();
+            event_loop::try_with_core(|core| core.send_queues.put(parts));
         }
     }
 }
@@ -325,13 +362,34 @@ pub(crate) struct SendQueuePool {
 }
 
 impl SendQueuePool {
+    /// A queue of one chunk.
+    #[inline]
+    pub(crate) fn queue_of(&self, chunk: Chunk) -> SendQueue {
+        let mut queue = SendQueue {
+            parts: Some(self.take().unwrap_or_else(Parts::new)),
+        };
+        queue.push(chunk);
+        queue
+    }
+
+    /// Takes back a queue: as dropping it does, but for looking up the loop.
+    #[inline]
+    pub(crate) fn take_back(&self, mut queue: SendQueue) {
+        if let Some(mut parts) = queue.parts.take() {
+            parts.reset();
+            self.put(parts);
+        }
+    }
+
+    #[inline]
     fn take(&self) -> Option<Box<Parts>> {
         self.free.borrow_mut().pop()
     }
 
+    #[inline]
     fn put(&self, parts: Box<Parts>) {
         let mut free = self.free.borrow_mut();
-        if free.len() < QUEUES_KEPT_MAX {
+        if free.len() < QUEUES_KEPT_MAX && parts.chunks.capacity() <= CHUNKS_KEPT_MAX {
             free.push(parts);
         }
     }
@@ -340,6 +398,13 @@ impl SendQueuePool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Chunks that are sent and were not taken out yet.
+    fn sent(queue: &mut SendQueue) -> usize {
+        let mut sent = Vec::new();
+        queue.move_sent(&mut sent);
+        sent.len()
+    }
 
     #[test]
     fn advancing_crosses_chunks_and_stops_inside_one() {
@@ -351,10 +416,10 @@ mod tests {
         queue.advance(4);
         assert_eq!((queue.bytes(), queue.chunks()), (4, 1));
         assert_eq!(queue.only().and_then(Chunk::memory), Some(&b"efgh"[..]));
-        assert_eq!(queue.take_sent().count(), 1);
+        assert_eq!(sent(&mut queue), 1);
         queue.advance(4);
         assert!(queue.is_empty());
-        assert_eq!(queue.take_sent().count(), 1);
+        assert_eq!(sent(&mut queue), 1);
         assert_eq!(queue.unsent().count(), 0);
     }
 
@@ -379,5 +444,10 @@ mod tests {
             ),
             "{range:?}"
         );
+        queue.push(&b"after it"[..]);
+        queue.advance(70);
+        assert!(queue.has_files());
+        assert_eq!(sent(&mut queue), 1);
+        assert!(!queue.has_files());
     }
 }

@@ -9,6 +9,7 @@ use crate::channel::{Channel, ChannelState, Kind, Side, Slot};
 use crate::event_loop::{self, Core};
 use crate::op::{ReadOp, ReadOutcome, WriteOp, WriteOutcome};
 use crate::scheduler::Waiter;
+use crate::send_queue::Chunk;
 use crate::sys::Driver;
 use crate::timer_queue::NEVER_MS;
 
@@ -60,12 +61,7 @@ impl Handle {
 
     /// Begins an operation of the write side, after the socket was seen to take no more if it is
     /// `blocked`.
-    pub(crate) fn begin_write(
-        &self,
-        op: WriteOp,
-        blocked: bool,
-        cx: &Context<'_>,
-    ) -> io::Result<()> {
+    pub(crate) fn begin_write(&self, op: WriteOp, blocked: bool, waiter: Waiter) -> io::Result<()> {
         let state = &mut *self.channel.state();
         ChannelState::check_free(&state.write, WriteOp::describe)?;
         drop(state.write.take_done());
@@ -73,8 +69,23 @@ impl Handle {
         if blocked {
             driver.send_blocked(&self.channel, state);
         }
-        state.write.begin(op, self.waiter(cx));
+        state.write.begin(op, waiter);
         driver.submit_write(&self.channel, state);
+        Ok(())
+    }
+
+    /// Begins to send a chunk, for nobody yet.
+    pub(crate) fn begin_chunk(&self, chunk: Chunk) -> io::Result<()> {
+        let state = &mut *self.channel.state();
+        ChannelState::check_free(&state.write, WriteOp::describe)?;
+        drop(state.write.take_done());
+        let mut driver = self.core.driver.borrow_mut();
+        if let Err(chunk) = driver.submit_chunk(&self.channel, state, chunk) {
+            let queue = self.core.send_queues.queue_of(chunk);
+            let op = WriteOp::Send { queue, stall_ms: 0 };
+            state.write.begin(op, Waiter::NOBODY);
+            driver.submit_write(&self.channel, state);
+        }
         Ok(())
     }
 

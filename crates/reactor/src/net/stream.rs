@@ -123,30 +123,27 @@ impl Stream {
     /// As [`send`](Stream::send).
     pub fn send_all(&self, chunk: impl Into<Chunk>) -> SendAll<'_> {
         let chunk = chunk.into();
-        match chunk.memory() {
-            Some(bytes) => match self.try_send(bytes) {
-                Ok(sent) if sent == bytes.len() => {
-                    chunk.release(&self.handle.core.buffers);
-                    SendAll { rest: None }
-                }
-                begun => self.send_rest(chunk, begun),
-            },
-            None => self.send_rest(chunk, Ok(0)),
+        let begun = chunk.memory().map_or(Ok(0), |bytes| self.try_send(bytes));
+        match begun {
+            Ok(sent) if sent as u64 == chunk.len() => {
+                chunk.release(&self.handle.core.buffers);
+                SendAll(Sending::Done)
+            }
+            Ok(sent) => self.send_rest(chunk, sent as u64),
+            Err(error) => SendAll(Sending::Failed(error)),
         }
     }
 
-    /// What is left to do after `begun`.
-    #[cold]
-    fn send_rest(&self, mut chunk: Chunk, begun: io::Result<usize>) -> SendAll<'_> {
-        let rest = match begun {
-            Ok(sent) => {
-                chunk.advance(sent as u64);
-                Rest::Queued(self.send(chunk.into()))
-            }
-            Err(error) => Rest::Failed(error),
-        };
-        SendAll {
-            rest: Some(Box::new(rest)),
+    /// Submits what is left of a chunk. Where the socket took less than all, the driver knows that it
+    /// takes no more.
+    #[inline(never)]
+    fn send_rest(&self, mut chunk: Chunk, sent: u64) -> SendAll<'_> {
+        if sent > 0 {
+            chunk.advance(sent);
+        }
+        match self.handle.begin_chunk(chunk) {
+            Ok(()) => SendAll(Sending::Submitted(self)),
+            Err(error) => SendAll(Sending::Failed(error)),
         }
     }
 
@@ -484,7 +481,7 @@ impl Send<'_> {
             queue,
             stall_ms: self.stall_ms,
         };
-        if let Err(error) = handle.begin_write(op, blocked, cx) {
+        if let Err(error) = handle.begin_write(op, blocked, handle.waiter(cx)) {
             return Poll::Ready((Err(error), SendQueue::default()));
         }
         if self.stall_ms != 0 {
@@ -499,16 +496,14 @@ impl Send<'_> {
 }
 
 /// A send of one chunk. Made by [`Stream::send_all`].
-#[must_use = "what the socket does not take at once is not sent unless awaited"]
-pub struct SendAll<'a> {
-    /// In a box, because there is seldom any, and a task is as large as what it may wait for.
-    rest: Option<Box<Rest<'a>>>,
-}
+#[must_use = "what the socket does not take at once may not be sent unless awaited"]
+pub struct SendAll<'a>(Sending<'a>);
 
-/// What is left to do after a send was begun.
-enum Rest<'a> {
+enum Sending<'a> {
+    /// It is sent, or the result was given.
+    Done,
     Failed(io::Error),
-    Queued(Send<'a>),
+    Submitted(&'a Stream),
 }
 
 impl Future for SendAll<'_> {
@@ -516,27 +511,33 @@ impl Future for SendAll<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.rest {
-            None => Poll::Ready(Ok(())),
-            Some(rest) => poll_rest(rest, cx),
+        if let Sending::Submitted(stream) = self.0 {
+            let outcome = ready!(stream.handle.poll_write(cx));
+            self.0 = Sending::Done;
+            if let Some(queue) = outcome.queue {
+                stream.handle.core.send_queues.take_back(queue);
+            }
+            return Poll::Ready(outcome.result);
+        }
+        match std::mem::replace(&mut self.0, Sending::Done) {
+            Sending::Failed(error) => Poll::Ready(Err(error)),
+            Sending::Done | Sending::Submitted(_) => Poll::Ready(Ok(())),
         }
     }
 }
 
-#[cold]
-fn poll_rest(rest: &mut Rest<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    match rest {
-        Rest::Queued(send) => Pin::new(send).poll(cx).map(|(result, _)| result),
-        Rest::Failed(error) => Poll::Ready(Err(std::mem::replace(
-            error,
-            io::ErrorKind::BrokenPipe.into(),
-        ))),
+impl Drop for SendAll<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Sending::Submitted(stream) = self.0 {
+            stream.handle.cancel(Side::Write);
+        }
     }
 }
 
 impl std::fmt::Debug for SendAll<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let is_done = !matches!(self.rest.as_deref(), Some(Rest::Queued(_)));
+        let is_done = !matches!(self.0, Sending::Submitted(_));
         f.debug_struct("SendAll")
             .field("is_done", &is_done)
             .finish()

@@ -54,7 +54,7 @@ use crate::channel::{Channel, ChannelState, Channels, Flags, Kind, Remains, Side
 use crate::net::Address;
 use crate::op::{self, Progress};
 use crate::scheduler::Woken;
-use crate::send_queue::SendQueue;
+use crate::send_queue::{Chunk, SendQueue};
 
 pub(crate) mod any_poller;
 pub(crate) mod datagram;
@@ -130,6 +130,17 @@ pub(crate) trait Driver {
 
     /// Takes the operation that was put into the write side.
     fn submit_write(&mut self, channel: &Channel, state: &mut ChannelState);
+
+    /// Takes a chunk of memory for a write side that is free, to send it with the turn and complete the
+    /// side when all of it is sent; or gives it back, for a queue.
+    fn submit_chunk(
+        &mut self,
+        _channel: &Channel,
+        _state: &mut ChannelState,
+        chunk: Chunk,
+    ) -> Result<(), Chunk> {
+        Err(chunk)
+    }
 
     /// Sends in the caller's turn instead of the perform step, where the driver can.
     fn send_at_once(
@@ -393,6 +404,16 @@ impl Driver for AnyDriver {
     #[inline]
     fn submit_write(&mut self, channel: &Channel, state: &mut ChannelState) {
         each!(self, driver => driver.submit_write(channel, state));
+    }
+
+    #[inline]
+    fn submit_chunk(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        chunk: Chunk,
+    ) -> Result<(), Chunk> {
+        each!(self, driver => driver.submit_chunk(channel, state, chunk))
     }
 
     #[inline]

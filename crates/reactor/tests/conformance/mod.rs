@@ -51,7 +51,9 @@ macro_rules! with_all_tests {
                     a_stalled_send_times_out
                     a_slow_send_that_moves_does_not_time_out
                     an_empty_queue_is_sent_at_once
-                    the_queue_comes_back_for_use_again;
+                    the_queue_comes_back_for_use_again
+                    a_chunk_is_on_its_way_before_its_future_is_polled
+                    a_chunk_that_is_given_up_arrives_up_to_somewhere;
                 accepting:
                     every_connection_is_accepted_once
                     a_batch_is_bounded_by_its_budget

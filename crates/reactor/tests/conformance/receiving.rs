@@ -65,12 +65,12 @@ pub(crate) fn streams_that_want_more_buffers_than_there_are_take_turns(on: On) {
             send(&sender, &sent).await;
             tasks.push(spawn(async move {
                 assert_eq!(recv_exactly(&receiver, sent.len()).await, sent);
-                receiver.recv().await.expect("the second message")
+                recv_exactly(&receiver, 5).await
             }));
             tasks.push(spawn(async move {
                 turns(5).await;
                 send(&sender, b"again").await;
-                sender.recv().await.expect("the end")
+                sender.recv().await.expect("the end").to_vec()
             }));
         }
         for (at, task) in tasks.into_iter().enumerate() {

@@ -239,3 +239,38 @@ pub(crate) fn the_queue_comes_back_for_use_again(on: On) {
         }
     });
 }
+
+pub(crate) fn a_chunk_is_on_its_way_before_its_future_is_polled(on: On) {
+    run(on, async {
+        let bytes = pattern(on.much());
+        let in_a_file = Chunk::File {
+            file: file(&bytes),
+            offset: 0,
+            len: bytes.len() as u64,
+        };
+        for chunk in [Chunk::from(Bytes::from(bytes.clone())), in_a_file] {
+            let (sender, receiver) = unix_pair().await;
+            let sending = sender.send_all(chunk);
+            assert!(recv_exactly(&receiver, bytes.len()).await == bytes);
+            sending.await.expect("send");
+            sender.send_all(&b"more"[..]).await.expect("send");
+            assert_eq!(recv_exactly(&receiver, 4).await, b"more");
+        }
+    });
+}
+
+pub(crate) fn a_chunk_that_is_given_up_arrives_up_to_somewhere(on: On) {
+    run(on, async {
+        let sent = pattern(on.much());
+        let (sender, receiver) = unix_pair().await;
+        let mut sending = sender.send_all(Bytes::from(sent.clone()));
+        assert!(poll_once(&mut sending).await.is_none());
+        turns(2).await;
+        let refused = sender.send_all(&b"another"[..]).await.unwrap_err();
+        assert!(refused.to_string().contains("pending"), "{refused}");
+        drop(sending);
+        drop(sender);
+        let received = recv_all(&receiver).await;
+        assert!(received.len() < sent.len() && sent.starts_with(&received));
+    });
+}

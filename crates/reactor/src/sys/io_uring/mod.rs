@@ -22,15 +22,15 @@ use rustix::fs::FileType;
 
 use crate::channel::{Channel, ChannelState, Channels, Flags, Kind, Remains, Side, Token, Work};
 use crate::net::Address;
-use crate::op::{self, Progress, ReadOutcome};
-use crate::scheduler::Woken;
-use crate::send_queue::SendQueue;
+use crate::op::{self, Progress, ReadOutcome, WriteOp};
+use crate::scheduler::{Waiter, Woken};
+use crate::send_queue::{Chunk, SendQueue};
 use crate::sys::epoll::EventFd;
 use crate::sys::sources::Sources;
 use crate::sys::{Driver, Limits, Wake};
 
 use reading::read_ready;
-use ring::{Outcome, Ring};
+use ring::{Load, Outcome, Ring};
 
 #[allow(unsafe_code)]
 mod buffers;
@@ -136,8 +136,8 @@ impl Uring {
         while let Some(completion) = self.ring.next(work.buffers) {
             let (token, more) = (completion.token, completion.more);
             let Some(channel) = self.channels.find(token).cloned() else {
-                if let Outcome::Sent(_, queue) = completion.outcome {
-                    writing::discard(queue, work);
+                if let Outcome::Sent(_, load) = completion.outcome {
+                    writing::discard(load, work);
                 }
                 continue;
             };
@@ -147,7 +147,7 @@ impl Uring {
                 Outcome::Accepted(result) => self.accepted(&channel, state, more, result),
                 Outcome::ReadReady => read_ready(state, work),
                 Outcome::WriteReady => self.write_ready(&channel, state, work),
-                Outcome::Sent(result, queue) => self.sent(&channel, state, result, queue, work),
+                Outcome::Sent(result, load) => self.sent(&channel, state, result, load, work),
             }
         }
     }
@@ -266,6 +266,25 @@ impl Driver for Uring {
         self.start_write(channel, state);
     }
 
+    #[inline]
+    fn submit_chunk(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        chunk: Chunk,
+    ) -> Result<(), Chunk> {
+        if has(state, bits::WRITE) || chunk.memory().is_none() {
+            return Err(chunk);
+        }
+        let op = WriteOp::Send {
+            queue: SendQueue::lent(),
+            stall_ms: 0,
+        };
+        state.write.begin(op, Waiter::NOBODY);
+        self.send(channel, state, Load::Chunk(chunk));
+        Ok(())
+    }
+
     /// Files are sent at once; memory goes out with all that the turn sends.
     #[inline]
     fn send_at_once(
@@ -277,7 +296,7 @@ impl Driver for Uring {
         if queue.is_empty() {
             return Progress::Done(Ok(()));
         }
-        if !has_files(queue) || has(state, bits::WRITE) {
+        if !queue.has_files() || has(state, bits::WRITE) {
             return Progress::Spent;
         }
         op::send(channel.as_fd(), queue, self.limits.send_bytes)
@@ -344,8 +363,4 @@ impl Driver for Uring {
         self.feed_starved();
         self.perform_ready(work);
     }
-}
-
-fn has_files(queue: &SendQueue) -> bool {
-    queue.unsent().any(|chunk| chunk.memory().is_none())
 }

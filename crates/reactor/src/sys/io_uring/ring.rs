@@ -18,7 +18,7 @@ use super::buffers::{GROUP, ProvidedBuffers};
 use crate::buffer::{Buffer, BufferPool};
 use crate::channel::Token;
 use crate::paged_slab::PagedSlab;
-use crate::send_queue::SendQueue;
+use crate::send_queue::{Chunk, SendQueue};
 
 /// Pieces gathered into one send.
 const SLICES: usize = 64;
@@ -86,10 +86,63 @@ fn token_of(user_data: u64) -> Token {
     Token::from_u64(user_data & !(7 << INDEX_BITS))
 }
 
+/// What a send reads from.
+pub(super) enum Load {
+    Queue(SendQueue),
+    /// Memory alone: what is sent most.
+    Chunk(Chunk),
+}
+
+impl Load {
+    /// The bytes, if they are in one piece.
+    #[inline]
+    fn piece(&self) -> Option<&[u8]> {
+        match self {
+            Load::Queue(queue) => queue.only().and_then(Chunk::memory),
+            Load::Chunk(chunk) => chunk.memory(),
+        }
+    }
+
+    /// Counts bytes at the front as sent; true if none are left.
+    #[inline]
+    pub(super) fn advance(&mut self, bytes: u64) -> bool {
+        match self {
+            Load::Queue(queue) => {
+                queue.advance(bytes);
+                queue.is_empty()
+            }
+            Load::Chunk(chunk) => {
+                chunk.advance(bytes);
+                chunk.is_empty()
+            }
+        }
+    }
+
+    /// Moves what is sent of a queue to where it is dropped when code of the user may run.
+    #[inline]
+    pub(super) fn move_sent(&mut self, to: &mut Vec<Chunk>) {
+        if let Load::Queue(queue) = self {
+            queue.move_sent(to);
+        }
+    }
+
+    /// The queue, for its sender; a chunk goes where it is dropped.
+    #[inline]
+    pub(super) fn end(self, to: &mut Vec<Chunk>) -> Option<SendQueue> {
+        match self {
+            Load::Queue(queue) => Some(queue),
+            Load::Chunk(chunk) => {
+                to.push(chunk);
+                None
+            }
+        }
+    }
+}
+
 /// A send, with the memory that the kernel reads.
 struct Sending {
     token: Token,
-    queue: SendQueue,
+    load: Load,
     gather: Option<Box<Gather>>,
 }
 
@@ -105,7 +158,7 @@ pub(super) enum Outcome {
     Received(Result<Buffer, Errno>),
     ReadReady,
     WriteReady,
-    Sent(Result<u64, Errno>, SendQueue),
+    Sent(Result<u64, Errno>, Load),
 }
 
 /// A completion of an operation.
@@ -242,26 +295,29 @@ impl Ring {
         self.begin(token, Kind::PollWrite, entry);
     }
 
-    /// Sends from the front of a queue, which holds memory there: as many bytes as the socket
-    /// takes at once, once it takes any.
-    pub(super) fn send(&mut self, token: Token, fd: BorrowedFd<'_>, queue: SendQueue) -> SendKey {
+    /// Sends from the front of a chunk or a queue, which holds memory there: as many bytes as the
+    /// socket takes at once, once it takes any.
+    pub(super) fn send(&mut self, token: Token, fd: BorrowedFd<'_>, load: Load) -> SendKey {
         let fd = Fd(fd.as_raw_fd());
         let key = self.sending.insert(Sending {
             token,
-            queue,
+            load,
             gather: None,
         });
-        let Sending { queue, gather, .. } = &mut self.sending[key];
-        let only = queue.only().and_then(|chunk| chunk.memory());
-        let entry = if let Some(bytes) = only {
-            let len = bytes.len().min(SLICE_BYTES_MAX) as u32;
-            let send = opcode::Send::new(fd, bytes.as_ptr(), len);
-            send.flags(libc::MSG_NOSIGNAL).build()
-        } else {
-            let table = gather.insert(self.gathers.pop().unwrap_or_else(Gather::new));
-            table.lay_out(queue);
-            let send = opcode::SendMsg::new(fd, &raw const table.header);
-            send.flags(libc::MSG_NOSIGNAL as u32).build()
+        let Sending { load, gather, .. } = &mut self.sending[key];
+        let entry = match (load.piece(), &*load) {
+            (None, Load::Queue(queue)) => {
+                let table = gather.insert(self.gathers.pop().unwrap_or_else(Gather::new));
+                table.lay_out(queue);
+                let send = opcode::SendMsg::new(fd, &raw const table.header);
+                send.flags(libc::MSG_NOSIGNAL as u32).build()
+            }
+            (piece, _) => {
+                let bytes = piece.unwrap_or_default();
+                let len = bytes.len().min(SLICE_BYTES_MAX) as u32;
+                let send = opcode::Send::new(fd, bytes.as_ptr(), len);
+                send.flags(libc::MSG_NOSIGNAL).build()
+            }
         };
         let user_data = key as u64 | (Kind::Send as u64) << INDEX_BITS;
         self.push(&entry.user_data(user_data));
@@ -406,13 +462,15 @@ impl Ring {
     #[inline]
     fn end_send(&mut self, user_data: u64, result: Result<u32, Errno>) -> Completion {
         let ended = self.sending.remove((user_data & INDEX_MASK) as usize);
-        if self.gathers.len() < GATHERS_KEPT_MAX {
-            self.gathers.extend(ended.gather);
+        if let Some(gather) = ended.gather
+            && self.gathers.len() < GATHERS_KEPT_MAX
+        {
+            self.gathers.push(gather);
         }
         Completion {
             token: ended.token,
             more: false,
-            outcome: Outcome::Sent(result.map(u64::from), ended.queue),
+            outcome: Outcome::Sent(result.map(u64::from), ended.load),
         }
     }
 

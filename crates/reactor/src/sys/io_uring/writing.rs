@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::{Uring, bits, has, has_files, list, ring};
+use super::ring::{self, Load};
+use super::{Uring, bits, has, list};
 use crate::channel::{Channel, ChannelState, Flags, Slot, Token, Work, Written};
 use crate::op::{self, WriteOp, WriteOutcome};
 use crate::send_queue::SendQueue;
@@ -26,10 +27,9 @@ impl Uring {
             return;
         };
         match op {
-            WriteOp::Send { queue, .. } if !has_files(queue) => {
+            WriteOp::Send { queue, .. } if !queue.has_files() => {
                 let queue = std::mem::replace(queue, SendQueue::lent());
-                state.in_flight |= bits::SEND;
-                state.send_key = self.ring.send(channel.token(), channel.as_fd(), queue);
+                self.send(channel, state, Load::Queue(queue));
             }
             WriteOp::Send { .. } if state.flags.has(Flags::WRITABLE) => {
                 list(&mut self.ready, channel, state);
@@ -39,6 +39,12 @@ impl Uring {
                 self.ring.poll_write(channel.token(), channel.as_fd());
             }
         }
+    }
+
+    #[inline]
+    pub(super) fn send(&mut self, channel: &Channel, state: &mut ChannelState, load: Load) {
+        state.in_flight |= bits::SEND;
+        state.send_key = self.ring.send(channel.token(), channel.as_fd(), load);
     }
 
     /// A write was given up: what is in flight ends by itself, and keeps its memory until then.
@@ -80,23 +86,21 @@ impl Uring {
         channel: &Channel,
         state: &mut ChannelState,
         result: Result<u64, Errno>,
-        mut queue: SendQueue,
+        mut load: Load,
         work: &mut Work<'_>,
     ) {
         let overdue = has(state, bits::OVERDUE);
         let orphaned = has(state, bits::ORPHANED);
         state.in_flight &= !(bits::SEND | bits::OVERDUE | bits::ORPHANED);
         if orphaned || !state.write.is_pending() {
-            discard(queue, work);
+            discard(load, work);
             return self.start_write(channel, state);
         }
-        if let Ok(bytes) = result {
-            queue.advance(bytes);
-            work.sent.extend(queue.take_sent());
-        }
+        let is_sent = result.is_ok_and(|bytes| load.advance(bytes));
+        load.move_sent(work.sent);
         let again = matches!(result, Err(Errno::INTR | Errno::AGAIN | Errno::CANCELED));
         let outcome = match result {
-            Ok(_) if queue.is_empty() => Ok(()),
+            Ok(_) if is_sent => Ok(()),
             Err(error) if !again => Err(error.into()),
             _ if overdue => Err(timed_out()),
             _ => {
@@ -106,15 +110,13 @@ impl Uring {
                 {
                     state.write_deadline_ms = work.now_ms.saturating_add(u64::from(*stall_ms));
                 }
-                state.in_flight |= bits::SEND;
-                state.send_key = self.ring.send(channel.token(), channel.as_fd(), queue);
-                return;
+                return self.send(channel, state, load);
             }
         };
         state.write_deadline_ms = NEVER_MS;
         let outcome = WriteOutcome {
             result: outcome,
-            queue: Some(queue),
+            queue: load.end(work.sent),
         };
         work.woken.wake(state.write.complete(outcome));
     }
@@ -164,7 +166,9 @@ impl Uring {
 }
 
 /// Drops what nobody waits for where code of the user may run.
-pub(super) fn discard(mut queue: SendQueue, work: &mut Work<'_>) {
-    queue.advance(queue.bytes());
-    work.sent.extend(queue.take_sent());
+pub(super) fn discard(load: Load, work: &mut Work<'_>) {
+    if let Some(mut queue) = load.end(work.sent) {
+        queue.advance(queue.bytes());
+        queue.move_sent(work.sent);
+    }
 }
