@@ -25,7 +25,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     process::raise_open_files(DESCRIPTORS)?;
     contenders::build(root, &asked)?;
     if asked.instructions {
-        return instructions::run(root);
+        return instructions::run(root, &asked);
     }
     let servers = start(root, &asked);
     process::on_cpu(LOAD_CPU, || {
