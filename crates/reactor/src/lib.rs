@@ -31,6 +31,7 @@
 #![deny(unsafe_code)]
 
 mod buffer;
+mod builder;
 mod channel;
 mod codec;
 mod delimited;
@@ -60,11 +61,10 @@ mod unwind;
 mod watchdog;
 
 pub use buffer::Buffer;
+pub use builder::Builder;
 pub use codec::{Codec, CodecError, Decoder, Extent, Framed, Outgoing};
 pub use delimited::{FixedCodec, LengthCodec, LineCodec};
-pub use event_loop::{
-    Builder, EventLoop, LoopHandle, current, now, now_ms, spawn, spawn_urgent, turn,
-};
+pub use event_loop::{EventLoop, LoopHandle, current, now, now_ms, spawn, spawn_urgent, turn};
 pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use interval::{Interval, interval};

@@ -8,7 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::event_loop::{self, Builder, EventLoop, LoopHandle};
+use crate::builder::Builder;
+use crate::event_loop::{self, EventLoop, LoopHandle};
 use crate::net::descriptors::explain;
 use crate::net::{Address, ListenOptions, Listener, Stream, socket};
 use crate::time::sleep;
