@@ -133,17 +133,19 @@ pub(crate) fn a_source_is_told_before_what_was_sent_after_it(on: On) {
         });
         // More than any driver takes from the kernel at once.
         let (mut senders, mut receiving) = (Vec::new(), Vec::new());
+        let seen = Rc::new(Cell::new(0));
         for _ in 0..on.many(10, 120) {
             let (sender, receiver) = UnixStream::pair().expect("a pair");
             receiver.set_nonblocking(true).expect("non-blocking");
             let receiver = Stream::from_fd(receiver.into()).expect("register");
             senders.push(sender);
-            let told = Rc::clone(&told);
+            let (told, seen) = (Rc::clone(&told), Rc::clone(&seen));
             receiving.push(spawn(async move {
                 for round in 1..=3 {
                     let received = receiver.recv().await.expect("receive");
                     assert_eq!(received.len(), 1);
                     assert!(received[0] <= told.get(), "round {round}");
+                    seen.set(seen.get() + 1);
                 }
             }));
         }
@@ -158,7 +160,10 @@ pub(crate) fn a_source_is_told_before_what_was_sent_after_it(on: On) {
             for sender in after {
                 sender.write_all(&[round as u8]).expect("send");
             }
-            sleep(Duration::from_millis(20)).await;
+            while seen.get() < senders.len() * round {
+                assert!(!receiving.iter().any(|one| one.is_finished()) || round == 3);
+                sleep(Duration::from_millis(1)).await;
+            }
         }
         for receiver in receiving {
             receiver.await.expect("a receiver");
