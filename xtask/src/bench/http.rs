@@ -106,7 +106,9 @@ fn measure(
 ) -> Result<Option<String>, String> {
     let connections = options.connections.unwrap_or(case.connections);
     let seconds = options.seconds.unwrap_or(2);
-    let servers = start(workspace, case, connections, &options.servers)?;
+    let kinds = options.servers.iter().copied();
+    let kinds: Vec<Kind> = kinds.filter(|kind| kind.serves(case.body_bytes)).collect();
+    let servers = start(workspace, case, connections, &kinds)?;
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
     for server in &servers {
         // What is opened, mapped or grown once is not the cost of a request.

@@ -14,6 +14,7 @@ mod dealing;
 mod echo;
 mod echoes;
 mod fairness;
+mod field;
 mod http;
 mod http_instructions;
 mod idle;

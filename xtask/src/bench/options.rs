@@ -16,7 +16,8 @@ usage: cargo xtask bench [http | memory | slow | dealing] [options]
   --connections N     connections of the load (64, and 8 for 10 MiB; memory and slow: 10000;
                       dealing: 480)
   --case NAME         one case of http alone: static-1k, return, static-100k, static-10m
-  --servers A,B       some of floor, nginx, nginx-cache, revolve
+  --servers A,B       some of floor, nginx, nginx-cache, revolve, h2o, haproxy (the last two are
+                      left out unless named; haproxy has no large bodies)
   --against BINARY    one more server in the same turns: a revolve built at another commit
   --strace            http: system calls per request instead of time
   --instructions      http: user-space instructions per request instead of time, by callgrind
@@ -175,7 +176,7 @@ mod tests {
             (options.mode, options.rounds, options.build),
             (Mode::Http, 5, true)
         );
-        assert_eq!(options.servers, Kind::ALL);
+        assert_eq!(options.servers, Kind::ALL[..4]);
     }
 
     #[test]

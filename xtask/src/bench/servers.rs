@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::echoes;
+use super::field;
 use super::options::Options;
 use super::process::{self, SERVER_CPU};
 use super::tools;
 
 /// The first port of the bench; each server takes its own.
 const PORT_FIRST: u16 = 18200;
+/// What fits into a buffer of HAProxy's is more, and less than the next larger file.
+const HAPROXY_BODY_BYTES_MAX: usize = 1 << 10;
 /// How long a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take to end when asked.
@@ -37,11 +40,20 @@ pub(super) enum Kind {
     Revolve,
     /// Another binary of it, as it was built at another commit.
     Against,
+    H2o,
+    Haproxy,
 }
 
 impl Kind {
-    /// Those that are always there; the other binary has to be named.
-    pub(super) const ALL: [Self; 4] = [Self::Floor, Self::Nginx, Self::NginxCache, Self::Revolve];
+    /// Those that have a name on the command line; the other binary is named by its path.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Floor,
+        Self::Nginx,
+        Self::NginxCache,
+        Self::Revolve,
+        Self::H2o,
+        Self::Haproxy,
+    ];
 
     /// The name on the command line and in tables.
     pub(super) fn name(self) -> &'static str {
@@ -51,10 +63,27 @@ impl Kind {
             Self::NginxCache => "nginx-cache",
             Self::Revolve => "revolve",
             Self::Against => "against",
+            Self::H2o => "h2o",
+            Self::Haproxy => "haproxy",
         }
     }
 
-    fn port(self) -> u16 {
+    /// The Debian package that has it, and the program's name.
+    pub(super) fn package(self) -> Option<&'static str> {
+        match self {
+            Self::Nginx | Self::NginxCache => Some("nginx"),
+            Self::H2o => Some("h2o"),
+            Self::Haproxy => Some("haproxy"),
+            Self::Floor | Self::Revolve | Self::Against => None,
+        }
+    }
+
+    /// Whether it answers with bodies of so many bytes.
+    pub(super) fn serves(self, body_bytes: usize) -> bool {
+        self != Self::Haproxy || body_bytes <= HAPROXY_BODY_BYTES_MAX
+    }
+
+    pub(super) fn port(self) -> u16 {
         PORT_FIRST + self as u16
     }
 }
@@ -80,9 +109,16 @@ impl Workspace {
             for part in [folder.clone(), folder.join("site")] {
                 fs::set_permissions(part, fs::Permissions::from_mode(0o755))?;
             }
-            for (name, bytes) in [("1k", 1 << 10), ("100k", 100 << 10), ("10m", 10 << 20)] {
-                let path = folder.join(format!("site/{name}.html"));
-                fs::write(&path, content(bytes))?;
+            let file = |name, bytes| (name, content(bytes));
+            for (name, content) in [
+                file("1k.html", 1 << 10),
+                file("100k.html", 100 << 10),
+                file("10m.html", 10 << 20),
+                // For a server that has no `return`.
+                ("return", b"ok".to_vec()),
+            ] {
+                let path = folder.join("site").join(name);
+                fs::write(&path, content)?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
             }
             Ok(())
@@ -248,8 +284,9 @@ fn program(workspace: &Workspace, kind: Kind) -> Result<PathBuf, String> {
             let own = std::env::current_exe();
             return own.map_err(|error| format!("this program's own path is not known: {error}"));
         }
-        Kind::Nginx | Kind::NginxCache => {
-            return tools::find("nginx").ok_or("nginx is missing".into());
+        Kind::Nginx | Kind::NginxCache | Kind::H2o | Kind::Haproxy => {
+            let name = kind.package().unwrap_or_default();
+            return tools::find(name).ok_or_else(|| format!("{name} is missing"));
         }
         // In cargo's target folder, wherever that was moved to.
         Kind::Revolve => (
@@ -277,8 +314,15 @@ fn command(workspace: &Workspace, kind: Kind, setup: &Setup) -> Result<Command, 
         return Ok(command);
     }
     let path = workspace.folder.join(format!("{}.conf", kind.name()));
-    fs::write(&path, configuration(workspace, kind, setup))
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let write = |text: String| {
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    if let Some((text, arguments)) = field::configuration(kind, &workspace.folder, setup) {
+        write(text)?;
+        command.args(arguments).arg(&path);
+        return Ok(command);
+    }
+    write(configuration(workspace, kind, setup))?;
     command.arg("-c").arg(&path);
     command.arg("-p").arg(&workspace.folder);
     command.arg("-e");

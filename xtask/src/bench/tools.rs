@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::options::{Mode, Options};
-use super::servers::Kind;
 
 /// Folders of system programs, which an ordinary user's `PATH` may lack.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -29,13 +28,8 @@ pub(super) fn require(options: &Options) -> Result<(), String> {
     if options.strace {
         needed.push("strace");
     }
-    if options
-        .servers
-        .iter()
-        .any(|kind| matches!(kind, Kind::Nginx | Kind::NginxCache))
-    {
-        needed.push("nginx");
-    }
+    needed.extend(options.servers.iter().filter_map(|kind| kind.package()));
+    needed.dedup();
     let missing: Vec<&str> = needed
         .into_iter()
         .filter(|name| find(name).is_none())
