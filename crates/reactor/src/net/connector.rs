@@ -31,7 +31,7 @@ async fn finish(handle: &Handle, address: SocketAddrAny) -> io::Result<()> {
         address: Box::new(address),
     });
     poll_fn(|cx| match op.take() {
-        Some(op) => match handle.begin_write(op, false, handle.waiter(cx)) {
+        Some(op) => match handle.begin_write(op, false, cx) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         },

@@ -59,26 +59,38 @@ impl Handle {
         Poll::Pending
     }
 
+    /// Sees to it that the write side is free. What a cancelled send has left behind is given to be
+    /// dropped where nothing is borrowed: that may run code of the user.
+    #[inline]
+    fn free_write(&self) -> io::Result<Option<WriteOutcome>> {
+        let mut state = self.channel.state();
+        ChannelState::check_free(&state.write, WriteOp::describe)?;
+        Ok(state.write.take_done())
+    }
+
     /// Begins an operation of the write side, after the socket was seen to take no more if it is
     /// `blocked`.
-    pub(crate) fn begin_write(&self, op: WriteOp, blocked: bool, waiter: Waiter) -> io::Result<()> {
+    pub(crate) fn begin_write(
+        &self,
+        op: WriteOp,
+        blocked: bool,
+        cx: &Context<'_>,
+    ) -> io::Result<()> {
+        let _left_behind = self.free_write()?;
         let state = &mut *self.channel.state();
-        ChannelState::check_free(&state.write, WriteOp::describe)?;
-        drop(state.write.take_done());
         let mut driver = self.core.driver.borrow_mut();
         if blocked {
             driver.send_blocked(&self.channel, state);
         }
-        state.write.begin(op, waiter);
+        state.write.begin(op, self.waiter(cx));
         driver.submit_write(&self.channel, state);
         Ok(())
     }
 
     /// Begins to send a chunk, for nobody yet.
     pub(crate) fn begin_chunk(&self, chunk: Chunk) -> io::Result<()> {
+        let _left_behind = self.free_write()?;
         let state = &mut *self.channel.state();
-        ChannelState::check_free(&state.write, WriteOp::describe)?;
-        drop(state.write.take_done());
         let mut driver = self.core.driver.borrow_mut();
         if let Err(chunk) = driver.submit_chunk(&self.channel, state, chunk) {
             let queue = self.core.send_queues.queue_of(chunk);

@@ -481,7 +481,7 @@ impl Send<'_> {
             queue,
             stall_ms: self.stall_ms,
         };
-        if let Err(error) = handle.begin_write(op, blocked, handle.waiter(cx)) {
+        if let Err(error) = handle.begin_write(op, blocked, cx) {
             return Poll::Ready((Err(error), SendQueue::default()));
         }
         if self.stall_ms != 0 {

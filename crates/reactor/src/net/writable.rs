@@ -17,7 +17,7 @@ pub(crate) fn poll(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     if !*submitted {
-        handle.begin_write(WriteOp::Ready, true, handle.waiter(cx))?;
+        handle.begin_write(WriteOp::Ready, true, cx)?;
         *submitted = true;
         return Poll::Pending;
     }

@@ -96,7 +96,7 @@ impl Uring {
                 Some(ReadOutcome::Received(buffer))
             }
             // It was ended: nothing has come in.
-            Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => None,
+            Err(Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => None,
             Err(error) => {
                 state.flags.insert(Flags::PEER_CLOSED);
                 Some(ReadOutcome::Failed(error.into()))
