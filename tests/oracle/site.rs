@@ -92,11 +92,20 @@ http {
     location /alias/ { alias ROOT/html/a/; }
     location /aliasf { alias ROOT/html/small.txt; }
     location ~ ^/ralias/(.*)$ { alias ROOT/html/$1; }
+    location /aliasin/ {
+      alias ROOT/html/;
+      location ~ \.txt$ { add_header X-In txt; }
+      location ~ \.html$ { try_files $uri =404; }
+      location ~ ^/aliasin/a/(.*) { alias ROOT/html/b/$1; }
+    }
     location /tf/ { try_files $uri /small.txt; }
     location /tf404/ { try_files $uri $uri/ =404; }
     location /tfn/ { try_files $uri @named; }
     location /tfa/ { try_files /nope.txt /pre/x?y=$arg_y; }
     location /tfx/ { try_files $uri $uri.html /a/index.html =500; }
+    location /tfal/ { alias ROOT/html/; try_files $uri $uri/ small.txt =404; }
+    location /tfaln/ { alias ROOT/html/; try_files /tfaln/page.css $arg_f a/index.html; }
+    location ~ ^/tfre/(.*)$ { alias ROOT/html/; try_files $1 $1/index.html $1/ =404; }
     location /hd/ { add_header X-A "v $uri"; add_header X-B b always; alias ROOT/html/; }
     location /hdr/ { add_header X-A a; add_header X-B b always; return 302 /x; }
     location /ex/ { expires 1h; alias ROOT/html/; }
@@ -169,6 +178,11 @@ http {
     error_page 404 /gone;
     location = /gone { return 410 "gone\n"; }
     location / { root ROOT/html; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name .apex.example;
+    location = /where { return 200 "$server_name|$document_root|$request_filename|$realpath_root"; }
   }
   server {
     listen 127.0.0.1:PORT;

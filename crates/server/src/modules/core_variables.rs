@@ -7,7 +7,7 @@ use std::io::Write as _;
 use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
-use crate::modules::core::map_path;
+use crate::modules::core::{append_root, map_path};
 use crate::request::Request;
 use crate::variable::Builtin;
 
@@ -309,13 +309,14 @@ fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
 }
 
 fn document_root(request: &Request, out: &mut Vec<u8>) -> bool {
-    request.settings().core.root.path.append(request, out);
+    append_root(request, out);
     true
 }
 
 fn realpath_root(request: &Request, out: &mut Vec<u8>) -> bool {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let root = request.settings().core.root.path.evaluate(request);
+    let mut root = Vec::new();
+    append_root(request, &mut root);
     match std::fs::canonicalize(std::ffi::OsStr::from_bytes(&root)) {
         Ok(path) => some(&path.into_os_string().into_vec(), out),
         Err(_) => false,
