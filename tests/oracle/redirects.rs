@@ -47,6 +47,7 @@ fn redirects_point_where_those_of_nginx_point() {
             get(*path),
             head(*path),
             get(*path).http_10(),
+            get(*path).line("Expect: 100-continue"),
             get(*path).http_10().no_host(),
             get(*path).host("other.example:8080"),
             get(*path).host("second.example").line("X: y"),

@@ -70,6 +70,16 @@ http {
     location /r500 { return 500; }
     location /r418 { return 418; }
     location /r418t { return 418 "teapot"; }
+    location /r408 { return 408; }
+    location /r408t { return 408 "late"; }
+    location /r494 { return 494; }
+    location /r495 { return 495; }
+    location /r496 { return 496; }
+    location /r497 { return 497; }
+    location /r498 { return 498; }
+    location /r499 { return 499; }
+    location /r444t { return 444 "text"; }
+    location /tf444/ { try_files /nope =444; }
     location /r444 { return 444; }
     location /r200e { return 200; }
     location /r599 { return 599; }
@@ -86,6 +96,19 @@ http {
     location /eploop/ { error_page 404 /eploop/still-not-there; }
     location /eprec/ { recursive_error_pages on; error_page 404 /eprec2/x; }
     location /eprec2/ { error_page 404 /404.html; }
+    location /epnest/ { error_page 404 =200 /r404; }
+    location /epnest3/ { error_page 404 =302 /nowhere; }
+    location /epredir/ { error_page 503 @redir; return 503; }
+    location /epmaint/ { error_page 503 =200 @status; return 503; }
+    location /epforever/ { recursive_error_pages on; error_page 404 /epforever/x; }
+    location /ep304/ { error_page 404 =200 /small.txt; }
+    location /ep204/ { error_page 404 =204 /404.html; }
+    location /epstatus/ { error_page 404 /own-status; }
+    location /epclose/ { error_page 404 = @close; }
+    location = /own-status { return 200 "status $status\n"; }
+    location @redir { return 302 /moved; }
+    location @status { return 200 "status $status\n"; }
+    location @close { return 444; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
     location @named { return 202 "named $uri"; }
@@ -114,6 +137,10 @@ http {
     location /exn/ { expires -1; alias ROOT/html/; }
     location /exo/ { expires off; alias ROOT/html/; }
     location /exmod/ { expires modified +24h; alias ROOT/html/; }
+    location /exmodret/ { expires modified +1h; return 200 "x"; }
+    location /hdlm/ { add_header Last-Modified "Thu, 01 Jan 1970 00:00:01 GMT"; add_header X-A a; alias ROOT/html/; }
+    location /hdlmno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
+    location /hdlmodd/ { add_header Last-Modified never; expires 1h; add_header ETag '"own"'; alias ROOT/html/; }
     location /noetag/ { etag off; alias ROOT/html/; }
     location /imsb/ { if_modified_since before; alias ROOT/html/; }
     location /imso/ { if_modified_since off; alias ROOT/html/; }
@@ -140,6 +167,8 @@ http {
     location /notypes/ { types {} alias ROOT/html/; }
     location /idx/ { alias ROOT/html/; index nothere.html small.txt; }
     location /idxabs/ { alias ROOT/html/; index nothere.html /exact; }
+    location /idxhtm/ { alias ROOT/html/; index index.htm; }
+    location ~ ^/bytes/(.)$ { return 200 "one byte: $1"; }
     location /idxvar/ { alias ROOT/html/; index $arg_i index.html; }
     location /rootvar/ { root ROOT/$arg_r; }
     location /vars/ {
@@ -175,7 +204,10 @@ http {
     listen 127.0.0.1:PORT;
     server_name redirect.example www.redirect.example;
     server_name_in_redirect on;
+    add_header X-Refused yes always;
     error_page 404 /gone;
+    error_page 494 /large;
+    location = /large { return 200 "large: $status $request_method $http_x_a\n"; }
     location = /gone { return 410 "gone\n"; }
     location / { root ROOT/html; }
   }

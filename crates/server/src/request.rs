@@ -180,6 +180,11 @@ impl Request {
         spare
     }
 
+    /// Lets a client that asks send its body, unless an error was met before.
+    pub(crate) fn welcome_body(&mut self) {
+        self.continue_wanted |= !self.continue_refused;
+    }
+
     /// Keeps memory for [`Request::take_spare`].
     pub(crate) fn give_spare(&mut self, spare: Vec<u8>) {
         self.spare = spare;

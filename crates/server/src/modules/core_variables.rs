@@ -222,7 +222,8 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "server_protocol",
         get: |r, out| {
-            r.head_done && write!(out, "HTTP/{}.{}", r.version().major, r.version().minor).is_ok()
+            let protocol = r.head().protocol;
+            r.head_done && !protocol.is_empty() && some(r.bytes(protocol), out)
         },
     },
     Builtin {
@@ -418,7 +419,11 @@ fn request_line(request: &Request) -> &[u8] {
 }
 
 fn status(request: &Request, out: &mut Vec<u8>) -> bool {
-    let status = request.response.status;
+    // What answers in an error's place has the error's status from the beginning.
+    let status = match request.response.error_status {
+        0 => request.response.status,
+        error_status => error_status,
+    };
     write!(out, "{status:03}").is_ok()
 }
 
