@@ -20,6 +20,10 @@ fn cases() -> Vec<Case> {
         "/epmiss/x",
         "/eploop/x",
         "/ralias/nope",
+        "/idxhtm/b/",
+        "/idxhtm/nope/",
+        "/aliasf/",
+        "/epforever/x",
         "/x.php",
         "/%00",
         "/..",
@@ -51,6 +55,10 @@ fn cases() -> Vec<Case> {
         raw("POST /exact\r\n\r\n"),
         raw(format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n")),
         raw(format!("GET / HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n")),
+        raw("GET / HTTP/1.1\r\nHost: second.example\r\nA@B: x\r\nhost:  b\r\n\r\n"),
+        raw("GET / HTTP/1.1\r\nHost: second.example\r\nIf-Match: a\r\nIF-Match:b\r\n\r\n"),
+        raw("GET /exact HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/x\r\n\r\n"),
+        raw("GET /exact HTTP/1.1\r\nHost: a\r\n\r\nGET /%00 HTTP/1.1\r\nHost: a\r\n\r\n"),
         raw("GET /cut HTTP/1.1\r\nHo"),
         raw("GET /cut"),
     ]);
@@ -68,7 +76,7 @@ fn lines(pair: &Pair, side: &Side) -> Vec<String> {
         let (_, message) = rest.strip_prefix('*')?.split_once(' ')?;
         let message = message.replace(&format!(":{}", side.who.port), ":PORT");
         // Which lines of an incomplete head were taken is not the point.
-        let (message, _) = match message.contains(" while reading client request ") {
+        let (message, _) = match message.contains(" while reading client ") {
             true => message.split_once(", host: ").unwrap_or((&message, "")),
             false => (message.as_str(), ""),
         };

@@ -200,7 +200,29 @@ fn header_lines_are_judged_as_by_nginx() {
     .map(lines)
     .to_vec();
     cases.push(raw("GET / HTTP/1.1\nHost: a\nConnection: close\n\n"));
+    cases.extend(refused_by_the_server_of_the_host());
     compare(cases);
+}
+
+/// Heads that are wrong after the line that names the server.
+fn refused_by_the_server_of_the_host() -> Vec<Case> {
+    let long = "a".repeat(9000);
+    let wrong = [
+        "X: a\0b".to_owned(),
+        "Host: redirect.example".to_owned(),
+        "Transfer-Encoding: gzip".to_owned(),
+        "Content-Length: x".to_owned(),
+        "If-Match: a\r\nIf-Match: b".to_owned(),
+        format!("X: {long}"),
+    ];
+    let each = |wrong: &String| {
+        ["redirect.example", "bare.example", "second.example"].map(|host| {
+            lines(&format!(
+                "Host: {host}\r\nX-A: a\r\nUser-Agent: MSIE 6.0\r\n{wrong}\r\n"
+            ))
+        })
+    };
+    wrong.iter().flat_map(each).collect()
 }
 
 /// Lines that say where a body ends.

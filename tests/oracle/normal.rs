@@ -137,7 +137,7 @@ fn lengths(text: &str) -> String {
 fn is_page(text: &str, length: &str, body: &str) -> bool {
     let errors = ["HTTP/1.1 3", "HTTP/1.1 4", "HTTP/1.1 5"];
     let has_error = errors.iter().any(|error| text.contains(error));
-    let is_short = matches!(length.parse(), Ok(130..=200));
+    let is_short = matches!(length.parse(), Ok(130..=300));
     let has_no_body = body.is_empty() || body.starts_with("HTTP/1.1 ");
     body.starts_with("<html>\r\n<head><title>") || (has_error && has_no_body && is_short)
 }

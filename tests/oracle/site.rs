@@ -63,6 +63,10 @@ http {
     location /r303 { return 303 /x; }
     location /r307 { return 307 https://example.org/; }
     location /r308 { return 308 /y; }
+    location /r301e { return 301; }
+    location /r302arg { return 302 $arg_to; }
+    location /epurl/ { error_page 301 http://example.org/moved; error_page 302 = @named; return 301 /x; }
+    location /epgone/ { error_page 302 /no-such-page.html; return 302 /x; }
     location /url { return https://example.com$request_uri; }
     location /r204 { return 204; }
     location /r404 { return 404; }
@@ -70,6 +74,16 @@ http {
     location /r500 { return 500; }
     location /r418 { return 418; }
     location /r418t { return 418 "teapot"; }
+    location /r408 { return 408; }
+    location /r408t { return 408 "late"; }
+    location /r494 { return 494; }
+    location /r495 { return 495; }
+    location /r496 { return 496; }
+    location /r497 { return 497; }
+    location /r498 { return 498; }
+    location /r499 { return 499; }
+    location /r444t { return 444 "text"; }
+    location /tf444/ { try_files /nope =444; }
     location /r444 { return 444; }
     location /r200e { return 200; }
     location /r599 { return 599; }
@@ -86,17 +100,39 @@ http {
     location /eploop/ { error_page 404 /eploop/still-not-there; }
     location /eprec/ { recursive_error_pages on; error_page 404 /eprec2/x; }
     location /eprec2/ { error_page 404 /404.html; }
+    location /epnest/ { error_page 404 =200 /r404; }
+    location /epnest3/ { error_page 404 =302 /nowhere; }
+    location /epredir/ { error_page 503 @redir; return 503; }
+    location /epmaint/ { error_page 503 =200 @status; return 503; }
+    location /epforever/ { recursive_error_pages on; error_page 404 /epforever/x; }
+    location /ep304/ { error_page 404 =200 /small.txt; }
+    location /ep204/ { error_page 404 =204 /404.html; }
+    location /epstatus/ { error_page 404 /own-status; }
+    location /epclose/ { error_page 404 = @close; }
+    location = /own-status { return 200 "status $status\n"; }
+    location @redir { return 302 /moved; }
+    location @status { return 200 "status $status\n"; }
+    location @close { return 444; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
     location @named { return 202 "named $uri"; }
     location /alias/ { alias ROOT/html/a/; }
     location /aliasf { alias ROOT/html/small.txt; }
     location ~ ^/ralias/(.*)$ { alias ROOT/html/$1; }
+    location /aliasin/ {
+      alias ROOT/html/;
+      location ~ \.txt$ { add_header X-In txt; }
+      location ~ \.html$ { try_files $uri =404; }
+      location ~ ^/aliasin/a/(.*) { alias ROOT/html/b/$1; }
+    }
     location /tf/ { try_files $uri /small.txt; }
     location /tf404/ { try_files $uri $uri/ =404; }
     location /tfn/ { try_files $uri @named; }
     location /tfa/ { try_files /nope.txt /pre/x?y=$arg_y; }
     location /tfx/ { try_files $uri $uri.html /a/index.html =500; }
+    location /tfal/ { alias ROOT/html/; try_files $uri $uri/ small.txt =404; }
+    location /tfaln/ { alias ROOT/html/; try_files /tfaln/page.css $arg_f a/index.html; }
+    location ~ ^/tfre/(.*)$ { alias ROOT/html/; try_files $1 $1/index.html $1/ =404; }
     location /hd/ { add_header X-A "v $uri"; add_header X-B b always; alias ROOT/html/; }
     location /hdr/ { add_header X-A a; add_header X-B b always; return 302 /x; }
     location /ex/ { expires 1h; alias ROOT/html/; }
@@ -105,6 +141,10 @@ http {
     location /exn/ { expires -1; alias ROOT/html/; }
     location /exo/ { expires off; alias ROOT/html/; }
     location /exmod/ { expires modified +24h; alias ROOT/html/; }
+    location /exmodret/ { expires modified +1h; return 200 "x"; }
+    location /hdlm/ { add_header Last-Modified "Thu, 01 Jan 1970 00:00:01 GMT"; add_header X-A a; alias ROOT/html/; }
+    location /hdlmno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
+    location /hdlmodd/ { add_header Last-Modified never; expires 1h; add_header ETag '"own"'; alias ROOT/html/; }
     location /noetag/ { etag off; alias ROOT/html/; }
     location /imsb/ { if_modified_since before; alias ROOT/html/; }
     location /imso/ { if_modified_since off; alias ROOT/html/; }
@@ -131,6 +171,8 @@ http {
     location /notypes/ { types {} alias ROOT/html/; }
     location /idx/ { alias ROOT/html/; index nothere.html small.txt; }
     location /idxabs/ { alias ROOT/html/; index nothere.html /exact; }
+    location /idxhtm/ { alias ROOT/html/; index index.htm; }
+    location ~ ^/bytes/(.)$ { return 200 "one byte: $1"; }
     location /idxvar/ { alias ROOT/html/; index $arg_i index.html; }
     location /rootvar/ { root ROOT/$arg_r; }
     location /vars/ {
@@ -166,9 +208,17 @@ http {
     listen 127.0.0.1:PORT;
     server_name redirect.example www.redirect.example;
     server_name_in_redirect on;
+    add_header X-Refused yes always;
     error_page 404 /gone;
+    error_page 494 /large;
+    location = /large { return 200 "large: $status $request_method $http_x_a\n"; }
     location = /gone { return 410 "gone\n"; }
     location / { root ROOT/html; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name .apex.example;
+    location = /where { return 200 "$server_name|$document_root|$request_filename|$realpath_root"; }
   }
   server {
     listen 127.0.0.1:PORT;

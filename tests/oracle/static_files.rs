@@ -40,6 +40,8 @@ const PATHS: &[&str] = &[
     "/notypes/small.txt",
     "/idx/",
     "/idxabs/",
+    "/idxhtm/",
+    "/idxhtm/a/",
     "/idxvar/",
     "/idxvar/?i=small.txt",
     "/idxvar/?i=nope",
@@ -65,7 +67,14 @@ const PATHS: &[&str] = &[
     "/exn/small.txt",
     "/exo/small.txt",
     "/exmod/small.txt",
+    "/exmodret/",
+    "/hdlm/small.txt",
+    "/hdlm/nope",
+    "/hdlmno/small.txt",
+    "/hdlmodd/small.txt",
     "/noetag/small.txt",
+    "/bytes/%ff",
+    "/bytes/%c3%bc",
 ];
 
 const ODD_PATHS: &[&str] = &[

@@ -52,3 +52,9 @@ fn the_same_server_answers_as_in_nginx() {
     };
     compare_requests(hosts.into_iter().flat_map(each));
 }
+
+#[test]
+fn a_server_without_a_root_serves_html_in_the_prefix() {
+    let paths = ["/where", "/small.txt", "/a", "/a/", "/nope", "/tfal/x"];
+    compare_requests(paths.map(|path| get(path).host("www.apex.example")));
+}

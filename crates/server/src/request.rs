@@ -70,6 +70,9 @@ pub struct Request {
     pub args: Vec<u8>,
     /// Whether the request was redirected internally.
     pub internal: bool,
+    /// Whether its path is of a file that `try_files` has found, and stands behind the `alias` of a
+    /// regular expression.
+    pub(crate) path_behind_alias: bool,
     /// Internal redirects left.
     pub redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.
@@ -129,6 +132,7 @@ impl Request {
             path: Vec::new(),
             args: Vec::new(),
             internal: false,
+            path_behind_alias: false,
             redirects_left: REDIRECTS_MAX,
             error_page_used: false,
             groups: Groups::new(),
@@ -176,6 +180,11 @@ impl Request {
         spare
     }
 
+    /// Lets a client that asks send its body, unless an error was met before.
+    pub(crate) fn welcome_body(&mut self) {
+        self.continue_wanted |= !self.continue_refused;
+    }
+
     /// Keeps memory for [`Request::take_spare`].
     pub(crate) fn give_spare(&mut self, spare: Vec<u8>) {
         self.spare = spare;
@@ -194,6 +203,7 @@ impl Request {
         self.path.clear();
         self.args.clear();
         self.internal = false;
+        self.path_behind_alias = false;
         self.redirects_left = REDIRECTS_MAX;
         self.error_page_used = false;
         self.groups.clear();

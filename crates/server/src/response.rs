@@ -136,6 +136,25 @@ impl HeaderList {
         });
     }
 
+    /// Puts this value where the first line of this name stands, or at the end; an empty value only
+    /// drops the lines that there are.
+    pub fn replace(&mut self, name: &[u8], value: &[u8]) {
+        let mut replaced = Self::default();
+        let mut done = value.is_empty();
+        for (known, old) in self.iter() {
+            if !known.eq_ignore_ascii_case(name) {
+                replaced.push(known, old);
+            } else if !done {
+                replaced.push(name, value);
+                done = true;
+            }
+        }
+        if !done {
+            replaced.push(name, value);
+        }
+        *self = replaced;
+    }
+
     /// The first value of this name.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter()
@@ -280,8 +299,14 @@ pub struct Response {
     pub content_length: Option<ContentLength>,
     /// `Last-Modified`.
     pub last_modified: Option<LastModified>,
-    /// `Location`; a path is made absolute when the head is written.
+    /// Whether [`Response::headers`] holds `Last-Modified` as the configuration wants it to be; only
+    /// the time of [`Response::last_modified`] counts then.
+    last_modified_replaced: bool,
+    /// `Location`; a path is made absolute when the head is written. What answers in a redirect's
+    /// place keeps it, as in nginx.
     pub location: Vec<u8>,
+    /// Whether there is a `Location`, which may be empty.
+    pub has_location: bool,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
     pub location_completed: bool,
     /// Whether the body is one whose ranges may be asked for.
@@ -310,6 +335,7 @@ impl Response {
         self.headers.clear();
         self.clear_content();
         self.location.clear();
+        self.has_location = false;
         self.location_completed = false;
     }
 
@@ -325,8 +351,17 @@ impl Response {
     /// Drops `Last-Modified`, `ETag` and the permission to ask for ranges.
     pub fn clear_validators(&mut self) {
         self.last_modified = None;
+        self.last_modified_replaced = false;
         self.ranges_allowed = false;
         self.clear_etag();
+    }
+
+    /// Another text for `Last-Modified`, which then stands among the other lines as in nginx; empty
+    /// for none.
+    pub fn replace_last_modified(&mut self, text: &[u8]) {
+        self.last_modified = revolve_http::date::parse(text).map(LastModified::new);
+        self.last_modified_replaced = true;
+        self.headers.replace(b"Last-Modified", text);
     }
 
     /// `ETag`; empty for none.
@@ -377,12 +412,14 @@ impl Response {
                 }
             }
             b"last-modified" => {
-                if let Some(modified) = &self.last_modified {
+                if let Some(modified) = &self.last_modified
+                    && !self.last_modified_replaced
+                {
                     out.extend_from_slice(modified.text());
                     return true;
                 }
             }
-            b"location" if !self.location.is_empty() => {
+            b"location" if self.has_location => {
                 out.extend_from_slice(&self.location);
                 return true;
             }
@@ -431,6 +468,7 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
         out.extend_from_slice(length.line());
     }
     if let Some(modified) = &response.last_modified
+        && !response.last_modified_replaced
         && matches!(response.status, 200 | 206 | 304)
     {
         out.extend_from_slice(&modified.line);
@@ -450,7 +488,7 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
     } else {
         out.extend_from_slice(b"Connection: close\r\n");
     }
-    if !response.location.is_empty() && !response.location_completed {
+    if response.has_location && !response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
     out.extend_from_slice(&response.headers.bytes);

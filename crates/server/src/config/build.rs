@@ -12,7 +12,9 @@ use crate::config::scope::{Level, LocationMatch, Scope};
 use crate::config::setting::Inherit;
 use crate::config::{Config, Http, Prefix, Server};
 use crate::log::{ErrorTarget, Level as Severity, Place};
+use crate::modules::core::Root;
 use crate::modules::{self, Settings, access_log};
+use crate::variable::Value;
 
 /// Builds what the document says; what is wrong goes to `diagnostics`. `hosts` comes back with the
 /// names that were asked about.
@@ -25,6 +27,7 @@ pub(super) fn build(
     let mut scope = Scope::new(&prefix.prefix, hosts);
     scope.read(&document.directives);
     set_default_logs(&mut scope, prefix);
+    set_default_root(&mut scope);
     if !scope.process.events && !diagnostics.has_errors() && !scope.diagnostics.has_errors() {
         // nginx's words; it asks for the block even if it is empty.
         let message = "no \"events\" section in configuration";
@@ -75,6 +78,17 @@ fn set_default_logs(scope: &mut Scope, prefix: &Prefix) {
     }
 }
 
+/// Gives `http` the root that its levels have where none is set: nginx's `html` in the prefix.
+fn set_default_root(scope: &mut Scope) {
+    use std::os::unix::ffi::OsStringExt;
+    let path = scope.full_path("html").into_os_string().into_vec();
+    if let Some(http) = &mut scope.http {
+        let path = Value::literal(path);
+        let alias = None;
+        http.settings.core.root.get_or_insert(Root { path, alias });
+    }
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// What grows while the levels are merged.
@@ -107,6 +121,11 @@ fn build_http(
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
         let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
+        // `.example.org` is the name and all below it; where one name is asked for, it is the name.
+        let primary_name = match primary_name.strip_prefix('.') {
+            Some(name) => name.to_owned(),
+            None => primary_name,
+        };
         servers.push(Server {
             primary_name,
             location,

@@ -25,9 +25,14 @@ impl Pattern {
     ///
     /// Errors: the engine's own words, for the diagnostic.
     pub fn new(source: &str, ignore_case: bool) -> Result<Self, String> {
-        let linear = regex::bytes::RegexBuilder::new(source)
-            .case_insensitive(ignore_case)
-            .build();
+        let build = |unicode| {
+            regex::bytes::RegexBuilder::new(source)
+                .case_insensitive(ignore_case)
+                .unicode(unicode)
+                .build()
+        };
+        // Paths are bytes, and nginx has PCRE match them as such; a few patterns need characters.
+        let linear = build(false).or_else(|_| build(true));
         let engine = match linear {
             Ok(regex) => Engine::Linear(regex),
             Err(first) => {
@@ -138,6 +143,10 @@ mod tests {
         let linear = Pattern::new(r"^/(?<name>\w+)\.php$", false).unwrap();
         assert!(linear.captures(b"/a.php", &mut groups));
         assert_eq!(groups, [Some((0, 6)), Some((1, 2))]);
+        let bytes = Pattern::new(r"^/é(.)$", false).unwrap();
+        assert!(bytes.captures(b"/\xc3\xa9\xff", &mut groups));
+        let characters = Pattern::new(r"^/([é-ü])$", false).unwrap();
+        assert!(characters.captures("/é".as_bytes(), &mut groups));
         let behind = Pattern::new(r"^/(?!private)(.+)$", true).unwrap();
         assert!(behind.captures(b"/open", &mut groups));
         assert_eq!(groups[1], Some((1, 5)));

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use revolve_http::h1::{
-    HeadError, HeadLimits, Progress, Target, TargetError, TargetForm, normalize_path,
+    HeadError, HeadLimits, Progress, Target, TargetError, TargetForm, Version, normalize_path,
 };
 use revolve_reactor::Buffer;
 
@@ -102,29 +102,37 @@ pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRea
 /// Nothing can be answered; what came is worth a line in both logs.
 fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
     if request.parser.line_started() {
+        take_what_came(request);
         request.log(
             Level::Info,
             format_args!("{what}{}", refusal::while_reading(request)),
         );
         request.response.status = status;
-        take_target_of_line(request);
         access_log::write(request);
     }
     HeadRead::Gone
 }
 
 fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
+    take_what_came(request);
+    log_ignored(request);
     refusal::log(request, error);
-    take_target_of_line(request);
     HeadRead::Refused(error.status())
 }
 
-/// Takes the target of a head that will not be complete, for the access log.
-fn take_target_of_line(request: &mut Request) {
-    if !request.head_done && request.parser.request_line_done() {
-        // That it may be refused too is no matter any more.
-        let _ = take_target(request);
+/// Takes what came of a head that will not be complete. Whoever refuses it is the server that its
+/// host has chosen, if that was read, and the logs show the lines before the one that is wrong.
+fn take_what_came(request: &mut Request) {
+    let head = request.parser.head();
+    let has_lines = request.parser.request_line_done() && head.version > Version::HTTP_09;
+    if request.head_done || !has_lines {
+        return;
     }
+    request.head_done = true;
+    request.method = head.method;
+    // That the target may be refused too is no matter any more.
+    let _ = take_target(request);
+    choose_server(request);
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
@@ -137,7 +145,7 @@ fn take_head(request: &mut Request) -> HeadRead {
         let message = error.message();
         request.log(
             Level::Info,
-            format_args!("{message} while reading client request line"),
+            format_args!("{message}{}", refusal::while_reading_line(request)),
         );
         return HeadRead::Refused(error.status());
     }

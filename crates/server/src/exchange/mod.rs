@@ -71,7 +71,6 @@ pub(crate) fn exchange(
                 walked = phase::resume(&mut request);
             }
             if walked == Walked::Close {
-                request.response.status = 444;
                 access_log::write(&request);
                 // What was answered before is still on its way out; whether it arrives is no matter.
                 let _ = output.flush(&request).await;

@@ -1,6 +1,6 @@
 //! What the error log says of a request whose head is refused, in nginx's words.
 
-use revolve_http::h1::{HeadError, HeaderId, Span};
+use revolve_http::h1::{HeadError, HeaderId, HeaderSpan, Span};
 
 use crate::log::Level;
 use crate::modules::log_format::escape_default;
@@ -24,14 +24,22 @@ pub(crate) fn while_reading(request: &Request) -> &'static str {
     if request.parser.request_line_done() {
         " while reading client request headers"
     } else {
-        " while reading client request line"
+        while_reading_line(request)
+    }
+}
+
+/// What was being read when the request line was found to be wrong.
+pub(super) fn while_reading_line(request: &Request) -> &'static str {
+    match request.connection.pipelined() {
+        true => " while reading client pipelined request line",
+        false => " while reading client request line",
     }
 }
 
 fn place_of(error: HeadError, request: &Request) -> &'static str {
     match error {
         // Found when the line was complete already.
-        HeadError::InvalidMethodHttp09 => " while reading client request line",
+        HeadError::InvalidMethodHttp09 => while_reading_line(request),
         _ => while_reading(request),
     }
 }
@@ -47,14 +55,26 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
             Some(format!("\"{}{byte}...\"", escaped(request, line)))
         }
         HeadError::HeaderTooLarge => Some(format!("\"{}...\"", escaped(request, line))),
-        HeadError::DuplicateHost => {
-            let mut headers = request.head().headers.iter();
-            let first = headers.find(|header| header.id == HeaderId::Host);
-            let previous = first.map_or(String::new(), |host| escaped(request, host.value));
-            let shown = escaped(request, line);
-            Some(format!("\"{shown}\", previous value: \"Host: {previous}\""))
+        HeadError::DuplicateHost | HeadError::DuplicateHeader => {
+            let headers = &request.head().headers;
+            let repeated = headers.last()?;
+            let name = request.bytes(repeated.name);
+            let first = headers
+                .iter()
+                .find(|header| request.bytes(header.name).eq_ignore_ascii_case(name))?;
+            let line = |header: &HeaderSpan| {
+                let (name, value) = (
+                    escaped(request, header.name),
+                    escaped(request, header.value),
+                );
+                format!("\"{name}: {value}\"")
+            };
+            Some(format!(
+                "{}, previous value: {}",
+                line(repeated),
+                line(first)
+            ))
         }
-        HeadError::DuplicateHeader => Some(format!("\"{}\"", escaped(request, line))),
         HeadError::UnknownTransferEncoding => {
             let coding = request.head().known.get(HeaderId::TransferEncoding)?;
             Some(format!("\"{}\"", escaped(request, coding)))

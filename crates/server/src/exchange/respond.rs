@@ -15,8 +15,7 @@ const COPY_BYTES_MAX: u64 = 4096;
 
 /// Passes the response through the header filters and puts it into the output.
 pub(super) fn respond(request: &mut Request, output: &mut Output) {
-    let may_continue = request.continue_wanted && !request.continue_refused;
-    if may_continue && request.head().expect_continue {
+    if request.continue_wanted && request.head().expect_continue {
         let line = b"HTTP/1.1 100 Continue\r\n\r\n";
         output.write(line);
         request.response.sent_bytes += line.len() as u64;
@@ -64,10 +63,10 @@ fn filter(request: &mut Request) {
 #[inline]
 fn pass_filters(request: &mut Request, may_refuse: bool) -> Option<u16> {
     let site = request.site.share();
+    if request.response.error_status != 0 {
+        request.response.status = request.response.error_status;
+    }
     for filter in &site.locations[request.location as usize].header_filters {
-        if request.response.error_status != 0 {
-            request.response.status = request.response.error_status;
-        }
         if let Outcome::Finish(status) = filter(request)
             && may_refuse
         {
@@ -83,7 +82,9 @@ fn finish_response(request: &mut Request) -> bool {
     let response = &mut request.response;
     match response.status {
         204 => {
-            response.clear_content();
+            response.content_type.clear();
+            response.content_length = None;
+            response.body.clear();
             true
         }
         304 => true,

@@ -23,10 +23,19 @@ use crate::variable::Value;
 pub struct Root {
     /// The folder, without a slash at its end unless it is an alias.
     pub path: Value,
-    /// Whether it takes the place of the location's name (`alias`).
-    pub alias: bool,
-    /// How much of the request's path an alias replaces.
-    pub replaced_bytes: usize,
+    /// What it takes the place of, if it is an `alias`.
+    pub alias: Option<Alias>,
+}
+
+/// What an `alias` takes the place of. A location within takes it over as it is, whatever that
+/// location's own name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alias {
+    /// So many bytes of the request's path: the name of its location.
+    Prefix(usize),
+    /// The whole path, in a location that is a regular expression; but what `try_files` has found
+    /// comes behind it.
+    Whole,
 }
 
 /// How much of the server's name and version is told.
@@ -52,7 +61,7 @@ settings! {
     pub struct CoreSettings / RawCore {
         inherit {
             /// `root` or `alias`; default the folder `html` in the prefix.
-            root: Root = Root { path: Value::literal("html"), alias: false, replaced_bytes: 0 },
+            root: Root = Root { path: Value::literal("html"), alias: None },
             /// `internal`, default off.
             internal: bool = false,
             /// `satisfy`, default all.
@@ -150,7 +159,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let alias = directive.name.text == "alias";
     if let Some(other) = &scope.level.settings.core.root {
-        if other.alias == alias {
+        if other.alias.is_some() == alias {
             return Err(duplicate(directive));
         }
         let (name, other) = if alias {
@@ -164,14 +173,16 @@ fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         return Err(Diagnostic::new(directive.name.span, message)
             .label("a location has a root or an alias, not both"));
     }
-    let replaced_bytes = match &scope.level.matching {
+    let replaced = match &scope.level.matching {
         LocationMatch::Named(_) if alias => {
             let message = "the \"alias\" directive cannot be used inside the named location";
             return Err(Diagnostic::new(directive.name.span, message)
                 .label("a named location has no path that could be replaced"));
         }
-        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path) => path.len(),
-        _ => 0,
+        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path) => {
+            Alias::Prefix(path.len())
+        }
+        _ => Alias::Whole,
     };
     let word = &directive.args[0];
     if word.text.contains("$document_root") || word.text.contains("${document_root}") {
@@ -201,8 +212,7 @@ fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let path = Value::compile(text, word, &mut scope.registry)?;
     scope.level.settings.core.root = Some(Root {
         path,
-        alias,
-        replaced_bytes,
+        alias: alias.then_some(replaced),
     });
     Ok(())
 }
@@ -251,30 +261,36 @@ pub(crate) fn internal(request: &mut Request) -> Outcome {
     Outcome::Next
 }
 
+/// Appends the folder of `root` or `alias`.
+pub(crate) fn append_root(request: &Request, out: &mut Vec<u8>) {
+    let root = &request.settings().core.root;
+    if let Some(literal) = root.path.as_literal() {
+        return out.extend_from_slice(literal);
+    }
+    let start = out.len();
+    root.path.append(request, out);
+    if out.get(start) != Some(&b'/') {
+        let prefix = request.site.config.prefix.as_os_str().as_encoded_bytes();
+        let tail = out.split_off(start);
+        out.extend_from_slice(prefix);
+        if !prefix.ends_with(b"/") {
+            out.push(b'/');
+        }
+        out.extend_from_slice(&tail);
+    }
+}
+
 /// Appends the file name of the request's path, `root` or `alias` applied.
 pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
+    append_root(request, out);
     let root = &request.settings().core.root;
-    match root.path.as_literal() {
-        Some(literal) => out.extend_from_slice(literal),
-        None => {
-            let start = out.len();
-            root.path.append(request, out);
-            if out.get(start) != Some(&b'/') {
-                let prefix = request.site.config.prefix.as_os_str().as_encoded_bytes();
-                let tail = out.split_off(start);
-                out.extend_from_slice(prefix);
-                if !prefix.ends_with(b"/") {
-                    out.push(b'/');
-                }
-                out.extend_from_slice(&tail);
-            }
-        }
-    }
-    if !root.alias {
-        out.extend_from_slice(path);
-    } else if !request.location().is_regex {
-        out.extend_from_slice(path.get(root.replaced_bytes..).unwrap_or_default());
-    }
+    let replaced_bytes = match root.alias {
+        None => 0,
+        Some(Alias::Prefix(bytes)) => bytes,
+        Some(Alias::Whole) if request.path_behind_alias => 0,
+        Some(Alias::Whole) => return,
+    };
+    out.extend_from_slice(path.get(replaced_bytes..).unwrap_or_default());
 }
 
 /// Makes a path in `Location` a URL, as `absolute_redirect` and its companions say.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
-use crate::modules::core::map_path;
+use crate::modules::core::{append_root, map_path};
 use crate::request::Request;
 use crate::variable::Builtin;
 
@@ -222,7 +222,8 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "server_protocol",
         get: |r, out| {
-            r.head_done && write!(out, "HTTP/{}.{}", r.version().major, r.version().minor).is_ok()
+            let protocol = r.head().protocol;
+            r.head_done && !protocol.is_empty() && some(r.bytes(protocol), out)
         },
     },
     Builtin {
@@ -309,13 +310,14 @@ fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
 }
 
 fn document_root(request: &Request, out: &mut Vec<u8>) -> bool {
-    request.settings().core.root.path.append(request, out);
+    append_root(request, out);
     true
 }
 
 fn realpath_root(request: &Request, out: &mut Vec<u8>) -> bool {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let root = request.settings().core.root.path.evaluate(request);
+    let mut root = Vec::new();
+    append_root(request, &mut root);
     match std::fs::canonicalize(std::ffi::OsStr::from_bytes(&root)) {
         Ok(path) => some(&path.into_os_string().into_vec(), out),
         Err(_) => false,
@@ -417,7 +419,11 @@ fn request_line(request: &Request) -> &[u8] {
 }
 
 fn status(request: &Request, out: &mut Vec<u8>) -> bool {
-    let status = request.response.status;
+    // What answers in an error's place has the error's status from the beginning.
+    let status = match request.response.error_status {
+        0 => request.response.status,
+        error_status => error_status,
+    };
     write!(out, "{status:03}").is_ok()
 }
 

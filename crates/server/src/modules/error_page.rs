@@ -18,7 +18,7 @@ use crate::modules::core::signature;
 use crate::modules::try_files::split_args;
 use crate::phase::Outcome;
 use crate::request::Request;
-use crate::response::Piece;
+use crate::response::{Piece, Response};
 use crate::variable::Value;
 
 /// One row of `error_page`.
@@ -120,17 +120,20 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 
 /// Answers with a status: by the level's error page where it has one, else by the built-in one.
 ///
-/// Source: nginx's `ngx_http_special_response_handler`.
+/// Source: nginx's `ngx_http_finalize_request` and `ngx_http_special_response_handler`.
 pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
+    if matches!(status, 408 | 444 | 499) {
+        // Nobody waits for an answer to these.
+        request.response.status = status;
+        return Outcome::Close;
+    }
     close_after(request, status);
-    request.continue_refused = true;
     request.response.content_type.clear();
     let settings = &request.settings().error_page;
     let recursive = settings.recursive;
-    if !request.error_page_used && request.redirects_left > 0 {
+    if !request.error_page_used {
         let pages = settings.pages.clone();
-        let mut pages = pages.iter();
-        if let Some(page) = pages.find(|page| page.status == shown_status(status)) {
+        if let Some(page) = pages.iter().find(|page| page.status == status) {
             request.error_page_used = !recursive;
             return send_to(request, page, status);
         }
@@ -141,23 +144,23 @@ pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
 /// Statuses of nginx's own that are shown as another.
 fn shown_status(status: u16) -> u16 {
     match status {
-        494 => 400,
+        494..=497 => 400,
         status => status,
     }
 }
 
 /// After these the connection cannot be trusted to be in step.
 fn close_after(request: &mut Request, status: u16) {
-    if matches!(status, 400 | 413 | 414 | 494 | 500 | 501) {
+    if matches!(status, 400 | 413 | 414 | 495..=497 | 500 | 501) {
         request.keep_alive = false;
     }
 }
 
 fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
-    request.response.error_status = match page.overwrite {
-        None => shown_status(status),
-        Some(overwrite) => overwrite,
-    };
+    if !matches!(page.overwrite, Some(0 | 200)) {
+        request.continue_refused = true;
+    }
+    request.response.error_status = page.overwrite.unwrap_or_else(|| shown_status(status));
     request.response.clear_content();
     let value = match &page.target {
         Target::Named(name) => return Outcome::Named(name.clone()),
@@ -172,64 +175,70 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         let (path, args) = split_args(uri);
         return Outcome::Redirect(path, Some(args));
     }
-    let status = match request.response.error_status {
-        status @ (301 | 302 | 303 | 307 | 308) => status,
+    let status = match page.overwrite {
+        Some(status @ (301 | 302 | 303 | 307 | 308)) => status,
         _ => 302,
     };
-    request.response.error_status = status;
     let replaced = std::mem::replace(&mut request.response.location, uri);
+    request.response.has_location = true;
     request.give_spare(replaced);
     finish_plainly(request, status)
 }
 
-/// Answers with the built-in page.
+/// Answers with the built-in page. An error that is met on the way to an error page takes the
+/// place of the first, whatever status that page was to have.
 pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     close_after(request, status);
     request.continue_refused = true;
-    let title = page_title(status);
-    let shown = match request.response.error_status {
-        0 => shown_status(status),
-        error_status => error_status,
-    };
-    let signature = signature(request.settings().core.server_tokens);
     let padded = status >= 400 && wants_padding(request);
-    let keep_location = std::mem::take(&mut request.response.location);
+    let signature = signature(request.settings().core.server_tokens);
     let response = &mut request.response;
     response.clear_content();
-    if matches!(status, 301 | 302 | 303 | 307 | 308 | 201) {
-        response.location = keep_location;
-    }
-    response.status = shown;
-    match title {
-        Some(title) => {
-            response.content_type.set_text(b"text/html");
-            response.push_text(b"<html>\r\n<head><title>");
-            let body = &mut response.text;
-            body.extend_from_slice(title.as_bytes());
-            body.extend_from_slice(b"</title></head>\r\n<body>\r\n<center><h1>");
-            body.extend_from_slice(heading(status, title).as_bytes());
-            body.extend_from_slice(b"</h1></center>\r\n");
-            if status == 494 {
-                body.extend_from_slice(b"<center>Request Header Or Cookie Too Large</center>\r\n");
-            }
-            body.extend_from_slice(b"<hr><center>");
-            body.extend_from_slice(signature.as_bytes());
-            body.extend_from_slice(b"</center>\r\n</body>\r\n</html>\r\n");
-            if padded {
-                for _ in 0..6 {
-                    body.extend_from_slice(
-                        b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n",
-                    );
-                }
-            }
-            let end = body.len();
-            response.body.clear();
-            response.body.push(Piece::Text { start: 0, end });
-            response.set_length(end as u64);
-        }
+    response.status = shown_status(status);
+    response.error_status = response.status;
+    match page_title(status) {
+        Some(title) => write_page(response, title, signature, padded),
         None => response.set_length(0),
     }
     Outcome::Respond
+}
+
+fn write_page(response: &mut Response, title: Title, signature: &str, padded: bool) {
+    let (title, heading, detail) = match title {
+        Title::Status(status) => (status, status, None),
+        Title::BadRequest(title, detail) => (title, "400 Bad Request", Some(detail)),
+    };
+    response.content_type.set_text(b"text/html");
+    let body = &mut response.text;
+    for part in [
+        "<html>\r\n<head><title>",
+        title,
+        "</title></head>\r\n<body>\r\n<center><h1>",
+        heading,
+        "</h1></center>\r\n",
+    ] {
+        body.extend_from_slice(part.as_bytes());
+    }
+    if let Some(detail) = detail {
+        for part in ["<center>", detail, "</center>\r\n"] {
+            body.extend_from_slice(part.as_bytes());
+        }
+    }
+    let foot = "</center>\r\n</body>\r\n</html>\r\n";
+    for part in ["<hr><center>", signature, foot] {
+        body.extend_from_slice(part.as_bytes());
+    }
+    if padded {
+        for _ in 0..6 {
+            body.extend_from_slice(
+                b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n",
+            );
+        }
+    }
+    let end = body.len();
+    response.body.clear();
+    response.body.push(Piece::Text { start: 0, end });
+    response.set_length(end as u64);
 }
 
 fn wants_padding(request: &Request) -> bool {
@@ -239,22 +248,28 @@ fn wants_padding(request: &Request) -> bool {
     let Some(agent) = request.known(HeaderId::UserAgent) else {
         return false;
     };
-    let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
-    let opera = has(b"Opera");
-    (has(b"MSIE ") && !opera) || has(b"Chrome/")
-}
-
-fn heading(status: u16, title: &'static str) -> &'static str {
-    if status == 494 {
-        "400 Bad Request"
-    } else {
-        title
+    let find = |needle: &[u8]| memchr::memmem::find(agent, needle);
+    if find(b"Opera").is_some() {
+        return false;
+    }
+    match find(b"MSIE ") {
+        Some(at) if at + 7 < agent.len() => true,
+        _ => find(b"Gecko/").is_none() && find(b"Chrome/").is_some(),
     }
 }
 
+/// What a page says.
+#[derive(Clone, Copy)]
+enum Title {
+    Status(&'static str),
+    /// A bad request of a kind that has a status of nginx's own: the title, and what is said below
+    /// the heading.
+    BadRequest(&'static str, &'static str),
+}
+
 /// The titles of nginx's pages; a status without one gets an empty body.
-fn page_title(status: u16) -> Option<&'static str> {
-    Some(match status {
+fn page_title(status: u16) -> Option<Title> {
+    Some(Title::Status(match status {
         301 => "301 Moved Permanently",
         302 => "302 Found",
         303 => "303 See Other",
@@ -278,7 +293,32 @@ fn page_title(status: u16) -> Option<&'static str> {
         416 => "416 Requested Range Not Satisfiable",
         421 => "421 Misdirected Request",
         429 => "429 Too Many Requests",
-        494 => "400 Request Header Or Cookie Too Large",
+        494 => {
+            return Some(Title::BadRequest(
+                "400 Request Header Or Cookie Too Large",
+                "Request Header Or Cookie Too Large",
+            ));
+        }
+        495 => {
+            return Some(Title::BadRequest(
+                "400 The SSL certificate error",
+                "The SSL certificate error",
+            ));
+        }
+        496 => {
+            return Some(Title::BadRequest(
+                "400 No required SSL certificate was sent",
+                "No required SSL certificate was sent",
+            ));
+        }
+        497 => {
+            return Some(Title::BadRequest(
+                "400 The plain HTTP request was sent to HTTPS port",
+                "The plain HTTP request was sent to HTTPS port",
+            ));
+        }
+        // nginx has no words for it, and shows this.
+        498 => "404 Not Found",
         500 => "500 Internal Server Error",
         501 => "501 Not Implemented",
         502 => "502 Bad Gateway",
@@ -287,5 +327,5 @@ fn page_title(status: u16) -> Option<&'static str> {
         505 => "505 HTTP Version Not Supported",
         507 => "507 Insufficient Storage",
         _ => return None,
-    })
+    }))
 }

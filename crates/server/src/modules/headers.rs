@@ -17,7 +17,6 @@ use crate::config::setting::settings;
 use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
-use crate::response::LastModified;
 use crate::variable::Value;
 
 /// One `add_header`.
@@ -163,19 +162,13 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     }
     for header in added.iter().filter(|header| usual || header.always) {
         let value = header.value.evaluate(request);
-        if value.is_empty() {
-            continue;
-        }
-        match header.name.to_ascii_lowercase().as_slice() {
-            b"last-modified" => {
-                request.response.last_modified =
-                    revolve_http::date::parse(&value).map(LastModified::new);
-            }
-            b"etag" => {
-                request.response.clear_etag();
-                request.response.headers.push(b"ETag", &value);
-            }
-            _ => request.response.headers.push(&header.name, &value),
+        let response = &mut request.response;
+        if header.name.eq_ignore_ascii_case(b"last-modified") {
+            response.replace_last_modified(&value);
+        } else if header.name.eq_ignore_ascii_case(b"etag") {
+            response.headers.replace(b"ETag", &value);
+        } else if !value.is_empty() {
+            response.headers.push(&header.name, &value);
         }
     }
     Outcome::Next
@@ -199,7 +192,8 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
         Expires::Access(seconds) => (now_s + seconds, *seconds),
         Expires::Modified(seconds) => match request.response.last_modified {
             Some(modified) => (modified.unix_s + seconds, modified.unix_s + seconds - now_s),
-            None => return,
+            // What has no time of last change is as old as the answer.
+            None => return apply_expires(request, &Expires::Access(*seconds)),
         },
         Expires::Daily(second) => {
             let at = request.site.logs.clock().next_daily(*second);

@@ -4,12 +4,15 @@
 //! index index.$geo.html index.html /fallback.html;
 //! ```
 
+use rustix::io::Errno;
+
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
+use crate::log::{Level, errno_text};
 use crate::modules::core::map_path;
 use crate::modules::static_files::open_failed;
 use crate::phase::Outcome;
@@ -96,18 +99,18 @@ fn of_folder(request: &mut Request) -> Outcome {
                 outcome = Outcome::Redirect(path, None);
                 break;
             }
-            Found::Missing(error) if is_absent(error) => {
-                if !folder_checked {
-                    folder_checked = true;
-                    if let Some(status) = folder_status(request, &file[..folder_len]) {
-                        outcome = Outcome::Finish(status);
-                        break;
-                    }
-                }
-            }
             Found::Missing(error) => {
-                outcome = Outcome::Finish(open_failed(request, &file, error));
-                break;
+                let status = match status_without(request, &file, error) {
+                    None if !folder_checked => {
+                        folder_checked = true;
+                        folder_status(request, &file, folder_len)
+                    }
+                    status => status,
+                };
+                if let Some(status) = status {
+                    outcome = Outcome::Finish(status);
+                    break;
+                }
             }
         }
     }
@@ -120,32 +123,54 @@ fn modules_may_answer(request: &Request) -> bool {
     matches!(request.method, Method::Get | Method::Head | Method::Post)
 }
 
-fn is_absent(error: rustix::io::Errno) -> bool {
-    use rustix::io::Errno;
-    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG)
-}
-
-/// A folder that is not there at all is told apart from one without an index file.
-fn folder_status(request: &Request, folder: &[u8]) -> Option<u16> {
-    let trimmed = folder
-        .strip_suffix(b"/")
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(folder);
-    match request.connection.server.files.lookup(trimmed) {
-        Found::Directory => None,
-        Found::File(_) => Some(not_there(request, trimmed, rustix::io::Errno::NOTDIR)),
-        Found::Missing(error) if is_absent(error) => Some(not_there(request, trimmed, error)),
-        Found::Missing(error) => Some(open_failed(request, trimmed, error)),
+/// What an index file that cannot be opened is answered with; `None` where the next one is tried.
+///
+/// Source: nginx's `ngx_http_index_handler`.
+fn status_without(request: &Request, file: &[u8], error: Errno) -> Option<u16> {
+    match error {
+        Errno::NOENT => None,
+        Errno::LOOP => Some(403),
+        Errno::NOTDIR | Errno::NAMETOOLONG => Some(not_there(request, file, error)),
+        Errno::ACCESS => {
+            let (shown, reason) = (String::from_utf8_lossy(file), errno_text(error));
+            request.log(
+                Level::Error,
+                format_args!("\"{shown}\" is forbidden ({reason})"),
+            );
+            Some(403)
+        }
+        _ => Some(open_failed(request, file, error)),
     }
 }
 
-fn not_there(request: &Request, folder: &[u8], error: rustix::io::Errno) -> u16 {
+/// A folder that is not there at all is told apart from one without an index file; `file` begins
+/// with its name.
+///
+/// Source: nginx's `ngx_http_index_test_dir`.
+fn folder_status(request: &Request, file: &[u8], folder_len: usize) -> Option<u16> {
+    let folder = &file[..folder_len];
+    let folder = match folder.strip_suffix(b"/") {
+        Some(rest) if !rest.is_empty() => rest,
+        _ => folder,
+    };
+    match request.connection.server.files.lookup(folder) {
+        Found::Directory | Found::Missing(Errno::ACCESS) => None,
+        Found::File(_) => {
+            let shown = String::from_utf8_lossy(folder);
+            request.log(Level::Alert, format_args!("\"{shown}\" is not a directory"));
+            Some(500)
+        }
+        Found::Missing(error @ Errno::NOENT) => Some(not_there(request, file, error)),
+        Found::Missing(error) => Some(open_failed(request, folder, error)),
+    }
+}
+
+fn not_there(request: &Request, file: &[u8], error: Errno) -> u16 {
     if request.settings().core.log_not_found {
-        let shown = String::from_utf8_lossy(folder);
-        let reason = crate::log::errno_text(error);
+        let (shown, reason) = (String::from_utf8_lossy(file), errno_text(error));
         request.log(
-            crate::log::Level::Error,
-            format_args!("\"{shown}/index.html\" is not found ({reason})"),
+            Level::Error,
+            format_args!("\"{shown}\" is not found ({reason})"),
         );
     }
     404

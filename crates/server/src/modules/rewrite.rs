@@ -110,9 +110,13 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     else {
         return Outcome::Next;
     };
-    if *status == 444 {
-        return Outcome::Close;
+    let plain = text
+        .as_ref()
+        .is_none_or(|text| text.as_literal() == Some(b""));
+    if *status >= 400 && plain {
+        return Outcome::Finish(*status);
     }
+    request.welcome_body();
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
         let mut location = std::mem::take(&mut request.response.location);
         location.clear();
@@ -120,15 +124,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             text.append(request, &mut location);
         }
         request.response.location = location;
+        request.response.has_location = true;
         return Outcome::Finish(*status);
     }
-    let plain = text
-        .as_ref()
-        .is_none_or(|text| text.as_literal() == Some(b""));
-    if *status >= 400 && plain {
-        return Outcome::Finish(*status);
-    }
-    request.continue_wanted = true;
     request.response.clear_content();
     request.response.status = *status;
     if let Some(text) = text {

@@ -43,7 +43,7 @@ fn serve(request: &mut Request, file: Rc<FileEntry>) -> Outcome {
     if request.method == Method::Post {
         return Outcome::Finish(405);
     }
-    request.continue_wanted = true;
+    request.welcome_body();
     types::set_content_type(request);
     let etag = request.settings().not_modified.etag;
     let response = &mut request.response;
@@ -73,6 +73,7 @@ fn redirect_to_folder(request: &mut Request) -> Outcome {
         location.extend_from_slice(&request.args);
     }
     request.response.location = location;
+    request.response.has_location = true;
     Outcome::Finish(301)
 }
 

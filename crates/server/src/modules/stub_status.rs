@@ -92,7 +92,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         writing,
         waiting,
     } = totals(request);
-    request.continue_wanted = true;
+    request.welcome_body();
     let response = &mut request.response;
     response.clear_content();
     response.status = 200;

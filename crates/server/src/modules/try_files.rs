@@ -15,6 +15,7 @@ use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
 use crate::modules::Settings;
+use crate::modules::core::{Alias, append_root};
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::variable::Value;
@@ -111,7 +112,10 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         uri.clear();
         name.append(request, &mut uri);
         file.clear();
-        let root_len = map_try_path(request, &uri, &mut file);
+        let tried = below_alias(request, name, &uri);
+        append_root(request, &mut file);
+        let root_len = file.len();
+        file.extend_from_slice(tried);
         let trimmed = match file.strip_suffix(b"/") {
             Some(rest) if !rest.is_empty() => rest,
             _ => &file[..],
@@ -123,7 +127,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             Found::Missing(_) => false,
         };
         if there {
-            set_path(request, &file[root_len..]);
+            set_path(request, &file[root_len..], *folder);
             found = true;
             break;
         }
@@ -143,33 +147,30 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     }
 }
 
-/// Appends the file's name; the answer is where the path to be set begins in it.
-fn map_try_path(request: &Request, uri: &[u8], file: &mut Vec<u8>) -> usize {
-    let root = &request.settings().core.root;
-    root.path.append(request, file);
-    let root_len = file.len();
-    if root.alias && !request.location().is_regex {
-        let name_len = root.replaced_bytes;
-        match uri.strip_prefix(request.location().name.as_bytes()) {
-            Some(rest) => file.extend_from_slice(rest),
-            None => file.extend_from_slice(uri.get(name_len..).unwrap_or_default()),
-        }
-    } else {
-        file.extend_from_slice(uri);
+/// What of a name is looked for below an alias: a name that a variable has made of the request's
+/// path begins with what the alias replaces.
+fn below_alias<'a>(request: &Request, name: &Value, uri: &'a [u8]) -> &'a [u8] {
+    let Some(Alias::Prefix(replaced)) = request.settings().core.root.alias else {
+        return uri;
+    };
+    match request.path.get(..replaced) {
+        Some(prefix) if name.as_literal().is_none() => uri.strip_prefix(prefix).unwrap_or(uri),
+        _ => uri,
     }
-    root_len
 }
 
-fn set_path(request: &mut Request, below_root: &[u8]) {
-    let root = &request.settings().core.root;
-    let under_name = root.alias && !request.location().is_regex;
-    let mut path = std::mem::take(&mut request.path);
-    path.clear();
-    if under_name {
-        path.extend_from_slice(request.location().name.as_bytes());
-    }
-    path.extend_from_slice(below_root);
-    request.path = path;
+fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
+    let kept = match request.settings().core.root.alias {
+        None => 0,
+        Some(Alias::Prefix(replaced)) => replaced,
+        Some(Alias::Whole) if folder => return,
+        Some(Alias::Whole) => {
+            request.path_behind_alias = true;
+            0
+        }
+    };
+    request.path.truncate(kept);
+    request.path.extend_from_slice(below_root);
 }
 
 /// Splits `path?args`; the arguments are empty where there are none.
