@@ -15,7 +15,7 @@ use revolve_conf::{Diagnostic, Directive};
 use revolve_reactor::{Builder, DriverKind, EventLoop};
 
 use crate::config::scope::{
-    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, invalid_value, set_once,
+    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, checked_once, invalid_value, set_once,
 };
 use crate::config::surroundings::Surroundings;
 
@@ -196,7 +196,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         name: "pcre_jit",
         contexts: MAIN,
         args: Args::FLAG,
-        set: |_, d| flag(d).map(|_| ()),
+        set: checked_once,
     },
     DirectiveRow {
         name: "events",
@@ -226,13 +226,16 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         name: "accept_mutex",
         contexts: EVENTS,
         args: Args::FLAG,
-        set: |_, d| flag(d).map(|_| ()),
+        set: checked_once,
     },
     DirectiveRow {
         name: "accept_mutex_delay",
         contexts: EVENTS,
         args: Args::ONE,
-        set: |_, d| time_ms_of(&d.args[0], &d.name.text).map(|_| ()),
+        set: |scope, d| {
+            time_ms_of(&d.args[0], &d.name.text)?;
+            checked_once(scope, d)
+        },
     },
     DirectiveRow {
         name: "use",
