@@ -17,6 +17,8 @@ const PATHS: &[&str] = &[
     "/eprec/x",
     "/eprec2/x",
     "/epmiss/x",
+    "/epmiss302/x",
+    "/epnowhere/x",
     "/epvar/x?y=z",
     "/st/",
     "/nope",

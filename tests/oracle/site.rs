@@ -4,7 +4,7 @@ use crate::support::Folder;
 
 /// Its files.
 pub(super) fn write(folder: &Folder) {
-    let files: [(&str, &[u8]); 14] = [
+    let files: [(&str, &[u8]); 15] = [
         ("html/index.html", b"index\n"),
         ("html/small.txt", b"0123456789"),
         ("html/empty.txt", b""),
@@ -17,6 +17,7 @@ pub(super) fn write(folder: &Folder) {
         ("html/b/other.html", b"no index here"),
         ("html/.hid/index.html", b"hidden"),
         ("html/page.css", b"body {}\n"),
+        ("html/.css", b"hidden"),
         ("html/data.tar.gz", b"\x1f\x8b"),
         ("html/ü.html", b"umlaut"),
     ];
@@ -87,6 +88,8 @@ http {
     location /eprec/ { recursive_error_pages on; error_page 404 /eprec2/x; }
     location /eprec2/ { error_page 404 /404.html; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
+    location /epmiss302/ { error_page 404 =302 /no-such-page.html; }
+    location /epnowhere/ { error_page 404 @nowhere; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
     location @named { return 202 "named $uri"; }
     location /alias/ { alias ROOT/html/a/; }
@@ -97,6 +100,12 @@ http {
     location /tfn/ { try_files $uri @named; }
     location /tfa/ { try_files /nope.txt /pre/x?y=$arg_y; }
     location /tfx/ { try_files $uri $uri.html /a/index.html =500; }
+    location ~ ^/tfr/(.*)$ { alias ROOT/html/; try_files $1 $1/ =404; }
+    location /tfal/ { alias ROOT/html/; try_files $uri $uri/ /small.txt =404; }
+    location /tfla/ { alias ROOT/html/; try_files /tfla/small.txt /a =410; }
+    location /tf444/ { try_files /nope.txt =444; }
+    location /hdno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
+    location /hdnoe/ { add_header ETag $arg_e; alias ROOT/html/; }
     location /hd/ { add_header X-A "v $uri"; add_header X-B b always; alias ROOT/html/; }
     location /hdr/ { add_header X-A a; add_header X-B b always; return 302 /x; }
     location /ex/ { expires 1h; alias ROOT/html/; }
@@ -169,6 +178,10 @@ http {
     error_page 404 /gone;
     location = /gone { return 410 "gone\n"; }
     location / { root ROOT/html; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name rootless.example;
   }
   server {
     listen 127.0.0.1:PORT;

@@ -55,6 +55,9 @@ const PATHS: &[&str] = &[
     "/ofc/a/",
     // Headers that a location adds.
     "/hd/small.txt",
+    "/hdno/small.txt",
+    "/hdnoe/small.txt",
+    "/hdnoe/small.txt?e=x",
     "/hd/none",
     "/hd/a",
     "/hdr/x",

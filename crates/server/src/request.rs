@@ -68,6 +68,8 @@ pub struct Request {
     pub path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub args: Vec<u8>,
+    /// Whether the path comes after the alias of a regular expression, which else stands for it.
+    pub(crate) path_follows_alias: bool,
     /// Whether the request was redirected internally.
     pub internal: bool,
     /// Internal redirects left.
@@ -128,6 +130,7 @@ impl Request {
             method: Method::Get,
             path: Vec::new(),
             args: Vec::new(),
+            path_follows_alias: false,
             internal: false,
             redirects_left: REDIRECTS_MAX,
             error_page_used: false,
@@ -193,6 +196,7 @@ impl Request {
         self.method = Method::Get;
         self.path.clear();
         self.args.clear();
+        self.path_follows_alias = false;
         self.internal = false;
         self.redirects_left = REDIRECTS_MAX;
         self.error_page_used = false;

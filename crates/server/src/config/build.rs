@@ -12,7 +12,9 @@ use crate::config::scope::{Level, LocationMatch, Scope};
 use crate::config::setting::Inherit;
 use crate::config::{Config, Http, Prefix, Server};
 use crate::log::{ErrorTarget, Level as Severity, Place};
+use crate::modules::core::Root;
 use crate::modules::{self, Settings, access_log};
+use crate::variable::Value;
 
 /// Builds what the document says; what is wrong goes to `diagnostics`. `hosts` comes back with the
 /// names that were asked about.
@@ -25,6 +27,7 @@ pub(super) fn build(
     let mut scope = Scope::new(&prefix.prefix, hosts);
     scope.read(&document.directives);
     set_default_logs(&mut scope, prefix);
+    set_default_root(&mut scope);
     if !scope.process.events && !diagnostics.has_errors() && !scope.diagnostics.has_errors() {
         // nginx's words; it asks for the block even if it is empty.
         let message = "no \"events\" section in configuration";
@@ -72,6 +75,21 @@ fn set_default_logs(scope: &mut Scope, prefix: &Prefix) {
         if let Some(http) = &mut scope.http {
             http.settings.access_log.logs = Some(Arc::new(log));
         }
+    }
+}
+
+/// Gives `http` its root where it has none: relative to the prefix, as every root is.
+fn set_default_root(scope: &mut Scope) {
+    let path = scope
+        .full_path("html")
+        .into_os_string()
+        .into_encoded_bytes();
+    if let Some(http) = &mut scope.http {
+        http.settings.core.root.get_or_insert(Root {
+            path: Value::literal(path),
+            alias: false,
+            replaced_bytes: 0,
+        });
     }
 }
 

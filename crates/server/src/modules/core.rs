@@ -262,7 +262,7 @@ pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
             }
         }
     }
-    if !root.alias {
+    if !root.alias || request.path_follows_alias {
         out.extend_from_slice(path);
     } else if !request.location().is_regex {
         out.extend_from_slice(path.get(root.replaced_bytes..).unwrap_or_default());

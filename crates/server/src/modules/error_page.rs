@@ -122,6 +122,9 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 ///
 /// Source: nginx's `ngx_http_special_response_handler`.
 pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
+    if status == 444 {
+        return Outcome::Close;
+    }
     close_after(request, status);
     request.continue_refused = true;
     request.response.content_type.clear();
@@ -187,10 +190,6 @@ pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     close_after(request, status);
     request.continue_refused = true;
     let title = page_title(status);
-    let shown = match request.response.error_status {
-        0 => shown_status(status),
-        error_status => error_status,
-    };
     let signature = signature(request.settings().core.server_tokens);
     let padded = status >= 400 && wants_padding(request);
     let keep_location = std::mem::take(&mut request.response.location);
@@ -199,7 +198,9 @@ pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     if matches!(status, 301 | 302 | 303 | 307 | 308 | 201) {
         response.location = keep_location;
     }
-    response.status = shown;
+    // An error on the way to an error page is an error of its own.
+    response.error_status = 0;
+    response.status = shown_status(status);
     match title {
         Some(title) => {
             response.content_type.set_text(b"text/html");

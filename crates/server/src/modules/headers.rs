@@ -163,9 +163,6 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     }
     for header in added.iter().filter(|header| usual || header.always) {
         let value = header.value.evaluate(request);
-        if value.is_empty() {
-            continue;
-        }
         match header.name.to_ascii_lowercase().as_slice() {
             b"last-modified" => {
                 request.response.last_modified =
@@ -173,8 +170,12 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
             }
             b"etag" => {
                 request.response.clear_etag();
-                request.response.headers.push(b"ETag", &value);
+                if !value.is_empty() {
+                    request.response.headers.push(b"ETag", &value);
+                }
             }
+            // An empty value is a way to say "not now"; those above it takes away.
+            _ if value.is_empty() => {}
             _ => request.response.headers.push(&header.name, &value),
         }
     }

@@ -111,7 +111,10 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         uri.clear();
         name.append(request, &mut uri);
         file.clear();
-        let root_len = map_try_path(request, &uri, &mut file);
+        let below = below_root(request, name, &uri);
+        request.settings().core.root.path.append(request, &mut file);
+        let root_len = file.len();
+        file.extend_from_slice(below);
         let trimmed = match file.strip_suffix(b"/") {
             Some(rest) if !rest.is_empty() => rest,
             _ => &file[..],
@@ -123,7 +126,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             Found::Missing(_) => false,
         };
         if there {
-            set_path(request, &file[root_len..]);
+            set_path(request, &file[root_len..], *folder);
             found = true;
             break;
         }
@@ -143,29 +146,27 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     }
 }
 
-/// Appends the file's name; the answer is where the path to be set begins in it.
-fn map_try_path(request: &Request, uri: &[u8], file: &mut Vec<u8>) -> usize {
-    let root = &request.settings().core.root;
-    root.path.append(request, file);
-    let root_len = file.len();
-    if root.alias && !request.location().is_regex {
-        let name_len = root.replaced_bytes;
-        match uri.strip_prefix(request.location().name.as_bytes()) {
-            Some(rest) => file.extend_from_slice(rest),
-            None => file.extend_from_slice(uri.get(name_len..).unwrap_or_default()),
-        }
-    } else {
-        file.extend_from_slice(uri);
+/// What of a name comes after the root: the location's name is what an alias stands for, where a
+/// variable brought it in.
+fn below_root<'a>(request: &Request, name: &Value, uri: &'a [u8]) -> &'a [u8] {
+    let location = request.location();
+    if !request.settings().core.root.alias || location.is_regex || name.as_literal().is_some() {
+        return uri;
     }
-    root_len
+    uri.strip_prefix(location.name.as_bytes()).unwrap_or(uri)
 }
 
-fn set_path(request: &mut Request, below_root: &[u8]) {
-    let root = &request.settings().core.root;
-    let under_name = root.alias && !request.location().is_regex;
+fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
+    let is_alias = request.settings().core.root.alias;
+    let is_regex = request.location().is_regex;
+    if is_alias && is_regex && folder {
+        return;
+    }
     let mut path = std::mem::take(&mut request.path);
     path.clear();
-    if under_name {
+    if is_alias && is_regex {
+        request.path_follows_alias = true;
+    } else if is_alias {
         path.extend_from_slice(request.location().name.as_bytes());
     }
     path.extend_from_slice(below_root);
