@@ -126,3 +126,22 @@ fn what_is_only_checked_stands_once_in_a_block_too() {
     ];
     check("events { ", &in_events, "}");
 }
+
+#[test]
+fn names_of_servers_and_groups_are_those_of_nginx() {
+    check_in_http(&[
+        ("server { server_name http://a b/c; }", true),
+        ("server { server_name .; }", false),
+        ("server { server_name ~^(?<host>.+)$; }", false),
+        ("server { server_name ~^(?<a>.)(?<a>.)$; }", false),
+        ("server { location ~ (?<uri>.) {} }", false),
+        ("server { location ~ (?<a>.)(?<a>.) {} }", false),
+        (
+            "server { location ~ (?<a>.) {} location ~ (?<a>..) {} }",
+            true,
+        ),
+        ("server { location ~ (?<args>.) {} }", true),
+        ("server { location ~ (?<1a>.) {} }", false),
+        ("server { location ~ (?<a-b>.) {} }", false),
+    ]);
+}

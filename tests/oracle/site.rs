@@ -129,6 +129,12 @@ http {
     location /kah/ { keepalive_timeout 10s 9s; return 200 "x"; }
     location /kr1/ { keepalive_requests 1; return 200 "x"; }
     location /kd/ { keepalive_disable safari; return 200 "x"; }
+    location ~ ^/re/dot.\.x$ { return 200 "dot"; }
+    location ~ ^/re/w\w$ { return 200 "w"; }
+    location ~ ^/re/not[^a]$ { return 200 "not"; }
+    location ~ ^/re/set[a&&b]$ { return 200 "set"; }
+    location ~ ^/re/(?!no).*\.y$ { return 200 "behind"; }
+    location ~* ^/re/É$ { return 200 "umlaut"; }
     location /n1/ {
       location /n1/n2/ { return 200 "n2"; }
       location ~ \.x$ { return 200 "n1x"; }
@@ -166,6 +172,8 @@ http {
   server {
     listen 127.0.0.1:PORT;
     server_name .dot.example;
+    location /name/ { return 200 "$server_name"; }
+    location /sname/ { server_name_in_redirect on; return 301 /x; }
     underscores_in_headers on;
     ignore_invalid_headers off;
     merge_slashes off;

@@ -125,6 +125,11 @@ fn build_http(
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
         let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
+        // `.x` is called by the shorter of its two names.
+        let primary_name = match primary_name.strip_prefix('.') {
+            Some(name) => name.to_owned(),
+            None => primary_name,
+        };
         servers.push(Server {
             primary_name,
             location,
