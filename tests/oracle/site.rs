@@ -105,6 +105,7 @@ http {
     location /tfla/ { alias ROOT/html/; try_files /tfla/small.txt /a =410; }
     location /tf444/ { try_files /nope.txt =444; }
     location /hdno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
+    location /hdlm/ { add_header Last-Modified "$arg_d"; alias ROOT/html/; }
     location /hdnoe/ { add_header ETag $arg_e; alias ROOT/html/; }
     location /hd/ { add_header X-A "v $uri"; add_header X-B b always; alias ROOT/html/; }
     location /hdr/ { add_header X-A a; add_header X-B b always; return 302 /x; }
@@ -113,6 +114,7 @@ http {
     location /exe/ { expires epoch; alias ROOT/html/; }
     location /exn/ { expires -1; alias ROOT/html/; }
     location /exo/ { expires off; alias ROOT/html/; }
+    location /exmodv/ { expires modified $arg_e; alias ROOT/html/; }
     location /exmod/ { expires modified +24h; alias ROOT/html/; }
     location /noetag/ { etag off; alias ROOT/html/; }
     location /imsb/ { if_modified_since before; alias ROOT/html/; }
@@ -120,6 +122,7 @@ http {
     location /mr0/ { max_ranges 0; alias ROOT/html/; }
     location /mr1/ { max_ranges 1; alias ROOT/html/; }
     location /small/ { client_max_body_size 10; return 200 "ok"; }
+    location /smallep/ { client_max_body_size 10; error_page 413 =200 /smallfile/small.txt; }
     location /smallfile/ { client_max_body_size 10; alias ROOT/html/; }
     location /norel/ { absolute_redirect off; return 301 /x; }
     location /noreldir/ { absolute_redirect off; alias ROOT/html/; }

@@ -56,6 +56,11 @@ const PATHS: &[&str] = &[
     // Headers that a location adds.
     "/hd/small.txt",
     "/hdno/small.txt",
+    "/hdlm/small.txt?d=Tue,",
+    "/exmodv/small.txt?e=1h",
+    "/exmodv/small.txt?e=-1h",
+    "/exmodv/small.txt?e=max",
+    "/exmodv/small.txt",
     "/hdnoe/small.txt",
     "/hdnoe/small.txt?e=x",
     "/hd/none",

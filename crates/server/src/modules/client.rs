@@ -153,6 +153,10 @@ pub(crate) fn limits_body(settings: &Settings) -> bool {
 
 /// Once the location is known: a body that says it is too large is refused before it is read.
 pub(crate) fn body_size(request: &mut Request) -> Outcome {
+    // The page of an error is sent whatever was wrong with the body.
+    if request.continue_refused {
+        return Outcome::Next;
+    }
     if let Framing::Length(length) = request.framing()
         && length > request.settings().client.body_bytes_max
     {
