@@ -145,3 +145,62 @@ fn names_of_servers_and_groups_are_those_of_nginx() {
         ("server { location ~ (?<a-b>.) {} }", false),
     ]);
 }
+
+#[test]
+fn options_of_a_socket_are_set_once() {
+    let servers = |first: &str, second: &str| {
+        format!(
+            "server {{ listen 19990{first}; }} server {{ listen 19990{second}; server_name b; }}"
+        )
+    };
+    for (first, second, is_taken) in [
+        (" backlog=5", "", true),
+        (" backlog=5", " default_server", true),
+        (" backlog=5", " backlog=5", false),
+        (" reuseport", " reuseport", false),
+        (" bind", " backlog=5", false),
+        (" default_server", " default_server", false),
+    ] {
+        check_in_http(&[(&servers(first, second), is_taken)]);
+    }
+    for (option, is_taken) in [
+        ("backlog=-1", false),
+        ("backlog=0", false),
+        ("fastopen=0", true),
+        ("so_keepalive=30m", true),
+        ("so_keepalive=30m:", true),
+        ("so_keepalive=:10", true),
+        ("so_keepalive=::10", true),
+        ("so_keepalive=0::10", true),
+        ("so_keepalive=0:0:0", false),
+        ("so_keepalive=::", false),
+        ("so_keepalive=", false),
+        ("so_keepalive=1:2:3:4", false),
+        ("so_keepalive=1x", false),
+    ] {
+        check_in_http(&[(&format!("server {{ listen 19990 {option}; }}"), is_taken)]);
+    }
+}
+
+#[test]
+fn odd_values_are_taken_or_refused_as_by_nginx() {
+    check_in_http(&[
+        ("error_page = /x;", false),
+        ("error_page =200 /x;", false),
+        ("error_page 404 = /x;", true),
+        ("types { a/b; }", true),
+        ("types { a/b c; a/b c; }", true),
+        ("expires @+1s;", false),
+        ("expires @-0;", false),
+        ("expires @24h;", true),
+        ("expires modified $arg_e;", true),
+        ("expires modified @1h;", false),
+    ]);
+    let levels = [
+        ("error_log stderr debug_http;", true),
+        ("error_log stderr debug_http debug_core;", true),
+        ("error_log stderr debug_http info;", false),
+        ("error_log stderr debug_nothing;", false),
+    ];
+    check("", &levels, "events {}");
+}

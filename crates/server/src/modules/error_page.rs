@@ -83,6 +83,11 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
                     .label("expected a status like =200")
             })?,
         });
+        if rest.is_empty() {
+            let message = format!("invalid value \"{}\"", last.text);
+            return Err(Diagnostic::new(last.span, message)
+                .label("expected the statuses that this is for before it"));
+        }
         codes = rest;
     }
     let target = match uri.text.strip_prefix('@') {

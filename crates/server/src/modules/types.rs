@@ -193,21 +193,9 @@ fn types(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
             );
             continue;
         }
-        if row.args.is_empty() {
-            let message = format!(
-                "invalid number of arguments in \"{}\" directive",
-                row.name.text
-            );
-            scope.diagnostics.push(
-                Diagnostic::new(row.name.span, message).label("expected extensions after the type"),
-            );
-            continue;
-        }
         for word in &row.args {
             let name = &row.name.text;
-            if let Some(other) = map.insert(&word.text, name)
-                && other.text() != name.as_bytes()
-            {
+            if let Some(other) = map.insert(&word.text, name) {
                 let message = format!(
                     "duplicate extension \"{}\", content type: \"{}\", previous content type: \"{}\"",
                     word.text,
