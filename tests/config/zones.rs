@@ -91,9 +91,9 @@ const LIMITS: &[Mistake] = &[
         "value must be between 400 and 599 in FILE:3",
         "",
     ),
-    ours(
+    same(
         "events {}\nhttp {\n limit_conn_log_level crit;\n}\n",
-        "invalid value \"crit\" in \"limit_conn_log_level\" directive in FILE:3",
+        "invalid value \"crit\" in FILE:3",
         "info, notice, warn or error",
     ),
     same(

@@ -19,6 +19,7 @@ fn bodies_are_taken_as_by_nginx() {
         "/a",
         "/small/",
         "/smallfile/small.txt",
+        "/smallep/small.txt",
         "/ep/none",
     ];
     for target in targets {

@@ -26,6 +26,8 @@ const PATHS: &[&str] = &[
     "/ep204/x",
     "/epstatus/x",
     "/epclose/x",
+    "/epmiss302/x",
+    "/epnowhere/x",
     "/epvar/x?y=z",
     "/st/",
     "/nope",

@@ -4,7 +4,7 @@ use crate::support::Folder;
 
 /// Its files.
 pub(super) fn write(folder: &Folder) {
-    let files: [(&str, &[u8]); 14] = [
+    let files: [(&str, &[u8]); 15] = [
         ("html/index.html", b"index\n"),
         ("html/small.txt", b"0123456789"),
         ("html/empty.txt", b""),
@@ -17,6 +17,7 @@ pub(super) fn write(folder: &Folder) {
         ("html/b/other.html", b"no index here"),
         ("html/.hid/index.html", b"hidden"),
         ("html/page.css", b"body {}\n"),
+        ("html/.css", b"hidden"),
         ("html/data.tar.gz", b"\x1f\x8b"),
         ("html/ü.html", b"umlaut"),
     ];
@@ -114,6 +115,8 @@ http {
     location @status { return 200 "status $status\n"; }
     location @close { return 444; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
+    location /epmiss302/ { error_page 404 =302 /no-such-page.html; }
+    location /epnowhere/ { error_page 404 @nowhere; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
     location @named { return 202 "named $uri"; }
     location /alias/ { alias ROOT/html/a/; }
@@ -133,6 +136,12 @@ http {
     location /tfal/ { alias ROOT/html/; try_files $uri $uri/ small.txt =404; }
     location /tfaln/ { alias ROOT/html/; try_files /tfaln/page.css $arg_f a/index.html; }
     location ~ ^/tfre/(.*)$ { alias ROOT/html/; try_files $1 $1/index.html $1/ =404; }
+    location ~ ^/tfr/(.*)$ { alias ROOT/html/; try_files $1 $1/ =404; }
+    location /tfalb/ { alias ROOT/html/; try_files $uri $uri/ /small.txt =404; }
+    location /tfla/ { alias ROOT/html/; try_files /tfla/small.txt /a =410; }
+    location /hdno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
+    location /hdlmv/ { add_header Last-Modified "$arg_d"; alias ROOT/html/; }
+    location /hdnoe/ { add_header ETag $arg_e; alias ROOT/html/; }
     location /hd/ { add_header X-A "v $uri"; add_header X-B b always; alias ROOT/html/; }
     location /hdr/ { add_header X-A a; add_header X-B b always; return 302 /x; }
     location /ex/ { expires 1h; alias ROOT/html/; }
@@ -140,6 +149,7 @@ http {
     location /exe/ { expires epoch; alias ROOT/html/; }
     location /exn/ { expires -1; alias ROOT/html/; }
     location /exo/ { expires off; alias ROOT/html/; }
+    location /exmodv/ { expires modified $arg_e; alias ROOT/html/; }
     location /exmod/ { expires modified +24h; alias ROOT/html/; }
     location /exmodret/ { expires modified +1h; return 200 "x"; }
     location /hdlm/ { add_header Last-Modified "Thu, 01 Jan 1970 00:00:01 GMT"; add_header X-A a; alias ROOT/html/; }
@@ -151,6 +161,7 @@ http {
     location /mr0/ { max_ranges 0; alias ROOT/html/; }
     location /mr1/ { max_ranges 1; alias ROOT/html/; }
     location /small/ { client_max_body_size 10; return 200 "ok"; }
+    location /smallep/ { client_max_body_size 10; error_page 413 =200 /smallfile/small.txt; }
     location /smallfile/ { client_max_body_size 10; alias ROOT/html/; }
     location /norel/ { absolute_redirect off; return 301 /x; }
     location /noreldir/ { absolute_redirect off; alias ROOT/html/; }
@@ -160,6 +171,12 @@ http {
     location /kah/ { keepalive_timeout 10s 9s; return 200 "x"; }
     location /kr1/ { keepalive_requests 1; return 200 "x"; }
     location /kd/ { keepalive_disable safari; return 200 "x"; }
+    location ~ ^/re/dot.\.x$ { return 200 "dot"; }
+    location ~ ^/re/w\w$ { return 200 "w"; }
+    location ~ ^/re/not[^a]$ { return 200 "not"; }
+    location ~ ^/re/set[a&&b]$ { return 200 "set"; }
+    location ~ ^/re/(?!no).*\.y$ { return 200 "behind"; }
+    location ~* ^/re/É$ { return 200 "umlaut"; }
     location /n1/ {
       location /n1/n2/ { return 200 "n2"; }
       location ~ \.x$ { return 200 "n1x"; }
@@ -199,6 +216,8 @@ http {
   server {
     listen 127.0.0.1:PORT;
     server_name .dot.example;
+    location /name/ { return 200 "$server_name"; }
+    location /sname/ { server_name_in_redirect on; return 301 /x; }
     underscores_in_headers on;
     ignore_invalid_headers off;
     merge_slashes off;
@@ -219,6 +238,7 @@ http {
     listen 127.0.0.1:PORT;
     server_name .apex.example;
     location = /where { return 200 "$server_name|$document_root|$request_filename|$realpath_root"; }
+    server_name rootless.example;
   }
   server {
     listen 127.0.0.1:PORT;

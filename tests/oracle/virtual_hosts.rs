@@ -40,12 +40,16 @@ fn the_same_server_answers_as_in_nginx() {
         ".wild.example",
         "-",
         "a",
+        "rootless.example",
     ];
     let each = |host: &str| {
         [
             get("/pre/q").host(host),
             get("//x//y").host(host),
             get("/a").host(host),
+            get("/small.txt").host(host),
+            get("/name/").host(host),
+            get("/sname/").host(host),
             get("/pre/q").host(host).http_10(),
             get(format!("http://{host}/pre/q")).host("first.example"),
         ]

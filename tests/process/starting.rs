@@ -231,8 +231,14 @@ fn a_user_that_does_not_exist_is_named() {
     site.folder.write("nginx.conf", site.config(top, ""));
     for option in ["-t", "-q"] {
         let run = Run::of(revolve(&site.folder).arg(option));
-        let says = "revolve: [emerg] getpwnam(\"no-such-user-here\") failed";
-        assert!(run.err.contains(says), "{}", run.err);
+        let says = "revolve: [emerg] getpwnam(\"no-such-user-here\") failed in ";
+        let line = run.err.lines().find_map(|line| line.strip_prefix(says));
+        let place = format!("{}:", site.folder.file("nginx.conf").display());
+        assert!(
+            line.is_some_and(|line| line.starts_with(&place)),
+            "{}",
+            run.err
+        );
         assert_eq!(run.code, 1);
         assert!(!ports::is_listening(site.port));
     }

@@ -30,10 +30,13 @@ pub(crate) fn check(path: &Path) -> Result<(), String> {
     let is_new = !path.exists();
     let opened = OpenOptions::new().append(true).create(true).open(path);
     opened.map_err(|error| failed("open", path, &error))?;
-    if is_new {
-        remove(path)?;
+    match is_new.then(|| std::fs::remove_file(path)) {
+        // Another test at the same time has removed it.
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("unlink", path, &error))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes the file.

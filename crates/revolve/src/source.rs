@@ -4,11 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use revolve_conf::{Diagnostics, DiskFiles, Files, Recorded, Snapshot, SnapshotFiles, Sources};
+use revolve_conf::{
+    Diagnostic, Diagnostics, DiskFiles, Files, Recorded, Snapshot, SnapshotFiles, Sources,
+};
 use revolve_server::{Config, Prefix};
 
 use crate::cli::Options;
 use crate::paths::{self, Paths};
+use crate::privilege;
 
 /// What is read again at each reload.
 #[derive(Clone, Debug)]
@@ -23,6 +26,14 @@ pub(crate) struct Source {
     pub(crate) globals: Option<String>,
     /// The built-in configuration, where a folder is served; it has no file on disk.
     pub(crate) built_in: Option<Snapshot>,
+}
+
+/// What is wrong with `user`, where somebody wrote it and it can take effect.
+fn wrong_user(config: &Config) -> Option<Diagnostic> {
+    let process = config.process();
+    let span = process.user_span?;
+    let error = privilege::identity(process).err()?;
+    Some(Diagnostic::new(span, error).label("this system does not know it"))
 }
 
 /// A configuration that was read, or what is wrong with it.
@@ -61,7 +72,11 @@ impl Source {
             None => &mut disk,
         };
         let mut recorded = Recorded::new(files);
-        let (config, sources, diagnostics) = self.load_from(&mut recorded);
+        let (mut config, sources, mut diagnostics) = self.load_from(&mut recorded);
+        if let Some(error) = config.as_deref().and_then(wrong_user) {
+            diagnostics.push(error);
+            config = None;
+        }
         Loaded {
             config,
             sources,

@@ -90,6 +90,8 @@ pub struct Request {
     pub continue_wanted: bool,
     /// Whether an error was met: the client need not send its body then, as in nginx.
     pub continue_refused: bool,
+    /// Whether its body was too large: whoever answers leaves it aside.
+    pub(crate) body_refused: bool,
     /// When its first byte was read.
     pub started_at: Instant,
     /// Its number on its connection, from 1.
@@ -142,6 +144,7 @@ impl Request {
             keep_alive: false,
             continue_wanted: false,
             continue_refused: false,
+            body_refused: false,
             started_at: revolve_reactor::now(),
             sequence: 0,
             length: 0,
@@ -213,6 +216,7 @@ impl Request {
         self.keep_alive = false;
         self.continue_wanted = false;
         self.continue_refused = false;
+        self.body_refused = false;
         self.started_at = revolve_reactor::now();
         self.sequence = self.connection.next_sequence();
         self.length = 0;

@@ -102,17 +102,15 @@ fn gather(
         );
     }
     if listen.options_set {
-        match &known.options {
-            Some(first) if first.options != listen.options => {
-                let message = format!("duplicate listen options for {}", listen.address);
-                diagnostics.push(
-                    Diagnostic::new(listen.span, message)
-                        .label("the socket's options were set already, and differ")
-                        .note(first.span, "here"),
-                );
-            }
-            _ => known.options = Some(listen.clone()),
+        if let Some(first) = &known.options {
+            let message = format!("duplicate listen options for {}", listen.address);
+            diagnostics.push(
+                Diagnostic::new(listen.span, message)
+                    .label("the socket's options are set already; one `listen` has them for all")
+                    .note(first.span, "here"),
+            );
         }
+        known.options = Some(listen.clone());
     }
 }
 

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::{flag_of, number_of, time_ms_of};
-use revolve_conf::{Diagnostic, Directive};
+use revolve_conf::{Diagnostic, Directive, Span};
 use revolve_reactor::{Builder, DriverKind, EventLoop};
 
 use crate::config::scope::{
-    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, invalid_value, set_once,
+    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, checked_once, invalid_value, set_once,
 };
 use crate::config::surroundings::Surroundings;
 
@@ -44,6 +44,8 @@ pub enum Affinity {
 pub struct ProcessConfig {
     /// `user`: name and group; the group defaults to the user's name.
     pub user: Option<(String, Option<String>)>,
+    /// Where `user` stands.
+    pub user_span: Option<Span>,
     /// `worker_processes`, default 1.
     pub worker_processes: Option<WorkerCount>,
     /// `worker_threads`, default 1: event loops in each worker.
@@ -196,7 +198,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         name: "pcre_jit",
         contexts: MAIN,
         args: Args::FLAG,
-        set: |_, d| flag(d).map(|_| ()),
+        set: checked_once,
     },
     DirectiveRow {
         name: "events",
@@ -226,13 +228,16 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         name: "accept_mutex",
         contexts: EVENTS,
         args: Args::FLAG,
-        set: |_, d| flag(d).map(|_| ()),
+        set: checked_once,
     },
     DirectiveRow {
         name: "accept_mutex_delay",
         contexts: EVENTS,
         args: Args::ONE,
-        set: |_, d| time_ms_of(&d.args[0], &d.name.text).map(|_| ()),
+        set: |scope, d| {
+            time_ms_of(&d.args[0], &d.name.text)?;
+            checked_once(scope, d)
+        },
     },
     DirectiveRow {
         name: "use",
@@ -249,6 +254,7 @@ fn flag(directive: &Directive) -> Result<bool, Diagnostic> {
 fn user(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let name = directive.args[0].text.clone();
     let group = directive.args.get(1).map(|word| word.text.clone());
+    scope.process.user_span = Some(directive.span);
     set_once(&mut scope.process.user, (name, group), directive)
 }
 

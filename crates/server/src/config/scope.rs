@@ -68,6 +68,8 @@ pub(crate) struct Level {
     pub server_names: Vec<ServerName>,
     pub listens: Vec<Listen>,
     pub children: Vec<Level>,
+    /// The directives that stand here and say nothing to us.
+    pub checked: Vec<String>,
     pub span: Option<Span>,
 }
 
@@ -80,6 +82,7 @@ impl Level {
             server_names: Vec::new(),
             listens: Vec::new(),
             children: Vec::new(),
+            checked: Vec::new(),
             span,
         }
     }
@@ -188,10 +191,15 @@ fn context_names(contexts: u32) -> String {
     .filter(|(bit, _)| contexts & bit != 0)
     .map(|(_, name)| *name)
     .collect();
+    either(&names)
+}
+
+/// "a, b or c"
+fn either(names: &[&str]) -> String {
     match names.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
-        None => "no context".to_owned(),
+        None => "nothing".to_owned(),
     }
 }
 
@@ -208,6 +216,16 @@ pub(crate) fn set_once<T>(
     Ok(())
 }
 
+/// Notes a directive that was checked and sets nothing; it may stand once in a level all the same.
+pub(crate) fn checked_once(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let name = &directive.name.text;
+    if scope.level.checked.contains(name) {
+        return Err(duplicate(directive));
+    }
+    scope.level.checked.push(name.clone());
+    Ok(())
+}
+
 /// nginx's words for a parameter it does not know.
 pub(crate) fn invalid_parameter(word: &Word, expected: &str) -> Diagnostic {
     Diagnostic::new(word.span, format!("invalid parameter \"{}\"", word.text)).label(expected)
@@ -220,6 +238,20 @@ pub(crate) fn invalid_value(word: &Word, directive: &Directive, expected: &str) 
         word.text, directive.name.text
     );
     Diagnostic::new(word.span, message).label(format!("expected {expected}"))
+}
+
+/// The meaning of a word that is one of `choices`, in any case.
+pub(crate) fn choice<T, const N: usize>(
+    word: &Word,
+    choices: [(&str, T); N],
+) -> Result<T, Diagnostic> {
+    let names = choices.each_ref().map(|(name, _)| *name);
+    let mut choices = choices.into_iter();
+    let chosen = choices.find(|(name, _)| word.text.eq_ignore_ascii_case(name));
+    chosen.map(|(_, value)| value).ok_or_else(|| {
+        let message = format!("invalid value \"{}\"", word.text);
+        Diagnostic::new(word.span, message).label(format!("expected {}", either(&names)))
+    })
 }
 
 /// Setters for the plain kinds of value, for the tables of the modules.
@@ -255,6 +287,7 @@ macro_rules! slot {
 pub(crate) use slot;
 
 /// Accepts a number that only tunes tables which Revolve sizes by itself.
-pub(crate) fn accept_number(_: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    revolve_conf::value::number_of(&directive.args[0], &directive.name.text).map(|_| ())
+pub(crate) fn accept_number(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    revolve_conf::value::number_of(&directive.args[0], &directive.name.text)?;
+    checked_once(scope, directive)
 }

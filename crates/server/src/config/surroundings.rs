@@ -9,11 +9,13 @@
 
 use std::path::PathBuf;
 
-use revolve_conf::directive::{Args, duplicate};
+use revolve_conf::directive::Args;
 use revolve_conf::value::{number, offset_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::scope::{DirectiveRow, MAIN, Scope, invalid_parameter, invalid_value, set_once};
+use crate::config::scope::{
+    DirectiveRow, MAIN, Scope, checked_once, choice, invalid_parameter, set_once,
+};
 
 /// A variable of the environment that workers get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +37,6 @@ pub struct Surroundings {
     pub priority: Option<i32>,
     /// `worker_rlimit_core`: the largest core file of a worker, in bytes.
     pub core_bytes: Option<u64>,
-    /// Directives that were set and say nothing to us.
-    checked: Vec<&'static str>,
     /// The names of `thread_pool`.
     thread_pools: Vec<String>,
 }
@@ -89,7 +89,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         name: "lock_file",
         contexts: MAIN,
         args: Args::ONE,
-        set: |scope, d| checked_once(scope, d, "lock_file"),
+        set: checked_once,
     },
     DirectiveRow {
         name: "timer_resolution",
@@ -97,16 +97,16 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         args: Args::ONE,
         set: |scope, d| {
             time_ms_of(&d.args[0], &d.name.text)?;
-            checked_once(scope, d, "timer_resolution")
+            checked_once(scope, d)
         },
     },
     DirectiveRow {
         name: "debug_points",
         contexts: MAIN,
         args: Args::ONE,
-        set: |scope, d| match d.args[0].text.as_str() {
-            "abort" | "stop" => checked_once(scope, d, "debug_points"),
-            _ => Err(invalid_value(&d.args[0], d, "abort or stop")),
+        set: |scope, d| {
+            choice(&d.args[0], [("abort", ()), ("stop", ())])?;
+            checked_once(scope, d)
         },
     },
     DirectiveRow {
@@ -116,19 +116,6 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         set: thread_pool,
     },
 ];
-
-fn checked_once(
-    scope: &mut Scope,
-    directive: &Directive,
-    name: &'static str,
-) -> Result<(), Diagnostic> {
-    let checked = &mut scope.process.surroundings.checked;
-    if checked.contains(&name) {
-        return Err(duplicate(directive));
-    }
-    checked.push(name);
-    Ok(())
-}
 
 fn priority(word: &Word) -> Result<i32, Diagnostic> {
     let text = word.text.as_str();

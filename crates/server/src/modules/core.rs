@@ -11,7 +11,7 @@ use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, LocationMatch, SERVER, Scope, invalid_value, set_once, slot,
+    DirectiveRow, HTTP, LOCATION, LocationMatch, SERVER, Scope, choice, set_once, slot,
 };
 use crate::config::setting::settings;
 use crate::phase::Outcome;
@@ -218,26 +218,18 @@ fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 }
 
 fn satisfy(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let value = match directive.args[0].text.as_str() {
-        "all" => Satisfy::All,
-        "any" => Satisfy::Any,
-        _ => return Err(invalid_value(&directive.args[0], directive, "all or any")),
-    };
+    let choices = [("all", Satisfy::All), ("any", Satisfy::Any)];
+    let value = choice(&directive.args[0], choices)?;
     set_once(&mut scope.level.settings.core.satisfy, value, directive)
 }
 
 fn server_tokens(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let value = match directive.args[0].text.as_str() {
-        "on" | "build" => Tokens::Version,
-        "off" => Tokens::Name,
-        _ => {
-            return Err(invalid_value(
-                &directive.args[0],
-                directive,
-                "on, off or build",
-            ));
-        }
-    };
+    let choices = [
+        ("off", Tokens::Name),
+        ("on", Tokens::Version),
+        ("build", Tokens::Version),
+    ];
+    let value = choice(&directive.args[0], choices)?;
     set_once(
         &mut scope.level.settings.core.server_tokens,
         value,

@@ -63,10 +63,25 @@ fn place(scope: &Scope, word: &Word) -> Result<Place, Diagnostic> {
     }))
 }
 
-/// The words behind the place: one level, or none.
+/// Kinds of debugging lines that nginx can be asked for one by one; here they are all or none.
+const DEBUG_KINDS: [&str; 7] = [
+    "debug_core",
+    "debug_alloc",
+    "debug_mutex",
+    "debug_event",
+    "debug_http",
+    "debug_mail",
+    "debug_stream",
+];
+
+/// The words behind the place: one level, or none; or kinds of debugging lines.
 fn level(words: &[Word]) -> Result<Level, Diagnostic> {
     let mut found = None;
     for word in words {
+        if DEBUG_KINDS.contains(&word.text.as_str()) && found.is_none_or(|it| it == Level::Debug) {
+            found = Some(Level::Debug);
+            continue;
+        }
         let level = Level::named(&word.text).ok_or_else(|| {
             Diagnostic::new(word.span, format!("invalid log level \"{}\"", word.text))
                 .label("expected debug, info, notice, warn, error, crit, alert or emerg")

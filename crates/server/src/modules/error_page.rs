@@ -83,6 +83,11 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
                     .label("expected a status like =200")
             })?,
         });
+        if rest.is_empty() {
+            let message = format!("invalid value \"{}\"", last.text);
+            return Err(Diagnostic::new(last.span, message)
+                .label("expected the statuses that this is for before it"));
+        }
         codes = rest;
     }
     let target = match uri.text.strip_prefix('@') {
@@ -175,10 +180,8 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         let (path, args) = split_args(uri);
         return Outcome::Redirect(path, Some(args));
     }
-    let status = match page.overwrite {
-        Some(status @ (301 | 302 | 303 | 307 | 308)) => status,
-        _ => 302,
-    };
+    let redirect = |status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308);
+    let status = page.overwrite.filter(redirect).unwrap_or(302);
     let replaced = std::mem::replace(&mut request.response.location, uri);
     request.response.has_location = true;
     request.give_spare(replaced);

@@ -10,11 +10,12 @@
 //! are checked and have nothing left to set.
 
 use revolve_conf::directive::Args;
-use revolve_conf::value::{flag_of, number_of, time_s_of};
+use revolve_conf::value::time_s_of;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
+    DirectiveRow, HTTP, LOCATION, SERVER, Scope, accept_number, checked_once, invalid_parameter,
+    set_once,
 };
 use crate::config::setting::settings;
 use crate::file_cache::Limits;
@@ -49,25 +50,28 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         name: "open_file_cache_valid",
         contexts: ANY,
         args: Args::ONE,
-        set: |_, d| time_s_of(&d.args[0], &d.name.text).map(|_| ()),
+        set: |scope, d| {
+            time_s_of(&d.args[0], &d.name.text)?;
+            checked_once(scope, d)
+        },
     },
     DirectiveRow {
         name: "open_file_cache_min_uses",
         contexts: ANY,
         args: Args::ONE,
-        set: |_, d| number_of(&d.args[0], &d.name.text).map(|_| ()),
+        set: accept_number,
     },
     DirectiveRow {
         name: "open_file_cache_errors",
         contexts: ANY,
         args: Args::FLAG,
-        set: |_, d| flag_of(&d.args[0], &d.name.text).map(|_| ()),
+        set: checked_once,
     },
     DirectiveRow {
         name: "open_file_cache_events",
         contexts: ANY,
         args: Args::FLAG,
-        set: |_, d| flag_of(&d.args[0], &d.name.text).map(|_| ()),
+        set: checked_once,
     },
 ];
 
@@ -101,7 +105,7 @@ fn file_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     )
 }
 
-fn open_file_cache(_: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn open_file_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let mut max_given = false;
     for word in &directive.args {
         let wrong = || {
@@ -127,5 +131,5 @@ fn open_file_cache(_: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
         )
         .label("expected max=N"));
     }
-    Ok(())
+    checked_once(scope, directive)
 }

@@ -44,6 +44,8 @@ pub enum Expires {
     Daily(i64),
     /// Decided for each request by a variable.
     Variable(Value),
+    /// `modified` and a value that is a time for each request.
+    VariableModified(Value),
 }
 
 settings! {
@@ -106,6 +108,9 @@ fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
             .label("expected epoch, max, off, a time like 30d or -1, @ and a time of day, or modified and a time")
     };
     let value = match directive.args.get(1) {
+        Some(word) if first.text == "modified" && word.text.contains('$') => {
+            Expires::VariableModified(Value::of(word, &mut scope.registry)?)
+        }
         Some(word) if first.text == "modified" => {
             Expires::Modified(signed_s(&word.text).ok_or_else(|| wrong(word))?)
         }
@@ -125,8 +130,8 @@ fn parse_expires(text: &str) -> Option<Expires> {
         "off" => Expires::Off,
         text => match text.strip_prefix('@') {
             Some(time) => {
-                let seconds = signed_s(time)?;
-                if !(0..=86_400).contains(&seconds) {
+                let seconds = i64::try_from(revolve_conf::value::time_s(time)?).ok()?;
+                if seconds > 86_400 {
                     return None;
                 }
                 Expires::Daily(seconds)
@@ -182,6 +187,13 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
             let text = value.evaluate(request);
             if let Some(parsed) = std::str::from_utf8(&text).ok().and_then(parse_expires) {
                 apply_expires(request, &parsed);
+            }
+            return;
+        }
+        Expires::VariableModified(value) => {
+            let text = value.evaluate(request);
+            if let Some(seconds) = std::str::from_utf8(&text).ok().and_then(signed_s) {
+                apply_expires(request, &Expires::Modified(seconds));
             }
             return;
         }

@@ -11,9 +11,7 @@ use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::HeaderId;
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
-};
+use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, choice, set_once, slot};
 use crate::config::setting::settings;
 use crate::request::Request;
 
@@ -31,6 +29,8 @@ pub enum Lingering {
 /// `keepalive_disable`: browsers that keep-alive is not given to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Disable {
+    /// No browser; it takes nothing away from those that are named beside it.
+    pub none: bool,
     /// Old versions of MSIE, once they sent a POST.
     pub msie6: bool,
     /// Safari and browsers like it, on macOS.
@@ -49,7 +49,7 @@ settings! {
             /// `keepalive_time`, milliseconds, default 1 h: how long a connection may live.
             time_ms: u64 = 3_600_000,
             /// `keepalive_disable`, default msie6.
-            disable: Disable = Disable { msie6: true, safari: false },
+            disable: Disable = Disable { none: false, msie6: true, safari: false },
             /// `lingering_close`, default on.
             lingering: Lingering = Lingering::On,
             /// `lingering_time`, milliseconds, default 30 s in all.
@@ -133,35 +133,31 @@ fn timeout(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 }
 
 fn disable(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let mut value = Disable::default();
+    let disable = &mut scope.level.settings.keepalive.disable;
+    let disable = disable.get_or_insert_default();
     for word in &directive.args {
-        match word.text.as_str() {
-            "none" => {}
-            "msie6" => value.msie6 = true,
-            "safari" => value.safari = true,
-            _ => return Err(invalid_value(word, directive, "none, msie6 or safari")),
+        let choices = [
+            ("none", &mut disable.none),
+            ("msie6", &mut disable.msie6),
+            ("safari", &mut disable.safari),
+        ];
+        let named = choice(word, choices)?;
+        if std::mem::replace(named, true) {
+            let message = format!("duplicate value \"{}\"", word.text);
+            let warning = Diagnostic::new(word.span, message).label("named before");
+            scope.diagnostics.push(warning.warn());
         }
     }
-    set_once(
-        &mut scope.level.settings.keepalive.disable,
-        value,
-        directive,
-    )
+    Ok(())
 }
 
 fn lingering(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let value = match directive.args[0].text.as_str() {
-        "off" => Lingering::Off,
-        "on" => Lingering::On,
-        "always" => Lingering::Always,
-        _ => {
-            return Err(invalid_value(
-                &directive.args[0],
-                directive,
-                "off, on or always",
-            ));
-        }
-    };
+    let choices = [
+        ("off", Lingering::Off),
+        ("on", Lingering::On),
+        ("always", Lingering::Always),
+    ];
+    let value = choice(&directive.args[0], choices)?;
     set_once(
         &mut scope.level.settings.keepalive.lingering,
         value,
@@ -180,7 +176,7 @@ pub(crate) fn decide(request: &mut Request) {
     let refused = settings.timeout.0 == 0
         || request.sequence >= settings.requests_max
         || request.connection.age_ms() > settings.time_ms
-        || (settings.disable != Disable::default() && is_disabled(request, settings.disable));
+        || is_disabled(request, settings.disable);
     if refused {
         request.keep_alive = false;
     }
@@ -188,6 +184,9 @@ pub(crate) fn decide(request: &mut Request) {
 
 /// nginx's two tests of old browsers (`ngx_http_process_user_agent`).
 fn is_disabled(request: &Request, disable: Disable) -> bool {
+    if !disable.msie6 && !disable.safari {
+        return false;
+    }
     let Some(agent) = request.known(HeaderId::UserAgent) else {
         return false;
     };

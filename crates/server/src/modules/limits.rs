@@ -2,7 +2,7 @@
 
 use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::scope::invalid_value;
+use crate::config::scope::choice;
 use crate::config::setting::settings;
 use crate::log::Level;
 use crate::phase::Outcome;
@@ -88,7 +88,7 @@ macro_rules! rows {
                 contexts: HTTP | SERVER | LOCATION,
                 args: Args::ONE,
                 set: |scope, directive| {
-                    let level = limits::log_level(&directive.args[0], directive)?;
+                    let level = limits::log_level(&directive.args[0])?;
                     set_once(&mut scope.level.settings.$refusals.log_level, level, directive)
                 },
             },
@@ -116,13 +116,12 @@ pub(crate) fn status(word: &Word, directive: &Directive) -> Result<u16, Diagnost
 }
 
 /// The level at which refusals are logged.
-pub(crate) fn log_level(word: &Word, directive: &Directive) -> Result<Level, Diagnostic> {
-    match Level::named(&word.text) {
-        Some(level @ (Level::Error | Level::Warn | Level::Notice | Level::Info)) => Ok(level),
-        _ => Err(invalid_value(
-            word,
-            directive,
-            "info, notice, warn or error",
-        )),
-    }
+pub(crate) fn log_level(word: &Word) -> Result<Level, Diagnostic> {
+    let choices = [
+        ("info", Level::Info),
+        ("notice", Level::Notice),
+        ("warn", Level::Warn),
+        ("error", Level::Error),
+    ];
+    choice(word, choices)
 }

@@ -108,14 +108,10 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             return Ok(());
         }
         ("bind", None) => {}
-        ("backlog", Some(value)) => {
-            listen.options.backlog = match value {
-                "-1" => 511,
-                value => number(value)? as i32,
-            }
-        }
+        ("backlog", Some(value)) => listen.options.backlog = number(value)? as i32,
         ("rcvbuf", Some(value)) => listen.options.recv_buffer = Some(bytes(word, value)?),
         ("sndbuf", Some(value)) => listen.options.send_buffer = Some(bytes(word, value)?),
+        ("fastopen", Some("0")) => listen.options.fastopen = None,
         ("fastopen", Some(value)) => listen.options.fastopen = Some(number(value)?),
         ("deferred", None) => listen.options.deferred = true,
         ("reuseport", None) => listen.options.reuse_port = true,
@@ -152,7 +148,8 @@ fn bytes(word: &Word, value: &str) -> Result<usize, Diagnostic> {
     parsed.ok_or_else(|| invalid_parameter(word, "expected a size like 64k"))
 }
 
-/// `on`, `off`, or `keepidle:keepintvl:keepcnt` with any of them left out.
+/// `on`, `off`, or `keepidle:keepintvl:keepcnt` with any of them left out, and the colons behind
+/// the last one.
 fn keepalive(word: &Word, value: &str) -> Result<Option<Keepalive>, Diagnostic> {
     match value {
         "on" => {
@@ -173,25 +170,25 @@ fn keepalive(word: &Word, value: &str) -> Result<Option<Keepalive>, Diagnostic> 
         let message = format!("invalid so_keepalive value: \"{value}\"");
         Diagnostic::new(word.span, message).label("expected on, off, or idle:interval:count")
     };
-    let parts: Vec<&str> = value.split(':').collect();
-    if parts.len() != 3 || parts.iter().all(|part| part.is_empty()) {
+    let mut parts = value.splitn(3, ':');
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    // 0 is the system's value, as is what was left out.
+    let seconds = |text: Option<&str>| -> Result<_, Diagnostic> {
+        let parsed = text.map(|text| revolve_conf::value::time_s(text).ok_or_else(wrong));
+        let seconds = parsed.transpose()?.filter(|seconds| *seconds > 0);
+        Ok(seconds.map(Duration::from_secs))
+    };
+    let idle = seconds(next())?;
+    let interval = seconds(next())?;
+    let count = next().map(|text| text.parse().map_err(|_| wrong()));
+    let count = count.transpose()?.filter(|count| *count > 0);
+    if idle.is_none() && interval.is_none() && count.is_none() {
         return Err(wrong());
     }
-    let seconds = |text: &str| match text {
-        "" => Ok(None),
-        text => {
-            let seconds = revolve_conf::value::time_s(text).ok_or_else(wrong)?;
-            Ok(Some(Duration::from_secs(seconds)))
-        }
-    };
-    let count = match parts[2] {
-        "" => None,
-        text => Some(text.parse().map_err(|_| wrong())?),
-    };
     Ok(Some(Keepalive {
         enabled: true,
-        idle: seconds(parts[0])?,
-        interval: seconds(parts[1])?,
+        idle,
+        interval,
         count,
     }))
 }

@@ -11,7 +11,7 @@
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::regex::Pattern;
+use crate::config::regex;
 use crate::config::scope::{DirectiveRow, LOCATION, Level, LocationMatch, SERVER, Scope};
 
 pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
@@ -61,14 +61,7 @@ fn with_modifier(
     text: &str,
     word: &Word,
 ) -> Option<Result<LocationMatch, Diagnostic>> {
-    let pattern = |ignore_case| {
-        Pattern::new(text, ignore_case)
-            .map(LocationMatch::Regex)
-            .map_err(|reason| {
-                Diagnostic::new(word.span, format!("invalid regular expression \"{text}\""))
-                    .label(reason)
-            })
-    };
+    let pattern = |ignore_case| regex::compile(word, text, ignore_case).map(LocationMatch::Regex);
     Some(match modifier {
         "=" => Ok(LocationMatch::Exact(text.to_owned())),
         "^~" => Ok(LocationMatch::Prefix {

@@ -9,9 +9,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::HeaderId;
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
-};
+use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, choice, set_once, slot};
 use crate::config::setting::settings;
 use crate::phase::Outcome;
 use crate::request::Request;
@@ -58,18 +56,12 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 ];
 
 fn if_modified_since(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let value = match directive.args[0].text.as_str() {
-        "off" => IfModifiedSince::Off,
-        "exact" => IfModifiedSince::Exact,
-        "before" => IfModifiedSince::Before,
-        _ => {
-            return Err(invalid_value(
-                &directive.args[0],
-                directive,
-                "off, exact or before",
-            ));
-        }
-    };
+    let choices = [
+        ("off", IfModifiedSince::Off),
+        ("exact", IfModifiedSince::Exact),
+        ("before", IfModifiedSince::Before),
+    ];
+    let value = choice(&directive.args[0], choices)?;
     set_once(
         &mut scope.level.settings.not_modified.if_modified_since,
         value,

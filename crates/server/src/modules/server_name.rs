@@ -12,7 +12,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::location::ServerId;
-use crate::config::regex::{Groups, Pattern};
+use crate::config::regex::{self, Groups, Pattern};
 use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
 use crate::variable::{GroupSlots, SlotId};
 
@@ -78,21 +78,21 @@ fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
             Diagnostic::new(word.span, message).label(label.to_owned())
         };
         let lower = text.to_ascii_lowercase();
+        if text == "." {
+            return Err(wrong("expected a name after the dot"));
+        }
+        if text.contains('/') {
+            let message = format!("server name \"{text}\" has suspicious symbols");
+            let warning = Diagnostic::new(word.span, message).label("a host name has no slash");
+            scope.diagnostics.push(warning.warn());
+        }
         let name = if let Some(source) = text.strip_prefix('~') {
             if source.is_empty() {
                 return Err(wrong("expected a regular expression after ~"));
             }
-            let pattern = Pattern::new(source, true).map_err(|reason| {
-                Diagnostic::new(
-                    word.span,
-                    format!("invalid regular expression \"{source}\""),
-                )
-                .label(reason)
-            })?;
+            let pattern = regex::compile(word, source, true)?;
             let slots = scope.registry.define_groups(&pattern);
             ServerName::Regex(pattern, slots)
-        } else if lower.contains('/') {
-            return Err(wrong("a host name has no slash"));
         } else if let Some(suffix) = lower.strip_prefix('*') {
             if !suffix.starts_with('.') || suffix.contains('*') || suffix.len() < 2 {
                 return Err(wrong("expected *.name: the star stands for whole labels"));

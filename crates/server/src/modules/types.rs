@@ -48,6 +48,9 @@ impl TypeMap {
             Some(count) => count,
             None => return self.of_long_extension(path),
         };
+        if is_hidden(path, path.len() - 1 - after_dot as usize) {
+            return None;
+        }
         let extension = tail & (u64::MAX >> (64 - 8 * after_dot));
         if bytes_after_last(b'/', extension).is_some() {
             return None;
@@ -63,11 +66,20 @@ impl TypeMap {
         let (b'.', extension) = (path[at], &path[at + 1..]) else {
             return None;
         };
+        if is_hidden(path, at) {
+            return None;
+        }
         match extension.iter().any(u8::is_ascii_uppercase) {
             true => self.long.get(&extension.to_ascii_lowercase()),
             false => self.long.get(extension),
         }
     }
+}
+
+/// Whether the dot at this place begins the name of a file: then no extension follows it.
+#[inline]
+fn is_hidden(path: &[u8], dot: usize) -> bool {
+    dot.checked_sub(1).is_none_or(|before| path[before] == b'/')
 }
 
 /// Up to eight bytes as a number, the last in its lowest bits.
@@ -181,21 +193,9 @@ fn types(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
             );
             continue;
         }
-        if row.args.is_empty() {
-            let message = format!(
-                "invalid number of arguments in \"{}\" directive",
-                row.name.text
-            );
-            scope.diagnostics.push(
-                Diagnostic::new(row.name.span, message).label("expected extensions after the type"),
-            );
-            continue;
-        }
         for word in &row.args {
             let name = &row.name.text;
-            if let Some(other) = map.insert(&word.text, name)
-                && other.text() != name.as_bytes()
-            {
+            if let Some(other) = map.insert(&word.text, name) {
                 let message = format!(
                     "duplicate extension \"{}\", content type: \"{}\", previous content type: \"{}\"",
                     word.text,
@@ -246,7 +246,10 @@ mod tests {
             ("/a.c", Some("c")),
             ("/a.tar.gz", Some("gz")),
             ("/some/where/index.html", Some("html")),
-            ("/.html", Some("html")),
+            ("/.html", None),
+            ("/a/.html", None),
+            ("/.a-very-long-one", None),
+            ("/.a.html", Some("html")),
             ("/a.HtMl", Some("html")),
             ("/a.abcdefg", Some("abcdefg")),
             ("/a.ABCDEFGH", Some("abcdefgh")),
