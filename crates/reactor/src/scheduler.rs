@@ -94,7 +94,7 @@ pub(crate) struct Woken<'a> {
 }
 
 impl Woken<'_> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&mut self, waiter: Option<Waiter>) {
         self.count += 1;
         match waiter {
