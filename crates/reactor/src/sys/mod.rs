@@ -17,7 +17,9 @@
 //! 5. keeps to its budgets: one receive, and `send_bytes` sent, a channel and turn. A channel that
 //!    could do more is performed again in the next turn, in order, and that turn does not sleep;
 //! 6. knows no clock: time comes in with [`Work`]. Deadlines are the loop's: it fails what is
-//!    overdue in the channel, and cancels it in the driver.
+//!    overdue in the channel, and cancels it in the driver;
+//! 7. tells of a [source](Kind::Source) no later than of what came after it: where one look at the
+//!    kernel does not bring all that is ready, it asks its [`sources`] themselves.
 //!
 //! # Readiness: [`Poller`]
 //!
@@ -37,7 +39,7 @@
 //! 5. may report too much, never too little: performing an operation that is not ready costs
 //!    one system call that says so;
 //! 6. can be woken from another thread through the [`Wake`] that it gives, any number of times
-//!    for one return of [`wait`](Poller::wait);
+//!    for one return of [`wait`](Poller::wait), which says whether there may be more to report;
 //! 7. leaves performing to the operations themselves. The one that simulates puts itself in
 //!    between ([`allow_recv`](Poller::allow_recv) to [`connect`](Poller::connect)).
 
