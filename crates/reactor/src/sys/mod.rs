@@ -288,7 +288,9 @@ pub enum DriverKind {
     /// knows that a peer has closed as select does.
     Portable,
     /// `io_uring(7)` (Linux 6.0 and above): the kernel does the I/O and tells when it is done.
-    /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll.
+    /// Where it is missing, or refused by a sandbox, the loop says so once and runs on epoll. When a
+    /// process is killed, the kernel ends what was in flight before it closes the sockets: its address
+    /// is in use for some milliseconds more.
     IoUring,
     /// Sockets in memory, or real ones, under a seed: see [`Simulation`].
     Sim,
