@@ -33,6 +33,11 @@ pub(super) fn build(
         let message = "no \"events\" section in configuration";
         diagnostics.push(Diagnostic::new(None, message).help("add `events {}`"));
     }
+    if scope.process.has_other_count_of_masks() {
+        let message = "the number of \"worker_processes\" is not equal to the number of \
+                       \"worker_cpu_affinity\" masks, using last mask for remaining worker processes";
+        diagnostics.push(Diagnostic::new(None, message).warn());
+    }
     let main = std::mem::take(&mut scope.level.settings).merge(None);
     let process_log = main.error_log.targets.to_vec();
     let http = scope

@@ -104,7 +104,16 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let first = &directive.args[0];
     let wrong = |word: &revolve_conf::Word| {
-        Diagnostic::new(word.span, "\"expires\" directive invalid value")
+        let what = match word.text.strip_prefix('@') {
+            Some(_) if directive.args.len() > 1 => {
+                "daily time cannot be used with \"modified\" parameter"
+            }
+            Some(time) if revolve_conf::value::time_s(time).is_some() => {
+                "daily time value must be less than 24 hours"
+            }
+            _ => "invalid value",
+        };
+        Diagnostic::new(word.span, format!("\"expires\" directive {what}"))
             .label("expected epoch, max, off, a time like 30d or -1, @ and a time of day, or modified and a time")
     };
     let value = match directive.args.get(1) {
