@@ -18,6 +18,7 @@ const PATHS: &[&str] = &[
     "/eprec2/x",
     "/epmiss/x",
     "/epmiss302/x",
+    "/epcycle/x",
     "/epnowhere/x",
     "/epvar/x?y=z",
     "/st/",

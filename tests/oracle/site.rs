@@ -88,6 +88,7 @@ http {
     location /eprec/ { recursive_error_pages on; error_page 404 /eprec2/x; }
     location /eprec2/ { error_page 404 /404.html; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
+    location /epcycle/ { recursive_error_pages on; error_page 404 /epcycle/again; }
     location /epmiss302/ { error_page 404 =302 /no-such-page.html; }
     location /epnowhere/ { error_page 404 @nowhere; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
@@ -103,6 +104,13 @@ http {
     location ~ ^/tfr/(.*)$ { alias ROOT/html/; try_files $1 $1/ =404; }
     location /tfal/ { alias ROOT/html/; try_files $uri $uri/ /small.txt =404; }
     location /tfla/ { alias ROOT/html/; try_files /tfla/small.txt /a =410; }
+    location /nest/ {
+      alias ROOT/html/;
+      location ~ \.css$ { default_type text/x-nested; types {} }
+      location /nest/a/ { try_files $uri $uri/ =404; }
+    }
+    location /namedfolder/ { error_page 403 @folder; return 403; }
+    location @folder { root ROOT/html/b; }
     location /tf444/ { try_files /nope.txt =444; }
     location /hdno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
     location /hdlm/ { add_header Last-Modified "$arg_d"; alias ROOT/html/; }
@@ -114,6 +122,8 @@ http {
     location /exe/ { expires epoch; alias ROOT/html/; }
     location /exn/ { expires -1; alias ROOT/html/; }
     location /exo/ { expires off; alias ROOT/html/; }
+    location /exmod0/ { expires modified 0; alias ROOT/html/; }
+    location /exmodn/ { expires modified -1d; alias ROOT/html/; }
     location /exmodv/ { expires modified $arg_e; alias ROOT/html/; }
     location /exmod/ { expires modified +24h; alias ROOT/html/; }
     location /noetag/ { etag off; alias ROOT/html/; }

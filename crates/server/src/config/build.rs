@@ -12,7 +12,7 @@ use crate::config::scope::{Level, LocationMatch, Scope};
 use crate::config::setting::Inherit;
 use crate::config::{Config, Http, Prefix, Server};
 use crate::log::{ErrorTarget, Level as Severity, Place};
-use crate::modules::core::Root;
+use crate::modules::core::{Replaces, Root};
 use crate::modules::{self, Settings, access_log};
 use crate::variable::Value;
 
@@ -92,8 +92,7 @@ fn set_default_root(scope: &mut Scope) {
     if let Some(http) = &mut scope.http {
         http.settings.core.root.get_or_insert(Root {
             path: Value::literal(path),
-            alias: false,
-            replaced_bytes: 0,
+            replaces: Replaces::Nothing,
         });
     }
 }

@@ -23,10 +23,20 @@ use crate::variable::Value;
 pub struct Root {
     /// The folder, without a slash at its end unless it is an alias.
     pub path: Value,
-    /// Whether it takes the place of the location's name (`alias`).
-    pub alias: bool,
-    /// How much of the request's path an alias replaces.
-    pub replaced_bytes: usize,
+    /// What of a request's path it takes the place of.
+    pub replaces: Replaces,
+}
+
+/// What of a request's path a folder takes the place of: of the location that names it, and not of
+/// the one inside that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaces {
+    /// Nothing: the path follows it (`root`).
+    Nothing,
+    /// So many bytes: `alias` in a location with a name.
+    Beginning(usize),
+    /// All of it: `alias` in a location with a regular expression.
+    Path,
 }
 
 /// How much of the server's name and version is told.
@@ -52,7 +62,7 @@ settings! {
     pub struct CoreSettings / RawCore {
         inherit {
             /// `root` or `alias`; default the folder `html` in the prefix.
-            root: Root = Root { path: Value::literal("html"), alias: false, replaced_bytes: 0 },
+            root: Root = Root { path: Value::literal("html"), replaces: Replaces::Nothing },
             /// `internal`, default off.
             internal: bool = false,
             /// `satisfy`, default all.
@@ -150,7 +160,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let alias = directive.name.text == "alias";
     if let Some(other) = &scope.level.settings.core.root {
-        if other.alias == alias {
+        if (other.replaces != Replaces::Nothing) == alias {
             return Err(duplicate(directive));
         }
         let (name, other) = if alias {
@@ -164,14 +174,17 @@ fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         return Err(Diagnostic::new(directive.name.span, message)
             .label("a location has a root or an alias, not both"));
     }
-    let replaced_bytes = match &scope.level.matching {
-        LocationMatch::Named(_) if alias => {
+    let replaces = match &scope.level.matching {
+        _ if !alias => Replaces::Nothing,
+        LocationMatch::Named(_) => {
             let message = "the \"alias\" directive cannot be used inside the named location";
             return Err(Diagnostic::new(directive.name.span, message)
                 .label("a named location has no path that could be replaced"));
         }
-        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path) => path.len(),
-        _ => 0,
+        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path) => {
+            Replaces::Beginning(path.len())
+        }
+        _ => Replaces::Path,
     };
     let word = &directive.args[0];
     if word.text.contains("$document_root") || word.text.contains("${document_root}") {
@@ -199,11 +212,7 @@ fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         text.strip_suffix('/').unwrap_or(&text)
     };
     let path = Value::compile(text, word, &mut scope.registry)?;
-    scope.level.settings.core.root = Some(Root {
-        path,
-        alias,
-        replaced_bytes,
-    });
+    scope.level.settings.core.root = Some(Root { path, replaces });
     Ok(())
 }
 
@@ -262,11 +271,11 @@ pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
             }
         }
     }
-    if !root.alias || request.path_follows_alias {
-        out.extend_from_slice(path);
-    } else if !request.location().is_regex {
-        out.extend_from_slice(path.get(root.replaced_bytes..).unwrap_or_default());
-    }
+    out.extend_from_slice(match root.replaces {
+        Replaces::Path if !request.path_follows_alias => b"",
+        Replaces::Beginning(bytes) => path.get(bytes..).unwrap_or_default(),
+        Replaces::Nothing | Replaces::Path => path,
+    });
 }
 
 /// Makes a path in `Location` a URL, as `absolute_redirect` and its companions say.

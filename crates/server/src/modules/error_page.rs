@@ -138,7 +138,7 @@ pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
     request.response.content_type.clear();
     let settings = &request.settings().error_page;
     let recursive = settings.recursive;
-    if !request.error_page_used && request.redirects_left > 0 {
+    if !request.error_page_used {
         let pages = settings.pages.clone();
         let mut pages = pages.iter();
         if let Some(page) = pages.find(|page| page.status == shown_status(status)) {

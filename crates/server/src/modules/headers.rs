@@ -218,18 +218,21 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
         Expires::Epoch => return push_expires(request, 1, "no-cache"),
         // nginx's "max": the end of 2037, and ten years.
         Expires::Max => return push_expires(request, 2_145_916_555, "max-age=315360000"),
-        Expires::Access(0) => return push_expires(request, now_s, "max-age=0"),
+        Expires::Access(0) | Expires::Modified(0) => {
+            return push_expires(request, now_s, "max-age=0");
+        }
         Expires::Access(seconds) => (now_s + seconds, *seconds),
         Expires::Modified(seconds) => match request.response.last_modified {
             Some(modified) => (modified.unix_s + seconds, modified.unix_s + seconds - now_s),
-            None => return,
+            // What has no such time, as a redirect, expires as if it were of now.
+            None => (now_s + seconds, *seconds),
         },
         Expires::Daily(second) => {
             let at = request.site.logs.clock().next_daily(*second);
             (at, at - now_s)
         }
     };
-    if age_s < 0 || matches!(expires, Expires::Access(seconds) if *seconds < 0) {
+    if age_s < 0 || matches!(expires, Expires::Modified(seconds) if *seconds < 0) {
         return push_expires(request, at_s, "no-cache");
     }
     push_expires(request, at_s, &format!("max-age={age_s}"));

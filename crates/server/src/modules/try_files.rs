@@ -15,6 +15,7 @@ use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
 use crate::modules::Settings;
+use crate::modules::core::Replaces;
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::variable::Value;
@@ -146,31 +147,30 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     }
 }
 
-/// What of a name comes after the root: the location's name is what an alias stands for, where a
-/// variable brought it in.
+/// What of a name comes after the root: an alias stands for the beginning of the path, where a
+/// variable brought that in.
 fn below_root<'a>(request: &Request, name: &Value, uri: &'a [u8]) -> &'a [u8] {
-    let location = request.location();
-    if !request.settings().core.root.alias || location.is_regex || name.as_literal().is_some() {
-        return uri;
+    match request.settings().core.root.replaces {
+        Replaces::Beginning(bytes) if name.as_literal().is_none() => {
+            let replaced = request.path.get(..bytes).unwrap_or(&request.path);
+            uri.strip_prefix(replaced).unwrap_or(uri)
+        }
+        _ => uri,
     }
-    uri.strip_prefix(location.name.as_bytes()).unwrap_or(uri)
 }
 
 fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
-    let is_alias = request.settings().core.root.alias;
-    let is_regex = request.location().is_regex;
-    if is_alias && is_regex && folder {
-        return;
-    }
-    let mut path = std::mem::take(&mut request.path);
-    path.clear();
-    if is_alias && is_regex {
-        request.path_follows_alias = true;
-    } else if is_alias {
-        path.extend_from_slice(request.location().name.as_bytes());
-    }
-    path.extend_from_slice(below_root);
-    request.path = path;
+    let kept_bytes = match request.settings().core.root.replaces {
+        Replaces::Path if folder => return,
+        Replaces::Path => {
+            request.path_follows_alias = true;
+            0
+        }
+        Replaces::Nothing => 0,
+        Replaces::Beginning(bytes) => bytes,
+    };
+    request.path.truncate(kept_bytes);
+    request.path.extend_from_slice(below_root);
 }
 
 /// Splits `path?args`; the arguments are empty where there are none.
