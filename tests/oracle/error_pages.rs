@@ -19,6 +19,7 @@ const PATHS: &[&str] = &[
     "/epmiss/x",
     "/epmiss302/x",
     "/epcycle/x",
+    "/epmoved/x",
     "/epnowhere/x",
     "/epvar/x?y=z",
     "/st/",
@@ -44,6 +45,7 @@ fn errors_have_the_pages_that_nginx_gives_them() {
             method("PUT", *path).line("Content-Length: 3").body("abc"),
             get(*path).line("If-Modified-Since: Thu, 01 Jan 2037 00:00:00 GMT"),
             get(*path).line("Range: bytes=0-1"),
+            get(*path).line("If-None-Match: *"),
             get(*path).host("redirect.example"),
             get(*path).host("bare.example"),
         ]

@@ -89,6 +89,7 @@ http {
     location /eprec2/ { error_page 404 /404.html; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
     location /epcycle/ { recursive_error_pages on; error_page 404 /epcycle/again; }
+    location /epmoved/ { error_page 301 http://example.org/; return 301 /x; }
     location /epmiss302/ { error_page 404 =302 /no-such-page.html; }
     location /epnowhere/ { error_page 404 @nowhere; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }

@@ -63,11 +63,12 @@ fn filter(request: &mut Request) {
 /// The answer is the status of a filter that refuses the response, where any may.
 #[inline]
 fn pass_filters(request: &mut Request, may_refuse: bool) -> Option<u16> {
+    // Once and before the filters: one of them may make a 304 of it.
+    if request.response.error_status != 0 {
+        request.response.status = request.response.error_status;
+    }
     let site = request.site.share();
     for filter in &site.locations[request.location as usize].header_filters {
-        if request.response.error_status != 0 {
-            request.response.status = request.response.error_status;
-        }
         if let Outcome::Finish(status) = filter(request)
             && may_refuse
         {

@@ -183,7 +183,7 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         let (path, args) = split_args(uri);
         return Outcome::Redirect(path, Some(args));
     }
-    let status = match request.response.error_status {
+    let status = match page.overwrite.unwrap_or(0) {
         status @ (301 | 302 | 303 | 307 | 308) => status,
         _ => 302,
     };
