@@ -34,6 +34,13 @@ pub enum ServerName {
     Regex(Pattern, GroupSlots),
 }
 
+impl ServerName {
+    /// Whether it captures a part of the host.
+    pub(crate) fn captures(&self) -> bool {
+        matches!(self, ServerName::Regex(pattern, _) if pattern.names().len() > 1)
+    }
+}
+
 impl std::fmt::Display for ServerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -162,11 +169,11 @@ impl VirtualHosts {
         }
     }
 
-    /// Adds a server's name; false if another server has it already (nginx then warns).
+    /// Adds a server's name; false if a server has it already.
     pub(crate) fn add(&mut self, name: &ServerName, server: ServerId) -> bool {
         self.has_choice |= server != self.default || matches!(name, ServerName::Regex(..));
         let insert = |map: &mut HashMap<_, _, _>, key: &str| match map.get(key) {
-            Some(other) => *other == server,
+            Some(_) => false,
             None => {
                 map.insert(key.to_owned(), server);
                 true
