@@ -140,7 +140,12 @@ http {
     location /noport/ { port_in_redirect off; return 301 /x; }
     location /snr/ { server_name_in_redirect on; return 301 /x; }
     location /ka0/ { keepalive_timeout 0; return 200 "x"; }
-    location /kah/ { keepalive_timeout 10s 9s; return 200 "x"; }
+    location /kah/ {
+      keepalive_timeout 10s 9s;
+      location /kah/in/ { keepalive_timeout 8s; return 200 "x"; }
+      location /kah/off/ { keepalive_timeout 8s 0; return 200 "x"; }
+      return 200 "x";
+    }
     location /kr1/ { keepalive_requests 1; return 200 "x"; }
     location /kd/ { keepalive_disable safari; return 200 "x"; }
     location ~ ^/re/dot.\.x$ { return 200 "dot"; }
@@ -204,6 +209,7 @@ http {
   server {
     listen 127.0.0.1:PORT;
     server_name rootless.example;
+    large_client_header_buffers 4 16k;
   }
   server {
     listen 127.0.0.1:PORT;

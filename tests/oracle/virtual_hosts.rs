@@ -1,7 +1,7 @@
 //! Which server answers.
 
-use super::pair::compare_requests;
-use super::request::get;
+use super::pair::{compare, compare_requests};
+use super::request::{get, raw};
 
 #[test]
 fn the_same_server_answers_as_in_nginx() {
@@ -55,4 +55,31 @@ fn the_same_server_answers_as_in_nginx() {
         ]
     };
     compare_requests(hosts.into_iter().flat_map(each));
+}
+
+#[test]
+fn a_host_may_allow_larger_headers_than_the_default_server() {
+    let line = |bytes: usize| format!("X: {}", "y".repeat(bytes));
+    let each = |host: &'static str| {
+        let get = move || get("/small.txt").host(host);
+        [
+            get().line(line(8000)),
+            get().line(line(9000)),
+            get().line(line(9000)).line(line(9000)),
+            get().line(line(17_000)),
+            get().line(line(9000)).stay(),
+        ]
+    };
+    compare_requests(
+        ["first.example", "rootless.example"]
+            .into_iter()
+            .flat_map(each),
+    );
+    let later = |host| {
+        let long = line(9000);
+        raw(format!(
+            "GET /small.txt HTTP/1.1\r\n{long}\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        ))
+    };
+    compare(vec![later("first.example"), later("rootless.example")]);
 }

@@ -28,7 +28,7 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
     let head_only = finish_response(request);
     if request.version() >= Version::HTTP_10 {
         let settings = request.settings();
-        let keep_alive_header_s = settings.keepalive.timeout.1;
+        let keep_alive_header_s = settings.keepalive.header_s;
         let clock = request.site.logs.clock();
         let head_bytes = clock.with_preamble(settings.core.server_tokens, |preamble| {
             let context = HeadContext {

@@ -192,7 +192,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "sent_http_keep_alive",
-        get: |r, out| match r.settings().keepalive.timeout.1.filter(|_| r.keep_alive) {
+        get: |r, out| match r.settings().keepalive.header_s.filter(|_| r.keep_alive) {
             Some(seconds) => write!(out, "timeout={seconds}").is_ok(),
             None => false,
         },
