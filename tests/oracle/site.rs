@@ -208,8 +208,18 @@ http {
   }
   server {
     listen 127.0.0.1:PORT;
-    server_name rootless.example;
+    server_name rootless.example $hostname;
     large_client_header_buffers 4 16k;
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name taken.example *.other.example;
+    location / { return 200 "taken $server_name $host"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name conflict.example .taken.example .other.example;
+    location / { return 200 "conflict $server_name $host"; }
   }
   server {
     listen 127.0.0.1:PORT;

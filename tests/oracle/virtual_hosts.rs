@@ -5,6 +5,7 @@ use super::request::{get, raw};
 
 #[test]
 fn the_same_server_answers_as_in_nginx() {
+    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hosts = [
         "first.example",
         "second.example",
@@ -41,6 +42,13 @@ fn the_same_server_answers_as_in_nginx() {
         "-",
         "a",
         "rootless.example",
+        // One of two names that `.x` means may be another server's.
+        "taken.example",
+        "a.taken.example",
+        "other.example",
+        "a.other.example",
+        "conflict.example",
+        host_name.trim(),
     ];
     let each = |host: &str| {
         [

@@ -88,7 +88,13 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "hostname",
-        get: |_, out| some(rustix::system::uname().nodename().to_bytes(), out),
+        get: |_, out| {
+            let name = rustix::system::uname()
+                .nodename()
+                .to_bytes()
+                .to_ascii_lowercase();
+            some(&name, out)
+        },
     },
     Builtin {
         name: "http2",
