@@ -94,6 +94,7 @@ http {
     location /epnowhere/ { error_page 404 @nowhere; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
     location @named { return 202 "named $uri"; }
+    location @named { return 503; }
     location /alias/ { alias ROOT/html/a/; }
     location /aliasf { alias ROOT/html/small.txt; }
     location ~ ^/ralias/(.*)$ { alias ROOT/html/$1; }

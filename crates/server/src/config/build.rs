@@ -1,10 +1,11 @@
 //! From the parsed document to the typed configuration.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames};
+use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames, Span};
 
 use crate::config::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::config::port;
@@ -161,6 +162,26 @@ fn build_http(
 }
 
 impl Merging<'_> {
+    /// Adds a named location. Of two with one name nginx takes the first, without a word.
+    fn add_named(
+        &mut self,
+        name: String,
+        id: LocationId,
+        span: Option<Span>,
+        named: &mut HashMap<String, LocationId>,
+    ) {
+        match named.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(id);
+            }
+            Entry::Occupied(entry) => {
+                let message = format!("duplicate location \"@{}\", ignored", entry.key());
+                let warning = Diagnostic::new(span, message).label("the first one answers");
+                self.diagnostics.push(warning.warn());
+            }
+        }
+    }
+
     /// Adds a level and all below it; the answer is its number.
     fn add(
         &mut self,
@@ -187,7 +208,8 @@ impl Merging<'_> {
                     continue;
                 }
                 LocationMatch::Named(name) => {
-                    (named.insert(name.clone(), id).is_none(), format!("@{name}"))
+                    self.add_named(name, id, span, named);
+                    continue;
                 }
             };
             if !fresh {
