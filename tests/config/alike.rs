@@ -204,3 +204,30 @@ fn odd_values_are_taken_or_refused_as_by_nginx() {
     ];
     check("", &levels, "events {}");
 }
+
+#[test]
+fn what_is_warned_of_in_nginx_is_warned_of() {
+    check_in_http(&[
+        ("index /a b;", true),
+        ("index a /b;", true),
+        ("types { a/b c; } types { d/e c; }", true),
+        ("server { listen 19990; } server { listen 19990; }", true),
+        ("server { server_name a a; }", true),
+        (
+            "server { server_name a a; } server { server_name b; }",
+            true,
+        ),
+        ("server { server_name ~^(.)$ a a; }", true),
+        ("server { server_name ~^.$ a a; }", true),
+        (
+            "server { server_name .a a *.a; } server { server_name b; }",
+            true,
+        ),
+    ]);
+    let in_main = [
+        ("worker_processes 3; worker_cpu_affinity 1 10;", true),
+        ("worker_processes 2; worker_cpu_affinity 1 10;", true),
+        ("worker_processes 3; worker_cpu_affinity 1;", true),
+    ];
+    check("", &in_main, "events {}");
+}

@@ -246,14 +246,19 @@ const VALUES: &[Mistake] = &[
         "\"keepalive_requests\" directive invalid number in FILE:2",
         "",
     ),
-    ours(
+    same(
         "events { worker_connections x; }\n",
-        "\"worker_connections\" directive invalid number in FILE:1",
+        "invalid number \"x\" in FILE:1",
         "",
     ),
-    ours(
+    same(
+        "worker_cpu_affinity 0x1;\nevents {}\n",
+        "invalid character \"x\" in \"worker_cpu_affinity\" in FILE:1",
+        "0 and 1",
+    ),
+    same(
         "worker_processes x;\nevents {}\n",
-        "invalid value \"x\" in \"worker_processes\" directive in FILE:1",
+        "\"worker_processes\" directive invalid value in FILE:1",
         "",
     ),
     ours(
@@ -286,9 +291,9 @@ const VALUES: &[Mistake] = &[
         "invalid port in \"0\" of the \"listen\" directive in FILE:2",
         "",
     ),
-    ours(
+    same(
         "events {}\nhttp { server { listen [::1; } }\n",
-        "invalid address in \"[::1\" of the \"listen\" directive in FILE:2",
+        "invalid host in \"[::1\" of the \"listen\" directive in FILE:2",
         "",
     ),
     same(
@@ -296,9 +301,39 @@ const VALUES: &[Mistake] = &[
         "host not found in \"no.such.host.invalid:80\" of the \"listen\" directive in FILE:2",
         "",
     ),
-    ours(
+    same(
         "events {}\nhttp { server { listen 80 backlog=x; } }\n",
-        "invalid backlog \"x\" in FILE:2",
+        "invalid backlog \"backlog=x\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { listen 80 rcvbuf=x; } }\n",
+        "invalid rcvbuf \"rcvbuf=x\" in FILE:2",
+        "a size like 64k",
+    ),
+    same(
+        "events {}\nhttp { server { listen [::]:80 ipv6only=x; } }\n",
+        "invalid parameter \"ipv6only=x\" in FILE:2",
+        "on or off",
+    ),
+    same(
+        "events {}\nhttp { server { listen :80; } }\n",
+        "no host in \":80\" of the \"listen\" directive in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { listen http://127.0.0.1:80; } }\n",
+        "invalid host in \"http://127.0.0.1:80\" of the \"listen\" directive in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { listen [1.2.3.4]:80; } }\n",
+        "invalid IPv6 address in \"[1.2.3.4]:80\" of the \"listen\" directive in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { listen unix:; } }\n",
+        "no path in the unix domain socket in \"unix:\" of the \"listen\" directive in FILE:2",
         "",
     ),
     same(
@@ -331,14 +366,29 @@ const VALUES: &[Mistake] = &[
         "value \"200\" must be between 300 and 599 in FILE:2",
         "",
     ),
-    ours(
+    same(
+        "events {}\nhttp { large_client_header_buffers x 8k; }\n",
+        "\"large_client_header_buffers\" directive invalid value in FILE:2",
+        "",
+    ),
+    same(
         "events {}\nhttp { error_page x /x; }\n",
-        "value \"x\" must be between 300 and 599 in FILE:2",
+        "invalid value \"x\" in FILE:2",
         "",
     ),
     same(
         "events {}\nhttp { expires soon; }\n",
         "\"expires\" directive invalid value in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { expires @25h; }\n",
+        "\"expires\" directive daily time value must be less than 24 hours in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { expires modified @1h; }\n",
+        "\"expires\" directive daily time cannot be used with \"modified\" parameter in FILE:2",
         "",
     ),
     same(
@@ -434,9 +484,9 @@ const MEANING: &[Mistake] = &[
         "a duplicate default server for 127.0.0.1:81 in FILE:3",
         "",
     ),
-    ours(
+    same(
         "events {}\nhttp { server { listen 81; listen 81; } }\n",
-        "a duplicate listen 81 in FILE:2",
+        "a duplicate listen 0.0.0.0:81 in FILE:2",
         "",
     ),
     same(

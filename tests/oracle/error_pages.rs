@@ -27,6 +27,8 @@ const PATHS: &[&str] = &[
     "/epstatus/x",
     "/epclose/x",
     "/epmiss302/x",
+    "/epcycle/x",
+    "/epmoved/x",
     "/epnowhere/x",
     "/epvar/x?y=z",
     "/st/",
@@ -66,6 +68,7 @@ fn errors_have_the_pages_that_nginx_gives_them() {
             get(*path).line("Expect: 100-continue"),
             get(*path).line("User-Agent: Mozilla/4.0 (compatible; MSIE 7.0)"),
             get(*path).line("User-Agent: MSIE 9"),
+            get(*path).line("If-None-Match: *"),
             get(*path).host("redirect.example"),
             get(*path).host("bare.example"),
         ]

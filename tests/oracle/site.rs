@@ -115,10 +115,13 @@ http {
     location @status { return 200 "status $status\n"; }
     location @close { return 444; }
     location /epmiss/ { error_page 404 /no-such-page.html; }
+    location /epcycle/ { recursive_error_pages on; error_page 404 /epcycle/again; }
+    location /epmoved/ { error_page 301 http://example.org/; return 301 /x; }
     location /epmiss302/ { error_page 404 =302 /no-such-page.html; }
     location /epnowhere/ { error_page 404 @nowhere; }
     location /epvar/ { error_page 404 /vars/?from=$uri; }
     location @named { return 202 "named $uri"; }
+    location @named { return 503; }
     location /alias/ { alias ROOT/html/a/; }
     location /aliasf { alias ROOT/html/small.txt; }
     location ~ ^/ralias/(.*)$ { alias ROOT/html/$1; }
@@ -139,6 +142,13 @@ http {
     location ~ ^/tfr/(.*)$ { alias ROOT/html/; try_files $1 $1/ =404; }
     location /tfalb/ { alias ROOT/html/; try_files $uri $uri/ /small.txt =404; }
     location /tfla/ { alias ROOT/html/; try_files /tfla/small.txt /a =410; }
+    location /nest/ {
+      alias ROOT/html/;
+      location ~ \.css$ { default_type text/x-nested; types {} }
+      location /nest/a/ { try_files $uri $uri/ =404; }
+    }
+    location /namedfolder/ { error_page 403 @folder; return 403; }
+    location @folder { root ROOT/html/b; }
     location /hdno/ { add_header Last-Modified ""; add_header ETag ""; alias ROOT/html/; }
     location /hdlmv/ { add_header Last-Modified "$arg_d"; alias ROOT/html/; }
     location /hdnoe/ { add_header ETag $arg_e; alias ROOT/html/; }
@@ -149,6 +159,8 @@ http {
     location /exe/ { expires epoch; alias ROOT/html/; }
     location /exn/ { expires -1; alias ROOT/html/; }
     location /exo/ { expires off; alias ROOT/html/; }
+    location /exmod0/ { expires modified 0; alias ROOT/html/; }
+    location /exmodn/ { expires modified -1d; alias ROOT/html/; }
     location /exmodv/ { expires modified $arg_e; alias ROOT/html/; }
     location /exmod/ { expires modified +24h; alias ROOT/html/; }
     location /exmodret/ { expires modified +1h; return 200 "x"; }
@@ -168,7 +180,12 @@ http {
     location /noport/ { port_in_redirect off; return 301 /x; }
     location /snr/ { server_name_in_redirect on; return 301 /x; }
     location /ka0/ { keepalive_timeout 0; return 200 "x"; }
-    location /kah/ { keepalive_timeout 10s 9s; return 200 "x"; }
+    location /kah/ {
+      keepalive_timeout 10s 9s;
+      location /kah/in/ { keepalive_timeout 8s; return 200 "x"; }
+      location /kah/off/ { keepalive_timeout 8s 0; return 200 "x"; }
+      return 200 "x";
+    }
     location /kr1/ { keepalive_requests 1; return 200 "x"; }
     location /kd/ { keepalive_disable safari; return 200 "x"; }
     location ~ ^/re/dot.\.x$ { return 200 "dot"; }
@@ -238,7 +255,18 @@ http {
     listen 127.0.0.1:PORT;
     server_name .apex.example;
     location = /where { return 200 "$server_name|$document_root|$request_filename|$realpath_root"; }
-    server_name rootless.example;
+    server_name rootless.example $hostname;
+    large_client_header_buffers 4 16k;
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name taken.example *.other.example;
+    location / { return 200 "taken $server_name $host"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name conflict.example .taken.example .other.example;
+    location / { return 200 "conflict $server_name $host"; }
   }
   server {
     listen 127.0.0.1:PORT;

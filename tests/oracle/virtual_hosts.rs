@@ -1,10 +1,11 @@
 //! Which server answers.
 
-use super::pair::compare_requests;
-use super::request::get;
+use super::pair::{compare, compare_requests};
+use super::request::{get, raw};
 
 #[test]
 fn the_same_server_answers_as_in_nginx() {
+    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hosts = [
         "first.example",
         "second.example",
@@ -41,6 +42,13 @@ fn the_same_server_answers_as_in_nginx() {
         "-",
         "a",
         "rootless.example",
+        // One of two names that `.x` means may be another server's.
+        "taken.example",
+        "a.taken.example",
+        "other.example",
+        "a.other.example",
+        "conflict.example",
+        host_name.trim(),
     ];
     let each = |host: &str| {
         [
@@ -61,4 +69,31 @@ fn the_same_server_answers_as_in_nginx() {
 fn a_server_without_a_root_serves_html_in_the_prefix() {
     let paths = ["/where", "/small.txt", "/a", "/a/", "/nope", "/tfal/x"];
     compare_requests(paths.map(|path| get(path).host("www.apex.example")));
+}
+
+#[test]
+fn a_host_may_allow_larger_headers_than_the_default_server() {
+    let line = |bytes: usize| format!("X: {}", "y".repeat(bytes));
+    let each = |host: &'static str| {
+        let get = move || get("/small.txt").host(host);
+        [
+            get().line(line(8000)),
+            get().line(line(9000)),
+            get().line(line(9000)).line(line(9000)),
+            get().line(line(17_000)),
+            get().line(line(9000)).stay(),
+        ]
+    };
+    compare_requests(
+        ["first.example", "rootless.example"]
+            .into_iter()
+            .flat_map(each),
+    );
+    let later = |host| {
+        let long = line(9000);
+        raw(format!(
+            "GET /small.txt HTTP/1.1\r\n{long}\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        ))
+    };
+    compare(vec![later("first.example"), later("rootless.example")]);
 }

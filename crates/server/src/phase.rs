@@ -193,7 +193,7 @@ fn set_group_slots(request: &mut Request, id: LocationId) {
 
 /// No content handler took the request: a folder may not be listed, or nothing is there.
 fn nothing_answered(request: &mut Request) -> Outcome {
-    if request.path.ends_with(b"/") && !request.location().is_named {
+    if request.path.ends_with(b"/") {
         let mut path = std::mem::take(&mut request.file_path);
         path.clear();
         let uri = request.path.clone();

@@ -314,9 +314,11 @@ impl Request {
     /// Appends the host that was asked for, in lower case, without port and final dot; false
     /// where there is none.
     pub fn append_host(&self, out: &mut Vec<u8>) -> bool {
-        if !self.head_done {
-            return false;
-        }
+        self.head_done && self.append_host_so_far(out)
+    }
+
+    /// [`Request::append_host`], also of a head that is not complete.
+    pub(crate) fn append_host_so_far(&self, out: &mut Vec<u8>) -> bool {
         let Some(host) = self.head().host.map(|span| self.bytes(span)) else {
             return false;
         };

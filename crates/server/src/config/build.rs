@@ -1,10 +1,11 @@
 //! From the parsed document to the typed configuration.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames};
+use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames, Span};
 
 use crate::config::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::config::port;
@@ -32,6 +33,11 @@ pub(super) fn build(
         // nginx's words; it asks for the block even if it is empty.
         let message = "no \"events\" section in configuration";
         diagnostics.push(Diagnostic::new(None, message).help("add `events {}`"));
+    }
+    if scope.process.has_other_count_of_masks() {
+        let message = "the number of \"worker_processes\" is not equal to the number of \
+                       \"worker_cpu_affinity\" masks, using last mask for remaining worker processes";
+        diagnostics.push(Diagnostic::new(None, message).warn());
     }
     let main = std::mem::take(&mut scope.level.settings).merge(None);
     let process_log = main.error_log.targets.to_vec();
@@ -153,6 +159,26 @@ fn build_http(
 }
 
 impl Merging<'_> {
+    /// Adds a named location. Of two with one name nginx takes the first, without a word.
+    fn add_named(
+        &mut self,
+        name: String,
+        id: LocationId,
+        span: Option<Span>,
+        named: &mut HashMap<String, LocationId>,
+    ) {
+        match named.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(id);
+            }
+            Entry::Occupied(entry) => {
+                let message = format!("duplicate location \"@{}\", ignored", entry.key());
+                let warning = Diagnostic::new(span, message).label("the first one answers");
+                self.diagnostics.push(warning.warn());
+            }
+        }
+    }
+
     /// Adds a level and all below it; the answer is its number.
     fn add(
         &mut self,
@@ -179,7 +205,8 @@ impl Merging<'_> {
                     continue;
                 }
                 LocationMatch::Named(name) => {
-                    (named.insert(name.clone(), id).is_none(), format!("@{name}"))
+                    self.add_named(name, id, span, named);
+                    continue;
                 }
             };
             if !fresh {

@@ -120,6 +120,9 @@ fn virtual_hosts(
     diagnostics: &mut Diagnostics,
 ) -> VirtualHosts {
     let default = address.default.unwrap_or(address.servers[0]);
+    // nginx looks at no name where all lead to one server.
+    let are_looked_at =
+        address.servers.len() > 1 || listens[default as usize].2.iter().any(ServerName::captures);
     let mut hosts = VirtualHosts::with_default(default);
     for server in &address.servers {
         let (_, listens, names) = &listens[*server as usize];
@@ -128,7 +131,7 @@ fn virtual_hosts(
             .find(|listen| listen.address == address.listen.address)
             .map(|listen| listen.span);
         for name in names {
-            if !hosts.add(name, *server) {
+            if !hosts.add(name, *server) && are_looked_at {
                 let message = format!(
                     "conflicting server name \"{name}\" on {}, ignored",
                     address.listen.address

@@ -9,8 +9,8 @@
 
 use std::path::PathBuf;
 
-use revolve_conf::directive::{Args, duplicate};
-use revolve_conf::value::{flag_of, number_of, time_ms_of};
+use revolve_conf::directive::{Args, duplicate, wrong_count};
+use revolve_conf::value::{flag_of, number, number_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, Span};
 use revolve_reactor::{Builder, DriverKind, EventLoop};
 
@@ -101,6 +101,14 @@ impl ProcessConfig {
             self.worker_count()
         } else {
             1
+        }
+    }
+
+    /// Whether there are several masks of `worker_cpu_affinity`, and not one for each worker.
+    pub(crate) fn has_other_count_of_masks(&self) -> bool {
+        match &self.worker_cpu_affinity {
+            Some(Affinity::Masks(masks)) => masks.len() > 1 && masks.len() != self.worker_count(),
+            _ => false,
         }
     }
 
@@ -211,7 +219,11 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         contexts: EVENTS,
         args: Args::ONE,
         set: |scope, d| {
-            let value = number_of(&d.args[0], &d.name.text)? as usize;
+            let word = &d.args[0];
+            let value = number(&word.text).ok_or_else(|| {
+                let message = format!("invalid number \"{}\"", word.text);
+                Diagnostic::new(word.span, message).label("expected a number of connections")
+            })? as usize;
             if value == 0 {
                 return Err(invalid_value(&d.args[0], d, "at least 1 connection"));
             }
@@ -297,16 +309,14 @@ fn threads(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 
 fn affinity(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let mask = |word: &revolve_conf::Word| {
-        let valid = word
-            .text
-            .bytes()
-            .all(|byte| matches!(byte, b'0' | b'1' | b' '));
-        if !valid || word.text.is_empty() {
-            return Err(invalid_value(
-                word,
-                directive,
-                "a mask of 0 and 1, lowest CPU last",
-            ));
+        let expected = "a mask of 0 and 1, lowest CPU last";
+        if word.text.is_empty() {
+            return Err(invalid_value(word, directive, expected));
+        }
+        let is_wrong = |found: &char| !matches!(found, '0' | '1' | ' ');
+        if let Some(found) = word.text.chars().rev().find(is_wrong) {
+            let message = format!("invalid character \"{found}\" in \"worker_cpu_affinity\"");
+            return Err(Diagnostic::new(word.span, message).label(format!("expected {expected}")));
         }
         Ok(word
             .text
@@ -317,12 +327,8 @@ fn affinity(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
             .collect())
     };
     let value = if directive.args[0].text == "auto" {
-        if let Some(extra) = directive.args.get(2) {
-            return Err(invalid_value(
-                extra,
-                directive,
-                "one mask at most after auto",
-            ));
+        if directive.args.len() > 2 {
+            return Err(wrong_count(directive).label("expected one mask at most after auto"));
         }
         Affinity::Auto(directive.args.get(1).map(mask).transpose()?)
     } else {

@@ -233,10 +233,7 @@ pub(crate) fn invalid_parameter(word: &Word, expected: &str) -> Diagnostic {
 
 /// nginx's words for a value out of its range or form.
 pub(crate) fn invalid_value(word: &Word, directive: &Directive, expected: &str) -> Diagnostic {
-    let message = format!(
-        "invalid value \"{}\" in \"{}\" directive",
-        word.text, directive.name.text
-    );
+    let message = format!("\"{}\" directive invalid value", directive.name.text);
     Diagnostic::new(word.span, message).label(format!("expected {expected}"))
 }
 

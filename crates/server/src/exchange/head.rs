@@ -76,12 +76,8 @@ pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRea
         Ok(Progress::Complete { head_bytes }) => {
             if before == 0 {
                 request.head_bytes.extend_from_slice(&input[..head_bytes]);
-            } else {
-                request.head_bytes.truncate(head_bytes);
             }
-            input.advance(head_bytes - before);
-            request.length = head_bytes as u64;
-            Some(take_head(request))
+            Some(complete(request, input, head_bytes, before))
         }
         Ok(Progress::Partial) => {
             if before == 0 {
@@ -93,10 +89,51 @@ pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRea
             if before == 0 {
                 request.head_bytes.extend_from_slice(input);
             }
-            request.length = request.head_bytes.len() as u64;
-            Some(refuse_head(request, error))
+            match parse_by_limits_of_host(request, error) {
+                Ok(Progress::Complete { head_bytes }) => {
+                    Some(complete(request, input, head_bytes, before))
+                }
+                Ok(Progress::Partial) => None,
+                Err(error) => {
+                    request.length = request.head_bytes.len() as u64;
+                    Some(refuse_head(request, error))
+                }
+            }
         }
     }
+}
+
+/// Takes a head of so many bytes, of which those from `before` on lie in `input`.
+fn complete(
+    request: &mut Request,
+    input: &mut Buffer,
+    head_bytes: usize,
+    before: usize,
+) -> HeadRead {
+    request.head_bytes.truncate(head_bytes);
+    input.advance(head_bytes - before);
+    request.length = head_bytes as u64;
+    take_head(request)
+}
+
+/// Header lines that the default server would not take may be fine with the server that a `Host`
+/// before them has chosen: the head is read again by the limits of that one.
+fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Progress, HeadError> {
+    let default = request.server;
+    let is_too_large = matches!(
+        error,
+        HeadError::HeaderTooLarge | HeadError::RequestTooLarge
+    );
+    if !is_too_large || request.head().host.is_none() {
+        return Err(error);
+    }
+    choose_server(request);
+    if request.server == default {
+        return Err(error);
+    }
+    request.parser.reset();
+    let limits = &request.site.http().servers[request.server as usize].head_limits;
+    request.parser.parse(&request.head_bytes, limits)
 }
 
 /// Nothing can be answered; what came is worth a line in both logs.
@@ -199,7 +236,7 @@ fn choose_server(request: &mut Request) {
     let site = request.site.share();
     let hosts = site.http().hosts_at(&request.connection);
     let mut host = Vec::new();
-    request.append_host(&mut host);
+    request.append_host_so_far(&mut host);
     let host = String::from_utf8_lossy(&host);
     let found = hosts.find(&host, &mut request.groups);
     request.server = found.server;

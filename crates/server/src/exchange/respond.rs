@@ -27,7 +27,7 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
     let head_only = finish_response(request);
     if request.version() >= Version::HTTP_10 {
         let settings = request.settings();
-        let keep_alive_header_s = settings.keepalive.timeout.1;
+        let keep_alive_header_s = settings.keepalive.header_s;
         let clock = request.site.logs.clock();
         let head_bytes = clock.with_preamble(settings.core.server_tokens, |preamble| {
             let context = HeadContext {
@@ -62,6 +62,10 @@ fn filter(request: &mut Request) {
 /// The answer is the status of a filter that refuses the response, where any may.
 #[inline]
 fn pass_filters(request: &mut Request, may_refuse: bool) -> Option<u16> {
+    // Once and before the filters: one of them may make a 304 of it.
+    if request.response.error_status != 0 {
+        request.response.status = request.response.error_status;
+    }
     let site = request.site.share();
     if request.response.error_status != 0 {
         request.response.status = request.response.error_status;

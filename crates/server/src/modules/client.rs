@@ -7,8 +7,7 @@
 //! ```
 
 use revolve_conf::directive::Args;
-use revolve_conf::value::{number_of, size_of};
-use revolve_conf::{Diagnostic, Directive};
+use revolve_conf::{Diagnostic, Directive, value};
 use revolve_http::h1::{Framing, HeadLimits};
 
 use crate::config::scope::{
@@ -123,25 +122,16 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 ];
 
 fn large_header_buffers(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let number = number_of(&directive.args[0], &directive.name.text)? as usize;
-    let bytes = size_of(&directive.args[1], &directive.name.text)? as usize;
-    if number == 0 {
-        return Err(invalid_value(
-            &directive.args[0],
-            directive,
-            "at least one buffer",
-        ));
-    }
-    if bytes == 0 {
-        return Err(invalid_value(
-            &directive.args[1],
-            directive,
-            "a size like 8k",
-        ));
-    }
+    let [number, bytes] = [&directive.args[0], &directive.args[1]];
+    let wrong = |word, expected| invalid_value(word, directive, expected);
+    let above_0 = |value: Option<u64>| value.filter(|value| *value > 0).map(|value| value as usize);
+    let value = (
+        above_0(value::number(&number.text)).ok_or_else(|| wrong(number, "at least one buffer"))?,
+        above_0(value::size(&bytes.text)).ok_or_else(|| wrong(bytes, "a size like 8k"))?,
+    );
     set_once(
         &mut scope.level.settings.client.large_header_buffers,
-        (number, bytes),
+        value,
         directive,
     )
 }

@@ -88,7 +88,13 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "hostname",
-        get: |_, out| some(rustix::system::uname().nodename().to_bytes(), out),
+        get: |_, out| {
+            let name = rustix::system::uname()
+                .nodename()
+                .to_bytes()
+                .to_ascii_lowercase();
+            some(&name, out)
+        },
     },
     Builtin {
         name: "http2",
@@ -192,7 +198,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "sent_http_keep_alive",
-        get: |r, out| match r.settings().keepalive.timeout.1.filter(|_| r.keep_alive) {
+        get: |r, out| match r.settings().keepalive.header_s.filter(|_| r.keep_alive) {
             Some(seconds) => write!(out, "timeout={seconds}").is_ok(),
             None => false,
         },

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use revolve_conf::directive::Args;
-use revolve_conf::{Diagnostic, Directive};
+use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::h1::{HeaderId, Method};
 
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, slot};
@@ -95,16 +95,7 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         None => Target::Uri(Value::of(uri, &mut scope.registry)?),
     };
     for word in codes {
-        let status = word
-            .text
-            .parse::<u16>()
-            .ok()
-            .filter(|code| (300..=599).contains(code) && *code != 499);
-        let status = status.ok_or_else(|| {
-            let message = format!("value \"{}\" must be between 300 and 599", word.text);
-            Diagnostic::new(word.span, message)
-                .label("expected a status that is an error or a redirect")
-        })?;
+        let status = status(word)?;
         let page = ErrorPage {
             status,
             overwrite,
@@ -121,6 +112,18 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
             .push(page);
     }
     Ok(())
+}
+
+/// A status that may have a page; 499 is for clients that have gone.
+fn status(word: &Word) -> Result<u16, Diagnostic> {
+    let number = revolve_conf::value::number(&word.text);
+    let message = match number {
+        Some(status @ 300..=599) if status != 499 => return Ok(status as u16),
+        None | Some(499) => format!("invalid value \"{}\"", word.text),
+        Some(_) => format!("value \"{}\" must be between 300 and 599", word.text),
+    };
+    Err(Diagnostic::new(word.span, message)
+        .label("expected a status that is an error or a redirect"))
 }
 
 /// Answers with a status: by the level's error page where it has one, else by the built-in one.

@@ -104,7 +104,16 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let first = &directive.args[0];
     let wrong = |word: &revolve_conf::Word| {
-        Diagnostic::new(word.span, "\"expires\" directive invalid value")
+        let what = match word.text.strip_prefix('@') {
+            Some(_) if directive.args.len() > 1 => {
+                "daily time cannot be used with \"modified\" parameter"
+            }
+            Some(time) if revolve_conf::value::time_s(time).is_some() => {
+                "daily time value must be less than 24 hours"
+            }
+            _ => "invalid value",
+        };
+        Diagnostic::new(word.span, format!("\"expires\" directive {what}"))
             .label("expected epoch, max, off, a time like 30d or -1, @ and a time of day, or modified and a time")
     };
     let value = match directive.args.get(1) {
@@ -200,7 +209,9 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
         Expires::Epoch => return push_expires(request, 1, "no-cache"),
         // nginx's "max": the end of 2037, and ten years.
         Expires::Max => return push_expires(request, 2_145_916_555, "max-age=315360000"),
-        Expires::Access(0) => return push_expires(request, now_s, "max-age=0"),
+        Expires::Access(0) | Expires::Modified(0) => {
+            return push_expires(request, now_s, "max-age=0");
+        }
         Expires::Access(seconds) => (now_s + seconds, *seconds),
         Expires::Modified(seconds) => match request.response.last_modified {
             Some(modified) => (modified.unix_s + seconds, modified.unix_s + seconds - now_s),
@@ -212,7 +223,7 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
             (at, at - now_s)
         }
     };
-    if age_s < 0 || matches!(expires, Expires::Access(seconds) if *seconds < 0) {
+    if age_s < 0 || matches!(expires, Expires::Modified(seconds) if *seconds < 0) {
         return push_expires(request, at_s, "no-cache");
     }
     push_expires(request, at_s, &format!("max-age={age_s}"));

@@ -38,7 +38,12 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 }];
 
 fn index(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    for word in &directive.args {
+    for (place, word) in directive.args.iter().enumerate() {
+        if word.text.starts_with('/') && place + 1 < directive.args.len() {
+            let message = "only the last index in \"index\" directive should be absolute";
+            let warning = Diagnostic::new(word.span, message).label("those after it are not tried");
+            scope.diagnostics.push(warning.warn());
+        }
         if word.text.is_empty() {
             let message = "index \"\" in \"index\" directive is invalid";
             return Err(Diagnostic::new(word.span, message).label("expected the name of a file"));

@@ -42,8 +42,10 @@ settings! {
     pub struct KeepaliveSettings / RawKeepalive {
         inherit {
             /// `keepalive_timeout`, milliseconds, default 75 s; 0 closes after each response.
-            /// The second value is told to the client, in seconds.
-            timeout: (u64, Option<u64>) = (75_000, None),
+            timeout_ms: u64 = 75_000,
+            /// The second value of `keepalive_timeout`, which is told to the client, in seconds. It is
+            /// inherited even where the first one is set anew.
+            header_s: Option<u64> = None,
             /// `keepalive_requests`, default 1000 a connection.
             requests_max: u64 = 1000,
             /// `keepalive_time`, milliseconds, default 1 h: how long a connection may live.
@@ -119,17 +121,13 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 fn timeout(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let name = &directive.name.text;
     let timeout_ms = time_ms_of(&directive.args[0], name)?;
-    let header_s = directive
-        .args
-        .get(1)
-        .map(|word| time_s_of(word, name))
-        .transpose()?;
-    let value = (timeout_ms, header_s.filter(|seconds| *seconds > 0));
-    set_once(
-        &mut scope.level.settings.keepalive.timeout,
-        value,
-        directive,
-    )
+    let settings = &mut scope.level.settings.keepalive;
+    set_once(&mut settings.timeout_ms, timeout_ms, directive)?;
+    if let Some(word) = directive.args.get(1) {
+        let seconds = time_s_of(word, name)?;
+        settings.header_s = Some((seconds > 0).then_some(seconds));
+    }
+    Ok(())
 }
 
 fn disable(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -173,7 +171,7 @@ pub(crate) fn decide(request: &mut Request) {
         return;
     }
     let settings = &request.settings().keepalive;
-    let refused = settings.timeout.0 == 0
+    let refused = settings.timeout_ms == 0
         || request.sequence >= settings.requests_max
         || request.connection.age_ms() > settings.time_ms
         || is_disabled(request, settings.disable);

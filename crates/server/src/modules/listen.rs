@@ -75,7 +75,7 @@ fn listen(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
             .iter()
             .any(|other| other.address == address)
         {
-            let message = format!("a duplicate listen {}", directive.args[0].text);
+            let message = format!("a duplicate listen {address}");
             return Err(Diagnostic::new(directive.args[0].span, message)
                 .label("this server listens there already"));
         }
@@ -98,7 +98,7 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             .ok()
             .filter(|number| *number > 0)
             .ok_or_else(|| {
-                Diagnostic::new(word.span, format!("invalid {name} \"{value}\""))
+                Diagnostic::new(word.span, format!("invalid {name} \"{}\"", word.text))
                     .label("expected a number above 0")
             })
     };
@@ -119,10 +119,7 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             listen.options.ipv6_only = match value {
                 "on" => true,
                 "off" => false,
-                _ => {
-                    let message = format!("invalid ipv6only flags \"{value}\"");
-                    return Err(Diagnostic::new(word.span, message).label("expected on or off"));
-                }
+                _ => return Err(invalid_parameter(word, "expected on or off")),
             }
         }
         ("so_keepalive", Some(value)) => listen.options.keepalive = keepalive(word, value)?,
@@ -145,7 +142,9 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
 
 fn bytes(word: &Word, value: &str) -> Result<usize, Diagnostic> {
     let parsed = revolve_conf::value::size(value).map(|size| size as usize);
-    parsed.ok_or_else(|| invalid_parameter(word, "expected a size like 64k"))
+    let (name, _) = word.text.split_once('=').unwrap_or((&word.text, ""));
+    let message = format!("invalid {name} \"{}\"", word.text);
+    parsed.ok_or_else(|| Diagnostic::new(word.span, message).label("expected a size like 64k"))
 }
 
 /// `on`, `off`, or `keepidle:keepintvl:keepcnt` with any of them left out, and the colons behind
@@ -198,14 +197,14 @@ fn addresses(word: &Word, hosts: &mut HostNames) -> Result<Vec<Address>, Diagnos
     let text = word.text.as_str();
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
-            return Err(wrong_address(word, "expected a path after unix:"));
+            let what = "no path in the unix domain socket";
+            return Err(wrong_address(word, what, "expected a path after unix:"));
         }
         // struct sockaddr_un holds 108 bytes, the ending zero included (unix(7)).
         if path.len() > 107 {
-            return Err(wrong_address(
-                word,
-                "a socket's path is at most 107 bytes long",
-            ));
+            let what = "too long path in the unix domain socket";
+            let label = "a socket's path is at most 107 bytes long";
+            return Err(wrong_address(word, what, label));
         }
         return Ok(vec![Address::Unix(PathBuf::from(path))]);
     }
@@ -223,15 +222,27 @@ fn addresses(word: &Word, hosts: &mut HostNames) -> Result<Vec<Address>, Diagnos
 /// Splits `host:port`; either may be missing.
 fn split_host(word: &Word) -> Result<(&str, &str), Diagnostic> {
     let text = word.text.as_str();
+    if text.contains('/') {
+        let label = "expected a host and a port, and no more";
+        return Err(wrong_address(word, "invalid host", label));
+    }
+    if text.is_empty() || text.starts_with(':') || text.starts_with("[]") {
+        return Err(wrong_address(word, "no host", "expected an address"));
+    }
     if text.starts_with('[') {
         let Some(end) = text.find(']') else {
-            return Err(wrong_address(word, "expected ] after the IPv6 address"));
+            let label = "expected ] after the IPv6 address";
+            return Err(wrong_address(word, "invalid host", label));
         };
         let rest = &text[end + 1..];
         return match rest.strip_prefix(':') {
             Some(port) => Ok((&text[..=end], port)),
             None if rest.is_empty() => Ok((text, "80")),
-            None => Err(wrong_address(word, "expected : and a port after ]")),
+            None => Err(wrong_address(
+                word,
+                "invalid host",
+                "expected : and a port after ]",
+            )),
         };
     }
     if let Some((host, port)) = text.split_once(':') {
@@ -280,7 +291,7 @@ fn resolve(word: &Word, host: &str, hosts: &mut HostNames) -> Result<Vec<IpAddr>
     {
         let ip: Ipv6Addr = inner
             .parse()
-            .map_err(|_| wrong_address(word, "this is not an IPv6 address"))?;
+            .map_err(|_| wrong_address(word, "invalid IPv6 address", "this is none"))?;
         return Ok(vec![IpAddr::V6(ip)]);
     }
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
@@ -295,10 +306,7 @@ fn resolve(word: &Word, host: &str, hosts: &mut HostNames) -> Result<Vec<IpAddr>
     })
 }
 
-fn wrong_address(word: &Word, label: &str) -> Diagnostic {
-    let message = format!(
-        "invalid address in \"{}\" of the \"listen\" directive",
-        word.text
-    );
+fn wrong_address(word: &Word, what: &str, label: &str) -> Diagnostic {
+    let message = format!("{what} in \"{}\" of the \"listen\" directive", word.text);
     Diagnostic::new(word.span, message).label(label)
 }

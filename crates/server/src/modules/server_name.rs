@@ -3,6 +3,7 @@
 //! ```nginx
 //! server_name example.org *.example.org www.example.*;
 //! server_name .example.net;                        # the name and all below it
+//! server_name $hostname;                           # the name of this machine
 //! server_name ~^(?<user>.+)\.example\.com$;        # sets $user
 //! ```
 
@@ -32,6 +33,13 @@ pub enum ServerName {
     Trailing(String),
     /// `~pattern`, with the variables that its named groups set.
     Regex(Pattern, GroupSlots),
+}
+
+impl ServerName {
+    /// Whether it captures a part of the host.
+    pub(crate) fn captures(&self) -> bool {
+        matches!(self, ServerName::Regex(pattern, _) if pattern.names().len() > 1)
+    }
 }
 
 impl std::fmt::Display for ServerName {
@@ -72,7 +80,17 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 
 fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     for word in &directive.args {
-        let text = word.text.as_str();
+        let host_name;
+        let text = match word.text.as_str() {
+            "$hostname" => {
+                host_name = rustix::system::uname()
+                    .nodename()
+                    .to_string_lossy()
+                    .into_owned();
+                &host_name
+            }
+            text => text,
+        };
         let wrong = |label: &str| {
             let message = format!("server name \"{text}\" is invalid");
             Diagnostic::new(word.span, message).label(label.to_owned())
@@ -162,11 +180,11 @@ impl VirtualHosts {
         }
     }
 
-    /// Adds a server's name; false if another server has it already (nginx then warns).
+    /// Adds a server's name; false if a server has it already.
     pub(crate) fn add(&mut self, name: &ServerName, server: ServerId) -> bool {
         self.has_choice |= server != self.default || matches!(name, ServerName::Regex(..));
         let insert = |map: &mut HashMap<_, _, _>, key: &str| match map.get(key) {
-            Some(other) => *other == server,
+            Some(_) => false,
             None => {
                 map.insert(key.to_owned(), server);
                 true
@@ -174,9 +192,16 @@ impl VirtualHosts {
         };
         match name {
             ServerName::Exact(name) => insert(&mut self.exact, name),
+            // Either of the two that `.x` means is enough to make it a conflict.
             ServerName::Leading { suffix, bare } => {
-                let fresh = !*bare || insert(&mut self.exact, &suffix[1..]);
-                insert(&mut self.leading, suffix) && fresh
+                if *bare && self.exact.contains_key(&suffix[1..]) {
+                    return false;
+                }
+                let fresh = insert(&mut self.leading, suffix);
+                if fresh && *bare {
+                    self.exact.insert(suffix[1..].to_owned(), server);
+                }
+                fresh
             }
             ServerName::Trailing(prefix) => insert(&mut self.trailing, prefix),
             ServerName::Regex(pattern, slots) => {
