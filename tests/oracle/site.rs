@@ -63,6 +63,10 @@ http {
     location /r303 { return 303 /x; }
     location /r307 { return 307 https://example.org/; }
     location /r308 { return 308 /y; }
+    location /r301e { return 301; }
+    location /r302arg { return 302 $arg_to; }
+    location /epurl/ { error_page 301 http://example.org/moved; error_page 302 = @named; return 301 /x; }
+    location /epgone/ { error_page 302 /no-such-page.html; return 302 /x; }
     location /url { return https://example.com$request_uri; }
     location /r204 { return 204; }
     location /r404 { return 404; }

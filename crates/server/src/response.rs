@@ -302,8 +302,11 @@ pub struct Response {
     /// Whether [`Response::headers`] holds `Last-Modified` as the configuration wants it to be; only
     /// the time of [`Response::last_modified`] counts then.
     last_modified_replaced: bool,
-    /// `Location`; a path is made absolute when the head is written.
+    /// `Location`; a path is made absolute when the head is written. What answers in a redirect's
+    /// place keeps it, as in nginx.
     pub location: Vec<u8>,
+    /// Whether there is a `Location`, which may be empty.
+    pub has_location: bool,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
     pub location_completed: bool,
     /// Whether the body is one whose ranges may be asked for.
@@ -332,6 +335,7 @@ impl Response {
         self.headers.clear();
         self.clear_content();
         self.location.clear();
+        self.has_location = false;
         self.location_completed = false;
     }
 
@@ -415,7 +419,7 @@ impl Response {
                     return true;
                 }
             }
-            b"location" if !self.location.is_empty() => {
+            b"location" if self.has_location => {
                 out.extend_from_slice(&self.location);
                 return true;
             }
@@ -484,7 +488,7 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
     } else {
         out.extend_from_slice(b"Connection: close\r\n");
     }
-    if !response.location.is_empty() && !response.location_completed {
+    if response.has_location && !response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
     out.extend_from_slice(&response.headers.bytes);

@@ -175,11 +175,10 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         let (path, args) = split_args(uri);
         return Outcome::Redirect(path, Some(args));
     }
-    let status = match request.response.error_status {
-        status @ (301 | 302 | 303 | 307 | 308) => status,
-        _ => 302,
-    };
+    let is_redirect = |status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308);
+    let status = page.overwrite.filter(is_redirect).unwrap_or(302);
     let replaced = std::mem::replace(&mut request.response.location, uri);
+    request.response.has_location = true;
     request.give_spare(replaced);
     finish_plainly(request, status)
 }
@@ -192,11 +191,7 @@ pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     let padded = status >= 400 && wants_padding(request);
     let signature = signature(request.settings().core.server_tokens);
     let response = &mut request.response;
-    let location = std::mem::take(&mut response.location);
     response.clear_content();
-    if matches!(status, 301 | 302 | 303 | 307 | 308 | 201) {
-        response.location = location;
-    }
     response.status = shown_status(status);
     response.error_status = response.status;
     match page_title(status) {

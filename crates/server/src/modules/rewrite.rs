@@ -124,6 +124,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             text.append(request, &mut location);
         }
         request.response.location = location;
+        request.response.has_location = true;
         return Outcome::Finish(*status);
     }
     request.response.clear_content();

@@ -73,6 +73,7 @@ fn redirect_to_folder(request: &mut Request) -> Outcome {
         location.extend_from_slice(&request.args);
     }
     request.response.location = location;
+    request.response.has_location = true;
     Outcome::Finish(301)
 }
 
