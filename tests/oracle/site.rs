@@ -222,6 +222,19 @@ http {
   }
   server {
     listen 127.0.0.1:PORT;
+    server_name large.example;
+    large_client_header_buffers 8 16k;
+    underscores_in_headers on;
+    location / { return 200 "$request_length $http_a_b"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name "";
+    location = /nameless { return 200 "no name"; }
+    location / { return 404; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
     server_name bare.example;
     server_tokens off;
     return 404;

@@ -50,7 +50,8 @@ fn the_same_server_answers_as_in_nginx() {
             get(format!("http://{host}/pre/q")).host("first.example"),
         ]
     };
-    compare_requests(hosts.into_iter().flat_map(each));
+    let nameless = ["/nameless", "/pre/q"].map(|path| get(path).http_10().no_host());
+    compare_requests(hosts.into_iter().flat_map(each).chain(nameless));
 }
 
 #[test]

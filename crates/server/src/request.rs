@@ -313,9 +313,15 @@ impl Request {
         if !self.head_done {
             return false;
         }
-        let Some(host) = self.head().host.map(|span| self.bytes(span)) else {
-            return false;
-        };
+        match self.head().host {
+            Some(host) => self.append_host_name(host, out),
+            None => false,
+        }
+    }
+
+    /// [`append_host`](Self::append_host) of a host that was read.
+    pub(crate) fn append_host_name(&self, host: Span, out: &mut Vec<u8>) -> bool {
+        let host = self.bytes(host);
         let host = host.strip_suffix(b".").unwrap_or(host);
         let start = out.len();
         out.extend_from_slice(host);

@@ -66,37 +66,61 @@ pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRea
     let limits = &request.site.http().servers[request.server as usize].head_limits;
     let before = request.head_bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
-    let progress = if before == 0 {
+    let mut progress = if before == 0 {
         request.parser.parse(input, limits)
     } else {
         request.head_bytes.extend_from_slice(input);
         request.parser.parse(&request.head_bytes, limits)
     };
+    let mut copied = before != 0;
+    if matches!(
+        progress,
+        Err(HeadError::HeaderTooLarge | HeadError::RequestTooLarge)
+    ) {
+        if !copied {
+            request.head_bytes.extend_from_slice(input);
+            copied = true;
+        }
+        progress = read_by_larger_limits(request).unwrap_or(progress);
+    }
+    if !copied {
+        let own_bytes = match progress {
+            Ok(Progress::Complete { head_bytes }) => head_bytes,
+            _ => input.len(),
+        };
+        request.head_bytes.extend_from_slice(&input[..own_bytes]);
+    }
     match progress {
         Ok(Progress::Complete { head_bytes }) => {
-            if before == 0 {
-                request.head_bytes.extend_from_slice(&input[..head_bytes]);
-            } else {
-                request.head_bytes.truncate(head_bytes);
-            }
+            request.head_bytes.truncate(head_bytes);
             input.advance(head_bytes - before);
             request.length = head_bytes as u64;
             Some(take_head(request))
         }
-        Ok(Progress::Partial) => {
-            if before == 0 {
-                request.head_bytes.extend_from_slice(input);
-            }
-            None
-        }
+        Ok(Progress::Partial) => None,
         Err(error) => {
-            if before == 0 {
-                request.head_bytes.extend_from_slice(input);
-            }
             request.length = request.head_bytes.len() as u64;
             Some(refuse_head(request, error))
         }
     }
+}
+
+/// Once the `Host` line was read, its server says how large the rest of a head may be: where that is
+/// more than the default server allows, the head is read again.
+fn read_by_larger_limits(request: &mut Request) -> Option<Result<Progress, HeadError>> {
+    let default = request.server;
+    request.parser.head().host?;
+    choose_server(request);
+    let servers = &request.site.http().servers;
+    let limits = &servers[default as usize].head_limits;
+    let own = &servers[request.server as usize].head_limits;
+    let is_larger = own.line_bytes_max >= limits.line_bytes_max
+        && own.head_bytes_max >= limits.head_bytes_max
+        && own != limits;
+    is_larger.then(|| {
+        request.parser.reset();
+        request.parser.parse(&request.head_bytes, own)
+    })
 }
 
 /// Nothing can be answered; what came is worth a line in both logs.
@@ -115,6 +139,9 @@ fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
 
 fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
     take_what_came(request);
+    if error == HeadError::MissingHost {
+        choose_server(request);
+    }
     log_ignored(request);
     refusal::log(request, error);
     HeadRead::Refused(error.status())
@@ -132,7 +159,9 @@ fn take_what_came(request: &mut Request) {
     request.method = head.method;
     // That the target may be refused too is no matter any more.
     let _ = take_target(request);
-    choose_server(request);
+    if request.head().host.is_some() {
+        choose_server(request);
+    }
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
@@ -198,15 +227,17 @@ fn choose_server(request: &mut Request) {
     }
     let site = request.site.share();
     let hosts = site.http().hosts_at(&request.connection);
-    let mut host = Vec::new();
-    request.append_host(&mut host);
-    let host = String::from_utf8_lossy(&host);
-    let found = hosts.find(&host, &mut request.groups);
+    let mut name = Vec::new();
+    if let Some(host) = request.parser.head().host {
+        request.append_host_name(host, &mut name);
+    }
+    let name = String::from_utf8_lossy(&name);
+    let found = hosts.find(&name, &mut request.groups);
     request.server = found.server;
     request.location = site.http().servers[found.server as usize].location;
     if let Some(slots) = found.groups {
         request.groups_subject.clear();
-        request.groups_subject.extend_from_slice(host.as_bytes());
+        request.groups_subject.extend_from_slice(name.as_bytes());
         request.set_slots(slots);
     }
 }
