@@ -222,6 +222,11 @@ http {
   }
   server {
     listen 127.0.0.1:PORT;
+    server_name $hostname machine.example;
+    location / { return 200 "$server_name $hostname"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
     server_name large.example;
     large_client_header_buffers 8 16k;
     underscores_in_headers on;

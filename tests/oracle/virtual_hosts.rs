@@ -33,6 +33,7 @@ fn the_same_server_answers_as_in_nginx() {
         "Bob.RE.example",
         "bare.example",
         "redirect.example",
+        "machine.example",
         "a-b_c.wild.example",
         "1.2.3.4:5",
         "localhost",

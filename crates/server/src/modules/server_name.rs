@@ -4,6 +4,7 @@
 //! server_name example.org *.example.org www.example.*;
 //! server_name .example.net;                        # the name and all below it
 //! server_name ~^(?<user>.+)\.example\.com$;        # sets $user
+//! server_name $hostname;                           # the machine's own name
 //! ```
 
 use std::collections::HashMap;
@@ -70,6 +71,12 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
     },
 ];
 
+/// The machine's name in lower case: `$hostname`.
+pub(crate) fn machine_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().to_ascii_lowercase()
+}
+
 fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     for word in &directive.args {
         let text = word.text.as_str();
@@ -77,7 +84,10 @@ fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
             let message = format!("server name \"{text}\" is invalid");
             Diagnostic::new(word.span, message).label(label.to_owned())
         };
-        let lower = text.to_ascii_lowercase();
+        let mut lower = text.to_ascii_lowercase();
+        if lower == "$hostname" {
+            lower = machine_name();
+        }
         let name = if let Some(source) = text.strip_prefix('~') {
             if source.is_empty() {
                 return Err(wrong("expected a regular expression after ~"));
