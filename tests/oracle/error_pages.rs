@@ -26,6 +26,7 @@ const PATHS: &[&str] = &[
     "/ep204/x",
     "/epstatus/x",
     "/epclose/x",
+    "/epfolder/a",
     "/epvar/x?y=z",
     "/st/",
     "/nope",

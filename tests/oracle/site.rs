@@ -108,6 +108,7 @@ http {
     location /ep304/ { error_page 404 =200 /small.txt; }
     location /ep204/ { error_page 404 =204 /404.html; }
     location /epstatus/ { error_page 404 /own-status; }
+    location /epfolder/ { error_page 301 =200 @named; alias ROOT/html/; }
     location /epclose/ { error_page 404 = @close; }
     location = /own-status { return 200 "status $status\n"; }
     location @redir { return 302 /moved; }
