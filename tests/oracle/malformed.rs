@@ -298,6 +298,11 @@ fn framing_is_judged_as_by_nginx() {
     ] {
         let head = "POST /exact HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         cases.push(raw(format!("{head}{body}")));
+        if matches!(body.as_bytes()[0], b'z' | b'f' | b'-') {
+            for target in ["/nope", "/a", "/r404", "/r301", "/small.txt", "/ep/none"] {
+                cases.push(raw(format!("{head}{body}").replace("/exact", target)));
+            }
+        }
     }
     compare(cases);
 }
