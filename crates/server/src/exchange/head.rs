@@ -11,7 +11,7 @@ use revolve_reactor::Buffer;
 use super::output::Output;
 use super::refusal;
 use crate::config::ServerId;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 use crate::modules::access_log;
 use crate::request::Request;
 
@@ -261,7 +261,7 @@ fn apply_limits_of_server(request: &mut Request, default: ServerId) -> Result<()
 
 fn log_ignored(request: &Request) {
     for line in &request.head().ignored {
-        let shown = String::from_utf8_lossy(request.bytes(*line));
+        let shown = Shown(request.bytes(*line));
         request.log(
             Level::Info,
             format_args!(
