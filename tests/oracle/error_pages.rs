@@ -26,6 +26,8 @@ const PATHS: &[&str] = &[
     "/ep204/x",
     "/epstatus/x",
     "/epclose/x",
+    "/epnoname/x",
+    "/epnonames/x",
     "/epfolder/a",
     "/epvar/x?y=z",
     "/st/",

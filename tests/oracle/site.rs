@@ -109,6 +109,8 @@ http {
     location /ep204/ { error_page 404 =204 /404.html; }
     location /epstatus/ { error_page 404 /own-status; }
     location /epfolder/ { error_page 301 =200 @named; alias ROOT/html/; }
+    location /epnoname/ { error_page 500 /50x.html; try_files /nope @no-such-name; }
+    location /epnonames/ { recursive_error_pages on; error_page 404 500 @no-such-name; }
     location /epclose/ { error_page 404 = @close; }
     location = /own-status { return 200 "status $status\n"; }
     location @redir { return 302 /moved; }

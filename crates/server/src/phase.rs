@@ -256,7 +256,7 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
                 Level::Error,
                 format_args!("could not find named location \"@{name}\""),
             );
-            error_page::finish_plainly(request, 500)
+            error_page::finish(request, 500)
         }
     }
 }
