@@ -160,7 +160,12 @@ http {
     location /noport/ { port_in_redirect off; return 301 /x; }
     location /snr/ { server_name_in_redirect on; return 301 /x; }
     location /ka0/ { keepalive_timeout 0; return 200 "x"; }
-    location /kah/ { keepalive_timeout 10s 9s; return 200 "x"; }
+    location /kah/ {
+      keepalive_timeout 10s 9s;
+      location /kah/one { keepalive_timeout 8s; return 200 "x"; }
+      location /kah/none { keepalive_timeout 8s 0; return 200 "x"; }
+      return 200 "x";
+    }
     location /kr1/ { keepalive_requests 1; return 200 "x"; }
     location /kd/ { keepalive_disable safari; return 200 "x"; }
     location /n1/ {

@@ -206,6 +206,8 @@ fn keep_alive_is_limited_as_by_nginx() {
     compare_requests([
         get("/ka0/").stay(),
         get("/kah/").stay(),
+        get("/kah/one").stay(),
+        get("/kah/none").stay(),
         get("/kah/"),
         get("/kr1/").stay(),
         get("/kd/").stay(),

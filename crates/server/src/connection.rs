@@ -285,7 +285,7 @@ fn first_wait(connection: &Connection) -> Duration {
     // One that another binary has served is kept for as long as it would have been there.
     Duration::from_millis(match connection.requests.get() {
         0 => settings.client.header_timeout_ms,
-        _ => settings.keepalive.timeout.0,
+        _ => settings.keepalive.timeout_ms,
     })
 }
 

@@ -129,7 +129,7 @@ fn idle(request: &Request) -> After {
     }
     request.connection.set_pipelined(false);
     After::Idle(Duration::from_millis(
-        request.settings().keepalive.timeout.0,
+        request.settings().keepalive.timeout_ms,
     ))
 }
 

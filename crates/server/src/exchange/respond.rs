@@ -27,7 +27,8 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
     let head_only = finish_response(request);
     if request.version() >= Version::HTTP_10 {
         let settings = request.settings();
-        let keep_alive_header_s = settings.keepalive.timeout.1;
+        let told_s = settings.keepalive.told_timeout_s;
+        let keep_alive_header_s = (told_s > 0).then_some(told_s);
         let clock = request.site.logs.clock();
         let head_bytes = clock.with_preamble(settings.core.server_tokens, |preamble| {
             let context = HeadContext {

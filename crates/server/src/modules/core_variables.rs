@@ -193,9 +193,9 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "sent_http_keep_alive",
-        get: |r, out| match r.settings().keepalive.timeout.1.filter(|_| r.keep_alive) {
-            Some(seconds) => write!(out, "timeout={seconds}").is_ok(),
-            None => false,
+        get: |r, out| match r.settings().keepalive.told_timeout_s {
+            seconds @ 1.. if r.keep_alive => write!(out, "timeout={seconds}").is_ok(),
+            _ => false,
         },
     },
     Builtin {

@@ -42,8 +42,10 @@ settings! {
     pub struct KeepaliveSettings / RawKeepalive {
         inherit {
             /// `keepalive_timeout`, milliseconds, default 75 s; 0 closes after each response.
-            /// The second value is told to the client, in seconds.
-            timeout: (u64, Option<u64>) = (75_000, None),
+            timeout_ms: u64 = 75_000,
+            /// The second value of `keepalive_timeout`, which is told to the client, in seconds; 0
+            /// for none. A level that sets the first alone inherits it, as in nginx.
+            told_timeout_s: u64 = 0,
             /// `keepalive_requests`, default 1000 a connection.
             requests_max: u64 = 1000,
             /// `keepalive_time`, milliseconds, default 1 h: how long a connection may live.
@@ -119,17 +121,12 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 fn timeout(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let name = &directive.name.text;
     let timeout_ms = time_ms_of(&directive.args[0], name)?;
-    let header_s = directive
-        .args
-        .get(1)
-        .map(|word| time_s_of(word, name))
-        .transpose()?;
-    let value = (timeout_ms, header_s.filter(|seconds| *seconds > 0));
-    set_once(
-        &mut scope.level.settings.keepalive.timeout,
-        value,
-        directive,
-    )
+    let told = directive.args.get(1);
+    let told_s = told.map(|word| time_s_of(word, name)).transpose()?;
+    let settings = &mut scope.level.settings.keepalive;
+    set_once(&mut settings.timeout_ms, timeout_ms, directive)?;
+    settings.told_timeout_s = told_s;
+    Ok(())
 }
 
 fn disable(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -177,7 +174,7 @@ pub(crate) fn decide(request: &mut Request) {
         return;
     }
     let settings = &request.settings().keepalive;
-    let refused = settings.timeout.0 == 0
+    let refused = settings.timeout_ms == 0
         || request.sequence >= settings.requests_max
         || request.connection.age_ms() > settings.time_ms
         || (settings.disable != Disable::default() && is_disabled(request, settings.disable));
