@@ -9,7 +9,7 @@ use crate::support::until;
 
 /// `$body_bytes_sent` comes last: it differs by the length of the name at an error page's foot.
 const LOGS: &str = r#"
-  log_format plain escape=default '$remote_addr|$remote_user|$request|$status|$http_referer|$http_user_agent|$http_x_foo|$request_length|$connection_requests|$pipe|$server_name|$uri|$args|$request_completion|$body_bytes_sent';
+  log_format plain escape=default '$remote_addr|$remote_user|$request|$status|$http_referer|$http_user_agent|$http_x_foo|$request_length|$connection_requests|$pipe|$server_name|$uri|$sent_http_last_modified|$args|$request_completion|$body_bytes_sent';
   log_format js escape=json '{"r":"$request","u":"$request_uri","h":"$http_x_foo","s":$status,"ru":"$remote_user",$body_bytes_sent';
   log_format none escape=none '$request|$http_x_foo|$remote_user|$status|$body_bytes_sent';
   access_log ROOT/logs/NAME-plain.log plain;
@@ -132,8 +132,8 @@ struct Slack {
 
 /// The fields of the `plain` log whose value may differ.
 const REQUEST_LENGTH: usize = 7;
-const ARGUMENTS: usize = 12;
-const COMPLETION: usize = 13;
+const ARGUMENTS: usize = 13;
+const COMPLETION: usize = 14;
 
 /// Whether two lines are the same.
 fn is_same(theirs: &str, ours: &str, slack: &Slack) -> bool {

@@ -298,6 +298,11 @@ fn framing_is_judged_as_by_nginx() {
     ] {
         let head = "POST /exact HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         cases.push(raw(format!("{head}{body}")));
+        if matches!(body.as_bytes()[0], b'z' | b'f' | b'-') {
+            for target in ["/nope", "/a", "/r404", "/r301", "/small.txt", "/ep/none"] {
+                cases.push(raw(format!("{head}{body}").replace("/exact", target)));
+            }
+        }
     }
     compare(cases);
 }
@@ -363,14 +368,33 @@ fn hosts_are_judged_as_by_nginx() {
     compare(cases);
 }
 
+/// Header lines, so many and so long.
+fn many(count: usize, each: usize) -> String {
+    let line = |at| format!("X{at}: {}\r\n", "a".repeat(each));
+    (0..count).map(line).collect()
+}
+
+/// Large heads for the server that takes larger ones than the default server.
+fn heads_for_a_server_of_larger_ones() -> Vec<Case> {
+    let sizes = [
+        (1, 9000),
+        (2, 16_000),
+        (7, 10_000),
+        (14, 10_000),
+        (1, 17_000),
+    ];
+    let each = |(count, each)| {
+        let many = many(count, each);
+        let known = |host| format!("Host: {host}\r\nA_B: c\r\n{many}Connection: close\r\n");
+        let late = format!("{many}Host: large.example\r\nConnection: close\r\n");
+        [known("large.example"), known("first.example"), late].map(|text| lines(&text))
+    };
+    sizes.into_iter().flat_map(each).collect()
+}
+
 #[test]
 fn sizes_are_limited_as_by_nginx() {
     let long = |count: usize| "a".repeat(count);
-    let many = |count: usize, each: usize| -> String {
-        (0..count)
-            .map(|at| format!("X{at}: {}\r\n", long(each)))
-            .collect()
-    };
     let mut cases = Vec::new();
     for size in [
         500, 990, 1010, 1024, 1100, 4000, 8000, 8150, 8192, 8200, 9000, 40_000,
@@ -420,6 +444,7 @@ fn sizes_are_limited_as_by_nginx() {
             many(count, each)
         )));
     }
+    cases.extend(heads_for_a_server_of_larger_ones());
     cases.push(raw(
         "POST /small.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc",
     ));

@@ -109,6 +109,9 @@ http {
     location /ep304/ { error_page 404 =200 /small.txt; }
     location /ep204/ { error_page 404 =204 /404.html; }
     location /epstatus/ { error_page 404 /own-status; }
+    location /epfolder/ { error_page 301 =200 @named; alias ROOT/html/; }
+    location /epnoname/ { error_page 500 /50x.html; try_files /nope @no-such-name; }
+    location /epnonames/ { recursive_error_pages on; error_page 404 500 @no-such-name; }
     location /epclose/ { error_page 404 = @close; }
     location = /own-status { return 200 "status $status\n"; }
     location @redir { return 302 /moved; }
@@ -184,6 +187,8 @@ http {
       keepalive_timeout 10s 9s;
       location /kah/in/ { keepalive_timeout 8s; return 200 "x"; }
       location /kah/off/ { keepalive_timeout 8s 0; return 200 "x"; }
+      location /kah/one { keepalive_timeout 8s; return 200 "x"; }
+      location /kah/none { keepalive_timeout 8s 0; return 200 "x"; }
       return 200 "x";
     }
     location /kr1/ { keepalive_requests 1; return 200 "x"; }
@@ -267,6 +272,24 @@ http {
     listen 127.0.0.1:PORT;
     server_name conflict.example .taken.example .other.example;
     location / { return 200 "conflict $server_name $host"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name $hostname machine.example;
+    location / { return 200 "$server_name $hostname"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name large.example;
+    large_client_header_buffers 8 16k;
+    underscores_in_headers on;
+    location / { return 200 "$request_length $http_a_b"; }
+  }
+  server {
+    listen 127.0.0.1:PORT;
+    server_name "";
+    location = /nameless { return 200 "no name"; }
+    location / { return 404; }
   }
   server {
     listen 127.0.0.1:PORT;

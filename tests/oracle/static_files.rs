@@ -221,6 +221,8 @@ fn keep_alive_is_limited_as_by_nginx() {
         get("/kah/").stay(),
         get("/kah/in/").stay(),
         get("/kah/off/").stay(),
+        get("/kah/one").stay(),
+        get("/kah/none").stay(),
         get("/kah/"),
         get("/kr1/").stay(),
         get("/kd/").stay(),

@@ -34,6 +34,7 @@ fn the_same_server_answers_as_in_nginx() {
         "Bob.RE.example",
         "bare.example",
         "redirect.example",
+        "machine.example",
         "a-b_c.wild.example",
         "1.2.3.4:5",
         "localhost",
@@ -62,7 +63,8 @@ fn the_same_server_answers_as_in_nginx() {
             get(format!("http://{host}/pre/q")).host("first.example"),
         ]
     };
-    compare_requests(hosts.into_iter().flat_map(each));
+    let nameless = ["/nameless", "/pre/q"].map(|path| get(path).http_10().no_host());
+    compare_requests(hosts.into_iter().flat_map(each).chain(nameless));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::location::{self, LocationId};
-use crate::log::Level;
+use crate::log::{Level, Shown};
 use crate::modules::{self, error_page, keepalive};
 use crate::request::Request;
 
@@ -198,7 +198,7 @@ fn nothing_answered(request: &mut Request) -> Outcome {
         path.clear();
         let uri = request.path.clone();
         modules::core::map_path(request, &uri, &mut path);
-        let shown = String::from_utf8_lossy(&path);
+        let shown = Shown(&path);
         request.log(
             Level::Error,
             format_args!("directory index of \"{shown}\" is forbidden"),
@@ -212,7 +212,7 @@ fn nothing_answered(request: &mut Request) -> Outcome {
 
 fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outcome {
     if request.redirects_left == 0 {
-        let shown = String::from_utf8_lossy(&path);
+        let shown = Shown(&path);
         request.log(
             Level::Error,
             format_args!(
@@ -256,7 +256,7 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
                 Level::Error,
                 format_args!("could not find named location \"@{name}\""),
             );
-            error_page::finish_plainly(request, 500)
+            error_page::finish(request, 500)
         }
     }
 }

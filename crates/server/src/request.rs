@@ -86,6 +86,9 @@ pub struct Request {
     pub response: Response,
     /// Whether the connection may serve another request.
     pub keep_alive: bool,
+    /// Whether a content answers, which comes after the body: one that is not sound is answered
+    /// instead.
+    pub(crate) answers_after_body: bool,
     /// Whether `Expect: 100-continue` is to be answered before the response.
     pub continue_wanted: bool,
     /// Whether an error was met: the client need not send its body then, as in nginx.
@@ -142,6 +145,7 @@ impl Request {
             slots: Vec::new(),
             response: Response::default(),
             keep_alive: false,
+            answers_after_body: false,
             continue_wanted: false,
             continue_refused: false,
             body_refused: false,
@@ -185,6 +189,7 @@ impl Request {
 
     /// Lets a client that asks send its body, unless an error was met before.
     pub(crate) fn welcome_body(&mut self) {
+        self.answers_after_body = true;
         self.continue_wanted |= !self.continue_refused;
     }
 
@@ -214,6 +219,7 @@ impl Request {
         self.slots.resize(self.http().variables.slots, None);
         self.response.reset();
         self.keep_alive = false;
+        self.answers_after_body = false;
         self.continue_wanted = false;
         self.continue_refused = false;
         self.body_refused = false;

@@ -469,7 +469,6 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
     }
     if let Some(modified) = &response.last_modified
         && !response.last_modified_replaced
-        && matches!(response.status, 200 | 206 | 304)
     {
         out.extend_from_slice(&modified.line);
     }

@@ -11,7 +11,7 @@ use revolve_reactor::Buffer;
 use super::output::Output;
 use super::refusal;
 use crate::config::ServerId;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 use crate::modules::access_log;
 use crate::request::Request;
 
@@ -152,6 +152,9 @@ fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
 
 fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
     take_what_came(request);
+    if error == HeadError::MissingHost {
+        choose_server(request);
+    }
     log_ignored(request);
     refusal::log(request, error);
     HeadRead::Refused(error.status())
@@ -169,7 +172,9 @@ fn take_what_came(request: &mut Request) {
     request.method = head.method;
     // That the target may be refused too is no matter any more.
     let _ = take_target(request);
-    choose_server(request);
+    if request.head().host.is_some() {
+        choose_server(request);
+    }
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
@@ -267,7 +272,7 @@ fn apply_limits_of_server(request: &mut Request, default: ServerId) -> Result<()
 
 fn log_ignored(request: &Request) {
     for line in &request.head().ignored {
-        let shown = String::from_utf8_lossy(request.bytes(*line));
+        let shown = Shown(request.bytes(*line));
         request.log(
             Level::Info,
             format_args!(

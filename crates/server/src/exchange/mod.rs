@@ -52,7 +52,7 @@ pub(crate) fn exchange(
                 Some(read) => read,
                 None => head::read_rest(&mut request, &mut input, &mut output).await,
             };
-            let (mut walked, mut drained) = match read {
+            let (walked, drained) = match read {
                 HeadRead::Complete => {
                     let walked = phase::walk(&mut request);
                     (walked, body::drain_buffered(&mut request, &mut input))
@@ -60,10 +60,7 @@ pub(crate) fn exchange(
                 HeadRead::Refused(status) => (phase::refuse(&mut request, status), Drained::Broken),
                 HeadRead::Gone => break After::Close,
             };
-            if let Drained::Invalid(status) = drained {
-                walked = phase::refuse(&mut request, status);
-                drained = Drained::Broken;
-            }
+            let (mut walked, drained) = spoil(&mut request, walked, drained);
             while let Walked::Wait(time) = walked {
                 if !delay(&mut request, &mut output, time).await {
                     break 'requests leave(&mut request);
@@ -108,6 +105,20 @@ pub(crate) fn exchange(
         request.output_memory = output.into_memory();
         (request, after)
     }
+}
+
+/// A body that is not sound takes the place of a content, which comes after it. An error is answered
+/// whatever the body, and the connection closed.
+fn spoil(request: &mut Request, walked: Walked, drained: Drained) -> (Walked, Drained) {
+    let Drained::Invalid(status) = drained else {
+        return (walked, drained);
+    };
+    let is_spoilt = request.answers_after_body || matches!(walked, Walked::Wait(_));
+    let walked = match is_spoilt {
+        true => phase::refuse(request, status),
+        false => walked,
+    };
+    (walked, Drained::Broken)
 }
 
 /// The client keeps its connection, and has sent no byte of another request.

@@ -84,6 +84,9 @@ fn pass_filters(request: &mut Request, may_refuse: bool) -> Option<u16> {
 fn finish_response(request: &mut Request) -> bool {
     modules::core::complete_location(request);
     let response = &mut request.response;
+    if !matches!(response.status, 200 | 206 | 304) {
+        response.last_modified = None;
+    }
     match response.status {
         204 => {
             response.content_type.clear();

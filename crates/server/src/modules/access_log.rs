@@ -24,7 +24,7 @@ use crate::config::setting::settings;
 use crate::config::syslog;
 use crate::file_cache::Found;
 use crate::log::file::STDERR;
-use crate::log::{Buffering, PathLimits, Place, errno_text};
+use crate::log::{Buffering, PathLimits, Place, Shown, errno_text};
 use crate::modules::core::map_path;
 use crate::modules::log_format::{self, Format};
 use crate::request::Request;
@@ -341,7 +341,7 @@ fn root_exists(request: &Request) -> bool {
         Found::File(_) => Errno::NOTDIR,
         Found::Missing(error) => error,
     };
-    let (root, reason) = (String::from_utf8_lossy(&root), errno_text(error));
+    let (root, reason) = (Shown(&root), errno_text(error));
     let why = format!("testing \"{root}\" existence failed ({reason})");
     request.site.logs.lose(why);
     false

@@ -288,7 +288,8 @@ pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
 /// Makes a path in `Location` a URL, as `absolute_redirect` and its companions say.
 pub(crate) fn complete_location(request: &mut Request) {
     use std::io::Write as _;
-    if request.response.location.first() != Some(&b'/')
+    if !request.response.has_location
+        || request.response.location.first() != Some(&b'/')
         || !request.settings().core.absolute_redirect
     {
         return;

@@ -8,6 +8,7 @@ use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::modules::core::{append_root, map_path};
+use crate::modules::server_name::machine_name;
 use crate::request::Request;
 use crate::variable::Builtin;
 
@@ -88,13 +89,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "hostname",
-        get: |_, out| {
-            let name = rustix::system::uname()
-                .nodename()
-                .to_bytes()
-                .to_ascii_lowercase();
-            some(&name, out)
-        },
+        get: |_, out| text(&machine_name(), out),
     },
     Builtin {
         name: "http2",

@@ -12,7 +12,7 @@ use revolve_conf::{Diagnostic, Directive};
 use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
-use crate::log::{Level, errno_text};
+use crate::log::{Level, Shown, errno_text};
 use crate::modules::core::map_path;
 use crate::modules::static_files::open_failed;
 use crate::phase::Outcome;
@@ -137,7 +137,7 @@ fn status_without(request: &Request, file: &[u8], error: Errno) -> Option<u16> {
         Errno::LOOP => Some(403),
         Errno::NOTDIR | Errno::NAMETOOLONG => Some(not_there(request, file, error)),
         Errno::ACCESS => {
-            let (shown, reason) = (String::from_utf8_lossy(file), errno_text(error));
+            let (shown, reason) = (Shown(file), errno_text(error));
             request.log(
                 Level::Error,
                 format_args!("\"{shown}\" is forbidden ({reason})"),
@@ -161,7 +161,7 @@ fn folder_status(request: &Request, file: &[u8], folder_len: usize) -> Option<u1
     match request.connection.server.files.lookup(folder) {
         Found::Directory | Found::Missing(Errno::ACCESS) => None,
         Found::File(_) => {
-            let shown = String::from_utf8_lossy(folder);
+            let shown = Shown(folder);
             request.log(Level::Alert, format_args!("\"{shown}\" is not a directory"));
             Some(500)
         }
@@ -172,7 +172,7 @@ fn folder_status(request: &Request, file: &[u8], folder_len: usize) -> Option<u1
 
 fn not_there(request: &Request, file: &[u8], error: Errno) -> u16 {
     if request.settings().core.log_not_found {
-        let (shown, reason) = (String::from_utf8_lossy(file), errno_text(error));
+        let (shown, reason) = (Shown(file), errno_text(error));
         request.log(
             Level::Error,
             format_args!("\"{shown}\" is not found ({reason})"),

@@ -19,7 +19,7 @@ use crate::config::scope::{
     DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once, slot,
 };
 use crate::config::setting::settings;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 use crate::modules::Settings;
 use crate::modules::limits::{self, LimitStatus};
 use crate::phase::Outcome;
@@ -169,7 +169,7 @@ fn admits(request: &mut Request, limit: &Limit, key: &mut Vec<u8>) -> bool {
         return true;
     }
     if key.len() > KEY_BYTES_MAX {
-        let shown = String::from_utf8_lossy(key);
+        let shown = Shown(key);
         request.log(
             Level::Error,
             format_args!("the value of the \"{key_text}\" key is more than 255 bytes: \"{shown}\""),

@@ -77,14 +77,12 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     if let Some(date) = request.known(HeaderId::IfUnmodifiedSince)
         && !is_unmodified(request, date)
     {
-        request.response.headers.clear();
-        return Outcome::Finish(412);
+        return fails(request);
     }
     if let Some(list) = request.known(HeaderId::IfMatch)
         && !etag_in(list, request.response.etag(), false)
     {
-        request.response.headers.clear();
-        return Outcome::Finish(412);
+        return fails(request);
     }
     let since = request.known(HeaderId::IfModifiedSince);
     let none_match = request.known(HeaderId::IfNoneMatch);
@@ -104,6 +102,13 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     response.ranges_allowed = false;
     response.body.clear();
     Outcome::Next
+}
+
+/// Nothing that was said of the content holds for the page that takes its place.
+fn fails(request: &mut Request) -> Outcome {
+    request.response.headers.clear();
+    request.response.has_location = false;
+    Outcome::Finish(412)
 }
 
 fn is_unmodified(request: &Request, date: &[u8]) -> bool {

@@ -78,16 +78,19 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
     },
 ];
 
+/// The machine's name in lower case: `$hostname`.
+pub(crate) fn machine_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().to_ascii_lowercase()
+}
+
 fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     for word in &directive.args {
-        let host_name;
+        let own_name;
         let text = match word.text.as_str() {
             "$hostname" => {
-                host_name = rustix::system::uname()
-                    .nodename()
-                    .to_string_lossy()
-                    .into_owned();
-                &host_name
+                own_name = machine_name();
+                &own_name
             }
             text => text,
         };

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use revolve_http::h1::Method;
 
 use crate::file_cache::{FileEntry, Found};
-use crate::log::{Level, errno_text};
+use crate::log::{Level, Shown, errno_text};
 use crate::modules::core::map_path;
 use crate::modules::types;
 use crate::phase::Outcome;
@@ -104,7 +104,7 @@ pub(crate) fn open_failed(request: &Request, file: &[u8], error: Errno) -> u16 {
         _ => (Level::Crit, 500),
     };
     if status != 404 || request.settings().core.log_not_found {
-        let shown = String::from_utf8_lossy(file);
+        let shown = Shown(file);
         match error {
             Errno::INVAL => {
                 request.log(level, format_args!("\"{shown}\" is not a regular file"));
