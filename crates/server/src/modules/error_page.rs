@@ -210,14 +210,15 @@ pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
 }
 
 fn write_page(response: &mut Response, title: Title, signature: &str, padded: bool) {
-    let (title, heading, detail) = match title {
-        Title::Status(status) => (status, status, None),
-        Title::BadRequest(title, detail) => (title, "400 Bad Request", Some(detail)),
+    let (code, title, heading, detail) = match title {
+        Title::Status(status) => ("", status, status, None),
+        Title::BadRequest(kind) => ("400 ", kind, "400 Bad Request", Some(kind)),
     };
     response.content_type.set_text(b"text/html");
     let body = &mut response.text;
     for part in [
         "<html>\r\n<head><title>",
+        code,
         title,
         "</title></head>\r\n<body>\r\n<center><h1>",
         heading,
@@ -268,9 +269,8 @@ fn wants_padding(request: &Request) -> bool {
 #[derive(Clone, Copy)]
 enum Title {
     Status(&'static str),
-    /// A bad request of a kind that has a status of nginx's own: the title, and what is said below
-    /// the heading.
-    BadRequest(&'static str, &'static str),
+    /// A bad request of a kind that has a status of nginx's own.
+    BadRequest(&'static str),
 }
 
 /// The titles of nginx's pages; a status without one gets an empty body.
@@ -299,27 +299,11 @@ fn page_title(status: u16) -> Option<Title> {
         416 => "416 Requested Range Not Satisfiable",
         421 => "421 Misdirected Request",
         429 => "429 Too Many Requests",
-        494 => {
-            return Some(Title::BadRequest(
-                "400 Request Header Or Cookie Too Large",
-                "Request Header Or Cookie Too Large",
-            ));
-        }
-        495 => {
-            return Some(Title::BadRequest(
-                "400 The SSL certificate error",
-                "The SSL certificate error",
-            ));
-        }
-        496 => {
-            return Some(Title::BadRequest(
-                "400 No required SSL certificate was sent",
-                "No required SSL certificate was sent",
-            ));
-        }
+        494 => return Some(Title::BadRequest("Request Header Or Cookie Too Large")),
+        495 => return Some(Title::BadRequest("The SSL certificate error")),
+        496 => return Some(Title::BadRequest("No required SSL certificate was sent")),
         497 => {
             return Some(Title::BadRequest(
-                "400 The plain HTTP request was sent to HTTPS port",
                 "The plain HTTP request was sent to HTTPS port",
             ));
         }
