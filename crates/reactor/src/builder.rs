@@ -100,8 +100,8 @@ impl Builder {
         self
     }
 
-    /// Whether [`LoopStats::longest_turn`](crate::LoopStats::longest_turn) is measured. Default: no. Costs two reads of the clock a
-    /// turn, about 50 ns.
+    /// Whether [`LoopStats::longest_turn`](crate::LoopStats::longest_turn) is measured. Default: no.
+    /// Costs two reads of the clock a turn, about 50 ns.
     pub fn measure_turns(mut self, on: bool) -> Builder {
         self.measure_turns = on;
         self

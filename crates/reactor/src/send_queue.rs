@@ -138,16 +138,21 @@ impl Parts {
         })
     }
 
-    /// Makes it as good as new.
-    fn reset(&mut self) {
+    /// Drops all chunks.
+    fn clear(&mut self) {
         if !self.chunks.is_empty() {
             self.chunks.clear();
         }
         self.sent = 0;
         self.bytes = 0;
+        self.files = 0;
+    }
+
+    /// Makes it as good as new.
+    fn reset(&mut self) {
+        self.clear();
         self.file_bytes_per_turn_max = FILE_BYTES_PER_TURN_MAX;
         self.join_files = false;
-        self.files = 0;
     }
 
     /// Takes out the chunk at the front.
@@ -228,11 +233,7 @@ impl SendQueue {
 
     /// Drops all chunks.
     pub fn clear(&mut self) {
-        let parts = self.parts_mut();
-        parts.sent = 0;
-        parts.bytes = 0;
-        parts.files = 0;
-        parts.chunks.clear();
+        self.parts_mut().clear();
     }
 
     /// Bytes of files that are sent in one turn of the loop, at most (nginx

@@ -1,7 +1,8 @@
 //! Servers of other kinds, as far as they serve the same requests: H2O and HAProxy.
 
-use super::servers::{Kind, Setup};
 use std::path::Path;
+
+use super::servers::{Kind, Setup};
 
 /// The configuration of H2O: files alone, of which `/return` is one.
 fn h2o(folder: &Path, port: u16, setup: &Setup) -> String {

@@ -67,9 +67,6 @@ fn pass_filters(request: &mut Request, may_refuse: bool) -> Option<u16> {
         request.response.status = request.response.error_status;
     }
     let site = request.site.share();
-    if request.response.error_status != 0 {
-        request.response.status = request.response.error_status;
-    }
     for filter in &site.locations[request.location as usize].header_filters {
         if let Outcome::Finish(status) = filter(request)
             && may_refuse

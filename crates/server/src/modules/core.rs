@@ -285,6 +285,14 @@ pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(path.get(replaced_bytes..).unwrap_or_default());
 }
 
+/// A folder's name without the slash at its end, as the system is asked for it.
+pub(crate) fn without_slash(folder: &[u8]) -> &[u8] {
+    match folder.strip_suffix(b"/") {
+        Some(rest) if !rest.is_empty() => rest,
+        _ => folder,
+    }
+}
+
 /// Makes a path in `Location` a URL, as `absolute_redirect` and its companions say.
 pub(crate) fn complete_location(request: &mut Request) {
     use std::io::Write as _;

@@ -13,7 +13,7 @@ use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
 use crate::log::{Level, Shown, errno_text};
-use crate::modules::core::map_path;
+use crate::modules::core::{map_path, without_slash};
 use crate::modules::static_files::open_failed;
 use crate::phase::Outcome;
 use crate::request::Request;
@@ -153,11 +153,7 @@ fn status_without(request: &Request, file: &[u8], error: Errno) -> Option<u16> {
 ///
 /// Source: nginx's `ngx_http_index_test_dir`.
 fn folder_status(request: &Request, file: &[u8], folder_len: usize) -> Option<u16> {
-    let folder = &file[..folder_len];
-    let folder = match folder.strip_suffix(b"/") {
-        Some(rest) if !rest.is_empty() => rest,
-        _ => folder,
-    };
+    let folder = without_slash(&file[..folder_len]);
     match request.connection.server.files.lookup(folder) {
         Found::Directory | Found::Missing(Errno::ACCESS) => None,
         Found::File(_) => {

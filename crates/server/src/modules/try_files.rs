@@ -15,7 +15,7 @@ use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
 use crate::modules::Settings;
-use crate::modules::core::{Alias, append_root};
+use crate::modules::core::{Alias, append_root, without_slash};
 use crate::phase::Outcome;
 use crate::request::Request;
 use crate::variable::Value;
@@ -116,10 +116,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         append_root(request, &mut file);
         let root_len = file.len();
         file.extend_from_slice(tried);
-        let trimmed = match file.strip_suffix(b"/") {
-            Some(rest) if !rest.is_empty() => rest,
-            _ => &file[..],
-        };
+        let trimmed = without_slash(&file);
         let there = match request.connection.server.files.lookup(trimmed) {
             // A file asked for with a slash behind its name is not there.
             Found::File(_) => !*folder && trimmed.len() == file.len(),
