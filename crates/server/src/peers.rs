@@ -95,12 +95,17 @@ impl Others {
             return false;
         };
         self.least.set(load);
+        if !is_ahead(own, load) {
+            return false;
+        }
+        // First, so that it never counts twice: the other may answer its client before this returns.
+        seat.note_gone();
         // The socket of one that does not read is full soon: what it would get stays here.
-        if !is_ahead(own, load) || send(self.sockets[place].as_fd(), fd, listener).is_err() {
+        if send(self.sockets[place].as_fd(), fd, listener).is_err() {
+            seat.note_received();
             return false;
         }
         seat.note_offered(row);
-        seat.note_gone();
         true
     }
 }

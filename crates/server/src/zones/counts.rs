@@ -111,7 +111,7 @@ impl Seat {
         self.row.add(ACTIVE, 1);
     }
 
-    /// A connection was received from another worker.
+    /// A connection was received from another worker, or comes back because none would take it.
     pub(crate) fn note_received(&self) {
         self.row.add(ACTIVE, 1);
     }
