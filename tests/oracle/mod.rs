@@ -17,6 +17,7 @@ mod malformed;
 mod methods;
 mod normal;
 mod pair;
+mod patterns;
 mod pipelining;
 mod ranges;
 mod redirects;

@@ -99,7 +99,12 @@ pub(super) fn compare(cases: Vec<Case>) {
 
 /// [`compare`], where the cases depend on the servers.
 pub(super) fn compare_all(make: impl FnOnce(&Pair) -> Vec<Case>) {
-    let Some(pair) = start("access_log off;") else {
+    compare_with("", make);
+}
+
+/// [`compare_all`], with more lines in the `http` block.
+pub(super) fn compare_with(lines: &str, make: impl FnOnce(&Pair) -> Vec<Case>) {
+    let Some(pair) = start(&format!("access_log off; {lines}")) else {
         return;
     };
     let cases = make(&pair);

@@ -106,6 +106,12 @@ http {
         location /quiet/ { log_not_found off; }
         location /page/ { log_not_found off; error_page 404 /1k.txt; }
     }
+    # Hosts are told apart, as on most machines.
+    server {
+        listen 127.0.0.1:8080;
+        server_name other.example *.wild.example www.* ~^v\d+\.example$;
+        root site;
+    }
 }
 "#;
 

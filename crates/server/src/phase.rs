@@ -147,8 +147,11 @@ fn run(request: &mut Request, first: Phase) -> Outcome {
     if first <= Phase::FindLocation {
         let steps = &site.locations[request.location as usize].steps;
         match ask(request, steps.between(first, Phase::FindLocation)) {
-            Outcome::Next => find_location(request),
+            Outcome::Next => {}
             other => return other,
+        }
+        if !find_location(request) {
+            return Outcome::Finish(500);
         }
         first = Phase::FindLocation;
     }
@@ -170,10 +173,22 @@ fn ask(request: &mut Request, handlers: &[Handler]) -> Outcome {
     Outcome::Next
 }
 
-fn find_location(request: &mut Request) {
+/// The answer says whether it is known.
+fn find_location(request: &mut Request) -> bool {
     let start = request.server().location;
     let (locations, groups) = (&request.site.locations, &mut request.groups);
-    let (found, captured) = location::find(locations, start, &request.path, groups);
+    let (found, captured) = match location::find(locations, start, &request.path, groups) {
+        Ok(found) => found,
+        Err(given_up) => {
+            let pattern = &request.site.locations[given_up as usize].name;
+            let path = Shown(&request.path);
+            request.log(
+                Level::Alert,
+                format_args!("regular expression given up on \"{path}\" using \"{pattern}\""),
+            );
+            return false;
+        }
+    };
     request.location = found;
     if let Some(id) = captured {
         request.groups_subject.clear();
@@ -181,6 +196,7 @@ fn find_location(request: &mut Request) {
         set_group_slots(request, id);
     }
     keepalive::decide(request);
+    true
 }
 
 fn set_group_slots(request: &mut Request, id: LocationId) {

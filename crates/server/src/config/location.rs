@@ -210,16 +210,18 @@ impl Lookup {
 ///
 /// `groups` receives the captures of the expression that won, if one did; the answer tells
 /// whether one did.
+///
+/// Errors: the location whose expression was given up.
 pub fn find(
     locations: &[Location],
     start: LocationId,
     path: &[u8],
     groups: &mut Groups,
-) -> (LocationId, Option<LocationId>) {
+) -> Result<(LocationId, Option<LocationId>), LocationId> {
     let mut current = start;
     let mut captured = None;
-    find_below(locations, &mut current, path, groups, &mut captured);
-    (current, captured)
+    find_below(locations, &mut current, path, groups, &mut captured)?;
+    Ok((current, captured))
 }
 
 /// The answer says whether the search is over.
@@ -229,32 +231,32 @@ fn find_below(
     path: &[u8],
     groups: &mut Groups,
     captured: &mut Option<LocationId>,
-) -> bool {
+) -> Result<bool, LocationId> {
     let lookup = &locations[*current as usize].inner;
     let mut regex_follows = true;
     if let Some(found) = lookup.find_static(path) {
         *current = found.id;
         if found.exact {
-            return true;
+            return Ok(true);
         }
         regex_follows = found.regex_follows;
         let is_leaf = locations[found.id as usize].inner.is_empty();
-        if !is_leaf && find_below(locations, current, path, groups, captured) {
-            return true;
+        if !is_leaf && find_below(locations, current, path, groups, captured)? {
+            return Ok(true);
         }
     }
     if !regex_follows {
-        return false;
+        return Ok(false);
     }
     for (pattern, id) in &lookup.patterns {
-        if pattern.captures(path, groups) {
+        if pattern.captures(path, groups).map_err(|_| *id)? {
             *current = *id;
             *captured = Some(*id);
-            find_below(locations, current, path, groups, captured);
-            return true;
+            find_below(locations, current, path, groups, captured)?;
+            return Ok(true);
         }
     }
-    false
+    Ok(false)
 }
 
 #[cfg(test)]

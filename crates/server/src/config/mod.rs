@@ -6,6 +6,7 @@ pub mod regex;
 
 mod build;
 pub(crate) mod known;
+mod pcre;
 mod port;
 pub(crate) mod scope;
 pub(crate) mod setting;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use revolve_conf::{Diagnostic, Word};
 
+use crate::config::pcre::{self, Needs, Translated};
 use crate::modules;
 
 /// A compiled pattern, with its source text.
@@ -21,43 +22,41 @@ pub struct Pattern {
 #[derive(Clone)]
 enum Engine {
     Linear(regex::bytes::Regex),
-    Backtracking(Box<fancy_regex::Regex>),
+    Backtracking(Box<fancy_regex::Regex>, Needs),
 }
 
 /// What a pattern captured: byte ranges into the subject, group 0 first.
 pub type Groups = Vec<Option<(u32, u32)>>;
+
+/// A pattern that backtracks was given up after a million steps: whether it matches is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenUp;
 
 impl Pattern {
     /// Compiles a pattern in PCRE's syntax.
     ///
     /// Errors: the engine's own words, for the diagnostic.
     pub fn new(source: &str, ignore_case: bool) -> Result<Self, String> {
-        let translated = translate(source);
-        let linear = |unicode| {
-            regex::bytes::RegexBuilder::new(&translated)
+        let Translated { text, needs } = pcre::translate(source)?;
+        let engine = if needs.backtracking {
+            let regex = fancy_regex::RegexBuilder::new(&text)
                 .case_insensitive(ignore_case)
-                .unicode(unicode)
-                .build()
-        };
-        // Paths are bytes, and nginx has PCRE match them as such; a few classes are of characters alone.
-        let engine = match linear(false).or_else(|_| linear(true)) {
-            Ok(regex) => Engine::Linear(regex),
-            Err(first) => {
-                let text = if ignore_case {
-                    format!("(?i){translated}")
-                } else {
-                    translated
-                };
-                let regex = fancy_regex::Regex::new(&text).map_err(|_| last_line(&first))?;
-                Engine::Backtracking(Box::new(regex))
-            }
+                .build();
+            let regex = regex.map_err(|error| last_line(&error))?;
+            Engine::Backtracking(Box::new(regex), needs)
+        } else {
+            let regex = regex::bytes::RegexBuilder::new(&text)
+                .case_insensitive(ignore_case)
+                .unicode(needs.characters)
+                .build();
+            Engine::Linear(regex.map_err(|error| last_line(&error))?)
         };
         let names = match &engine {
             Engine::Linear(regex) => regex
                 .capture_names()
                 .map(|name| name.map(str::to_owned))
                 .collect(),
-            Engine::Backtracking(regex) => regex
+            Engine::Backtracking(regex, _) => regex
                 .capture_names()
                 .map(|name| name.map(str::to_owned))
                 .collect(),
@@ -76,51 +75,49 @@ impl Pattern {
 
     /// Whether the subject matches; its groups go to `groups`, replacing what was there.
     ///
-    /// A pattern with look-around sees text: a subject that is not UTF-8 is shown to it byte by byte,
-    /// as if it were Latin-1.
-    pub fn captures(&self, subject: &[u8], groups: &mut Groups) -> bool {
+    /// Errors: [`GivenUp`], of patterns that look around or refer back alone.
+    pub fn captures(&self, subject: &[u8], groups: &mut Groups) -> Result<bool, GivenUp> {
+        let mut take = |found: &mut dyn Iterator<Item = Option<(usize, usize)>>| {
+            groups.clear();
+            groups.extend(found.map(|group| group.map(|(from, to)| (from as u32, to as u32))));
+        };
         match &self.engine {
-            Engine::Linear(regex) if self.names.len() == 1 => match regex.find(subject) {
-                Some(found) => {
-                    groups.clear();
-                    groups.push(Some((found.start() as u32, found.end() as u32)));
-                    true
-                }
-                None => false,
-            },
-            Engine::Linear(regex) => match regex.captures(subject) {
-                Some(found) => {
-                    groups.clear();
-                    groups.extend(found.iter().map(|group| {
-                        group.map(|group| (group.start() as u32, group.end() as u32))
-                    }));
-                    true
-                }
-                None => false,
-            },
-            Engine::Backtracking(regex) => {
+            Engine::Linear(regex) if self.names.len() == 1 => {
+                let found = regex.find(subject);
+                let found =
+                    found.map(|found| take(&mut [Some((found.start(), found.end()))].into_iter()));
+                Ok(found.is_some())
+            }
+            Engine::Linear(regex) => {
+                let found = regex.captures(subject);
+                let found = found.map(|found| {
+                    let ranges = found.iter();
+                    take(&mut ranges.map(|group| group.map(|it| (it.start(), it.end()))));
+                });
+                Ok(found.is_some())
+            }
+            Engine::Backtracking(regex, needs) => {
+                // This engine sees text. Each byte is shown to it as the character of its number,
+                // unless the pattern speaks of characters.
                 let latin_1: String;
-                let is_text = std::str::from_utf8(subject);
-                let text = match is_text {
-                    Ok(text) => text,
-                    Err(_) => {
+                let text = match std::str::from_utf8(subject) {
+                    Ok(text) if needs.characters || text.is_ascii() => text,
+                    _ => {
                         latin_1 = subject.iter().map(|byte| char::from(*byte)).collect();
                         &latin_1
                     }
                 };
-                let Ok(Some(found)) = regex.captures(text) else {
-                    return false;
+                let Some(found) = regex.captures(text).map_err(|_| GivenUp)? else {
+                    return Ok(false);
                 };
-                let place = |at: usize| match is_text {
-                    Ok(_) => at as u32,
-                    Err(_) => text[..at].chars().count() as u32,
+                let is_as_it_was = text.len() == subject.len();
+                let place = |at: usize| match is_as_it_was {
+                    true => at,
+                    false => text[..at].chars().count(),
                 };
-                let found = (0..found.len()).map(|index| found.get(index));
-                groups.clear();
-                groups.extend(
-                    found.map(|group| group.map(|it| (place(it.start()), place(it.end())))),
-                );
-                true
+                let ranges = (0..found.len()).map(|index| found.get(index));
+                take(&mut ranges.map(|group| group.map(|it| (place(it.start()), place(it.end())))));
+                Ok(true)
             }
         }
     }
@@ -170,73 +167,8 @@ pub(crate) fn compile(word: &Word, source: &str, ignore_case: bool) -> Result<Pa
     }
 }
 
-/// A pattern of PCRE in the syntax of the engines, where the same text would mean something else:
-/// they have sets in sets and operators between them, `\<` and `\>` are places, and `\h` is a digit.
-fn translate(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    let mut in_set = false;
-    while let Some(next) = rest.chars().next() {
-        let taken = match next {
-            '\\' => escape(rest, in_set, &mut out),
-            '[' if !in_set => {
-                in_set = true;
-                set_start(rest, &mut out)
-            }
-            '[' if rest.starts_with("[:") && rest.contains(":]") => {
-                let end = rest.find(":]").map_or(rest.len(), |at| at + 2);
-                out.push_str(&rest[..end]);
-                end
-            }
-            _ => {
-                let is_doubled = rest[next.len_utf8()..].starts_with(next);
-                let is_operator = matches!(next, '&' | '~' | '-') && is_doubled;
-                if in_set && (next == '[' || is_operator) {
-                    out.push('\\');
-                }
-                in_set &= next != ']';
-                out.push(next);
-                next.len_utf8()
-            }
-        };
-        rest = &rest[taken..];
-    }
-    out
-}
-
-/// Translates what a backslash begins; the answer is its length.
-fn escape(rest: &str, in_set: bool, out: &mut String) -> usize {
-    let Some(escaped) = rest[1..].chars().next() else {
-        out.push('\\');
-        return 1;
-    };
-    match escaped {
-        '<' | '>' => out.push(escaped),
-        'h' if in_set => out.push_str(r"\t "),
-        'h' => out.push_str(r"[\t ]"),
-        'H' if !in_set => out.push_str(r"[^\t ]"),
-        _ => {
-            out.push('\\');
-            out.push(escaped);
-        }
-    }
-    1 + escaped.len_utf8()
-}
-
-/// Translates the beginning of a set, of which a `]` there is a member; the answer is its length.
-fn set_start(rest: &str, out: &mut String) -> usize {
-    for (theirs, ours) in [("[^]", r"[^\]"), ("[]", r"[\]"), ("[^", "[^")] {
-        if rest.starts_with(theirs) {
-            out.push_str(ours);
-            return theirs.len();
-        }
-    }
-    out.push('[');
-    1
-}
-
 /// The crate's message draws the pattern over several lines; the last one says what is wrong.
-fn last_line(error: &regex::Error) -> String {
+fn last_line(error: &impl fmt::Display) -> String {
     let text = error.to_string();
     text.lines()
         .last()
@@ -253,60 +185,28 @@ mod tests {
     fn both_engines_capture() {
         let mut groups = Groups::new();
         let linear = Pattern::new(r"^/(?<name>\w+)\.php$", false).unwrap();
-        assert!(linear.captures(b"/a.php", &mut groups));
+        assert_eq!(linear.captures(b"/a.php", &mut groups), Ok(true));
         assert_eq!(groups, [Some((0, 6)), Some((1, 2))]);
-        let bytes = Pattern::new(r"^/é(.)$", false).unwrap();
-        assert!(bytes.captures(b"/\xc3\xa9\xff", &mut groups));
-        let characters = Pattern::new(r"^/([é-ü])$", false).unwrap();
-        assert!(characters.captures("/é".as_bytes(), &mut groups));
         let behind = Pattern::new(r"^/(?!private)(.+)$", true).unwrap();
-        assert!(behind.captures(b"/open", &mut groups));
+        assert_eq!(behind.captures(b"/open", &mut groups), Ok(true));
         assert_eq!(groups[1], Some((1, 5)));
-        assert!(!behind.captures(b"/PRIVATE", &mut groups));
-        assert!(behind.captures(b"/\xff", &mut groups));
+        assert_eq!(behind.captures(b"/PRIVATE", &mut groups), Ok(false));
+        assert_eq!(
+            behind.captures("/é\u{ff}".as_bytes(), &mut groups),
+            Ok(true)
+        );
+        assert_eq!(groups[1], Some((1, 5)));
+        assert_eq!(behind.captures(b"/\xff", &mut groups), Ok(true));
         assert_eq!(groups[1], Some((1, 2)));
         assert!(Pattern::new("(", false).is_err());
     }
 
-    fn matches(source: &str, subject: &[u8]) -> bool {
-        let pattern = Pattern::new(source, false).unwrap();
-        pattern.captures(subject, &mut Groups::new())
-    }
-
     #[test]
-    fn patterns_see_bytes() {
-        assert!(matches(r"^/private/.*$", b"/private/\xff"));
-        assert!(matches("^/[^a]$", b"/\xff"));
-        assert!(!matches(r"^/\w$", "/\u{e4}".as_bytes()));
-        assert!(!matches("^/.$", "/\u{e4}".as_bytes()));
-        assert!(matches("^/\u{e4}$", "/\u{e4}".as_bytes()));
-        assert!(matches(r"^/\p{L}$", "/\u{e4}".as_bytes()));
-        assert!(matches("^/[\u{e4}]$", "/\u{e4}".as_bytes()));
-    }
-
-    #[test]
-    fn sets_are_those_of_pcre() {
-        for (source, subject, is_met) in [
-            ("^[a&&b]$", "&", true),
-            ("^[a&&b]$", "a", true),
-            ("^[[a]]$", "[]", true),
-            ("^[[a]]$", "a", false),
-            ("^[]a]+$", "]a", true),
-            ("^[^]a]+$", "b]", false),
-            ("^[[:alpha:]_]+$", "a_", true),
-            ("^[a~~]$", "~", true),
-            (r"^[\]\[]+$", "[]", true),
-            (r"\<a\>", "<a>", true),
-            (r"\<a\>", "a", false),
-            (r"^\h[\h]\H$", " \ta", true),
-            (r"^\h$", "a", false),
-            (r"^\d{2}\.[0-9-]+$", "12.3-4", true),
-        ] {
-            assert_eq!(
-                matches(source, subject.as_bytes()),
-                is_met,
-                "{source} {subject}"
-            );
-        }
+    fn what_takes_forever_is_given_up() {
+        let pattern = Pattern::new("^((?=a)a|a)+$", false).unwrap();
+        let mut subject = vec![b'a'; 64];
+        assert_eq!(pattern.captures(&subject, &mut Groups::new()), Ok(true));
+        subject.push(b'!');
+        assert_eq!(pattern.captures(&subject, &mut Groups::new()), Err(GivenUp));
     }
 }

@@ -11,6 +11,7 @@ use revolve_reactor::Buffer;
 use super::output::Output;
 use super::refusal;
 use crate::config::ServerId;
+use crate::config::regex::GivenUp;
 use crate::log::{Level, Shown};
 use crate::modules::access_log;
 use crate::request::Request;
@@ -127,8 +128,7 @@ fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Pr
     if !is_too_large || request.head().host.is_none() {
         return Err(error);
     }
-    choose_server(request);
-    if request.server == default {
+    if choose_server(request).is_err() || request.server == default {
         return Err(error);
     }
     request.parser.reset();
@@ -153,7 +153,8 @@ fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
 fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
     take_what_came(request);
     if error == HeadError::MissingHost {
-        choose_server(request);
+        // The head is refused whoever does it.
+        let _ = choose_server(request);
     }
     log_ignored(request);
     refusal::log(request, error);
@@ -173,7 +174,8 @@ fn take_what_came(request: &mut Request) {
     // That the target may be refused too is no matter any more.
     let _ = take_target(request);
     if request.head().host.is_some() {
-        choose_server(request);
+        // The head is refused whoever does it.
+        let _ = choose_server(request);
     }
 }
 
@@ -192,7 +194,9 @@ fn take_head(request: &mut Request) -> HeadRead {
         return HeadRead::Refused(error.status());
     }
     let default = request.server;
-    choose_server(request);
+    if choose_server(request).is_err() {
+        return HeadRead::Refused(500);
+    }
     if request.server != default
         && let Err(error) = apply_limits_of_server(request, default)
     {
@@ -234,23 +238,33 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
     Ok(())
 }
 
-fn choose_server(request: &mut Request) {
+/// Chooses the server by the host that was named.
+fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
     if !request.hosts_differ {
-        return;
+        return Ok(());
     }
     let site = request.site.share();
     let hosts = site.http().hosts_at(&request.connection);
-    let mut host = Vec::new();
+    // No pattern has matched yet, so that this memory is free.
+    let mut host = std::mem::take(&mut request.groups_subject);
+    host.clear();
     request.append_host_so_far(&mut host);
-    let host = String::from_utf8_lossy(&host);
     let found = hosts.find(&host, &mut request.groups);
+    if found.is_err() {
+        let host = Shown(&host);
+        request.log(
+            Level::Alert,
+            format_args!("regular expression of a server_name given up on \"{host}\""),
+        );
+    }
+    request.groups_subject = host;
+    let found = found?;
     request.server = found.server;
     request.location = site.http().servers[found.server as usize].location;
     if let Some(slots) = found.groups {
-        request.groups_subject.clear();
-        request.groups_subject.extend_from_slice(host.as_bytes());
         request.set_slots(slots);
     }
+    Ok(())
 }
 
 /// The head was read by the rules of the default server; where those of the server that its host

@@ -13,7 +13,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::location::ServerId;
-use crate::config::regex::{self, Groups, Pattern};
+use crate::config::regex::{self, GivenUp, Groups, Pattern};
 use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
 use crate::variable::{GroupSlots, SlotId};
 
@@ -144,14 +144,17 @@ fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
     Ok(())
 }
 
+/// Names, or beginnings or ends of names, in bytes: a host that a client names need not be text.
+type Names = HashMap<Vec<u8>, ServerId, foldhash::fast::RandomState>;
+
 /// The servers behind one address, ready to be asked for a host.
 #[derive(Debug, Default)]
 pub struct VirtualHosts {
     /// The one that answers where no name fits.
     pub default: ServerId,
-    exact: HashMap<String, ServerId, foldhash::fast::RandomState>,
-    leading: HashMap<String, ServerId, foldhash::fast::RandomState>,
-    trailing: HashMap<String, ServerId, foldhash::fast::RandomState>,
+    exact: Names,
+    leading: Names,
+    trailing: Names,
     patterns: Vec<PatternHost>,
     /// Whether a name leads to another server than the default, or sets variables.
     has_choice: bool,
@@ -186,10 +189,10 @@ impl VirtualHosts {
     /// Adds a server's name; false if a server has it already.
     pub(crate) fn add(&mut self, name: &ServerName, server: ServerId) -> bool {
         self.has_choice |= server != self.default || matches!(name, ServerName::Regex(..));
-        let insert = |map: &mut HashMap<_, _, _>, key: &str| match map.get(key) {
+        let insert = |map: &mut Names, key: &str| match map.get(key.as_bytes()) {
             Some(_) => false,
             None => {
-                map.insert(key.to_owned(), server);
+                map.insert(key.into(), server);
                 true
             }
         };
@@ -197,12 +200,12 @@ impl VirtualHosts {
             ServerName::Exact(name) => insert(&mut self.exact, name),
             // Either of the two that `.x` means is enough to make it a conflict.
             ServerName::Leading { suffix, bare } => {
-                if *bare && self.exact.contains_key(&suffix[1..]) {
+                if *bare && self.exact.contains_key(&suffix.as_bytes()[1..]) {
                     return false;
                 }
                 let fresh = insert(&mut self.leading, suffix);
                 if fresh && *bare {
-                    self.exact.insert(suffix[1..].to_owned(), server);
+                    self.exact.insert(suffix[1..].into(), server);
                 }
                 fresh
             }
@@ -228,41 +231,14 @@ impl VirtualHosts {
     /// first pattern that matches (in the order of the file), or the default.
     ///
     /// `host` is in lower case and without port and final dot.
-    pub fn find(&self, host: &str, groups: &mut Groups) -> FoundServer<'_> {
-        if let Some(server) = self.exact.get(host) {
-            return FoundServer {
-                server: *server,
+    ///
+    /// Errors: a pattern was given up.
+    pub fn find(&self, host: &[u8], groups: &mut Groups) -> Result<FoundServer<'_>, GivenUp> {
+        if let Some(server) = self.find_name(host) {
+            return Ok(FoundServer {
+                server,
                 groups: None,
-            };
-        }
-        if !self.leading.is_empty() {
-            let dots = host
-                .match_indices('.')
-                .map(|(at, _)| at)
-                .filter(|at| *at > 0);
-            for at in dots {
-                if let Some(server) = self.leading.get(&host[at..]) {
-                    return FoundServer {
-                        server: *server,
-                        groups: None,
-                    };
-                }
-            }
-        }
-        if !self.trailing.is_empty() {
-            let last = host.len().saturating_sub(1);
-            let dots = host
-                .rmatch_indices('.')
-                .map(|(at, _)| at)
-                .filter(|at| *at < last);
-            for at in dots {
-                if let Some(server) = self.trailing.get(&host[..=at]) {
-                    return FoundServer {
-                        server: *server,
-                        groups: None,
-                    };
-                }
-            }
+            });
         }
         for PatternHost {
             pattern,
@@ -270,17 +246,36 @@ impl VirtualHosts {
             slots,
         } in &self.patterns
         {
-            if pattern.captures(host.as_bytes(), groups) {
-                return FoundServer {
+            if pattern.captures(host, groups)? {
+                return Ok(FoundServer {
                     server: *server,
                     groups: Some(slots),
-                };
+                });
             }
         }
-        FoundServer {
+        Ok(FoundServer {
             server: self.default,
             groups: None,
+        })
+    }
+
+    fn find_name(&self, host: &[u8]) -> Option<ServerId> {
+        if let Some(server) = self.exact.get(host) {
+            return Some(*server);
         }
+        let inner = 1..host.len().saturating_sub(usize::from(host.ends_with(b".")));
+        let dots = inner.filter(|at| host[*at] == b'.');
+        if !self.leading.is_empty()
+            && let Some(server) = dots.clone().find_map(|at| self.leading.get(&host[at..]))
+        {
+            return Some(*server);
+        }
+        if !self.trailing.is_empty()
+            && let Some(server) = dots.rev().find_map(|at| self.trailing.get(&host[..=at]))
+        {
+            return Some(*server);
+        }
+        None
     }
 }
 
@@ -304,7 +299,7 @@ mod tests {
         assert!(hosts.add(&ServerName::Regex(pattern, vec![]), 6));
         assert!(!hosts.add(&ServerName::Exact("a.example.org".into()), 7));
         let mut groups = Groups::new();
-        let mut find = |host| hosts.find(host, &mut groups).server;
+        let mut find = |host: &str| hosts.find(host.as_bytes(), &mut groups).unwrap().server;
         assert_eq!(find("a.example.org"), 1);
         assert_eq!(find("x.y.example.org"), 2);
         assert_eq!(find("example.org"), 0);
