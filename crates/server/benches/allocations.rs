@@ -63,6 +63,10 @@ const CASES: &[Case] = &[
         is_law: true,
         ..case("the same, access_log on", "/logged/1k.txt", "200")
     },
+    Case {
+        is_law: true,
+        ..case("the same, expires, add_header", "/headers/1k.txt", "200")
+    },
     // Waiting for `flush` allocates, once a second and not once a request.
     case("the same, buffered", "/buffered/1k.txt", "200"),
     case("the same, buffered, gzip", "/compressed/1k.txt", "200"),
@@ -93,6 +97,13 @@ http {
         listen 127.0.0.1:8080;
         root site;
         location /logged/ { alias site/; access_log access.log; }
+        location /headers/ {
+            alias site/;
+            access_log access.log;
+            expires 30d;
+            add_header X-Content-Type-Options nosniff;
+            add_header X-Host $host;
+        }
         location /buffered/ { alias site/; access_log buffered.log combined buffer=16k flush=1s; }
         location /compressed/ { alias site/; access_log compressed.log combined gzip; }
         location /by_path/ {

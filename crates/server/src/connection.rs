@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -214,16 +215,29 @@ impl Connection {
 
     /// Appends the client's address as logs show it: without port; `unix:` for Unix sockets.
     pub fn append_peer(&self, out: &mut Vec<u8>) {
-        let _ = match &self.peer {
-            Address::Inet(address) => write!(out, "{}", address.ip()),
-            Address::Unix(_) => write!(out, "unix:"),
-        };
+        match &self.peer {
+            Address::Inet(SocketAddr::V4(address)) => append_ipv4(*address.ip(), out),
+            Address::Inet(SocketAddr::V6(address)) => {
+                let _ = write!(out, "{}", address.ip());
+            }
+            Address::Unix(_) => out.extend_from_slice(b"unix:"),
+        }
     }
 
     /// Ends the wait for a next request: what the client has sent by now is still answered.
     pub(crate) fn close_idle(&self) {
         // Reading ends; the task sees the end of the stream and closes.
         let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Read);
+    }
+}
+
+/// Each line of an access log has one; the standard library's `Display` takes five times as long.
+fn append_ipv4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+    let [first, rest @ ..] = ip.octets();
+    out.extend_from_slice(itoa::Buffer::new().format(first).as_bytes());
+    for octet in rest {
+        out.push(b'.');
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
     }
 }
 

@@ -190,7 +190,7 @@ fn find_location(request: &mut Request) -> bool {
         }
     };
     request.location = found;
-    if let Some(id) = captured {
+    if let Some(id) = captured.filter(|_| !request.groups.is_empty()) {
         request.groups_subject.clear();
         request.groups_subject.extend_from_slice(&request.path);
         set_group_slots(request, id);

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use revolve_http::h1::{Framing, Head, HeadParser, HeaderId, Method, Span, Version};
+use revolve_http::h1::{Framing, Head, HeadParser, HeaderId, HeaderSpan, Method, Span, Version};
 
 use crate::body::BodyLeft;
 use crate::config::location::{Location, LocationId, ServerId};
@@ -335,22 +335,39 @@ impl Request {
         !host.is_empty()
     }
 
-    /// Appends the values of a request header, joined by ", " (cookies by "; ").
+    /// Appends the values of a request header, joined by ", " (cookies by "; "); false where it has no
+    /// line.
     pub fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let joiner: &[u8] = if name == b"cookie" { b"; " } else { b", " };
+        self.join_values(joiner, out, |header| {
+            let known = self.bytes(header.name);
+            known.len() == name.len() && same_header_name(known, name)
+        })
+    }
+
+    /// The same for a known header, whose name need not be compared.
+    pub(crate) fn known_joined(&self, id: HeaderId, out: &mut Vec<u8>) -> bool {
+        let joiner: &[u8] = if id == HeaderId::Cookie { b"; " } else { b", " };
+        self.known(id).is_some() && self.join_values(joiner, out, |header| header.id == id)
+    }
+
+    #[inline]
+    fn join_values(
+        &self,
+        joiner: &[u8],
+        out: &mut Vec<u8>,
+        is_wanted: impl Fn(&HeaderSpan) -> bool,
+    ) -> bool {
         if !self.head_done {
             return false;
         }
-        let joiner: &[u8] = if name == b"cookie" { b"; " } else { b", " };
         let mut found = false;
-        for header in &self.head().headers {
-            let known = self.bytes(header.name);
-            if known.len() == name.len() && same_header_name(known, name) {
-                if found {
-                    out.extend_from_slice(joiner);
-                }
-                out.extend_from_slice(self.bytes(header.value));
-                found = true;
+        for header in self.head().headers.iter().filter(|it| is_wanted(it)) {
+            if found {
+                out.extend_from_slice(joiner);
             }
+            out.extend_from_slice(self.bytes(header.value));
+            found = true;
         }
         found
     }

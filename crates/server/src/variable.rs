@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
+use revolve_http::h1::HeaderId;
 
 use crate::config::regex::Pattern;
 use crate::modules;
@@ -38,6 +39,8 @@ enum Definition {
     Builtin(Getter),
     /// `$http_name`: a request header; the name in lower case with dashes.
     RequestHeader(Vec<u8>),
+    /// The same for one of which nginx, too, takes no spelling but with dashes.
+    KnownHeader(HeaderId),
     /// `$sent_http_name`: a response header.
     ResponseHeader(Vec<u8>),
     /// `$cookie_name`.
@@ -53,6 +56,8 @@ pub(crate) struct Registry {
     ids: HashMap<String, VariableId>,
     first_use: Vec<(String, Option<Span>)>,
     slots: HashMap<String, SlotId>,
+    /// Whether `$1` to `$9` stand anywhere.
+    pub(crate) uses_numbers: bool,
 }
 
 impl Registry {
@@ -117,10 +122,25 @@ fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
     }
 }
 
+/// Headers that have a variable of their own in nginx, and are not looked for by the name of it.
+const DASHED: [HeaderId; 6] = [
+    HeaderId::Cookie,
+    HeaderId::Host,
+    HeaderId::Referer,
+    HeaderId::UserAgent,
+    HeaderId::Via,
+    HeaderId::XForwardedFor,
+];
+
 fn by_prefix(name: &str) -> Option<Definition> {
     let header = |name: &str| name.to_ascii_lowercase().replace('_', "-").into_bytes();
     if let Some(rest) = name.strip_prefix("http_") {
-        return Some(Definition::RequestHeader(header(rest)));
+        let name = header(rest);
+        let id = HeaderId::of_name(&name);
+        return Some(match DASHED.contains(&id) {
+            true => Definition::KnownHeader(id),
+            false => Definition::RequestHeader(name),
+        });
     }
     if let Some(rest) = name.strip_prefix("sent_http_") {
         return Some(Definition::ResponseHeader(header(rest)));
@@ -156,6 +176,7 @@ impl Variables {
         match &self.definitions[id.0 as usize] {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
+            Definition::KnownHeader(id) => request.known_joined(*id, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
@@ -220,7 +241,10 @@ impl Value {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
             }
             parts.push(match name.as_bytes() {
-                [digit @ b'0'..=b'9'] => Part::Group(usize::from(digit - b'0')),
+                [digit @ b'1'..=b'9'] => {
+                    registry.uses_numbers = true;
+                    Part::Group(usize::from(digit - b'0'))
+                }
                 _ => Part::Variable(registry.intern(name, span)),
             });
             rest = left;
@@ -281,7 +305,7 @@ fn variable_name(text: &str) -> Option<(&str, &str)> {
         let valid = !name.is_empty() && name.bytes().all(is_name_byte);
         return valid.then(|| (name, &inner[end + 1..]));
     }
-    if text.as_bytes().first().is_some_and(u8::is_ascii_digit) {
+    if text.starts_with(|first| matches!(first, '1'..='9')) {
         return Some(text.split_at(1));
     }
     let end = text
@@ -304,6 +328,7 @@ mod tests {
         assert_eq!(variable_name("uri/x"), Some(("uri", "/x")));
         assert_eq!(variable_name("{uri}x"), Some(("uri", "x")));
         assert_eq!(variable_name("12"), Some(("1", "2")));
+        assert_eq!(variable_name("01"), Some(("01", "")));
         assert_eq!(variable_name(""), None);
         assert_eq!(variable_name("{uri"), None);
         assert_eq!(variable_name("-"), None);

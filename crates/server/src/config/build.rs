@@ -120,7 +120,10 @@ fn build_http(
     let mut listens = Vec::new();
     for (index, mut server) in level.children.into_iter().enumerate() {
         let id = index as ServerId;
-        let names = std::mem::take(&mut server.server_names);
+        let mut names = std::mem::take(&mut server.server_names);
+        for name in &mut names {
+            name.note_numbers(merging.scope.registry.uses_numbers);
+        }
         listens.push((id, std::mem::take(&mut server.listens), names.clone()));
         let mut named = HashMap::new();
         let location = merging.add(server, &settings, id, &mut named);
@@ -200,7 +203,8 @@ impl Merging<'_> {
                     path,
                     regex_follows,
                 } => (lookup.prefix(&path, regex_follows, id), path),
-                LocationMatch::Regex(pattern) => {
+                LocationMatch::Regex(mut pattern) => {
+                    pattern.note_numbers(self.scope.registry.uses_numbers);
                     lookup.pattern(pattern, id);
                     continue;
                 }

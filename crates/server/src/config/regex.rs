@@ -17,6 +17,8 @@ pub struct Pattern {
     source: String,
     engine: Engine,
     names: Vec<Option<String>>,
+    /// Whether somebody asks for its groups.
+    is_asked_for_groups: bool,
 }
 
 #[derive(Clone)]
@@ -51,7 +53,7 @@ impl Pattern {
                 .build();
             Engine::Linear(regex.map_err(|error| last_line(&error))?)
         };
-        let names = match &engine {
+        let names: Vec<Option<String>> = match &engine {
             Engine::Linear(regex) => regex
                 .capture_names()
                 .map(|name| name.map(str::to_owned))
@@ -63,6 +65,7 @@ impl Pattern {
         };
         Ok(Self {
             source: source.to_owned(),
+            is_asked_for_groups: names.len() > 1,
             engine,
             names,
         })
@@ -73,7 +76,15 @@ impl Pattern {
         &self.names
     }
 
-    /// Whether the subject matches; its groups go to `groups`, replacing what was there.
+    /// Says whether `$1` to `$9` stand anywhere in the configuration: where they do not, groups without a
+    /// name need not be found.
+    pub(crate) fn note_numbers(&mut self, are_used: bool) {
+        let has_names = self.names.iter().any(Option::is_some);
+        self.is_asked_for_groups = has_names || (are_used && self.names.len() > 1);
+    }
+
+    /// Whether the subject matches; its groups, where they are asked for, go to `groups` and replace what
+    /// was there.
     ///
     /// Errors: [`GivenUp`], of patterns that look around or refer back alone.
     pub fn captures(&self, subject: &[u8], groups: &mut Groups) -> Result<bool, GivenUp> {
@@ -82,11 +93,12 @@ impl Pattern {
             groups.extend(found.map(|group| group.map(|(from, to)| (from as u32, to as u32))));
         };
         match &self.engine {
-            Engine::Linear(regex) if self.names.len() == 1 => {
-                let found = regex.find(subject);
-                let found =
-                    found.map(|found| take(&mut [Some((found.start(), found.end()))].into_iter()));
-                Ok(found.is_some())
+            Engine::Linear(regex) if !self.is_asked_for_groups => {
+                let is_met = regex.is_match(subject);
+                if is_met {
+                    groups.clear();
+                }
+                Ok(is_met)
             }
             Engine::Linear(regex) => {
                 let found = regex.captures(subject);

@@ -2,8 +2,7 @@
 
 use revolve_http::h1::{HeadError, HeaderId, HeaderSpan, Span};
 
-use crate::log::Level;
-use crate::modules::log_format::escape_default;
+use crate::log::{Level, escape};
 use crate::request::Request;
 
 /// Bytes of an offending line that are shown. Source: nginx's `NGX_MAX_ERROR_STR - 300`.
@@ -85,7 +84,7 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
 
 fn escaped(request: &Request, span: Span) -> String {
     let bytes = request.bytes(span);
-    let mut out = Vec::new();
-    escape_default(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)], &mut out);
+    let mut out = bytes[..bytes.len().min(SHOWN_BYTES_MAX)].to_vec();
+    escape::as_default(&mut out, 0);
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -17,6 +17,8 @@ pub struct Clock {
     turn: Option<Cell<u64>>,
     unix_ms: Cell<u64>,
     formatted: RefCell<Formatted>,
+    /// The date that was asked for last, and its text.
+    http_date: Cell<(i64, [u8; 29])>,
     thread_id: u32,
     host_name: Vec<u8>,
 }
@@ -58,6 +60,7 @@ impl Clock {
             turn: None,
             unix_ms: Cell::new(0),
             formatted: RefCell::new(empty),
+            http_date: Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")),
             thread_id: rustix::thread::gettid().as_raw_nonzero().get() as u32,
             host_name,
         }
@@ -159,6 +162,17 @@ impl Clock {
         self.with(|texts| use_it(&texts.preambles[tokens as usize]))
     }
 
+    /// A time as a header shows it. The same one as before, as all answers of a second have with the
+    /// same `expires`, costs next to nothing.
+    pub(crate) fn http_date(&self, unix_s: i64) -> [u8; 29] {
+        let (known_s, mut date) = self.http_date.get();
+        if known_s != unix_s {
+            revolve_http::date::format_imf(unix_s, &mut date);
+            self.http_date.set((unix_s, date));
+        }
+        date
+    }
+
     /// `2026/11/22 11:00:00`, local time.
     pub fn error_time(&self, out: &mut Vec<u8>) {
         self.with(|texts| out.extend_from_slice(&texts.error));
@@ -211,5 +225,10 @@ mod tests {
         let now = clock.unix_s();
         let next = clock.next_daily(3600);
         assert!(next > now && next <= now + 86_400);
+        for unix_s in [0, 951_782_400, 951_782_400, 0] {
+            let mut expected = [0; 29];
+            revolve_http::date::format_imf(unix_s, &mut expected);
+            assert_eq!(clock.http_date(unix_s), expected);
+        }
     }
 }

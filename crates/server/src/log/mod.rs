@@ -13,6 +13,7 @@ pub mod outputs;
 pub mod syslog;
 
 mod by_path;
+pub(crate) mod escape;
 mod gzip;
 mod lines;
 mod losses;
@@ -192,21 +193,6 @@ impl Logs {
     }
 }
 
-/// A path or a header may hold line ends: nobody forges a line with them, or paints a terminal.
-fn escape_controls(line: &mut Vec<u8>, start: usize) {
-    let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;
-    if !line[start..].iter().any(is_control) {
-        return;
-    }
-    for byte in line.split_off(start) {
-        if is_control(&byte) {
-            let _ = write!(line, "\\x{byte:02X}");
-        } else {
-            line.push(byte);
-        }
-    }
-}
-
 /// Bytes in a message, such as a path: as they are where they are text, else as `\xE4`.
 pub(crate) struct Shown<'a>(pub &'a [u8]);
 
@@ -241,7 +227,9 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(label);
-        crate::modules::log_format::escape_default(value, out);
+        let start = out.len();
+        out.extend_from_slice(value);
+        escape::as_default(out, start);
         out.push(b'"');
     };
     // Of a head that is not complete, what has come of it.

@@ -16,7 +16,7 @@ use super::file::{self, OpenLogs, STDERR};
 use super::output::{END_PATIENCE, END_PAUSE, Output};
 use super::queue::Account;
 use super::sink::Sink;
-use super::{Clock, ErrorTarget, Level, escape_controls, line_head};
+use super::{Clock, ErrorTarget, Level, escape, line_head};
 
 thread_local! {
     static HERE: RefCell<Weak<Outputs>> = const { RefCell::new(Weak::new()) };
@@ -368,7 +368,7 @@ pub(super) fn error_line(
     line_head(clock, level, out);
     let start = out.len();
     body(out);
-    escape_controls(out, start);
+    escape::controls(out, start);
 }
 
 /// Says something where no log can be written, if standard error takes it at once.

@@ -283,7 +283,15 @@ fn number(value: u64, out: &mut Vec<u8>) -> bool {
 
 /// Milliseconds as seconds with three decimals.
 fn seconds(ms: u64, out: &mut Vec<u8>) -> bool {
-    write!(out, "{}.{:03}", ms / 1000, ms % 1000).is_ok()
+    number(ms / 1000, out);
+    out.push(b'.');
+    three_digits((ms % 1000) as u16, out)
+}
+
+/// A number below a thousand with all its digits.
+fn three_digits(value: u16, out: &mut Vec<u8>) -> bool {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    some(&[digit(value / 100), digit(value / 10), digit(value)], out)
 }
 
 fn local(request: &Request, out: &mut Vec<u8>, form: impl Fn(&Address) -> String) -> bool {
@@ -425,7 +433,7 @@ fn status(request: &Request, out: &mut Vec<u8>) -> bool {
         0 => request.response.status,
         error_status => error_status,
     };
-    write!(out, "{status:03}").is_ok()
+    three_digits(status, out)
 }
 
 fn tcp_info(request: &Request, out: &mut Vec<u8>, field: fn(&TcpInfo) -> u32) -> bool {

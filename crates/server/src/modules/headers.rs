@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
+use revolve_http::h1::writer;
 
 use crate::config::scope::{
     DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
@@ -17,6 +18,7 @@ use crate::config::setting::settings;
 use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
+use crate::response::Response;
 use crate::variable::Value;
 
 /// One `add_header`.
@@ -24,6 +26,8 @@ use crate::variable::Value;
 pub struct AddedHeader {
     name: Vec<u8>,
     value: Value,
+    /// The whole line, where it is the same for all responses and takes no other's place.
+    line: Option<Vec<u8>>,
     always: bool,
 }
 
@@ -93,9 +97,16 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         .added
         .get_or_insert_with(Arc::default);
     let list = Arc::get_mut(list).expect("nobody shares a level's headers while it is read");
+    let text = value.as_literal().filter(|text| !text.is_empty());
+    let line = text.filter(|_| !replaces(&name)).map(|text| {
+        let mut line = Vec::new();
+        writer::header(&mut line, &name, text);
+        line
+    });
     list.push(AddedHeader {
         name,
         value,
+        line,
         always,
     });
     Ok(())
@@ -165,27 +176,42 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 
 /// Header filter: `expires` and `add_header`.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
-    let settings = &request.settings().headers;
-    let (added, expires) = (settings.added.clone(), settings.expires.clone());
+    let site = request.site.share();
+    let settings = &site.locations[request.location as usize].settings.headers;
     let usual = matches!(
         request.response.status,
         200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308
     );
     if usual {
-        apply_expires(request, &expires);
+        apply_expires(request, &settings.expires);
     }
-    for header in added.iter().filter(|header| usual || header.always) {
-        let value = header.value.evaluate(request);
-        let response = &mut request.response;
-        if header.name.eq_ignore_ascii_case(b"last-modified") {
-            response.replace_last_modified(&value);
-        } else if header.name.eq_ignore_ascii_case(b"etag") {
-            response.headers.replace(b"ETag", &value);
-        } else if !value.is_empty() {
-            response.headers.push(&header.name, &value);
+    for header in settings.added.iter().filter(|it| usual || it.always) {
+        match &header.line {
+            Some(line) => request.response.headers.push_line(line, header.name.len()),
+            None => {
+                let mut value = request.take_spare();
+                header.value.append(request, &mut value);
+                add(&mut request.response, &header.name, &value);
+                request.give_spare(value);
+            }
         }
     }
     Outcome::Next
+}
+
+/// Whether a line of this name takes the place of the response's own.
+fn replaces(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"last-modified") || name.eq_ignore_ascii_case(b"etag")
+}
+
+fn add(response: &mut Response, name: &[u8], value: &[u8]) {
+    if name.eq_ignore_ascii_case(b"last-modified") {
+        response.replace_last_modified(value);
+    } else if name.eq_ignore_ascii_case(b"etag") {
+        response.headers.replace(b"ETag", value);
+    } else if !value.is_empty() {
+        response.headers.push(name, value);
+    }
 }
 
 fn apply_expires(request: &mut Request, expires: &Expires) {
@@ -226,15 +252,17 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
     if age_s < 0 || matches!(expires, Expires::Modified(seconds) if *seconds < 0) {
         return push_expires(request, at_s, "no-cache");
     }
-    push_expires(request, at_s, &format!("max-age={age_s}"));
+    let mut max_age = *b"max-age=                    ";
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(age_s).as_bytes();
+    let end = "max-age=".len() + digits.len();
+    max_age["max-age=".len()..end].copy_from_slice(digits);
+    push_expires(request, at_s, &max_age[..end]);
 }
 
-fn push_expires(request: &mut Request, at_s: i64, cache_control: &str) {
-    let mut date = [0; 29];
-    revolve_http::date::format_imf(at_s, &mut date);
-    request.response.headers.push(b"Expires", &date);
-    request
-        .response
-        .headers
-        .push(b"Cache-Control", cache_control.as_bytes());
+fn push_expires(request: &mut Request, at_s: i64, cache_control: impl AsRef<[u8]>) {
+    let date = request.site.logs.clock().http_date(at_s);
+    let headers = &mut request.response.headers;
+    headers.push(b"Expires", &date);
+    headers.push(b"Cache-Control", cache_control.as_ref());
 }

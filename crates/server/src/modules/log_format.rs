@@ -10,6 +10,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Span, Word};
 
 use crate::config::scope::{DirectiveRow, HTTP, Scope};
+use crate::log::escape;
 use crate::request::Request;
 use crate::variable::{Part, Registry, Value};
 
@@ -166,73 +167,8 @@ impl Format {
     fn escape_tail(&self, out: &mut Vec<u8>, start: usize) {
         match self.escape {
             Escape::None => {}
-            Escape::Default => {
-                if out[start..].iter().any(|byte| needs_escape(*byte)) {
-                    let value = out.split_off(start);
-                    escape_default(&value, out);
-                }
-            }
-            Escape::Json => {
-                if out[start..]
-                    .iter()
-                    .any(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
-                {
-                    let value = out.split_off(start);
-                    escape_json(&value, out);
-                }
-            }
+            Escape::Default => escape::as_default(out, start),
+            Escape::Json => escape::as_json(out, start),
         }
-    }
-}
-
-fn needs_escape(byte: u8) -> bool {
-    matches!(byte, 0..0x20 | b'"' | b'\\' | 0x7f..)
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-/// nginx's default escaping of a value in a log line.
-pub(crate) fn escape_default(value: &[u8], out: &mut Vec<u8>) {
-    for byte in value {
-        if needs_escape(*byte) {
-            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-            out.extend_from_slice(&[b'\\', b'x', high, low]);
-        } else {
-            out.push(*byte);
-        }
-    }
-}
-
-fn escape_json(value: &[u8], out: &mut Vec<u8>) {
-    for byte in value {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0..0x20 => {
-                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-            }
-            _ => out.push(*byte),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes() {
-        let mut out = Vec::new();
-        escape_default(b"a\"b\\c\n\xff", &mut out);
-        assert_eq!(out, b"a\\x22b\\x5Cc\\x0A\\xFF");
-        out.clear();
-        escape_json(b"a\"b\\c\n\x01\xff", &mut out);
-        assert_eq!(out, b"a\\\"b\\\\c\\n\\u0001\xff");
     }
 }

@@ -36,6 +36,13 @@ pub enum ServerName {
 }
 
 impl ServerName {
+    /// See [`Pattern::note_numbers`].
+    pub(crate) fn note_numbers(&mut self, are_used: bool) {
+        if let ServerName::Regex(pattern, _) = self {
+            pattern.note_numbers(are_used);
+        }
+    }
+
     /// Whether it captures a part of the host.
     pub(crate) fn captures(&self) -> bool {
         matches!(self, ServerName::Regex(pattern, _) if pattern.names().len() > 1)
