@@ -9,6 +9,7 @@ use super::clients;
 use super::floor::HEAD_BYTES;
 use super::options::Options;
 use super::servers::{Kind, Server, Setup, Workspace};
+use super::site;
 use super::table::{Spread, Table};
 use super::wrk::{self, Load};
 
@@ -24,6 +25,8 @@ pub(super) struct Bound {
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) path: &'static str,
+    /// Header lines of the site's browser; none where the plain server is asked.
+    pub(super) lines: &'static [&'static str],
     /// Bytes of the answer's body.
     pub(super) body_bytes: usize,
     /// Connections of the load, where none are asked for.
@@ -31,10 +34,40 @@ pub(super) struct Case {
     bound: Bound,
 }
 
-pub(super) const CASES: [Case; 4] = [
+impl Case {
+    /// The request, whole.
+    pub(super) fn request(&self) -> String {
+        match self.lines {
+            [] => clients::request(self.path),
+            lines => format!(
+                "GET {} HTTP/1.1\r\n{}\r\n\r\n",
+                self.path,
+                lines.join("\r\n")
+            ),
+        }
+    }
+
+    /// Where a server answers it.
+    pub(super) fn address(&self, server: &Server) -> SocketAddr {
+        let mut address = server.address();
+        if !self.lines.is_empty() && server.kind.has_site() {
+            address.set_port(address.port() + site::PORT_STEP);
+        }
+        address
+    }
+
+    /// Whether a server can answer it.
+    pub(super) fn is_for(&self, kind: Kind) -> bool {
+        let has_site = self.lines.is_empty() || kind.has_site() || kind == Kind::Floor;
+        has_site && kind.serves(self.body_bytes)
+    }
+}
+
+pub(super) const CASES: [Case; 5] = [
     Case {
         name: "static-1k",
         path: "/1k.html",
+        lines: &[],
         body_bytes: 1 << 10,
         connections: 64,
         bound: Bound {
@@ -45,6 +78,7 @@ pub(super) const CASES: [Case; 4] = [
     Case {
         name: "return",
         path: "/return",
+        lines: &[],
         body_bytes: 2,
         connections: 64,
         bound: Bound {
@@ -53,8 +87,20 @@ pub(super) const CASES: [Case; 4] = [
         },
     },
     Case {
+        name: "site",
+        path: site::PATH,
+        lines: site::LINES,
+        body_bytes: site::BODY_BYTES,
+        connections: 64,
+        bound: Bound {
+            against: Kind::Nginx,
+            ratio_max: 0.5,
+        },
+    },
+    Case {
         name: "static-100k",
         path: "/100k.html",
+        lines: &[],
         body_bytes: 100 << 10,
         connections: 64,
         bound: Bound {
@@ -65,6 +111,7 @@ pub(super) const CASES: [Case; 4] = [
     Case {
         name: "static-10m",
         path: "/10m.html",
+        lines: &[],
         body_bytes: 10 << 20,
         connections: 8,
         bound: Bound {
@@ -107,12 +154,12 @@ fn measure(
     let connections = options.connections.unwrap_or(case.connections);
     let seconds = options.seconds.unwrap_or(2);
     let kinds = options.servers.iter().copied();
-    let kinds: Vec<Kind> = kinds.filter(|kind| kind.serves(case.body_bytes)).collect();
+    let kinds: Vec<Kind> = kinds.filter(|kind| case.is_for(*kind)).collect();
     let servers = start(workspace, case, connections, &kinds)?;
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
     for server in &servers {
         // What is opened, mapped or grown once is not the cost of a request.
-        wrk::run(server.address(), case.path, connections, 1)?;
+        wrk::run(case, server, connections, 1)?;
     }
     for _ in 0..options.rounds {
         for (server, samples) in servers.iter().zip(&mut samples) {
@@ -143,7 +190,7 @@ fn start(
     let mut servers = Vec::new();
     for kind in floor_last(kinds) {
         let server = Server::start(workspace, kind, &setup)?;
-        let head_bytes = probe(server.address(), case.path, case.body_bytes)?;
+        let head_bytes = probe(case, &server)?;
         if kind == Kind::Nginx {
             setup.floor_head_bytes = head_bytes;
         }
@@ -161,11 +208,13 @@ pub(super) fn floor_last(kinds: &[Kind]) -> Vec<Kind> {
 }
 
 /// Asks once, checks that the answer is a 200 with the body expected, and gives its head's bytes.
-pub(super) fn probe(address: SocketAddr, path: &str, body_bytes: usize) -> Result<usize, String> {
+pub(super) fn probe(case: &Case, server: &Server) -> Result<usize, String> {
+    let address = case.address(server);
+    let (path, body_bytes) = (case.path, case.body_bytes);
     let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(clients::request(path).as_bytes())?;
+        stream.write_all(case.request().as_bytes())?;
         let mut answer = Vec::new();
         let mut part = [0; 64 * 1024];
         loop {
@@ -207,7 +256,7 @@ fn sample(
     seconds: u64,
 ) -> Result<Sample, String> {
     let before_ns = server.cpu_ns()?;
-    let load = wrk::run(server.address(), case.path, connections, seconds)
+    let load = wrk::run(case, server, connections, seconds)
         .map_err(|error| format!("{}: {error}", server.kind.name()))?;
     let taken_ns = server.cpu_ns()?.saturating_sub(before_ns);
     Ok(Sample {

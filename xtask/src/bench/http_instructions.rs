@@ -32,7 +32,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
         // What nginx answers decides the floor's head, as in the bench of time.
         let mut head_bytes = HEAD_BYTES;
         for kind in http::floor_last(&options.servers) {
-            if !kind.serves(case.body_bytes) {
+            if !case.is_for(kind) {
                 continue;
             }
             let setup = Setup {
@@ -98,9 +98,9 @@ fn rounds(body_bytes: usize, connections: usize) -> usize {
 /// Asks on every connection and reads every answer, again and again; gives the bytes of a head.
 fn load(server: &Server, case: &Case, connections: usize, rounds: usize) -> Result<usize, String> {
     let say = |error: std::io::Error| format!("{}: {error}", server.kind.name());
-    let head_bytes = http::probe(server.address(), case.path, case.body_bytes)?;
-    let clients: Vec<Client> = clients::connect_all(server.address(), 0..connections)?;
-    let request = clients::request(case.path);
+    let head_bytes = http::probe(case, server)?;
+    let clients: Vec<Client> = clients::connect_all(case.address(server), 0..connections)?;
+    let request = case.request();
     let mut answer = vec![0; head_bytes + case.body_bytes];
     for _ in 0..rounds {
         for client in &clients {

@@ -26,6 +26,7 @@ mod models;
 mod options;
 mod process;
 mod servers;
+mod site;
 mod slow;
 mod strace;
 mod table;

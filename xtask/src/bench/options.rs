@@ -15,7 +15,8 @@ usage: cargo xtask bench [http | memory | slow | dealing] [options]
   --seconds S         length of one measurement (2; slow: 10)
   --connections N     connections of the load (64, and 8 for 10 MiB; memory and slow: 10000;
                       dealing: 480)
-  --case NAME         one case of http alone: static-1k, return, static-100k, static-10m
+  --case NAME         one case of http alone: static-1k, return, site, static-100k,
+                      static-10m
   --servers A,B       some of floor, nginx, nginx-cache, revolve, h2o, haproxy (the last two are
                       left out unless named; haproxy has no large bodies)
   --against BINARY    one more server in the same turns: a revolve built at another commit

@@ -14,6 +14,7 @@ use super::echoes;
 use super::field;
 use super::options::Options;
 use super::process::{self, SERVER_CPU};
+use super::site;
 use super::tools;
 
 /// The first port of the bench; each server takes its own.
@@ -83,6 +84,14 @@ impl Kind {
         self != Self::Haproxy || body_bytes <= HAPROXY_BODY_BYTES_MAX
     }
 
+    /// Whether it reads nginx's configuration, and so has the site of `site.rs`.
+    pub(super) fn has_site(self) -> bool {
+        matches!(
+            self,
+            Self::Nginx | Self::NginxCache | Self::Revolve | Self::Against
+        )
+    }
+
     pub(super) fn port(self) -> u16 {
         PORT_FIRST + self as u16
     }
@@ -105,8 +114,8 @@ impl Workspace {
     pub(super) fn new(root: &Path, options: &Options) -> Result<Self, String> {
         let folder = std::env::temp_dir().join(format!("revolve-bench-{}", std::process::id()));
         let made = || -> io::Result<()> {
-            fs::create_dir_all(folder.join("site"))?;
-            for part in [folder.clone(), folder.join("site")] {
+            fs::create_dir_all(folder.join("site/static"))?;
+            for part in ["", "site", "site/static"].map(|part| folder.join(part)) {
                 fs::set_permissions(part, fs::Permissions::from_mode(0o755))?;
             }
             let file = |name, bytes| (name, content(bytes));
@@ -114,6 +123,7 @@ impl Workspace {
                 file("1k.html", 1 << 10),
                 file("100k.html", 100 << 10),
                 file("10m.html", 10 << 20),
+                file(&site::PATH[1..], site::BODY_BYTES),
                 // For a server that has no `return`.
                 ("return", b"ok".to_vec()),
             ] {
@@ -377,9 +387,10 @@ http {{
             stub_status;
         }}
     }}
-}}
+{site}}}
 ",
         extra = setup.http_directives,
+        site = site::servers(&workspace.folder, name, port),
     )
 }
 
@@ -401,8 +412,10 @@ mod tests {
         let text = |kind: Kind| {
             let name = format!("/{}.", kind.name());
             let port = kind.port().to_string();
+            let site_port = (kind.port() + site::PORT_STEP).to_string();
             let text = configuration(&workspace, kind, &setup);
-            text.replace(&name, "/NAME.").replace(&port, "PORT")
+            let text = text.replace(&name, "/NAME.").replace(&port, "PORT");
+            text.replace(&site_port, "SITE")
         };
         assert_eq!(text(Kind::Nginx), text(Kind::Revolve));
         assert_eq!(text(Kind::Against), text(Kind::Revolve));

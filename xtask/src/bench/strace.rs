@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::http::CASES;
+use super::http::{CASES, Case};
 use super::options::Options;
 use super::process;
 use super::servers::{Server, Setup, Workspace};
@@ -36,7 +36,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
                 ..Setup::default()
             };
             let server = Server::start(&workspace, *kind, &setup)?;
-            let counts = count(&server, case.path, options.seconds.unwrap_or(2))?;
+            let counts = count(&server, case, options.seconds.unwrap_or(2))?;
             each.push_str(&format!("  {}: {}\n", kind.name(), counts.describe()));
             table.row([
                 kind.name().into(),
@@ -79,12 +79,12 @@ fn is_wait(name: &str) -> bool {
     name.starts_with("epoll_wait") || name.starts_with("epoll_pwait")
 }
 
-fn count(server: &Server, path: &str, seconds: u64) -> Result<Counts, String> {
+fn count(server: &Server, case: &Case, seconds: u64) -> Result<Counts, String> {
     // The first requests fill the caches; they are not what is counted.
-    wrk::run(server.address(), path, CONNECTIONS, 1)?;
+    wrk::run(case, server, CONNECTIONS, 1)?;
     let report = std::env::temp_dir().join(format!("revolve-strace-{}", std::process::id()));
     let mut strace = attach(&server.workers(), &report)?;
-    let load = wrk::run(server.address(), path, CONNECTIONS, seconds);
+    let load = wrk::run(case, server, CONNECTIONS, seconds);
     process::signal(strace.id(), Signal::INT);
     strace.wait().map_err(|error| format!("strace: {error}"))?;
     let text = fs::read_to_string(&report).unwrap_or_default();

@@ -1,9 +1,10 @@
 //! The load: wrk, one thread, on the load's CPU.
 
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use super::http::Case;
 use super::process::{self, LOAD_CPU};
+use super::servers::Server;
 use super::tools;
 
 /// What one run of wrk found.
@@ -14,15 +15,15 @@ pub(super) struct Load {
     pub(super) p99_us: f64,
 }
 
-/// Asks for `path` over `connections` kept connections for `seconds`.
+/// Sends the case's request over `connections` kept connections for `seconds`.
 ///
 /// # Errors
 ///
 /// wrk cannot be run, connections failed, or something else than 2xx was answered: such a run
 /// measures nothing.
 pub(super) fn run(
-    address: SocketAddr,
-    path: &str,
+    case: &Case,
+    server: &Server,
     connections: usize,
     seconds: u64,
 ) -> Result<Load, String> {
@@ -31,7 +32,8 @@ pub(super) fn run(
     command
         .args(["-t1", "--latency"])
         .args([format!("-c{connections}"), format!("-d{seconds}s")])
-        .arg(format!("http://{address}{path}"))
+        .args(case.lines.iter().flat_map(|line| ["-H", *line]))
+        .arg(format!("http://{}{}", case.address(server), case.path))
         .stdin(Stdio::null());
     let output = process::on_cpu(LOAD_CPU, || command.output())?
         .map_err(|error| format!("wrk cannot be run: {error}"))?;
