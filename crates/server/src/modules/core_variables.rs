@@ -8,7 +8,6 @@ use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::modules::core::{append_root, map_path};
-use crate::modules::server_name::machine_name;
 use crate::request::Request;
 use crate::variable::Builtin;
 
@@ -89,7 +88,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "hostname",
-        get: |_, out| text(&machine_name(), out),
+        get: |r, out| some(r.site.logs.clock().host_name(), out),
     },
     Builtin {
         name: "http2",

@@ -86,7 +86,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
 ];
 
 /// The machine's name in lower case: `$hostname`.
-pub(crate) fn machine_name() -> String {
+fn machine_name() -> String {
     let system = rustix::system::uname();
     system.nodename().to_string_lossy().to_ascii_lowercase()
 }
