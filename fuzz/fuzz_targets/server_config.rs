@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
+#[allow(dead_code, reason = "each target uses its part")]
 #[path = "../../crates/server/tests/checks/mod.rs"]
 mod checks;
 

@@ -4,13 +4,23 @@ mod checks;
 
 use std::path::Path;
 
-#[test]
-fn corpus_of_configurations() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/server_config");
+fn run(corpus: &str, check: fn(&[u8])) {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let folder = corpora.join(corpus);
     let mut files = 0;
     for entry in std::fs::read_dir(&folder).expect("the corpus is in the repository") {
-        checks::server_config(&std::fs::read(entry.expect("an entry").path()).expect("a file"));
+        check(&std::fs::read(entry.expect("an entry").path()).expect("a file"));
         files += 1;
     }
     assert!(files > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn corpus_of_configurations() {
+    run("server_config", checks::server_config);
+}
+
+#[test]
+fn corpus_of_patterns() {
+    run("pattern", checks::pattern);
 }

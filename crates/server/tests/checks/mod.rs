@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use revolve_conf::{Directive, Files, Snapshot, SnapshotFiles};
+use revolve_server::config::regex::{Groups, Pattern};
 use revolve_server::{Prefix, load, log};
 
 /// Any bytes as a configuration: there is one, or there are errors that can be shown; and the
@@ -23,6 +24,30 @@ pub(crate) fn server_config(data: &[u8]) {
     let (again, shown_again) = read(&mut files);
     assert_eq!((&listens, &shown), (&again, &shown_again));
     assert!(listens.is_some() || shown.contains("[emerg]"), "{shown}");
+}
+
+/// Any bytes as a pattern in the first line and a path in the rest: there is a reason why it is none, or
+/// what it captures lies in the path, in the order that groups have.
+pub(crate) fn pattern(data: &[u8]) {
+    let (source, path) = match data.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&data[..end], &data[end + 1..]),
+        None => (data, &b"/"[..]),
+    };
+    let Ok(source) = std::str::from_utf8(source) else {
+        return;
+    };
+    for ignore_case in [false, true] {
+        let pattern = match Pattern::new(source, ignore_case) {
+            Ok(pattern) => pattern,
+            Err(why) => return assert!(!why.is_empty()),
+        };
+        let mut groups = Groups::new();
+        let is_met = pattern.captures(path, &mut groups);
+        assert!(is_met == Ok(true) || groups.is_empty());
+        for (from, to) in groups.iter().flatten() {
+            assert!(from <= to && *to as usize <= path.len(), "{groups:?}");
+        }
+    }
 }
 
 /// Builds the configuration; the answer is where it would listen, and what is said of it.
