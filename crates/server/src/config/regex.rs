@@ -4,6 +4,8 @@
 //! As PCRE in nginx both see bytes and not characters: a path need not be UTF-8, and a dot that met
 //! no such byte would be a hole in `location ~ ^/private/.*`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use revolve_conf::{Diagnostic, Word};
@@ -147,10 +149,32 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Compiles the pattern of a directive, of which `word` is an argument.
-///
-/// Errors: what is wrong with it, or with the variables that its groups would set.
-pub(crate) fn compile(word: &Word, source: &str, ignore_case: bool) -> Result<Pattern, Diagnostic> {
+/// The patterns of a configuration. One that stands in many servers is compiled once, and lies in memory
+/// once.
+#[derive(Debug, Default)]
+pub(crate) struct Patterns(HashMap<(String, bool), Pattern>);
+
+impl Patterns {
+    /// The pattern of a directive, of which `word` is an argument.
+    ///
+    /// Errors: what is wrong with it, or with the variables that its groups would set.
+    pub(crate) fn compile(
+        &mut self,
+        word: &Word,
+        source: &str,
+        ignore_case: bool,
+    ) -> Result<Pattern, Diagnostic> {
+        match self.0.entry((source.to_owned(), ignore_case)) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(place) => {
+                let pattern = compile(word, source, ignore_case)?;
+                Ok(place.insert(pattern).clone())
+            }
+        }
+    }
+}
+
+fn compile(word: &Word, source: &str, ignore_case: bool) -> Result<Pattern, Diagnostic> {
     let wrong = |reason: String| {
         let message = format!("invalid regular expression \"{source}\"");
         Diagnostic::new(word.span, message).label(reason)
@@ -191,6 +215,8 @@ fn last_line(error: &impl fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
+    use revolve_conf::{FileId, Span};
+
     use super::*;
 
     #[test]
@@ -211,6 +237,27 @@ mod tests {
         assert_eq!(behind.captures(b"/\xff", &mut groups), Ok(true));
         assert_eq!(groups[1], Some((1, 2)));
         assert!(Pattern::new("(", false).is_err());
+    }
+
+    #[test]
+    fn the_same_pattern_is_compiled_once() {
+        let mut patterns = Patterns::default();
+        let span = Span {
+            file: FileId(0),
+            start: 0,
+            end: 0,
+        };
+        let word = |text: &str| Word {
+            text: text.to_owned(),
+            span,
+            quoted: false,
+        };
+        for source in [r"\.php$", r"\.php$", "a"] {
+            assert!(patterns.compile(&word(source), source, false).is_ok());
+        }
+        assert!(patterns.compile(&word("a"), "a", true).is_ok());
+        assert!(patterns.compile(&word("("), "(", true).is_err());
+        assert_eq!(patterns.0.len(), 3);
     }
 
     #[test]

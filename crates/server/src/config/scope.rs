@@ -6,7 +6,7 @@ use revolve_conf::directive::{Row, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
 
 use crate::config::process::ProcessConfig;
-use crate::config::regex::Pattern;
+use crate::config::regex::{Pattern, Patterns};
 use crate::log::{Destination, Place};
 use crate::modules::listen::Listen;
 use crate::modules::log_format::LogFormat;
@@ -94,6 +94,7 @@ pub(crate) struct Scope {
     pub level: Level,
     pub process: ProcessConfig,
     pub registry: Registry,
+    pub patterns: Patterns,
     pub log_formats: Vec<LogFormat>,
     pub logs: Vec<Destination>,
     pub zones: Declared,
@@ -111,6 +112,7 @@ impl Scope {
             level: Level::new(MAIN, LocationMatch::Server, None),
             process: ProcessConfig::default(),
             registry: Registry::default(),
+            patterns: Patterns::default(),
             log_formats: Vec::new(),
             logs: Vec::new(),
             zones: Declared::default(),

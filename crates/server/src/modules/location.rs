@@ -11,7 +11,7 @@
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::regex;
+use crate::config::regex::Patterns;
 use crate::config::scope::{DirectiveRow, LOCATION, Level, LocationMatch, SERVER, Scope};
 
 pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
@@ -22,7 +22,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 }];
 
 fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let matching = matching(directive)?;
+    let matching = matching(&mut scope.patterns, directive)?;
     check_nesting(&scope.level, &matching, directive)?;
     let level = Level::new(LOCATION, matching, Some(directive.span));
     let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
@@ -31,9 +31,9 @@ fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
 }
 
 /// Reads `= x`, `=x`, `^~ x`, `~ x`, `~* x`, `@x` and `x`.
-fn matching(directive: &Directive) -> Result<LocationMatch, Diagnostic> {
+fn matching(patterns: &mut Patterns, directive: &Directive) -> Result<LocationMatch, Diagnostic> {
     if let [modifier, word] = directive.args.as_slice() {
-        return with_modifier(&modifier.text, &word.text, word).ok_or_else(|| {
+        return with_modifier(patterns, &modifier.text, &word.text, word).ok_or_else(|| {
             Diagnostic::new(
                 modifier.span,
                 format!("invalid location modifier \"{}\"", modifier.text),
@@ -44,7 +44,8 @@ fn matching(directive: &Directive) -> Result<LocationMatch, Diagnostic> {
     let word = &directive.args[0];
     for modifier in ["=", "^~", "~*", "~"] {
         if let Some(rest) = word.text.strip_prefix(modifier) {
-            return with_modifier(modifier, rest, word).expect("the modifier is one of the list");
+            return with_modifier(patterns, modifier, rest, word)
+                .expect("the modifier is one of the list");
         }
     }
     if let Some(name) = word.text.strip_prefix('@') {
@@ -57,11 +58,15 @@ fn matching(directive: &Directive) -> Result<LocationMatch, Diagnostic> {
 }
 
 fn with_modifier(
+    patterns: &mut Patterns,
     modifier: &str,
     text: &str,
     word: &Word,
 ) -> Option<Result<LocationMatch, Diagnostic>> {
-    let pattern = |ignore_case| regex::compile(word, text, ignore_case).map(LocationMatch::Regex);
+    let mut pattern = |ignore_case| {
+        let pattern = patterns.compile(word, text, ignore_case);
+        pattern.map(LocationMatch::Regex)
+    };
     Some(match modifier {
         "=" => Ok(LocationMatch::Exact(text.to_owned())),
         "^~" => Ok(LocationMatch::Prefix {

@@ -13,7 +13,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::location::ServerId;
-use crate::config::regex::{self, GivenUp, Groups, Pattern};
+use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
 use crate::variable::{GroupSlots, SlotId};
 
@@ -118,7 +118,7 @@ fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
             if source.is_empty() {
                 return Err(wrong("expected a regular expression after ~"));
             }
-            let pattern = regex::compile(word, source, true)?;
+            let pattern = scope.patterns.compile(word, source, true)?;
             let slots = scope.registry.define_groups(&pattern);
             ServerName::Regex(pattern, slots)
         } else if let Some(suffix) = lower.strip_prefix('*') {
