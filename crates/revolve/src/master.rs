@@ -40,8 +40,8 @@ const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
 const START_DEATHS_MAX: u32 = 5;
 /// How long a worker may take to answer before that is said.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a worker may take to exit at once.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker may take to exit at once: about as long as nginx's may.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Phase {
