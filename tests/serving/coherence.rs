@@ -161,3 +161,73 @@ fn a_change_between_pipelined_requests_of_many_clients_is_seen() {
         }
     }
 }
+
+/// More files than the cache holds, some of them too large for its memory: what may not enter is asked of
+/// the disk, each time.
+#[test]
+fn what_does_not_fit_into_the_cache_is_never_stale_either() {
+    let bounds = "file_cache entries=6 file_bytes=16 descriptors=1;";
+    let site = Site::start(bounds, "try_files $uri $uri/ =404;");
+    let mut client = Client::connect(site.port);
+    let mut ask = |number: usize, expected: Option<&str>, round: usize| {
+        client.send(format!("GET /{number}.txt HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2));
+        for _ in 0..2 {
+            let response = client.response();
+            match expected {
+                Some(content) => assert_eq!(response.text(), content, "{number}, round {round}"),
+                None => assert_eq!(response.status, 404, "{number}, round {round}"),
+            }
+        }
+    };
+    for round in 0..ROUNDS / 10 {
+        let content = |number: usize| format!("{round:06}-{number:02}").repeat(1 + number % 3);
+        let is_gone = |number: usize| (round + number).is_multiple_of(4);
+        for number in 0..12 {
+            let file = format!("html/{number}.txt");
+            let content = content(number);
+            site.folder.write(&file, &content);
+            ask(number, Some(&content), round);
+            if is_gone(number) {
+                fs::remove_file(site.folder.file(&file)).expect("unlink");
+                ask(number, None, round);
+            }
+        }
+        // Those that entered, and those that did not.
+        for number in 0..12 {
+            let content = content(number);
+            let expected = (!is_gone(number)).then_some(content.as_str());
+            ask(number, expected, round);
+        }
+    }
+}
+
+/// The folder is known from one file when another is asked for that was not.
+#[test]
+fn a_link_in_the_place_of_a_folder_is_seen_at_once() {
+    let site = Site::start("", "");
+    for version in 0..2 {
+        for number in 0..ROUNDS / 10 {
+            let file = format!("releases/{version}/sub/{number}.txt");
+            site.folder.write(&file, format!("version {version}"));
+        }
+    }
+    let mut client = Client::connect(site.port);
+    let (place, aside) = (site.folder.file("html/v"), site.folder.file("html/aside"));
+    let (folder, link) = (
+        site.folder.file("releases/0"),
+        site.folder.file("html/.link"),
+    );
+    symlink(site.folder.file("releases/1"), &link).expect("a link");
+    fs::rename(&folder, &place).expect("rename");
+    for number in 0..ROUNDS / 10 {
+        let path = format!("/v/sub/{number}.txt");
+        expect(&mut client, "/v/sub/0.txt", "version 0", number);
+        fs::rename(&place, &aside).expect("rename");
+        fs::rename(&link, &place).expect("rename");
+        expect(&mut client, &path, "version 1", number);
+        expect(&mut client, "/v/sub/0.txt", "version 1", number);
+        fs::rename(&place, &link).expect("rename");
+        fs::rename(&aside, &place).expect("rename");
+        expect(&mut client, &path, "version 0", number);
+    }
+}

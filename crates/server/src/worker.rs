@@ -172,7 +172,10 @@ impl LoopServer {
 
     fn attach_hooks(self: &Rc<Self>) {
         let server = self.clone();
-        *self.turn_end.borrow_mut() = Some(on_turn_end(move || server.logs.end_turn()));
+        *self.turn_end.borrow_mut() = Some(on_turn_end(move || {
+            server.files.end_turn();
+            server.logs.end_turn();
+        }));
         let server = self.clone();
         on_task_panic(move |message| {
             let number = server.current_number.get();

@@ -175,8 +175,19 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
     })
 }
 
+/// Reads all, where that is as much as was said. One byte more is asked for: where it does not come, the
+/// file has ended, and no other call need find that out.
 fn read_all(file: &mut File, size: usize) -> Option<Bytes> {
-    let mut body = Vec::with_capacity(size + 1);
-    file.take(size as u64 + 1).read_to_end(&mut body).ok()?;
-    (body.len() == size).then(|| Bytes::from(body))
+    let mut body = vec![0; size + 1];
+    let mut filled = 0;
+    while filled < size {
+        match file.read(&mut body[filled..]) {
+            Ok(0) => return None,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    body.truncate(size);
+    (filled == size).then(|| Bytes::from(body))
 }

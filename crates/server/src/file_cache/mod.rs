@@ -6,6 +6,7 @@
 //! before the tasks of a turn run, and a `stat` once a second stands behind it.
 
 mod entry;
+mod marks;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -22,10 +23,17 @@ use rustix::io::Errno;
 
 pub use entry::{Content, FileEntry, Found};
 use entry::{Identity, Probe};
+use marks::Marks;
 use watch::{Dependency, EntryId, Watch};
 
 /// How long an entry is believed before a `stat` is asked, whatever inotify says.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A larger file that may not enter is sent out of its descriptor.
+const OUTSIDE_BYTES_MAX: u64 = 16 << 10;
+
+/// How long what could not be cached is not tried again, in seconds.
+const REFUSED_S: u32 = 10;
 
 /// Bounds of the cache of one loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +75,16 @@ struct Inner {
     bytes: u64,
     descriptors: usize,
     watch: Option<Watch>,
+    /// What was asked for while the cache was full. Where more files are asked for than it holds, or a
+    /// crawler asks for each of them once, most of what enters is never asked for again, and has driven
+    /// out what was: the second time in a while is soon enough.
+    asked: Marks,
+    /// What could not be cached: a file of several names, a folder that cannot be watched. To find that out
+    /// costs far more than to serve the file.
+    refused: Marks,
+    /// What was found last and may not enter. It holds for the rest of the turn, whose requests were all
+    /// read before, because one request asks several times (`try_files`, and who serves the file).
+    last: Option<(Box<[u8]>, Found)>,
 }
 
 struct Entry {
@@ -129,6 +147,14 @@ impl FileCache {
         }
     }
 
+    /// Forgets what holds for this turn alone.
+    pub fn end_turn(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.last.is_some() {
+            inner.last = None;
+        }
+    }
+
     /// Closes the descriptors that the cache holds, somebody needs them more; false if it holds
     /// none.
     pub fn close_descriptors(&self) -> bool {
@@ -172,6 +198,9 @@ impl FileCache {
     fn fill(&self, path: &[u8], now: Instant) -> Found {
         let limits = self.limits.get();
         let inner = &mut *self.inner.borrow_mut();
+        if let Some(found) = inner.find_outside(path, &limits) {
+            return found;
+        }
         let id = inner.next_id;
         inner.next_id += 1;
         // The folders are watched before the file is read, so that no change falls between.
@@ -181,13 +210,19 @@ impl FileCache {
             _ => None,
         };
         let Some(dependencies) = dependencies else {
+            if watchable && inner.watch.is_some() {
+                inner.refuse(path, &limits);
+            }
             return Probe::of(path, 0).found;
         };
         let probe = Probe::of(path, limits.file_bytes_max);
-        let full = probe.found.holds_descriptor() && inner.descriptors >= limits.descriptors_max;
+        let full = probe.found.holds_descriptor() && inner.has_no_descriptor(&limits);
         if !probe.cacheable || full {
             if let Some(watch) = &mut inner.watch {
                 watch.release(id, &dependencies);
+            }
+            if !full {
+                inner.refuse(path, &limits);
             }
             return probe.found;
         }
@@ -211,6 +246,65 @@ impl FileCache {
 }
 
 impl Inner {
+    /// Whether something would have to leave for another entry.
+    fn is_crowded(&self, limits: &Limits) -> bool {
+        let is_crowded = self.entries.len() >= limits.entries_max
+            || self.bytes >= limits.bytes_max - limits.bytes_max / 16;
+        is_crowded && limits.entries_max > 0
+    }
+
+    fn has_no_descriptor(&self, limits: &Limits) -> bool {
+        self.descriptors >= limits.descriptors_max
+    }
+
+    /// Whether a path may enter for all that is there already.
+    fn has_room_for(&mut self, path: &[u8], limits: &Limits) -> bool {
+        if !self.is_crowded(limits) {
+            return true;
+        }
+        self.asked.reserve(limits.entries_max);
+        let Some(place) = self.asked.place(path) else {
+            return false;
+        };
+        let was_asked = self.asked.marked_at(place).is_some();
+        self.asked.set(place, now_s());
+        was_asked
+    }
+
+    fn is_refused(&self, path: &[u8]) -> bool {
+        let place = self.refused.place(path);
+        let refused_at = place.and_then(|place| self.refused.marked_at(place));
+        refused_at.is_some_and(|at_s| now_s().wrapping_sub(at_s) < REFUSED_S)
+    }
+
+    fn refuse(&mut self, path: &[u8], limits: &Limits) {
+        self.refused.reserve(limits.entries_max);
+        if let Some(place) = self.refused.place(path) {
+            self.refused.set(place, now_s());
+        }
+    }
+
+    /// What is at a path that may not enter the cache now; `None` where it may.
+    fn find_outside(&mut self, path: &[u8], limits: &Limits) -> Option<Found> {
+        if let Some((last, found)) = &self.last
+            && **last == *path
+        {
+            return Some(found.clone());
+        }
+        let may_enter = !self.is_refused(path) && self.has_room_for(path, limits);
+        if may_enter && !self.has_no_descriptor(limits) {
+            return None;
+        }
+        let found = Probe::of(path, limits.file_bytes_max.min(OUTSIDE_BYTES_MAX)).found;
+        if may_enter && !found.holds_descriptor() {
+            return None;
+        }
+        if !matches!(found, Found::Missing(error) if !is_absence(error)) {
+            self.last = Some((path.into(), found.clone()));
+        }
+        Some(found)
+    }
+
     fn remove(&mut self, id: EntryId) {
         if let Some(path) = self.paths.remove(&id)
             && let Some(entry) = self.entries.remove(&path)
@@ -268,7 +362,70 @@ impl Inner {
     }
 }
 
+fn now_s() -> u32 {
+    (revolve_reactor::now_ms() / 1000) as u32
+}
+
 /// Whether an error means that nothing is at the path, which a watch can tell the end of.
 fn is_absence(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NOTDIR)
+}
+
+#[cfg(test)]
+mod tests {
+    use revolve_reactor::EventLoop;
+
+    use super::*;
+
+    fn bytes(path: &Path) -> &[u8] {
+        path.as_os_str().as_bytes()
+    }
+
+    #[test]
+    fn what_cannot_be_cached_is_not_tried_again_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "text").expect("a file");
+        std::fs::hard_link(&path, folder.path().join("b.txt")).expect("a link");
+        let mut event_loop = EventLoop::new().expect("a loop");
+        event_loop.block_on(async {
+            let (cache, _) = FileCache::new(Limits::default());
+            for _ in 0..3 {
+                assert!(matches!(cache.lookup(bytes(&path)), Found::File(_)));
+                cache.end_turn();
+            }
+            let inner = cache.inner.borrow();
+            assert_eq!((inner.next_id, inner.entries.len()), (1, 0));
+        });
+    }
+
+    #[test]
+    fn a_full_cache_lets_in_what_is_asked_for_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |number: usize| folder.path().join(format!("{number}.txt"));
+        (0..8).for_each(|number| std::fs::write(path(number), "text").expect("a file"));
+        let mut event_loop = EventLoop::new().expect("a loop");
+        event_loop.block_on(async {
+            let limits = Limits {
+                entries_max: 4,
+                ..Limits::default()
+            };
+            let (cache, _) = FileCache::new(limits);
+            let ask = |number: usize| {
+                let found = cache.lookup(bytes(&path(number)));
+                assert!(matches!(found, Found::File(_)));
+                cache
+                    .inner
+                    .borrow()
+                    .entries
+                    .contains_key(bytes(&path(number)))
+            };
+            assert!((0..4).all(ask));
+            // Asked for twice by one request it is no more wanted than asked for once.
+            assert!(!ask(4) && !ask(4));
+            cache.end_turn();
+            assert!(ask(4));
+            assert_eq!(cache.inner.borrow().entries.len(), 4);
+        });
+    }
 }

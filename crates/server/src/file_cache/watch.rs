@@ -1,6 +1,6 @@
 //! The directories that cached paths lead through, watched by inotify(7).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -43,10 +43,18 @@ pub(super) struct Watch {
     /// Folders that are watched already, so that filling the cache asks the kernel once; the
     /// flag tells whether contents of the files in it are watched too.
     by_path: HashMap<PathBuf, (i32, bool), RandomState>,
+    /// Folders that nothing depended on any more, oldest first; some may be needed again by now. To end a
+    /// watch takes the kernel a hundred times as long as to make one.
+    idle: VecDeque<i32>,
 }
+
+/// Folders that are watched though nothing depends on them.
+const IDLE_MAX: usize = 256;
 
 #[derive(Default)]
 struct Folder {
+    /// By what paths it is known.
+    paths: Vec<PathBuf>,
     names: HashMap<Rc<[u8]>, HashSet<EntryId, RandomState>, RandomState>,
 }
 
@@ -58,6 +66,7 @@ impl Watch {
             fd,
             folders: HashMap::default(),
             by_path: HashMap::default(),
+            idle: VecDeque::new(),
         })
     }
 
@@ -107,6 +116,13 @@ impl Watch {
                     let last = rest.as_os_str().is_empty() && pending.is_empty();
                     dependencies.extend(self.depend(&at, name, last, entry)?);
                     let next = at.join(name);
+                    // A folder that others depend on is no link: its name is watched, too, and
+                    // what takes its place makes it unknown.
+                    if !last && self.by_path.contains_key(&next) {
+                        at = next;
+                        pending.push(rest);
+                        continue;
+                    }
                     match std::fs::read_link(&next) {
                         Ok(target) => {
                             links += 1;
@@ -140,13 +156,17 @@ impl Watch {
                 if !reports_changes(rustix::fs::statfs(folder)?.f_type) {
                     return Err(Errno::OPNOTSUPP);
                 }
-                let wd = match inotify::add_watch(&self.fd, folder, mask(last)) {
+                let wd = match self.add(folder, last) {
                     Ok(wd) => wd,
                     // A file stands where a folder is named: its own name is watched already.
                     Err(Errno::NOTDIR) => return Ok(None),
                     Err(error) => return Err(error),
                 };
-                self.by_path.insert(folder.to_owned(), (wd, last));
+                let known = self.by_path.insert(folder.to_owned(), (wd, last));
+                if known.is_none_or(|(known, _)| known != wd) {
+                    let paths = &mut self.folders.entry(wd).or_default().paths;
+                    paths.push(folder.to_owned());
+                }
                 wd
             }
         };
@@ -159,11 +179,23 @@ impl Watch {
         Ok(Some(Dependency { wd, name }))
     }
 
+    /// Where there are as many watches as the user may have, those that nobody needs make way.
+    fn add(&mut self, folder: &Path, holds_files: bool) -> Result<i32, Errno> {
+        match inotify::add_watch(&self.fd, folder, mask(holds_files)) {
+            Err(Errno::NOSPC) if !self.idle.is_empty() => {
+                self.end_idle(0);
+                inotify::add_watch(&self.fd, folder, mask(holds_files))
+            }
+            added => added,
+        }
+    }
+
     /// Reads the queue until it is empty.
     pub(super) fn drain(&mut self) -> Changes {
         let mut changes = Changes::default();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut gone = Vec::new();
+        let mut moved: Vec<PathBuf> = Vec::new();
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
         loop {
             let event = match reader.next() {
@@ -180,9 +212,13 @@ impl Watch {
             };
             match event.file_name() {
                 Some(name) => {
-                    changes
-                        .entries
-                        .extend(folder.names.get(name.to_bytes()).into_iter().flatten());
+                    let name = name.to_bytes();
+                    let dependent = folder.names.get(name).into_iter().flatten();
+                    changes.entries.extend(dependent);
+                    if flags.contains(ReadFlags::ISDIR) {
+                        let name = OsStr::from_bytes(name);
+                        moved.extend(folder.paths.iter().map(|path| path.join(name)));
+                    }
                 }
                 None => changes.entries.extend(folder.names.values().flatten()),
             }
@@ -197,13 +233,18 @@ impl Watch {
         for wd in gone {
             self.forget(wd);
         }
+        if !moved.is_empty() {
+            // What is watched below may be reached by another path now, and another folder by this one.
+            let is_below = |path: &Path| moved.iter().any(|moved| path.starts_with(moved));
+            self.by_path.retain(|path, _| !is_below(path));
+        }
         changes
     }
 
     /// A folder that went away, or is reached by another name now, is watched no longer.
     fn forget(&mut self, wd: i32) {
+        self.forget_paths(wd);
         self.folders.remove(&wd);
-        self.by_path.retain(|_, (known, _)| *known != wd);
         // The kernel may have removed it already; then there is nothing left to do.
         let _ = inotify::remove_watch(&self.fd, wd);
     }
@@ -222,7 +263,39 @@ impl Watch {
                 folder.names.remove(name);
             }
             if folder.names.is_empty() {
-                self.forget(*wd);
+                // Nothing would tell when another folder takes its path.
+                self.forget_paths(*wd);
+                self.idle.push_back(*wd);
+            }
+        }
+        self.end_idle(IDLE_MAX);
+    }
+
+    fn forget_paths(&mut self, wd: i32) {
+        let folder = self.folders.get_mut(&wd);
+        for path in folder
+            .map(|it| std::mem::take(&mut it.paths))
+            .unwrap_or_default()
+        {
+            if self
+                .by_path
+                .get(&path)
+                .is_some_and(|(known, _)| *known == wd)
+            {
+                self.by_path.remove(&path);
+            }
+        }
+    }
+
+    /// Ends the watches of folders that nothing depends on, but for so many.
+    fn end_idle(&mut self, kept: usize) {
+        while self.idle.len() > kept {
+            let Some(wd) = self.idle.pop_front() else {
+                return;
+            };
+            let folder = self.folders.get(&wd);
+            if folder.is_some_and(|it| it.names.is_empty()) && !self.idle.contains(&wd) {
+                self.forget(wd);
             }
         }
     }
@@ -267,5 +340,54 @@ fn mask(holds_files: bool) -> WatchFlags {
         names | WatchFlags::MODIFY
     } else {
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_needed_again_is_still_watched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("a path").join("a.txt");
+        let mut watch = Watch::new().expect("inotify");
+        let first = watch.cover(&path, 1).expect("it can be watched");
+        let wds = |these: &[Dependency]| these.iter().map(|it| it.wd).collect::<Vec<i32>>();
+        watch.release(1, &first);
+        assert!(
+            watch.by_path.is_empty(),
+            "its paths may be those of others now"
+        );
+        assert_eq!(watch.idle.len(), first.len());
+        let again = watch.cover(&path, 2).expect("it can be watched");
+        assert_eq!(wds(&first), wds(&again));
+        std::fs::write(&path, "there").expect("a file");
+        assert!(watch.drain().entries.contains(&2));
+        watch.release(2, &again);
+        watch.end_idle(0);
+        assert!(watch.folders.is_empty() && watch.idle.is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_another_takes_the_place_of_is_watched_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path().canonicalize().expect("a path");
+        let path = folder.join("a/b/c.txt");
+        let make = || std::fs::create_dir_all(folder.join("a/b")).expect("folders");
+        make();
+        let mut watch = Watch::new().expect("inotify");
+        watch.cover(&path, 1).expect("it can be watched");
+        std::fs::rename(folder.join("a"), folder.join("z")).expect("rename");
+        // Somebody depends on the folder by its new path before the change is known.
+        watch
+            .cover(&folder.join("z/b/c.txt"), 2)
+            .expect("it can be watched");
+        assert!(watch.drain().entries.contains(&1));
+        make();
+        watch.drain();
+        watch.cover(&path, 3).expect("it can be watched");
+        std::fs::write(&path, "there").expect("a file");
+        assert!(watch.drain().entries.contains(&3));
     }
 }
