@@ -231,3 +231,16 @@ fn a_link_in_the_place_of_a_folder_is_seen_at_once() {
         expect(&mut client, &path, "version 0", number);
     }
 }
+
+#[test]
+fn a_file_behind_a_link_that_is_overwritten_is_seen_at_once() {
+    let site = Site::start("", "");
+    site.folder.write("data/a.txt", "first");
+    symlink("../data/a.txt", site.folder.file("html/a.txt")).expect("a link");
+    let mut client = Client::connect(site.port);
+    for round in 0..ROUNDS / 3 {
+        let content = format!("{round:05}");
+        site.folder.write("data/a.txt", &content);
+        expect(&mut client, "/a.txt", &content, round);
+    }
+}

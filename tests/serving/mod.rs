@@ -1,6 +1,7 @@
 //! Serving under pressure: changing files, slow clients, few descriptors, full disks, odd requests.
 
 mod bodies;
+mod changing_tree;
 mod coherence;
 mod exhaustion;
 mod fragments;

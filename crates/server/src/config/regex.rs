@@ -39,7 +39,7 @@ pub struct GivenUp;
 impl Pattern {
     /// Compiles a pattern in PCRE's syntax.
     ///
-    /// Errors: the engine's own words, for the diagnostic.
+    /// Errors: why no engine takes it, for the diagnostic.
     pub fn new(source: &str, ignore_case: bool) -> Result<Self, String> {
         let Translated { text, needs } = pcre::translate(source)?;
         let engine = if needs.backtracking {

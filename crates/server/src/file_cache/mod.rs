@@ -159,6 +159,7 @@ impl FileCache {
     /// none.
     pub fn close_descriptors(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
+        inner.last = None;
         let holding: Vec<EntryId> = inner
             .entries
             .values()

@@ -1,9 +1,10 @@
 //! The directories that cached paths lead through, watched by inotify(7).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Bound;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -41,8 +42,9 @@ pub(super) struct Watch {
     fd: OwnedFd,
     folders: HashMap<i32, Folder, RandomState>,
     /// Folders that are watched already, so that filling the cache asks the kernel once; the
-    /// flag tells whether contents of the files in it are watched too.
-    by_path: HashMap<PathBuf, (i32, bool), RandomState>,
+    /// flag tells whether contents of the files in it are watched too. Sorted, so that those below
+    /// another lie together.
+    by_path: BTreeMap<Box<[u8]>, (i32, bool)>,
     /// Folders that nothing depended on any more, oldest first; some may be needed again by now. To end a
     /// watch takes the kernel a hundred times as long as to make one.
     idle: VecDeque<i32>,
@@ -54,7 +56,7 @@ const IDLE_MAX: usize = 256;
 #[derive(Default)]
 struct Folder {
     /// By what paths it is known.
-    paths: Vec<PathBuf>,
+    paths: Vec<Box<[u8]>>,
     names: HashMap<Rc<[u8]>, HashSet<EntryId, RandomState>, RandomState>,
 }
 
@@ -65,7 +67,7 @@ impl Watch {
         Ok(Self {
             fd,
             folders: HashMap::default(),
-            by_path: HashMap::default(),
+            by_path: BTreeMap::new(),
             idle: VecDeque::new(),
         })
     }
@@ -113,12 +115,14 @@ impl Watch {
                     at.pop();
                 }
                 Component::Normal(name) => {
-                    let last = rest.as_os_str().is_empty() && pending.is_empty();
+                    // Behind a link to the end of a path nothing is left of that path.
+                    let nothing = |path: &PathBuf| path.as_os_str().is_empty();
+                    let last = nothing(&rest) && pending.iter().all(nothing);
                     dependencies.extend(self.depend(&at, name, last, entry)?);
                     let next = at.join(name);
                     // A folder that others depend on is no link: its name is watched, too, and
                     // what takes its place makes it unknown.
-                    if !last && self.by_path.contains_key(&next) {
+                    if !last && self.by_path.contains_key(bytes(&next)) {
                         at = next;
                         pending.push(rest);
                         continue;
@@ -150,7 +154,7 @@ impl Watch {
         last: bool,
         entry: EntryId,
     ) -> Result<Option<Dependency>, Errno> {
-        let wd = match self.by_path.get(folder) {
+        let wd = match self.by_path.get(bytes(folder)) {
             Some((wd, contents)) if *contents || !last => *wd,
             _ => {
                 if !reports_changes(rustix::fs::statfs(folder)?.f_type) {
@@ -162,10 +166,10 @@ impl Watch {
                     Err(Errno::NOTDIR) => return Ok(None),
                     Err(error) => return Err(error),
                 };
-                let known = self.by_path.insert(folder.to_owned(), (wd, last));
+                let known = self.by_path.insert(bytes(folder).into(), (wd, last));
                 if known.is_none_or(|(known, _)| known != wd) {
                     let paths = &mut self.folders.entry(wd).or_default().paths;
-                    paths.push(folder.to_owned());
+                    paths.push(bytes(folder).into());
                 }
                 wd
             }
@@ -195,7 +199,6 @@ impl Watch {
         let mut changes = Changes::default();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut gone = Vec::new();
-        let mut moved: Vec<PathBuf> = Vec::new();
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
         loop {
             let event = match reader.next() {
@@ -216,8 +219,11 @@ impl Watch {
                     let dependent = folder.names.get(name).into_iter().flatten();
                     changes.entries.extend(dependent);
                     if flags.contains(ReadFlags::ISDIR) {
-                        let name = OsStr::from_bytes(name);
-                        moved.extend(folder.paths.iter().map(|path| path.join(name)));
+                        for path in &folder.paths {
+                            let path = Path::new(OsStr::from_bytes(path));
+                            let moved = path.join(OsStr::from_bytes(name));
+                            forget_tree(&mut self.by_path, bytes(&moved));
+                        }
                     }
                 }
                 None => changes.entries.extend(folder.names.values().flatten()),
@@ -232,11 +238,6 @@ impl Watch {
         }
         for wd in gone {
             self.forget(wd);
-        }
-        if !moved.is_empty() {
-            // What is watched below may be reached by another path now, and another folder by this one.
-            let is_below = |path: &Path| moved.iter().any(|moved| path.starts_with(moved));
-            self.by_path.retain(|path, _| !is_below(path));
         }
         changes
     }
@@ -273,17 +274,9 @@ impl Watch {
 
     fn forget_paths(&mut self, wd: i32) {
         let folder = self.folders.get_mut(&wd);
-        for path in folder
-            .map(|it| std::mem::take(&mut it.paths))
-            .unwrap_or_default()
-        {
-            if self
-                .by_path
-                .get(&path)
-                .is_some_and(|(known, _)| *known == wd)
-            {
-                self.by_path.remove(&path);
-            }
+        let paths = folder.map(|it| std::mem::take(&mut it.paths));
+        for path in paths.unwrap_or_default() {
+            forget_tree(&mut self.by_path, &path);
         }
     }
 
@@ -298,6 +291,29 @@ impl Watch {
                 self.forget(wd);
             }
         }
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// Forgets the path of a folder, and those below it: what is watched may be reached by another path now,
+/// and another folder by this one.
+fn forget_tree(by_path: &mut BTreeMap<Box<[u8]>, (i32, bool)>, path: &[u8]) {
+    by_path.remove(path);
+    let mut start = path.to_vec();
+    if !start.ends_with(b"/") {
+        start.push(b'/');
+    }
+    let after = by_path.range::<[u8], _>((Bound::Excluded(start.as_slice()), Bound::Unbounded));
+    let below = after.map(|(known, _)| known);
+    let below: Vec<Box<[u8]>> = below
+        .take_while(|known| known.starts_with(&start))
+        .cloned()
+        .collect();
+    for known in below {
+        by_path.remove(&known);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What makes text fit for a line of a log: nobody forges a line, or paints a terminal.
 
 /// Escapes what was appended from `start` on as nginx does by default: quotes, backslashes and bytes
-/// outside of printable ASCII become `\\xHH`.
+/// outside of printable ASCII become `\xHH`.
 pub(crate) fn as_default(out: &mut Vec<u8>, start: usize) {
     rewrite(out, start, needs_default, |byte, out| {
         let [high, low] = hex(byte);
