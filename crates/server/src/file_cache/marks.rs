@@ -19,42 +19,31 @@ struct Slot {
     at_s: u32,
 }
 
-/// Where a path's mark would be.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    slot: usize,
-    mark: u32,
-}
-
 impl Marks {
-    /// Takes about so many marks; those of before are gone if that is another number.
-    pub(super) fn reserve(&mut self, count: usize) {
-        let count = count.clamp(1, 1 << 20).next_power_of_two();
+    /// When the path was marked, in seconds of the caller's clock.
+    pub(super) fn marked_at(&self, path: &[u8]) -> Option<u32> {
+        let (at, mark) = self.place(path);
+        let slot = self.slots.get(at)?;
+        (slot.mark == mark).then_some(slot.at_s)
+    }
+
+    /// Marks the path, and says when it was marked before. There is room for about so many; the marks of
+    /// before are gone if that is another number.
+    pub(super) fn mark(&mut self, path: &[u8], at_s: u32, room: usize) -> Option<u32> {
+        let count = room.clamp(1, 1 << 20).next_power_of_two();
         if self.slots.len() != count {
             self.slots = vec![Slot::default(); count];
         }
+        let (at, mark) = self.place(path);
+        let before = std::mem::replace(&mut self.slots[at], Slot { mark, at_s });
+        (before.mark == mark).then_some(before.at_s)
     }
 
-    /// Where the mark of a path is; `None` as long as nothing was reserved.
-    pub(super) fn place(&self, path: &[u8]) -> Option<Place> {
-        let last = self.slots.len().checked_sub(1)?;
+    /// The slot of a path, and its mark, which is never 0.
+    fn place(&self, path: &[u8]) -> (usize, u32) {
         let hash = self.hasher.hash_one(path);
-        Some(Place {
-            slot: hash as usize & last,
-            mark: (hash >> 32) as u32 | 1,
-        })
-    }
-
-    /// When the path was marked, in seconds of the caller's clock.
-    pub(super) fn marked_at(&self, place: Place) -> Option<u32> {
-        let slot = self.slots[place.slot];
-        (slot.mark == place.mark).then_some(slot.at_s)
-    }
-
-    /// Marks the path.
-    pub(super) fn set(&mut self, place: Place, at_s: u32) {
-        let mark = place.mark;
-        self.slots[place.slot] = Slot { mark, at_s };
+        let last = self.slots.len().saturating_sub(1);
+        (hash as usize & last, (hash >> 32) as u32 | 1)
     }
 }
 
@@ -65,22 +54,21 @@ mod tests {
     #[test]
     fn what_was_marked_last_is_known_and_what_was_long_ago_is_not() {
         let mut marks = Marks::default();
-        assert!(marks.place(b"/").is_none());
-        marks.reserve(1000);
-        let place = |marks: &Marks, number: usize| {
-            let path = format!("/{number}").into_bytes();
-            marks.place(&path).expect("there are slots")
-        };
+        let path = |number: usize| format!("/{number}").into_bytes();
         let known = |marks: &Marks| {
-            let places = (0..100).map(|number| place(marks, number));
-            places.filter(|it| marks.marked_at(*it) == Some(7)).count()
+            let marked = (0..100).map(|number| marks.marked_at(&path(number)));
+            marked.filter(|at_s| *at_s == Some(7)).count()
         };
         assert_eq!(known(&marks), 0);
-        (0..100).for_each(|number| marks.set(place(&marks, number), 7));
+        assert_eq!(marks.mark(b"/a", 6, 1000), None);
+        assert_eq!(marks.mark(b"/a", 7, 1000), Some(6));
+        for number in 0..100 {
+            marks.mark(&path(number), 7, 1000);
+        }
         assert!(known(&marks) > 80);
-        marks.reserve(1000);
-        assert!(known(&marks) > 80);
-        (1000..50_000).for_each(|number| marks.set(place(&marks, number), 8));
+        for number in 1000..50_000 {
+            marks.mark(&path(number), 8, 1000);
+        }
         assert_eq!(known(&marks), 0);
     }
 }

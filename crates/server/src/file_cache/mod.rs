@@ -260,29 +260,17 @@ impl Inner {
 
     /// Whether a path may enter for all that is there already.
     fn has_room_for(&mut self, path: &[u8], limits: &Limits) -> bool {
-        if !self.is_crowded(limits) {
-            return true;
-        }
-        self.asked.reserve(limits.entries_max);
-        let Some(place) = self.asked.place(path) else {
-            return false;
-        };
-        let was_asked = self.asked.marked_at(place).is_some();
-        self.asked.set(place, now_s());
-        was_asked
+        let room = limits.entries_max;
+        !self.is_crowded(limits) || self.asked.mark(path, now_s(), room).is_some()
     }
 
     fn is_refused(&self, path: &[u8]) -> bool {
-        let place = self.refused.place(path);
-        let refused_at = place.and_then(|place| self.refused.marked_at(place));
+        let refused_at = self.refused.marked_at(path);
         refused_at.is_some_and(|at_s| now_s().wrapping_sub(at_s) < REFUSED_S)
     }
 
     fn refuse(&mut self, path: &[u8], limits: &Limits) {
-        self.refused.reserve(limits.entries_max);
-        if let Some(place) = self.refused.place(path) {
-            self.refused.set(place, now_s());
-        }
+        self.refused.mark(path, now_s(), limits.entries_max);
     }
 
     /// What is at a path that may not enter the cache now; `None` where it may.

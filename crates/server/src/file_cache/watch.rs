@@ -45,8 +45,8 @@ pub(super) struct Watch {
     /// flag tells whether contents of the files in it are watched too. Sorted, so that those below
     /// another lie together.
     by_path: BTreeMap<Box<[u8]>, (i32, bool)>,
-    /// Folders that nothing depended on any more, oldest first; some may be needed again by now. To end a
-    /// watch takes the kernel a hundred times as long as to make one.
+    /// Folders that nothing depended on any more, oldest first; some may be needed again by now. To
+    /// make watches and end them for each request would cost far more than the request.
     idle: VecDeque<i32>,
 }
 
