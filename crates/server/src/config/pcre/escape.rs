@@ -31,7 +31,7 @@ impl<'a> Translator<'a> {
             'b' | 'B' => self.word_boundary(next == 'b'),
             // What matched as a whole is asked for by nobody.
             'K' => self.push_place("(?:)"),
-            'N' if count_or_other(self.rest.as_str()) => self.push(r"[^\n]"),
+            'N' if names_nothing(self.rest.as_str()) => self.push(r"[^\n]"),
             'R' => {
                 let any = format!(r"(?:\r\n|[{VERTICAL}])");
                 self.push(&any);
@@ -89,15 +89,21 @@ impl<'a> Translator<'a> {
 
     /// Up to three octal digits, of which the first was taken.
     pub(super) fn octal(&mut self, first: char) -> Result<u32, String> {
-        let mut code = first.to_digit(8).unwrap_or(0);
+        let code = self.two_digits(first.to_digit(8).unwrap_or(0), 8);
+        self.in_range(Some(code))
+    }
+
+    /// A number that goes on with up to two digits.
+    fn two_digits(&mut self, mut number: u32, radix: u32) -> u32 {
         for _ in 0..2 {
-            let Some(digit) = self.rest.clone().next().and_then(|it| it.to_digit(8)) else {
+            let next = self.rest.clone().next();
+            let Some(digit) = next.and_then(|it| it.to_digit(radix)) else {
                 break;
             };
             self.rest.next();
-            code = code * 8 + digit;
+            number = number * radix + digit;
         }
-        self.in_range(Some(code))
+        number
     }
 
     fn refer_to(&mut self, number: u32) -> Result<(), String> {
@@ -209,15 +215,7 @@ impl<'a> Translator<'a> {
         if self.rest.as_str().starts_with('{') {
             return self.braced(16);
         }
-        let mut code = 0;
-        for _ in 0..2 {
-            let Some(digit) = self.rest.clone().next().and_then(|it| it.to_digit(16)) else {
-                break;
-            };
-            self.rest.next();
-            code = code * 16 + digit;
-        }
-        Ok(code)
+        Ok(self.two_digits(0, 16))
     }
 
     fn braced(&mut self, radix: u32) -> Result<u32, String> {
@@ -243,6 +241,6 @@ impl<'a> Translator<'a> {
 }
 
 /// Whether what follows is no brace, or a count's: another one has a name in it.
-fn count_or_other(rest: &str) -> bool {
+fn names_nothing(rest: &str) -> bool {
     !rest.starts_with('{') || count(&rest[1..]).is_some()
 }

@@ -27,24 +27,23 @@ impl Translator<'_> {
                 continue;
             };
             is_first = false;
-            let Member::One(from) = member else {
-                if let Member::Several(several) = member {
-                    text.push_str(&several);
-                }
-                if self.begins_range() {
+            match member {
+                Member::Several(_) if self.begins_range() => {
                     return Err("a range begins with several characters".to_owned());
                 }
-                continue;
-            };
-            write_code(from, &mut text);
-            if self.begins_range() {
-                self.rest.next();
-                let to = self.range_end()?;
-                if to < from {
-                    return Err("a range in a set ends before it begins".to_owned());
+                Member::Several(several) => text.push_str(&several),
+                Member::One(from) => {
+                    write_code(from, &mut text);
+                    if self.begins_range() {
+                        self.rest.next();
+                        let to = self.range_end()?;
+                        if to < from {
+                            return Err("a range in a set ends before it begins".to_owned());
+                        }
+                        text.push('-');
+                        write_code(to, &mut text);
+                    }
                 }
-                text.push('-');
-                write_code(to, &mut text);
             }
         }
         text.push(']');
