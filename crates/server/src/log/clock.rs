@@ -33,6 +33,12 @@ struct Formatted {
     syslog: Vec<u8>,
 }
 
+/// The machine's name in lower case, as nginx shows it.
+pub(crate) fn host_name() -> Vec<u8> {
+    let system = rustix::system::uname();
+    system.nodename().to_bytes().to_ascii_lowercase()
+}
+
 impl Clock {
     /// A clock for the loop of the calling thread, in the system's time zone.
     pub fn of_loop() -> Self {
@@ -52,9 +58,6 @@ impl Clock {
             iso8601: Vec::new(),
             syslog: Vec::new(),
         };
-        // As nginx shows it.
-        let mut host_name = rustix::system::uname().nodename().to_bytes().to_vec();
-        host_name.make_ascii_lowercase();
         Self {
             zone: TimeZone::system(),
             turn: None,
@@ -62,7 +65,7 @@ impl Clock {
             formatted: RefCell::new(empty),
             http_date: Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")),
             thread_id: rustix::thread::gettid().as_raw_nonzero().get() as u32,
-            host_name,
+            host_name: host_name(),
         }
     }
 

@@ -15,6 +15,7 @@ use revolve_conf::{Diagnostic, Directive};
 use crate::config::location::ServerId;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
+use crate::log::clock::host_name;
 use crate::variable::{GroupSlots, SlotId};
 
 /// One name of a server.
@@ -85,18 +86,12 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
     },
 ];
 
-/// The machine's name in lower case: `$hostname`.
-fn machine_name() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().to_ascii_lowercase()
-}
-
 fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     for word in &directive.args {
         let own_name;
         let text = match word.text.as_str() {
             "$hostname" => {
-                own_name = machine_name();
+                own_name = String::from_utf8_lossy(&host_name()).into_owned();
                 &own_name
             }
             text => text,
