@@ -338,8 +338,7 @@ impl Request {
     /// Appends the values of a request header, joined by ", " (cookies by "; "); false where it has no
     /// line.
     pub fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
-        let joiner: &[u8] = if name == b"cookie" { b"; " } else { b", " };
-        self.join_values(joiner, out, |header| {
+        self.join_values(name == b"cookie", out, |header| {
             let known = self.bytes(header.name);
             known.len() == name.len() && same_header_name(known, name)
         })
@@ -347,20 +346,21 @@ impl Request {
 
     /// The same for a known header, whose name need not be compared.
     pub(crate) fn known_joined(&self, id: HeaderId, out: &mut Vec<u8>) -> bool {
-        let joiner: &[u8] = if id == HeaderId::Cookie { b"; " } else { b", " };
-        self.known(id).is_some() && self.join_values(joiner, out, |header| header.id == id)
+        let is_cookie = id == HeaderId::Cookie;
+        self.known(id).is_some() && self.join_values(is_cookie, out, |header| header.id == id)
     }
 
     #[inline]
     fn join_values(
         &self,
-        joiner: &[u8],
+        are_cookies: bool,
         out: &mut Vec<u8>,
         is_wanted: impl Fn(&HeaderSpan) -> bool,
     ) -> bool {
         if !self.head_done {
             return false;
         }
+        let joiner: &[u8] = if are_cookies { b"; " } else { b", " };
         let mut found = false;
         for header in self.head().headers.iter().filter(|it| is_wanted(it)) {
             if found {

@@ -18,17 +18,45 @@ use crate::config::setting::settings;
 use crate::modules::Settings;
 use crate::phase::Outcome;
 use crate::request::Request;
-use crate::response::Response;
 use crate::variable::Value;
 
 /// One `add_header`.
 #[derive(Debug)]
 pub struct AddedHeader {
     name: Vec<u8>,
-    value: Value,
-    /// The whole line, where it is the same for all responses and takes no other's place.
-    line: Option<Vec<u8>>,
+    what: Added,
     always: bool,
+}
+
+/// What an `add_header` adds.
+#[derive(Debug)]
+enum Added {
+    /// In place of the response's own `Last-Modified`.
+    LastModified(Value),
+    /// In place of the response's own `ETag`.
+    ETag(Value),
+    /// The whole line, the same for all responses.
+    Line(Vec<u8>),
+    Value(Value),
+}
+
+impl Added {
+    fn new(name: &[u8], value: Value) -> Self {
+        if name.eq_ignore_ascii_case(b"last-modified") {
+            return Self::LastModified(value);
+        }
+        if name.eq_ignore_ascii_case(b"etag") {
+            return Self::ETag(value);
+        }
+        match value.as_literal() {
+            Some(text) if !text.is_empty() => {
+                let mut line = Vec::new();
+                writer::header(&mut line, name, text);
+                Self::Line(line)
+            }
+            _ => Self::Value(value),
+        }
+    }
 }
 
 /// `expires`.
@@ -97,16 +125,9 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         .added
         .get_or_insert_with(Arc::default);
     let list = Arc::get_mut(list).expect("nobody shares a level's headers while it is read");
-    let text = value.as_literal().filter(|text| !text.is_empty());
-    let line = text.filter(|_| !replaces(&name)).map(|text| {
-        let mut line = Vec::new();
-        writer::header(&mut line, &name, text);
-        line
-    });
     list.push(AddedHeader {
+        what: Added::new(&name, value),
         name,
-        value,
-        line,
         always,
     });
     Ok(())
@@ -186,32 +207,29 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
         apply_expires(request, &settings.expires);
     }
     for header in settings.added.iter().filter(|it| usual || it.always) {
-        match &header.line {
-            Some(line) => request.response.headers.push_line(line, header.name.len()),
-            None => {
-                let mut value = request.take_spare();
-                header.value.append(request, &mut value);
-                add(&mut request.response, &header.name, &value);
-                request.give_spare(value);
-            }
-        }
+        add(request, header);
     }
     Outcome::Next
 }
 
-/// Whether a line of this name takes the place of the response's own.
-fn replaces(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"last-modified") || name.eq_ignore_ascii_case(b"etag")
-}
-
-fn add(response: &mut Response, name: &[u8], value: &[u8]) {
-    if name.eq_ignore_ascii_case(b"last-modified") {
-        response.replace_last_modified(value);
-    } else if name.eq_ignore_ascii_case(b"etag") {
-        response.headers.replace(b"ETag", value);
-    } else if !value.is_empty() {
-        response.headers.push(name, value);
+fn add(request: &mut Request, header: &AddedHeader) {
+    let value = match &header.what {
+        Added::Line(line) => {
+            let headers = &mut request.response.headers;
+            return headers.push_line(line, header.name.len());
+        }
+        Added::LastModified(value) | Added::ETag(value) | Added::Value(value) => value,
+    };
+    let mut text = request.take_spare();
+    value.append(request, &mut text);
+    let response = &mut request.response;
+    match &header.what {
+        Added::LastModified(_) => response.replace_last_modified(&text),
+        Added::ETag(_) => response.headers.replace(b"ETag", &text),
+        _ if text.is_empty() => {}
+        _ => response.headers.push(&header.name, &text),
     }
+    request.give_spare(text);
 }
 
 fn apply_expires(request: &mut Request, expires: &Expires) {
@@ -252,12 +270,11 @@ fn apply_expires(request: &mut Request, expires: &Expires) {
     if age_s < 0 || matches!(expires, Expires::Modified(seconds) if *seconds < 0) {
         return push_expires(request, at_s, "no-cache");
     }
-    let mut max_age = *b"max-age=                    ";
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(age_s).as_bytes();
-    let end = "max-age=".len() + digits.len();
-    max_age["max-age=".len()..end].copy_from_slice(digits);
-    push_expires(request, at_s, &max_age[..end]);
+    let mut max_age = request.take_spare();
+    max_age.extend_from_slice(b"max-age=");
+    max_age.extend_from_slice(itoa::Buffer::new().format(age_s).as_bytes());
+    push_expires(request, at_s, &max_age);
+    request.give_spare(max_age);
 }
 
 fn push_expires(request: &mut Request, at_s: i64, cache_control: impl AsRef<[u8]>) {
