@@ -1,7 +1,7 @@
 //! Development tasks of the repository: `cargo xtask tidy`, `sanitize` and `bench`.
 //!
 //! A task is an ordinary program, so that it needs nothing installed but the toolchain. `tidy`
-//! holds the shape of the sources (lengths, arrows, dead files, unsafe code); `sanitize` runs the
+//! holds the shape of the sources (lengths, arrows, what is dead or unused, unsafe code); `sanitize` runs the
 //! tests where every access to memory is checked; `bench` measures Revolve beside nginx and beside a
 //! bare epoll loop.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! Arrows point down only: nothing below knows anything above.
 
-use super::Finding;
+use super::finding::Finding;
 use super::workspace::{Package, Workspace};
 
 /// Each package and the packages of ours that it may be built on, from the bottom up. A new

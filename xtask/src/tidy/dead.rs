@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use super::finding::Finding;
 use super::tree::{SourceFile, Tree};
 use super::workspace::Workspace;
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use proc_macro2::{Ident, Punct, TokenStream, TokenTree};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Folders that hold no sources of ours: build output and what other programs keep.
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
