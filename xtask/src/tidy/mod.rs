@@ -15,6 +15,7 @@ mod lengths;
 mod safety;
 mod style;
 mod tree;
+mod unused;
 mod workspace;
 
 use std::path::Path;
@@ -49,6 +50,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     };
     let (mut allowances, mut findings) = Allowances::parse(ALLOWANCES_PATH, &text);
     let mut figures = lengths::measure(&tree);
+    figures.extend(unused::measure(&tree));
     for measured in floors::measure(&tree) {
         println!("tidy: {measured}");
         figures.extend(measured.figures());
