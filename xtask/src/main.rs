@@ -23,12 +23,9 @@ usage: cargo xtask <task>
                      --against BINARY measures another commit's in the same turns
   bench memory       resident memory of idle keep-alive connections, beside nginx
   bench dealing      how many of a burst of connections each worker process has
-  bench slow         one client's latency while 10,000 others send a byte a second
-  bench echo         CPU per message of an echo on the reactor, beside the floors, tokio and monoio;
-                     --instructions counts those of user space
-  bench fairness     the round trips of 100 connections beside one that sends without end
-  bench idle         what 15,000 idle connections cost, and what they do to the active ones
-  bench models       what a message costs on each I/O model; draws docs/models.svg
+  bench echo         CPU per message of an echo on the reactor, beside the floors; --instructions
+                     counts those of user space
+  bench models       what a message costs on each I/O model, beside idle connections
   floor PORT BODY_BYTES [HEAD_BYTES]
                      the bare epoll server that the bench compares with
 

@@ -43,7 +43,6 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
-    ("revolve-rivals", &[]),
 ];
 
 /// The protocol crate is a state machine: it may not be built on what does I/O.
