@@ -29,9 +29,11 @@ pub(super) const HOUSES: &[House] = &[
         folder: "crates/conf/src/",
         floors: &[
             "span glob",
+            "word files",
+            "lexer",
             "diagnostic",
+            "value",
             "directive",
-            "lexer value files",
             "parser",
             "lib",
         ],
