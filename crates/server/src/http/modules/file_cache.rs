@@ -14,11 +14,11 @@ use revolve_conf::value::time_s_of;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, accept_number, checked_once, invalid_parameter,
-    set_once,
+    HTTP, LOCATION, SERVER, accept_number, checked_once, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
 use crate::file_cache::Limits;
+use crate::http::scope::{DirectiveRow, Scope};
 
 settings! {
     /// The bounds of the file cache.
