@@ -16,7 +16,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  tidy [--write]     check the shape of the sources; --write lowers allowances that have shrunk
+  tidy               check the shape of the sources; --write lowers allowances that have shrunk,
+                     --arrows shows what still points up
   sanitize [filter]  the tests of the crates with unsafe code under AddressSanitizer (nightly)
   bench [http]       CPU per request, requests per second and p99 beside nginx and the floor;
                      --instructions counts those of user space, --strace system calls,

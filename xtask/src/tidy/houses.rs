@@ -68,16 +68,16 @@ pub(super) const HOUSES: &[House] = &[
         ],
         upward: &[],
     },
-    // The log is below the configuration, which names its levels and destinations. Within http, what
-    // every request has (head, phases, response) is below what speaks one version, and modules are
-    // above both: a module is added without either knowing it by name.
+    // The configuration says what logs, zones, sockets and caches there are, so that it is above
+    // them, who know nothing of it. Within http, what every request has (head, phases, response) is
+    // below what speaks one version, and modules are above both: a module is added without either
+    // knowing it by name.
     House {
         folder: "crates/server/src/",
         floors: &[
             "clock",
-            "log",
+            "log zones file_cache net metrics",
             "config",
-            "zones file_cache net metrics",
             "tls",
             "upstream acme",
             "runtime",

@@ -29,17 +29,21 @@ use workspace::Workspace;
 const ALLOWANCES_PATH: &str = "xtask/tidy.allow";
 
 /// Runs every rule over the checkout at `root`. With `--write`, allowances that have shrunk are
-/// lowered in `xtask/tidy.allow` first.
+/// lowered in `xtask/tidy.allow` first; with `--arrows`, those that point up and the circles are
+/// shown even where they are allowed.
 ///
 /// # Errors
 ///
 /// The findings as one message, or the reason why the sources could not be read.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
-    let write = match arguments {
-        [] => false,
-        [one] if one == "--write" => true,
-        _ => return Err("usage: cargo xtask tidy [--write]".into()),
-    };
+    let (mut write, mut show_arrows) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--write" => write = true,
+            "--arrows" => show_arrows = true,
+            _ => return Err("usage: cargo xtask tidy [--write] [--arrows]".into()),
+        }
+    }
     let tree = Tree::load(root)?;
     let workspace = Workspace::load(root, tree.manifests())?;
     let allowances_path = root.join(ALLOWANCES_PATH);
@@ -53,7 +57,12 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     figures.extend(unused::measure(&tree));
     for measured in floors::measure(&tree) {
         println!("tidy: {measured}");
-        figures.extend(measured.figures());
+        for figure in measured.figures() {
+            if show_arrows && figure.count > 0 {
+                println!("{}", figure.finding);
+            }
+            figures.push(figure);
+        }
         findings.extend(measured.findings);
     }
     if write {
