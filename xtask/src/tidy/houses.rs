@@ -41,7 +41,13 @@ pub(super) const HOUSES: &[House] = &[
     },
     House {
         folder: "crates/http/src/",
-        floors: &["date status", "h1", "lib"],
+        floors: &[
+            "date status span method version body",
+            "target header",
+            "head",
+            "h1",
+            "lib",
+        ],
         upward: &[],
     },
     // The loop stands in the middle: what it is built of is below it, what runs on it above.
