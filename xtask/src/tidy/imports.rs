@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::UseTree;
 
-use super::tree::Tree;
+use super::tree::{MODULES_MACRO, Tree, listed_modules};
 
 /// The name of a crate's own root among its modules.
 pub(super) const ROOT: &str = "lib";
@@ -126,7 +126,16 @@ impl Reading {
                 continue;
             }
             match &trees[at] {
-                TokenTree::Group(group) => self.scan(file, module.clone(), group.stream()),
+                TokenTree::Group(group) => {
+                    let called = at.checked_sub(2).map(|at| trees[at].to_string());
+                    if called.is_some_and(|called| called == MODULES_MACRO) {
+                        for name in listed_modules(&group.stream()) {
+                            let line = name.span().start().line;
+                            self.add(file, line, &module, vec!["self".into(), name.to_string()]);
+                        }
+                    }
+                    self.scan(file, module.clone(), group.stream());
+                }
                 TokenTree::Ident(ident) if ident == "pub" && is_group(trees.get(at + 1)) => at += 1,
                 TokenTree::Ident(ident) if ident == "mod" => {
                     if let (Some(TokenTree::Ident(name)), Some(TokenTree::Group(body))) =
@@ -356,6 +365,16 @@ mod tests {
             ("lib", "a::x"),
         ];
         assert_eq!(arrows(&files), pairs(&expected));
+    }
+
+    #[test]
+    fn a_list_of_modules_knows_them() {
+        let files = [
+            ("c/src/lib.rs", "modules! { a { a: A } b {} }"),
+            ("c/src/a.rs", ""),
+            ("c/src/b/mod.rs", ""),
+        ];
+        assert_eq!(arrows(&files), pairs(&[("lib", "a"), ("lib", "b")]));
     }
 
     #[test]

@@ -58,6 +58,19 @@ impl SourceFile {
     }
 }
 
+/// The macro that declares the modules that it lists: `modules! { core {} index { … } }`.
+pub(super) const MODULES_MACRO: &str = "modules";
+
+/// The modules that the inside of such a macro declares.
+pub(super) fn listed_modules(tokens: &TokenStream) -> Vec<Ident> {
+    let trees: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    let listed = trees.windows(2).filter_map(|pair| match pair {
+        [TokenTree::Ident(name), TokenTree::Group(_)] => Some(name.clone()),
+        _ => None,
+    });
+    listed.collect()
+}
+
 /// Calls `visit` with each identifier and the punctuation that follows it, macros' insides
 /// included.
 fn each_ident(tokens: &TokenStream, visit: &mut impl FnMut(&Ident, Option<&Punct>)) {
