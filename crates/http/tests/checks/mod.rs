@@ -20,19 +20,24 @@ pub(crate) fn h1_head(data: &[u8]) {
         headers_max: if settings & 16 != 0 { 3 } else { 1000 },
     };
     let mut parser = HeadParser::new();
-    let whole = parser.parse(bytes, &limits);
+    let mut head = Head::default();
+    let whole = parser.parse(&mut head, bytes, &limits);
     for step in [1, 1 + usize::from(*piece)] {
-        let (pieces, head) = parse_in_pieces(bytes, step, &limits);
+        let (pieces, read) = parse_in_pieces(bytes, step, &limits);
         assert_eq!(whole, pieces, "in pieces of {step}");
-        assert_eq!(parser.head(), &head, "in pieces of {step}");
+        assert_eq!(head, read, "in pieces of {step}");
     }
-    assert_eq!(parser.parse(bytes, &limits), whole, "asked again");
+    assert_eq!(
+        parser.parse(&mut head, bytes, &limits),
+        whole,
+        "asked again"
+    );
     if let Ok(Progress::Complete { head_bytes }) = whole {
-        check_head(&bytes[..head_bytes], parser.head(), &limits);
-        compare_with_httparse(&bytes[..head_bytes], parser.head());
-        parser.reset();
+        check_head(&bytes[..head_bytes], &head, &limits);
+        compare_with_httparse(&bytes[..head_bytes], &head);
+        parser.reset(&mut head);
         assert_eq!(
-            parser.parse(&bytes[..head_bytes], &limits),
+            parser.parse(&mut head, &bytes[..head_bytes], &limits),
             whole,
             "without what follows"
         );
@@ -46,11 +51,12 @@ pub(crate) fn parse_in_pieces(
     limits: &HeadLimits,
 ) -> (Result<Progress, HeadError>, Head) {
     let mut parser = HeadParser::new();
+    let mut head = Head::default();
     let mut len = step.min(bytes.len());
     loop {
-        let parsed = parser.parse(&bytes[..len], limits);
+        let parsed = parser.parse(&mut head, &bytes[..len], limits);
         if parsed != Ok(Progress::Partial) || len == bytes.len() {
-            return (parsed, parser.head().clone());
+            return (parsed, head);
         }
         len = (len + step).min(bytes.len());
     }

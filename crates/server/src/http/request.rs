@@ -58,6 +58,7 @@ pub(crate) struct Request {
     /// The bytes of its head; spans of [`Request::head`] point into it.
     pub head_bytes: Vec<u8>,
     pub(crate) parser: HeadParser,
+    pub(crate) head: Head,
     /// Whether the head is complete and sound, so that its parts may be asked for.
     pub head_done: bool,
     /// The server that answers.
@@ -125,6 +126,7 @@ impl Request {
             site: Attached(None),
             head_bytes: Vec::new(),
             parser: HeadParser::new(),
+            head: Head::default(),
             head_done: false,
             server: 0,
             hosts_differ: false,
@@ -196,7 +198,7 @@ impl Request {
     pub(crate) fn begin(&mut self) {
         self.site = Attached(Some(self.http_loop.site()));
         self.head_bytes.clear();
-        self.parser.reset();
+        self.parser.reset(&mut self.head);
         self.head_done = false;
         let hosts = self.site.http.hosts_at(&self.connection);
         (self.server, self.hosts_differ) = (hosts.default, !hosts.is_single());
@@ -255,7 +257,7 @@ impl Request {
 
     /// The head as parsed; meaningful once [`Request::head_done`] is set.
     pub(crate) fn head(&self) -> &Head {
-        self.parser.head()
+        &self.head
     }
 
     /// The bytes of a part of the head.

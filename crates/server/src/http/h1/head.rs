@@ -67,10 +67,12 @@ pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRea
     let before = request.head_bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
     let progress = if before == 0 {
-        request.parser.parse(input, limits)
+        request.parser.parse(&mut request.head, input, limits)
     } else {
         request.head_bytes.extend_from_slice(input);
-        request.parser.parse(&request.head_bytes, limits)
+        request
+            .parser
+            .parse(&mut request.head, &request.head_bytes, limits)
     };
     match progress {
         Ok(Progress::Complete { head_bytes }) => {
@@ -130,9 +132,11 @@ fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Pr
     if choose_server(request).is_err() || request.server == default {
         return Err(error);
     }
-    request.parser.reset();
+    request.parser.reset(&mut request.head);
     let limits = &request.site.http.servers[request.server as usize].head_limits;
-    request.parser.parse(&request.head_bytes, limits)
+    request
+        .parser
+        .parse(&mut request.head, &request.head_bytes, limits)
 }
 
 /// Nothing can be answered; what came is worth a line in both logs.
@@ -163,8 +167,8 @@ fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
 /// Takes what came of a head that will not be complete. Whoever refuses it is the server that its
 /// host has chosen, if that was read, and the logs show the lines before the one that is wrong.
 fn take_what_came(request: &mut Request) {
-    let head = request.parser.head();
-    let has_lines = request.parser.request_line_done() && head.version > Version::HTTP_09;
+    let head = &request.head;
+    let has_lines = head.request_line_done() && head.version > Version::HTTP_09;
     if request.head_done || !has_lines {
         return;
     }
@@ -181,7 +185,7 @@ fn take_what_came(request: &mut Request) {
 /// Takes from the head what the walk needs: path, arguments, host, server.
 fn take_head(request: &mut Request) -> HeadRead {
     request.head_done = true;
-    let head = request.parser.head();
+    let head = &request.head;
     request.method = head.method;
     request.keep_alive = head.keep_alive.is_on();
     if let Err(error) = take_target(request) {
@@ -213,7 +217,7 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
         args,
         complex,
         ..
-    } = request.parser.head().target;
+    } = request.head().target;
     if let Some(args) = args {
         request.args.extend_from_slice(args.of(&request.head_bytes));
     }
@@ -279,8 +283,11 @@ fn apply_limits_of_server(request: &mut Request, default: ServerId) -> Result<()
         head_bytes_max: limits.head_bytes_max,
         ..own.clone()
     };
-    request.parser.reset();
-    request.parser.parse(&request.head_bytes, &own).map(|_| ())
+    request.parser.reset(&mut request.head);
+    request
+        .parser
+        .parse(&mut request.head, &request.head_bytes, &own)
+        .map(|_| ())
 }
 
 fn log_ignored(request: &Request) {

@@ -21,7 +21,7 @@ pub(crate) fn log(request: &Request, error: HeadError) {
 
 /// What was being read when a client went away, or when its head was refused.
 pub(crate) fn while_reading(request: &Request) -> &'static str {
-    if request.parser.request_line_done() {
+    if request.head().request_line_done() {
         " while reading client request headers"
     } else {
         while_reading_line(request)

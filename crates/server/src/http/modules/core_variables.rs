@@ -188,7 +188,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_uri",
-        get: |r, out| r.parser.request_line_done() && some(r.bytes(r.head().target.raw), out),
+        get: |r, out| r.head().request_line_done() && some(r.bytes(r.head().target.raw), out),
     },
     Builtin {
         name: "scheme",
