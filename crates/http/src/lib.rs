@@ -24,6 +24,8 @@ mod method;
 mod span;
 pub mod status;
 mod target;
+mod token;
+mod trailers;
 mod version;
 
 pub use body::Framing;
@@ -32,4 +34,6 @@ pub use header::{HeaderId, HeaderSpan, Known};
 pub use method::Method;
 pub use span::Span;
 pub use target::{Target, TargetError, TargetForm, normalize_path};
+pub use token::is_token;
+pub use trailers::Trailers;
 pub use version::Version;

@@ -159,9 +159,10 @@ proptest! {
         sent.extend_from_slice(writer::LAST_CHUNK);
         let end = sent.len();
         sent.extend_from_slice(b"GET / HTTP/1.1\r\n");
-        let (decoded, body) = checks::decode_in_pieces(&sent, step);
+        let (decoded, body, trailers) = checks::decode_in_pieces(&sent, step);
         prop_assert_eq!(decoded, Ok(Some(end)));
         prop_assert_eq!(body, chunks.concat());
+        prop_assert!(trailers.is_empty());
     }
 
     #[test]

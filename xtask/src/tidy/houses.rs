@@ -42,9 +42,9 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/http/src/",
         floors: &[
-            "date status span method version body",
+            "date status span method version body token",
             "target header",
-            "head",
+            "head trailers",
             "h1",
             "lib",
         ],

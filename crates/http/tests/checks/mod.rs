@@ -4,7 +4,7 @@
 use revolve_http::h1::{
     BodyError, ChunkedDecoder, Decoded, HeadError, HeadLimits, HeadParser, Progress,
 };
-use revolve_http::{Framing, Head, HeaderId, Span, Version, normalize_path};
+use revolve_http::{Framing, Head, HeaderId, Span, Version, is_token, normalize_path};
 
 /// A head: the first byte chooses the limits, the second the size of the pieces, the rest is what
 /// arrives.
@@ -144,25 +144,38 @@ pub(crate) fn chunked(data: &[u8]) {
     for step in [1, 1 + usize::from(*piece)] {
         assert_eq!(decode_in_pieces(bytes, step), whole, "in pieces of {step}");
     }
-    if let (Ok(Some(end)), body) = whole {
+    if let (Ok(Some(end)), body, trailers) = whole {
         assert!(bytes[..end].ends_with(b"\r\n") && body.len() + 5 <= end);
+        for (name, value) in &trailers {
+            assert!(is_token(name) && !name.eq_ignore_ascii_case(b"content-length"));
+            assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        }
     }
 }
 
-/// Where the body ends, if it does, and what is in it.
+/// A header line taken apart.
+pub(crate) type Line = (Vec<u8>, Vec<u8>);
+
+/// Where the body ends, if it does, what is in it, and what of it may be passed on behind it.
 pub(crate) fn decode_in_pieces(
     bytes: &[u8],
     step: usize,
-) -> (Result<Option<usize>, BodyError>, Vec<u8>) {
-    let mut decoder = ChunkedDecoder::new();
+) -> (Result<Option<usize>, BodyError>, Vec<u8>, Vec<Line>) {
+    let mut decoder = ChunkedDecoder::with_trailers();
     let mut body = Vec::new();
     let mut at = 0;
     for piece in bytes.chunks(step) {
         let mut rest = piece;
         loop {
             match decoder.decode(rest) {
-                Err(error) => return (Err(error), body),
-                Ok(Decoded::Done { consumed }) => return (Ok(Some(at + consumed)), body),
+                Err(error) => return (Err(error), body, Vec::new()),
+                Ok(Decoded::Done { consumed }) => {
+                    let trailers = decoder.trailers().expect("they are kept");
+                    let text = |span: Span| span.of(trailers.bytes()).to_vec();
+                    let lines = trailers.lines();
+                    let lines = lines.map(|line| (text(line.name), text(line.value)));
+                    return (Ok(Some(at + consumed)), body, lines.collect());
+                }
                 Ok(Decoded::NeedMore { consumed }) => {
                     assert_eq!(consumed, rest.len());
                     at += consumed;
@@ -181,7 +194,7 @@ pub(crate) fn decode_in_pieces(
             }
         }
     }
-    (Ok(None), body)
+    (Ok(None), body, Vec::new())
 }
 
 /// A path: the first byte chooses whether slashes are merged.

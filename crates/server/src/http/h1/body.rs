@@ -10,6 +10,9 @@ use crate::http::modules::keepalive::KeepaliveSettings;
 use crate::http::request::Request;
 use crate::log::Level;
 
+/// What a client is answered whose body is not sound: it is the one to blame.
+const INVALID_STATUS: u16 = 400;
+
 /// How much of a body is behind us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drained {
@@ -70,7 +73,7 @@ impl BodyLeft {
                         *self = BodyLeft::None;
                         return Drained::Whole;
                     }
-                    Err(error) => return Drained::Invalid(error.status()),
+                    Err(_) => return Drained::Invalid(INVALID_STATUS),
                 }
             },
         }
