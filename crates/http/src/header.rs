@@ -213,7 +213,7 @@ pub struct Known {
     persist: bool,
 }
 
-/// Headers of which a second line is refused; nginx refuses the same ones.
+/// Headers of a request of which a second line is refused; nginx refuses the same ones.
 const UNIQUE: u64 = bits(&[
     HeaderId::Authorization,
     HeaderId::ContentLength,
@@ -260,6 +260,12 @@ impl Known {
     /// head's parser to see.
     #[inline(always)]
     pub(crate) fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> bool {
+        self.note_of(UNIQUE, bytes, line)
+    }
+
+    /// The same, where the headers that may have one line are these, a set of [`bits`].
+    #[inline(always)]
+    pub(crate) fn note_of(&mut self, unique: u64, bytes: &[u8], line: HeaderSpan) -> bool {
         let HeaderSpan { id, value, .. } = line;
         if id == HeaderId::Connection {
             self.note_connection(value.of(bytes));
@@ -269,7 +275,7 @@ impl Known {
             self.first[id as usize] = value;
             return true;
         }
-        UNIQUE & id.bit() == 0
+        unique & id.bit() == 0
     }
 
     /// Whether there is a line of any of these, a set of [`bits`].

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use revolve_http::h1::{HeadLimits, HeadParser, Progress, writer};
-use revolve_http::{Head, Span};
+use revolve_http::{Head, Span, Version};
 
 /// Text put together from pieces that mean something, so that random tests get somewhere.
 fn pieces(of: &'static [&'static str], count: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -66,6 +66,34 @@ const HEAD: &[&str] = &[
     "If-None-Match: \"6745c9f0-1c3a\"\r\n",
     "Upgrade-Insecure-Requests: 1\r\n",
     " x\r\n",
+];
+
+const RESPONSE: &[&str] = &[
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.0 204\r\n",
+    "HTTP/1.1 103 Early Hints\r\n",
+    "HTTP/1.1 ",
+    "HTTP/",
+    "101",
+    "304 ",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    ":",
+    "Content-Length: 5\r\n",
+    "content-length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Connection: close\r\n",
+    "Keep-Alive: timeout=5\r\n",
+    "Status: 404 x\r\n",
+    "Location: /a\r\n",
+    "Set-Cookie: a=b\n",
+    "X_Y:  z \r\n",
+    "a@b: c\r\n",
+    "Empty:\r\n",
 ];
 
 const BODY: &[&str] = &[
@@ -139,6 +167,38 @@ proptest! {
     }
 
     #[test]
+    fn responses(settings in any::<u8>(), piece in 0u8..40, bytes in pieces(RESPONSE, 16)) {
+        checks::h1_response(&[&[settings, piece], bytes.as_slice()].concat());
+    }
+
+    #[test]
+    fn responses_that_begin_well(settings in any::<u8>(), piece in 0u8..40, rest in pieces(RESPONSE, 8)) {
+        let start = b"HTTP/1.1 103 x\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nServer: x\r\n";
+        checks::h1_response(&[&[settings, piece], start.as_slice(), &rest, b"\r\n\r\n"].concat());
+    }
+
+    #[test]
+    fn requests_are_read_as_they_were_written(
+        method in "[A-Z]{1,8}",
+        target in "/\\PC{0,30}",
+        values in vec(vec(any::<u8>(), 0..20), 0..5),
+    ) {
+        prop_assume!(!matches!(method.as_str(), "CONNECT" | "TRACE"));
+        let mut sent = Vec::new();
+        writer::request_line(&mut sent, method.as_bytes(), target.as_bytes(), Version::HTTP_11);
+        writer::header(&mut sent, b"Host", b"a");
+        for value in &values {
+            writer::header(&mut sent, b"X-Value", value);
+        }
+        sent.extend_from_slice(b"\r\n");
+        let mut head = Head::default();
+        let read = HeadParser::new().parse(&mut head, &sent, &HeadLimits::default());
+        prop_assert_eq!(read, Ok(Progress::Complete { head_bytes: sent.len() }));
+        prop_assert_eq!(head.method_span.of(&sent), method.as_bytes());
+        prop_assert_eq!(head.headers.len(), 1 + values.len());
+    }
+
+    #[test]
     fn chunked_bodies(piece in 0u8..40, bytes in pieces(BODY, 16)) {
         checks::chunked(&[&[piece], bytes.as_slice()].concat());
     }
@@ -193,6 +253,11 @@ fn corpus(target: &str, check: fn(&[u8])) {
 #[test]
 fn corpus_of_heads() {
     corpus("h1_head", checks::h1_head);
+}
+
+#[test]
+fn corpus_of_responses() {
+    corpus("h1_response", checks::h1_response);
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(super) const HOUSES: &[House] = &[
             "date status span method version body token",
             "target header",
             "head trailers",
+            "response_head",
             "h1",
             "lib",
         ],

@@ -366,11 +366,7 @@ impl HeadParser {
         // The line that ends the head is not one of them.
         while !matches!(rest.first(), None | Some(b'\r')) {
             let Some(line) = whole_line(rest) else { break };
-            let header = HeaderSpan {
-                name: Span::new(at, at + line.name_end),
-                value: Span::new(at + line.value_start, at + line.line_end),
-                id: line.id,
-            };
+            let header = line.at(at);
             self.line_start = at;
             self.at = at + line.line_end;
             self.push(head, window, limits, header)?;
@@ -397,21 +393,33 @@ impl HeadParser {
 }
 
 /// A header line, as offsets from its first byte.
-struct WholeLine<'a> {
+pub(super) struct WholeLine<'a> {
     id: HeaderId,
     name_end: usize,
     value_start: usize,
     /// Where the value ends and its CRLF stands.
     line_end: usize,
     /// What follows the line.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
+}
+
+impl WholeLine<'_> {
+    /// The line as spans, if it begins at `at`.
+    #[inline(always)]
+    pub(super) fn at(&self, at: usize) -> HeaderSpan {
+        HeaderSpan {
+            name: Span::new(at, at + self.name_end),
+            value: Span::new(at + self.value_start, at + self.line_end),
+            id: self.id,
+        }
+    }
 }
 
 /// Reads a header line that is all there and has nothing unusual about it: a valid name, a value
 /// without control characters, CRLF. Any other line is `None`, and is read element by element with
 /// the same result or the error that it deserves.
-#[inline]
-fn whole_line(line: &[u8]) -> Option<WholeLine<'_>> {
+#[inline(always)]
+pub(super) fn whole_line(line: &[u8]) -> Option<WholeLine<'_>> {
     let mut padded = [0; 32];
     let start = match line.first_chunk::<32>() {
         Some(start) => start,
