@@ -72,8 +72,8 @@ pub use interval::{Interval, interval};
 pub use net::StreamIo;
 pub use net::{
     Accept, Address, Backoff, Datagram, DescriptorLimit, Keepalive, ListenOptions, Listener,
-    Outbox, OutboxError, Readable, Ready, Recv, Send, SendAll, Spliced, Stream, TcpClient,
-    UdpSocket, UnixDatagram, splice, splice_both,
+    Outbox, OutboxError, Readable, Ready, Receiving, Recv, Send, SendAll, Spliced, Stream,
+    TcpClient, UdpSocket, UnixDatagram, splice, splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};

@@ -31,6 +31,8 @@ enum Definition {
     KnownHeader(HeaderId),
     /// `$sent_http_name`: a response header.
     ResponseHeader(Vec<u8>),
+    /// `$sent_trailer_name`: a line behind the body.
+    Trailer(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -92,6 +94,9 @@ fn by_prefix(name: &str) -> Option<Definition> {
     if let Some(rest) = name.strip_prefix("sent_http_") {
         return Some(Definition::ResponseHeader(header(rest)));
     }
+    if let Some(rest) = name.strip_prefix("sent_trailer_") {
+        return Some(Definition::Trailer(header(rest)));
+    }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
     }
@@ -125,6 +130,14 @@ impl Variables {
             Definition::RequestHeader(name) => request.header_joined(name, out),
             Definition::KnownHeader(id) => request.known_joined(*id, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
+            Definition::Trailer(name) => {
+                let trailers = &request.response.trailers;
+                let value = trailers.get(name);
+                value.is_some_and(|value| {
+                    out.extend_from_slice(value);
+                    true
+                })
+            }
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
             Definition::Slot(slot) => match &request.slots[slot.0 as usize] {

@@ -102,7 +102,7 @@ pub(crate) struct LoopState {
 
 impl LoopState {
     /// Makes this thread's loop serve a configuration; there is one a thread.
-    pub(super) fn start(
+    pub(crate) fn start(
         offered: &Offered,
         applications: MakeApplications,
         dealer: Option<Arc<Reactors>>,

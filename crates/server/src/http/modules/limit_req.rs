@@ -85,7 +85,11 @@ impl ZoneKind for LimitReqZone {
 
 /// What became of a request.
 #[derive(Default)]
-pub(crate) struct LimitReqState(LimitStatus);
+pub(crate) struct LimitReqState {
+    status: LimitStatus,
+    /// How long it has to wait.
+    delay: Duration,
+}
 
 impl RequestState for LimitReqState {}
 
@@ -222,7 +226,7 @@ fn thousandths(text: &str, what: &str, word: &Word) -> Result<u64, Diagnostic> {
 /// The module's variables.
 const VARIABLES: &[Builtin] = &[Builtin {
     name: "limit_req_status",
-    get: |request, out| request.state.limit_req.0.append(out),
+    get: |request, out| request.state.limit_req.status.append(out),
 }];
 
 /// What is kept of a key: its excess, and when it was that.
@@ -335,7 +339,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 ///
 /// Source: nginx's `ngx_http_limit_req_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if request.state.limit_req.0 != LimitStatus::Unset {
+    if request.state.limit_req.status != LimitStatus::Unset {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_req.limits);
@@ -362,24 +366,32 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             refuse(request)
         }
         Ok(Ok((0, _))) => {
-            request.state.limit_req.0 = LimitStatus::Passed;
+            request.state.limit_req.status = LimitStatus::Passed;
             Outcome::Next
         }
         Ok(Ok((delay_ms, verdict))) => {
             log(request, "delaying request", &verdict, true);
             if request.settings().limit_req_refusals.dry_run {
-                request.state.limit_req.0 = LimitStatus::DelayedDryRun;
+                request.state.limit_req.status = LimitStatus::DelayedDryRun;
                 return Outcome::Next;
             }
-            request.state.limit_req.0 = LimitStatus::Delayed;
-            Outcome::Wait(Duration::from_millis(delay_ms))
+            let state = &mut request.state.limit_req;
+            state.status = LimitStatus::Delayed;
+            state.delay = Duration::from_millis(delay_ms);
+            Outcome::Await(|request| {
+                let delay = request.state.limit_req.delay;
+                Box::pin(async move {
+                    revolve_reactor::sleep(delay).await;
+                    Outcome::Next
+                })
+            })
         }
     }
 }
 
 fn refuse(request: &mut Request) -> Outcome {
     let (said, outcome) = request.settings().limit_req_refusals.refuse();
-    request.state.limit_req.0 = said;
+    request.state.limit_req.status = said;
     outcome
 }
 

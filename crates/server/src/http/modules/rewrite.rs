@@ -111,7 +111,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 /// Rewrite phases: answers as the level's `return` says.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
     let site = request.site.share();
-    let settings = &site.locations[request.location as usize].settings;
+    let settings = &site.locations[request.current.location as usize].settings;
     let Some(Return {
         status,
         text,
@@ -126,7 +126,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     if *status >= 400 && plain {
         return Outcome::Finish(*status);
     }
-    request.welcome_body();
+    if let Err(status) = request.discard_body() {
+        return Outcome::Finish(status);
+    }
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
         let mut location = std::mem::take(&mut request.response.location);
         location.clear();
@@ -164,6 +166,6 @@ fn append_text(request: &mut Request, text: &Value) {
         request
             .response
             .body
-            .push(crate::http::response::Piece::Text { start: 0, end });
+            .push(crate::http::body::Piece::Text { start: 0, end });
     }
 }
