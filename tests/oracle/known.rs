@@ -39,7 +39,7 @@ pub(super) fn table() -> Vec<Known> {
         Known { about, why }
     };
     let mut table: Vec<Known> = ones().into_iter().map(one).collect();
-    let all: [(Differs, &'static str); 4] = [
+    let all: [(Differs, &'static str); 7] = [
         (
             closes_after_412,
             "nginx says keep-alive with a 412 and closes all the same",
@@ -55,6 +55,18 @@ pub(super) fn table() -> Vec<Known> {
         (
             finds_names_that_begin_with_a_dot,
             "in nginx `*.wild.example` matches `.wild.example`; an empty label is no name",
+        ),
+        (
+            refuses_a_coding_that_is_not_chunked_at_its_end,
+            "RFC 9112 6.3: where the last coding is not chunked, nobody knows where the body ends: 400",
+        ),
+        (
+            refuses_a_long_method,
+            "RFC 9112 3: there is no target yet that could be too long",
+        ),
+        (
+            ignores_a_condition_without_a_date,
+            "RFC 9110 13.1.4: If-Unmodified-Since counts where both it and the content have a date",
         ),
     ];
     table.extend(all.map(|(differs, why)| Known {
@@ -95,6 +107,27 @@ fn finds_names_that_begin_with_a_dot(it: &Difference) -> bool {
     names && it.theirs.contains("second second.example .wild.example")
 }
 
+fn refuses_a_coding_that_is_not_chunked_at_its_end(it: &Difference) -> bool {
+    let statuses = it.theirs.starts_with("HTTP/1.1 501 ") && it.ours.starts_with(BAD_REQUEST);
+    let case = it.case.to_string();
+    statuses && case.contains("Transfer-Encoding:") && !case.contains("gzip, chunked")
+}
+
+fn refuses_a_long_method(it: &Difference) -> bool {
+    let statuses = it.theirs.starts_with("HTTP/1.1 414 ") && it.ours.starts_with(BAD_REQUEST);
+    statuses && it.case.0.starts_with(&[b'A'; 8000])
+}
+
+fn ignores_a_condition_without_a_date(it: &Difference) -> bool {
+    let case = it.case.to_string();
+    let is_no_date = case.contains("If-Unmodified-Since: junk");
+    let has_no_date = it.ours.starts_with("HTTP/1.1 200 ") && !it.ours.contains("Last-Modified: ");
+    case.contains("If-Unmodified-Since: ")
+        && it.theirs.starts_with("HTTP/1.1 412 ")
+        && !it.ours.starts_with("HTTP/1.1 412 ")
+        && (is_no_date || has_no_date)
+}
+
 fn between<T: std::str::FromStr>(text: &str, before: &str, after: &str) -> Option<T> {
     let (_, rest) = text.split_once(before)?;
     rest.split_once(after)?.0.parse().ok()
@@ -127,6 +160,11 @@ fn ones() -> Vec<(Case, &'static str, &'static str)> {
             "RFC 9112 2.2: an empty line before a request may be skipped, a bare CR may not",
         ),
     ]);
+    for end in ["\r\n", "\n"] {
+        let why = "RFC 9110 9.3.7: OPTIONS * asks about the server, and is answered";
+        let head = format!("OPTIONS * HTTP/1.1{end}Host: a\r\nConnection: close\r\n\r\n");
+        ones.push((raw(head), OK, why));
+    }
     for line in ["POST /exact\r\n", "HEAD /\r\n"] {
         let why = "HTTP/0.9 has GET alone; we say so, nginx closes in silence";
         ones.push((raw(line), BAD_REQUEST, why));
@@ -186,6 +224,10 @@ fn framing(ones: &mut Vec<(Case, &'static str, &'static str)>) {
         "1 \r\na\r\n0\r\n\r\n",
         "1\r\na\r\n0\r\nX y\r\n\r\n",
         "1\na\n0\n\n",
+        "1;\r\na\r\n0\r\n\r\n",
+        "1;a=\r\na\r\n0\r\n\r\n",
+        "1;a b\r\na\r\n0\r\n\r\n",
+        "1;a=\"b\r\n\"\r\na\r\n0\r\n\r\n",
     ] {
         ones.push((
             raw(format!("{head}{body}")),

@@ -110,6 +110,19 @@ pub fn walk(request: &mut Request) -> Walked {
     }
 }
 
+/// Answers `OPTIONS *`, which asks about the server and about nothing that it has (RFC 9110, section
+/// 9.3.7): no location is looked up, and no body is sent.
+pub(crate) fn answer_for_server(request: &mut Request) -> Walked {
+    keepalive::decide(request);
+    request.response.status = 200;
+    request
+        .response
+        .headers
+        .push(b"Allow", b"GET, HEAD, OPTIONS");
+    request.response.set_length(0);
+    Walked::Response
+}
+
 /// Goes on with a request that had to wait.
 pub fn resume(request: &mut Request) -> Walked {
     let outcome = run(request, Phase::PreAccess);

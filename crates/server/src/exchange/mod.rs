@@ -57,6 +57,10 @@ pub(crate) fn exchange(
                     let walked = phase::walk(&mut request);
                     (walked, body::drain_buffered(&mut request, &mut input))
                 }
+                HeadRead::Asterisk => {
+                    let walked = phase::answer_for_server(&mut request);
+                    (walked, body::drain_buffered(&mut request, &mut input))
+                }
                 HeadRead::Refused(status) => (phase::refuse(&mut request, status), Drained::Broken),
                 HeadRead::Gone => break After::Close,
             };

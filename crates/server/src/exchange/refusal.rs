@@ -74,7 +74,7 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
                 line(first)
             ))
         }
-        HeadError::UnknownTransferEncoding => {
+        HeadError::UnknownTransferEncoding | HeadError::InvalidTransferEncoding => {
             let coding = request.head().known.get(HeaderId::TransferEncoding)?;
             Some(format!("\"{}\"", escaped(request, coding)))
         }
