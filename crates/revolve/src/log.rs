@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use revolve_server::Clock;
 use revolve_server::Config;
 use revolve_server::log::file::is_standard_stream;
-use revolve_server::log::{Clock, ErrorTarget, Level, Output, say_on_stderr};
+use revolve_server::log::{ErrorTarget, Level, Output, say_on_stderr};
 
 use crate::version::PROGRAM;
 

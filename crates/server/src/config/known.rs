@@ -2,7 +2,7 @@
 
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::modules;
+use crate::http::modules;
 
 /// Every directive of nginx 1.31 with its module, `module<TAB>directive` a line.
 const NGINX_DIRECTIVES: &str = include_str!("nginx_directives.tsv");

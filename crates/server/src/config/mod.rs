@@ -1,17 +1,15 @@
 //! The typed configuration: built once, shared by all loops, asked without comparing strings.
 
-pub mod location;
 pub mod process;
 pub mod regex;
 
-mod build;
 pub(crate) mod known;
 mod pcre;
-mod port;
 pub(crate) mod scope;
 pub(crate) mod setting;
 pub(crate) mod surroundings;
 pub(crate) mod syslog;
+pub mod variable;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,13 +18,13 @@ use std::sync::Arc;
 use revolve_conf::{Diagnostics, Files, Sources};
 use revolve_http::h1::HeadLimits;
 
-pub use crate::config::location::{Location, LocationId, ServerId};
-pub use crate::config::port::{ListenSpec, Port};
 pub use crate::config::process::{Affinity, ProcessConfig, WorkerCount};
 pub use crate::config::surroundings::{EnvVariable, Surroundings};
+use crate::config::variable::Variables;
 use crate::file_cache::Limits;
+use crate::http::hosts::{ListenSpec, Port};
+use crate::http::location::{Location, LocationId};
 use crate::log::{Destination, ErrorTarget};
-use crate::variable::Variables;
 use crate::zones::{ZoneId, ZoneSpec};
 
 /// Where the configuration's relative names lead, and what it has when it does not say.
@@ -99,7 +97,7 @@ pub fn load(
 ) -> (Option<Arc<Config>>, Sources, Diagnostics) {
     let (document, mut diagnostics) = revolve_conf::parse(main, globals, files);
     let hosts = files.host_names();
-    let (config, hosts) = build::build(&document, prefix, hosts, &mut diagnostics);
+    let (config, hosts) = crate::http::build::build(&document, prefix, hosts, &mut diagnostics);
     files.keep_host_names(hosts);
     diagnostics.sort();
     let config = (!diagnostics.has_errors()).then(|| Arc::new(config));

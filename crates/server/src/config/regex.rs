@@ -11,7 +11,7 @@ use std::fmt;
 use revolve_conf::{Diagnostic, Word};
 
 use crate::config::pcre::{self, Needs, Translated};
-use crate::modules;
+use crate::http::modules;
 
 /// A compiled pattern, with its source text.
 #[derive(Clone)]

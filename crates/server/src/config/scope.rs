@@ -7,12 +7,12 @@ use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
 
 use crate::config::process::ProcessConfig;
 use crate::config::regex::{Pattern, Patterns};
+use crate::config::variable::Registry;
+use crate::http::modules::listen::Listen;
+use crate::http::modules::log_format::LogFormat;
+use crate::http::modules::server_name::ServerName;
+use crate::http::modules::{self, RawSettings};
 use crate::log::{Destination, Place};
-use crate::modules::listen::Listen;
-use crate::modules::log_format::LogFormat;
-use crate::modules::server_name::ServerName;
-use crate::modules::{self, RawSettings};
-use crate::variable::Registry;
 use crate::zones::Declared;
 
 /// The top of the file.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::response::{ContentLength, LastModified};
+use crate::http::response::{ContentLength, LastModified};
 
 /// What is at a path.
 #[derive(Debug, Clone)]

@@ -6,7 +6,6 @@
 //! disk, a pipe or a syslog server does not take at once waits, within bounds, and what cannot be
 //! written is lost, counted, and said once a minute.
 
-pub mod clock;
 pub mod destination;
 pub mod file;
 pub mod outputs;
@@ -30,14 +29,14 @@ use std::sync::Arc;
 use revolve_http::h1::HeaderId;
 
 pub use by_path::PathLimits;
-pub use clock::Clock;
 pub use destination::{Buffering, Destination, Place};
 pub use file::OpenLogs;
 pub use output::Output;
 pub use outputs::{Outputs, say_on_stderr};
 pub use revolve_conf::error_text;
 
-use crate::request::Request;
+use crate::clock::Clock;
+use crate::http::request::Request;
 
 /// Severity of an error log line, nginx's names and order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

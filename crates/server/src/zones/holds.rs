@@ -11,7 +11,7 @@ use std::time::Duration;
 use revolve_shm::{Table, TableError, TableOptions, WhenFull, ZoneError};
 
 use crate::log::Level;
-use crate::worker::LoopServer;
+use crate::runtime::worker::LoopServer;
 use crate::zones::{Key, ZoneId, Zones, key_of};
 
 /// nginx's: a state takes 64 bytes, so a megabyte holds 16 thousand. As many are held here,

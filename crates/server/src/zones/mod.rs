@@ -19,7 +19,7 @@ pub(crate) use self::holds::{Admission, Hold, Holds};
 pub(crate) use self::key::{Key, key_of};
 pub(crate) use self::spec::{Declared, name_and_size};
 pub use self::spec::{ZoneId, ZoneLabel, ZoneSpec, ZoneUse};
-use crate::modules::limit_req::Rates;
+use crate::http::modules::limit_req::Rates;
 
 /// The zones of a configuration, open. Any thread may use them.
 #[derive(Debug, Default)]
@@ -223,7 +223,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::variable::Value;
+    use crate::config::variable::Value;
 
     fn specs(zones: &[(&str, u64, usize, &str)]) -> Vec<ZoneSpec> {
         let unnamed = [ZoneUse::WorkerCounts, ZoneUse::LoopCounts].map(|purpose| ZoneSpec {

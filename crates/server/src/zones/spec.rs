@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use revolve_conf::value::size;
 use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
 
-use crate::variable::Value;
+use crate::config::variable::Value;
 use crate::zones::Holds;
 
 /// nginx's `8 * ngx_pagesize`: a zone is no smaller.
