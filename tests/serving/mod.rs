@@ -4,6 +4,7 @@ mod bodies;
 mod changing_tree;
 mod coherence;
 mod exhaustion;
+mod forged_lines;
 mod fragments;
 mod large_files;
 mod limits;

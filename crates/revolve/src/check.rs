@@ -30,7 +30,7 @@ pub(crate) fn run(source: &Source, quiet: bool, dump: bool) -> ExitCode {
     let mut is_fine = resources::test(&config, &mut |error| report::emerg(&error.message));
     let process = config.process();
     if let Some(warning) = privilege::useless_user(process) {
-        eprintln!("{PROGRAM}: [warn] {warning}");
+        report::warn(warning);
     }
     let others = [
         privilege::identity(process).map(|_| ()),

@@ -369,6 +369,9 @@ impl Service {
             self.log
                 .write_files(level, &diagnostic.headline(&loaded.sources));
         }
+        if let Some(more) = loaded.diagnostics.more() {
+            self.log.write_files(Level::Emerg, &more);
+        }
         report::print(loaded);
     }
 

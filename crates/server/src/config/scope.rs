@@ -170,6 +170,11 @@ impl Scope {
         }
         match found {
             Some(row) => Err(not_allowed_here(directive, row.contexts)),
+            // Looking for what may have been meant costs more than to read the line.
+            None if !self.diagnostics.keeps_error_at(directive.name.span) => {
+                let nothing = std::iter::empty();
+                Err(revolve_conf::directive::unknown(directive, nothing))
+            }
             None => Err(crate::config::known::unknown(directive)),
         }
     }

@@ -45,9 +45,7 @@ pub(crate) fn build(
         .http
         .take()
         .map(|level| build_http(&mut scope, level, &main, diagnostics));
-    for diagnostic in scope.diagnostics.iter() {
-        diagnostics.push(diagnostic.clone());
-    }
+    diagnostics.append(std::mem::take(&mut scope.diagnostics));
     let workers = scope.process.process_count();
     let zones = scope.zones.finish(workers, diagnostics);
     let config = Config {
