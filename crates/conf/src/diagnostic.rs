@@ -47,6 +47,8 @@ pub struct Diagnostic {
     /// Whether a `;` forgotten at a line's end, so that the next line was read as arguments, may
     /// be the cause.
     may_lack_semicolon: bool,
+    /// A word at whose end a `;` was most likely forgotten.
+    lacks_semicolon_after: Option<Span>,
 }
 
 impl Diagnostic {
@@ -60,6 +62,7 @@ impl Diagnostic {
             help: None,
             notes: Vec::new(),
             may_lack_semicolon: false,
+            lacks_semicolon_after: None,
         }
     }
 
@@ -94,6 +97,12 @@ impl Diagnostic {
         self
     }
 
+    /// Says that a `;` was most likely forgotten after a word that ends its line.
+    pub fn lacks_semicolon_after(mut self, span: Span) -> Self {
+        self.lacks_semicolon_after = Some(span);
+        self
+    }
+
     /// The message with its place, on one line and without program or level, as nginx's error log
     /// has it: `unknown directive "x" in /etc/nginx/nginx.conf:12`.
     pub fn headline(&self, sources: &Sources) -> String {
@@ -112,6 +121,9 @@ impl Diagnostic {
 
     /// The help to be shown: the one given, or that a `;` is missing.
     fn help_to_show(&self, sources: &Sources) -> Option<String> {
+        if let Some(span) = self.lacks_semicolon_after {
+            return Some(semicolon_help(span, sources));
+        }
         let span = self
             .span
             .filter(|_| self.may_lack_semicolon && self.help.is_none());
@@ -242,6 +254,15 @@ fn masked(text: &str) -> String {
     out
 }
 
+/// Asks whether a `;` is missing where `span` ends.
+fn semicolon_help(span: Span, sources: &Sources) -> String {
+    let line = sources.line(Span {
+        start: span.end,
+        ..span
+    });
+    format!("is a `;` missing at the end of line {line}?")
+}
+
 /// Where the words under `span` run over a line's end, asks whether the directive ends there.
 fn missing_semicolon(span: Span, sources: &Sources) -> Option<String> {
     let words = sources.slice(span);
@@ -253,12 +274,7 @@ fn missing_semicolon(span: Span, sources: &Sources) -> Option<String> {
             && words[end..start].contains('\n')
         {
             let end = span.start + end as u32;
-            let line = sources.line(Span {
-                start: end,
-                end,
-                ..span
-            });
-            return Some(format!("is a `;` missing at the end of line {line}?"));
+            return Some(semicolon_help(Span { end, ..span }, sources));
         }
         last_end = Some(word.span.end as usize);
     }

@@ -12,6 +12,8 @@ pub struct Word {
     pub span: Span,
     /// Whether it was written in quotes.
     pub quoted: bool,
+    /// Whether nothing but white space stands before it in its line.
+    pub begins_line: bool,
 }
 
 /// One directive: `name args…;` or `name args… { block }`.

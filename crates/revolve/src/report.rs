@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use revolve_conf::ShownLine;
 
+use crate::resources::OpenError;
 use crate::source::Loaded;
 use crate::version::PROGRAM;
 
@@ -31,6 +32,12 @@ pub(crate) fn warn(message: &str) {
 /// Prints an error that no file is to blame for.
 pub(crate) fn emerg(message: &str) {
     eprintln!("{PROGRAM}: [emerg] {}", ShownLine(message.as_bytes()));
+}
+
+/// Prints what could not be opened, where it is asked for, and what to do.
+pub(crate) fn not_opened(error: &OpenError) {
+    emerg(&error.message);
+    eprint!("{}", error.advice.as_deref().unwrap_or_default());
 }
 
 /// Where standard error leads once a new binary serves; until then its descriptor 2 leads to the

@@ -254,6 +254,7 @@ mod tests {
             text: text.to_owned(),
             span,
             quoted: false,
+            begins_line: false,
         };
         for source in [r"\.php$", r"\.php$", "a"] {
             assert!(patterns.compile(&word(source), source, false).is_ok());

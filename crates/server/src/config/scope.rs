@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use revolve_conf::directive::{Row, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
 
+use crate::config::known;
 use crate::config::process::ProcessConfig;
 use crate::config::regex::{Pattern, Patterns};
 use crate::config::variable::Registry;
@@ -153,7 +154,8 @@ impl Scope {
     pub(crate) fn read(&mut self, directives: &[Directive]) {
         for directive in directives {
             if let Err(diagnostic) = self.apply(directive) {
-                self.diagnostics.push(diagnostic);
+                let hint = known::missing_semicolon(directive, diagnostic);
+                self.diagnostics.push(hint);
             }
         }
     }
@@ -175,7 +177,7 @@ impl Scope {
                 let nothing = std::iter::empty();
                 Err(revolve_conf::directive::unknown(directive, nothing))
             }
-            None => Err(crate::config::known::unknown(directive)),
+            None => Err(known::unknown(directive)),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
 use revolve_http::h1::HeaderId;
 
+use crate::config::known;
 use crate::config::regex::Pattern;
 use crate::http::modules;
 use crate::http::request::Request;
@@ -98,7 +99,7 @@ impl Registry {
                     None => match by_prefix(name) {
                         Some(definition) => definition,
                         None => {
-                            diagnostics.push(unknown_variable(name, *span));
+                            diagnostics.push(known::unknown_variable(name, *span));
                             continue;
                         }
                     },
@@ -110,15 +111,6 @@ impl Registry {
             definitions,
             slots: self.slots.len(),
         }
-    }
-}
-
-fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
-    let message = format!("unknown \"{name}\" variable");
-    let diagnostic = Diagnostic::new(span, message).label("used here");
-    match revolve_conf::directive::suggest(name, modules::variable_names()) {
-        Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
-        None => diagnostic,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames, Span};
+use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames, Sources, Span};
 
 use crate::config::scope::{Level, LocationMatch, Scope};
 use crate::config::setting::Inherit;
@@ -44,7 +44,7 @@ pub(crate) fn build(
     let http = scope
         .http
         .take()
-        .map(|level| build_http(&mut scope, level, &main, diagnostics));
+        .map(|level| build_http(&mut scope, level, &main, &document.sources, diagnostics));
     diagnostics.append(std::mem::take(&mut scope.diagnostics));
     let workers = scope.process.process_count();
     let zones = scope.zones.finish(workers, diagnostics);
@@ -106,6 +106,7 @@ fn build_http(
     scope: &mut Scope,
     level: Level,
     main: &Settings,
+    sources: &Sources,
     diagnostics: &mut Diagnostics,
 ) -> Http {
     let settings = level.settings.merge(Some(main));
@@ -145,7 +146,7 @@ fn build_http(
         diagnostics,
         scope,
     } = merging;
-    let ports = hosts::build(&listens, diagnostics);
+    let ports = hosts::build(&listens, sources, diagnostics);
     let variables = scope.registry.resolve(diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;

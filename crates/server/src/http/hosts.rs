@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use revolve_conf::{Diagnostic, Diagnostics};
+use revolve_conf::{Diagnostic, Diagnostics, Sources};
 use revolve_reactor::{Address, ListenOptions};
 
 use crate::config::Http;
@@ -18,6 +18,8 @@ pub struct ListenSpec {
     pub address: Address,
     /// Its options.
     pub options: ListenOptions,
+    /// Where the first `listen` with this address stands: `/etc/nginx/nginx.conf:12`.
+    pub place: String,
 }
 
 /// A socket, and which servers answer behind it.
@@ -60,6 +62,7 @@ struct Gathered {
 /// Gathers the `listen`s of all servers into sockets.
 pub(super) fn build(
     listens: &[(ServerId, Vec<Listen>, Vec<ServerName>)],
+    sources: &Sources,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Port> {
     let mut gathered: Vec<Gathered> = Vec::new();
@@ -72,7 +75,7 @@ pub(super) fn build(
         .iter()
         .map(|address| virtual_hosts(address, listens, diagnostics))
         .collect();
-    into_sockets(gathered, hosts)
+    into_sockets(gathered, hosts, sources)
 }
 
 fn gather(
@@ -145,7 +148,7 @@ fn virtual_hosts(
 
 /// An address beside a wildcard of its port shares the wildcard's socket, unless it wants one of
 /// its own (`bind`).
-fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>) -> Vec<Port> {
+fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>, sources: &Sources) -> Vec<Port> {
     let wildcards: Vec<SocketAddr> = gathered
         .iter()
         .filter_map(|known| known.listen.address.as_inet())
@@ -170,6 +173,7 @@ fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>) -> Vec<Port> 
         let spec = ListenSpec {
             address: known.listen.address,
             options,
+            place: sources.place(known.listen.span),
         };
         ports.push(Port {
             spec,
