@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
@@ -47,8 +48,8 @@ pub struct Diagnostic {
     /// Whether a `;` forgotten at a line's end, so that the next line was read as arguments, may
     /// be the cause.
     may_lack_semicolon: bool,
-    /// A word at whose end a `;` was most likely forgotten.
-    lacks_semicolon_after: Option<Span>,
+    /// Where a `;` was most likely forgotten: an offset in the file of `span`.
+    semicolon_at: Option<NonZeroU32>,
 }
 
 impl Diagnostic {
@@ -62,7 +63,7 @@ impl Diagnostic {
             help: None,
             notes: Vec::new(),
             may_lack_semicolon: false,
-            lacks_semicolon_after: None,
+            semicolon_at: None,
         }
     }
 
@@ -97,9 +98,9 @@ impl Diagnostic {
         self
     }
 
-    /// Says that a `;` was most likely forgotten after a word that ends its line.
+    /// Says that a `;` was most likely forgotten after a word of the same file that ends its line.
     pub fn lacks_semicolon_after(mut self, span: Span) -> Self {
-        self.lacks_semicolon_after = Some(span);
+        self.semicolon_at = NonZeroU32::new(span.end);
         self
     }
 
@@ -121,8 +122,9 @@ impl Diagnostic {
 
     /// The help to be shown: the one given, or that a `;` is missing.
     fn help_to_show(&self, sources: &Sources) -> Option<String> {
-        if let Some(span) = self.lacks_semicolon_after {
-            return Some(semicolon_help(span, sources));
+        if let (Some(span), Some(end)) = (self.span, self.semicolon_at) {
+            let end = end.get();
+            return Some(semicolon_help(Span { end, ..span }, sources));
         }
         let span = self
             .span
