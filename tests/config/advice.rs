@@ -2,6 +2,7 @@
 //! publishes nothing.
 
 use super::mistakes::{Mistake, check_all, ours};
+use crate::support::{Folder, Run, revolve};
 
 const NAMES: &[Mistake] = &[
     ours(
@@ -91,6 +92,34 @@ const SEMICOLONS: &[Mistake] = &[
         "is a `;` missing at the end of line 3?",
     ),
 ];
+
+/// A configuration that is fine, and what is warned of.
+#[track_caller]
+fn warns(server: &str, warnings: &[&str]) {
+    let folder = Folder::new();
+    let text = format!(
+        "events {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:1;\n{server}\n}} }}\n"
+    );
+    folder.write("nginx.conf", text);
+    let globals = format!("pid {}/pid;", folder.path().display());
+    let run = Run::of(revolve(&folder).arg("-t").arg("-g").arg(globals));
+    assert_eq!(run.code, 0, "{}", run.err);
+    let count = run.err.matches("[warn]").count();
+    assert_eq!(count, usize::from(!warnings.is_empty()), "{}", run.err);
+    for warning in warnings {
+        assert!(run.err.contains(warning), "{warning} in {}", run.err);
+    }
+}
+
+#[test]
+fn a_pattern_that_repeats_too_much_is_warned_of() {
+    let location = |pattern: &str| format!("location ~ \"{pattern}\" {{ return 200; }}");
+    warns(
+        &location("^/(?:(?:a{1,50}){1,50}){1,20}$"),
+        &["repeats very much in ", "given up, with 500, on more than "],
+    );
+    warns(&location("^/[a-z]{1,64}/(?:[0-9]{1,3}[.]){3}$"), &[]);
+}
 
 #[test]
 fn advice_on_names_publishes_nothing() {

@@ -46,6 +46,11 @@ pub(crate) fn build(
         .take()
         .map(|level| build_http(&mut scope, level, &main, &document.sources, diagnostics));
     diagnostics.append(std::mem::take(&mut scope.diagnostics));
+    scope
+        .patterns
+        .warnings
+        .drain(..)
+        .for_each(|it| diagnostics.push(it));
     let workers = scope.process.process_count();
     let zones = scope.zones.finish(workers, diagnostics);
     let config = Config {
