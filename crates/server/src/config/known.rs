@@ -7,8 +7,6 @@ use std::sync::LazyLock;
 use revolve_conf::directive::suggest;
 use revolve_conf::{Diagnostic, Directive, Span, Word};
 
-use crate::http::modules;
-
 /// Every directive of nginx 1.31 with its module, `module<TAB>directive` a line.
 const NGINX_DIRECTIVES: &str = include_str!("nginx_directives.tsv");
 
@@ -71,37 +69,46 @@ const KEEP_AWAY: &str = "it answers in place of the files: where the line is onl
      sent as they are, source code too. Remove the whole location, or refuse with `return 403;`";
 
 /// The diagnostic for a directive that no table holds.
-pub(crate) fn unknown(directive: &Directive) -> Diagnostic {
+///
+/// `ours` are the names of all tables.
+pub(crate) fn unknown(
+    directive: &Directive,
+    ours: impl Iterator<Item = &'static str>,
+) -> Diagnostic {
     let name = directive.name.text.as_str();
     let diagnostic = revolve_conf::directive::unknown(directive, std::iter::empty());
-    let (label, help) = match lacking(name) {
-        Some(label) => (label, Some(advice(name).to_owned())),
-        None => {
-            let label = "neither Revolve nor nginx has this directive".to_owned();
-            let known = modules::rows().map(|row| row.name);
-            let known = known.chain(names(NGINX_DIRECTIVES));
-            let meant = suggest(name, known).map(|meant| match lacking(meant) {
-                Some(lacking) if !is_ours(meant) => format!("did you mean `{meant}`? {lacking}"),
-                _ => format!("did you mean `{meant}`?"),
-            });
-            (label, meant)
-        }
-    };
-    match help {
-        Some(help) => diagnostic.label(label).help(help),
-        None => diagnostic.label(label),
+    if let Some(label) = lacking(name) {
+        return diagnostic.label(label).help(advice(name));
+    }
+    let diagnostic = diagnostic.label("neither Revolve nor nginx has this directive");
+    let ours: Vec<&'static str> = ours.collect();
+    let all = ours.iter().copied().chain(names(NGINX_DIRECTIVES));
+    match suggest(name, all) {
+        Some(meant) => diagnostic.help(match lacking(meant) {
+            Some(lacking) if !ours.contains(&meant) => {
+                format!("did you mean `{meant}`? {lacking}")
+            }
+            _ => format!("did you mean `{meant}`?"),
+        }),
+        None => diagnostic,
     }
 }
 
 /// The diagnostic for a variable that nothing defines.
-pub(crate) fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
+///
+/// `ours` are the names of those that there are.
+pub(crate) fn unknown_variable(
+    name: &str,
+    span: Option<Span>,
+    ours: impl Iterator<Item = &'static str>,
+) -> Diagnostic {
     let diagnostic = Diagnostic::new(span, format!("unknown \"{name}\" variable"));
     if let Some(module) = variable_module(name) {
         return diagnostic.label(format!("{module} has it; Revolve does not have it yet"));
     }
     let diagnostic = diagnostic.label("used here");
     let theirs = names(VARIABLES).filter(|name| !name.ends_with('_'));
-    match suggest(name, modules::variable_names().chain(theirs)) {
+    match suggest(name, ours.chain(theirs)) {
         Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
         None => diagnostic,
     }
@@ -110,7 +117,7 @@ pub(crate) fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
 /// Adds to what is wrong with a directive that a `;` may be missing, where a line of its arguments
 /// begins with the name of another directive.
 pub(crate) fn missing_semicolon(directive: &Directive, diagnostic: Diagnostic) -> Diagnostic {
-    let is_name = |text: &str| is_ours(text) || NGINX_MODULES.contains_key(text);
+    let is_name = |text: &str| NGINX_MODULES.contains_key(text);
     let begins = |word: &Word| word.begins_line && !word.quoted && is_name(&word.text);
     match directive.args.iter().position(begins) {
         Some(0) => diagnostic.lacks_semicolon_after(directive.name.span),
@@ -142,10 +149,6 @@ fn advice(name: &str) -> &'static str {
     } else {
         REMOVE
     }
-}
-
-fn is_ours(name: &str) -> bool {
-    modules::rows().any(|row| row.name == name)
 }
 
 fn variable_module(name: &str) -> Option<&'static str> {
@@ -207,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn no_name_of_ours_is_said_to_be_of_others_alone() {
-        for row in modules::rows() {
-            let others = OTHER_DIRECTIVES
-                .lines()
-                .filter_map(|line| line.split_once('\t'));
-            for (origin, pattern) in others {
-                assert!(!matches(pattern, row.name), "{} of {origin}", row.name);
-            }
+    fn names_of_nginx_are_not_of_others() {
+        for name in names(NGINX_DIRECTIVES) {
+            let mut others = names(OTHER_DIRECTIVES);
+            assert_eq!(
+                others.find(|pattern| matches(pattern, name)),
+                None,
+                "{name}"
+            );
         }
     }
 

@@ -2,29 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use revolve_conf::{Diagnostic, Diagnostics, Sources};
-use revolve_reactor::{Address, ListenOptions};
+use revolve_conf::{Diagnostic, Diagnostics};
+use revolve_reactor::Address;
 
-use crate::config::Http;
+use crate::http::Http;
 use crate::http::location::ServerId;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::server_name::{ServerName, VirtualHosts};
+use crate::net::ListenSpec;
 use crate::runtime::connection::Connection;
-
-/// A socket to be bound.
-#[derive(Debug, Clone)]
-pub struct ListenSpec {
-    /// Its address.
-    pub address: Address,
-    /// Its options.
-    pub options: ListenOptions,
-    /// Where the first `listen` with this address stands: `/etc/nginx/nginx.conf:12`.
-    pub place: String,
-}
 
 /// A socket, and which servers answer behind it.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
     /// The socket.
     pub spec: ListenSpec,
     /// The servers of the socket's own address.
@@ -36,7 +26,11 @@ pub struct Port {
 impl Http {
     /// The servers behind the local address of a connection.
     pub(crate) fn hosts_at(&self, connection: &Connection) -> &VirtualHosts {
-        let port = &self.ports[connection.port(self)];
+        let place = |address: &Address| {
+            let mut ports = self.ports.iter();
+            ports.position(|port| port.spec.address == *address)
+        };
+        let port = &self.ports[connection.listener().place(self.id, place)];
         if port.special.is_empty() {
             return &port.hosts;
         }
@@ -62,7 +56,6 @@ struct Gathered {
 /// Gathers the `listen`s of all servers into sockets.
 pub(super) fn build(
     listens: &[(ServerId, Vec<Listen>, Vec<ServerName>)],
-    sources: &Sources,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Port> {
     let mut gathered: Vec<Gathered> = Vec::new();
@@ -75,7 +68,7 @@ pub(super) fn build(
         .iter()
         .map(|address| virtual_hosts(address, listens, diagnostics))
         .collect();
-    into_sockets(gathered, hosts, sources)
+    into_sockets(gathered, hosts)
 }
 
 fn gather(
@@ -148,7 +141,7 @@ fn virtual_hosts(
 
 /// An address beside a wildcard of its port shares the wildcard's socket, unless it wants one of
 /// its own (`bind`).
-fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>, sources: &Sources) -> Vec<Port> {
+fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>) -> Vec<Port> {
     let wildcards: Vec<SocketAddr> = gathered
         .iter()
         .filter_map(|known| known.listen.address.as_inet())
@@ -173,7 +166,8 @@ fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>, sources: &Sou
         let spec = ListenSpec {
             address: known.listen.address,
             options,
-            place: sources.place(known.listen.span),
+            span: known.listen.span,
+            place: String::new(),
         };
         ports.push(Port {
             spec,

@@ -12,7 +12,8 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::h1::{HeaderId, Method};
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, slot};
+use crate::http::modules::{Module};
+use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::core::signature;
@@ -20,10 +21,18 @@ use crate::http::modules::try_files::split_args;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::response::{Piece, Response};
+use crate::http::scope::{DirectiveRow, Scope, slot};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 /// One row of `error_page`.
 #[derive(Debug)]
-pub struct ErrorPage {
+pub(crate) struct ErrorPage {
     status: u16,
     /// `None`: the status stays. `Some(0)`, written `=`: the one that answers decides.
     overwrite: Option<u16>,
@@ -52,7 +61,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "error_page",
         contexts: ANY,
@@ -92,7 +101,7 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     }
     let target = match uri.text.strip_prefix('@') {
         Some(name) => Target::Named(name.to_owned()),
-        None => Target::Uri(Value::of(uri, &mut scope.registry)?),
+        None => Target::Uri(Value::of(uri, &mut scope.shared.registry)?),
     };
     for word in codes {
         let status = status(word)?;

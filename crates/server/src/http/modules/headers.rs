@@ -11,18 +11,26 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::writer;
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
-};
+use crate::http::modules::{Module};
+use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_headers_filter_module",
+    directives: DIRECTIVES,
+    header_filters: &[(applies, filter)],
+    ..Module::EMPTY
+};
 
 /// One `add_header`.
 #[derive(Debug)]
-pub struct AddedHeader {
+pub(crate) struct AddedHeader {
     name: Vec<u8>,
     what: Added,
     always: bool,
@@ -61,7 +69,7 @@ impl Added {
 
 /// `expires`.
 #[derive(Debug, Clone)]
-pub enum Expires {
+pub(crate) enum Expires {
     /// Nothing is said.
     Off,
     /// `Thu, 01 Jan 1970 00:00:01 GMT` and `no-cache`.
@@ -95,7 +103,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "add_header",
         contexts: ANY,
@@ -117,7 +125,7 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         Some(word) => return Err(invalid_parameter(word, "expected always, or nothing")),
     };
     let name = directive.args[0].text.as_bytes().to_vec();
-    let value = Value::of(&directive.args[1], &mut scope.registry)?;
+    let value = Value::of(&directive.args[1], &mut scope.shared.registry)?;
     let list = scope
         .level
         .settings
@@ -150,14 +158,14 @@ fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     };
     let value = match directive.args.get(1) {
         Some(word) if first.text == "modified" && word.text.contains('$') => {
-            Expires::VariableModified(Value::of(word, &mut scope.registry)?)
+            Expires::VariableModified(Value::of(word, &mut scope.shared.registry)?)
         }
         Some(word) if first.text == "modified" => {
             Expires::Modified(signed_s(&word.text).ok_or_else(|| wrong(word))?)
         }
         Some(word) => return Err(wrong(word)),
         None if first.text.contains('$') => {
-            Expires::Variable(Value::of(first, &mut scope.registry)?)
+            Expires::Variable(Value::of(first, &mut scope.shared.registry)?)
         }
         None => parse_expires(&first.text).ok_or_else(|| wrong(first))?,
     };

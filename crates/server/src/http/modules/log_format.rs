@@ -9,10 +9,19 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Span, Word};
 
-use crate::config::scope::{DirectiveRow, HTTP, Scope};
-use crate::config::variable::{Part, Registry, Value};
+use crate::http::modules::{Module};
+use crate::config::scope::HTTP;
+use crate::config::variable::{Part, Registry, Subject as _, Value};
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::escape;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_log_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 /// nginx's predefined format.
 const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
@@ -31,19 +40,19 @@ enum Escape {
 
 /// A named form of a line.
 #[derive(Debug)]
-pub struct LogFormat {
+pub(crate) struct LogFormat {
     name: String,
     format: Arc<Format>,
 }
 
 /// The form of a line.
 #[derive(Debug)]
-pub struct Format {
+pub(crate) struct Format {
     escape: Escape,
     value: Value,
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "log_format",
     contexts: HTTP,
     args: Args::TWO_MORE,
@@ -87,7 +96,7 @@ fn log_format(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         .label("expected the text of a line"));
     };
     let text: String = words.iter().map(|word| word.text.as_str()).collect();
-    let value = Value::compile(&text, first, &mut scope.registry)?;
+    let value = Value::compile(&text, first, &mut scope.shared.registry)?;
     let format = Arc::new(Format { escape, value });
     scope.log_formats.push(LogFormat {
         name: name.text.clone(),
@@ -107,7 +116,7 @@ pub(crate) fn find(
         return Ok(known.format.clone());
     }
     if wanted == "combined" {
-        let format = Arc::new(combined(&mut scope.registry));
+        let format = Arc::new(combined(&mut scope.shared.registry));
         scope.log_formats.push(LogFormat {
             name: wanted.to_owned(),
             format: format.clone(),
@@ -153,7 +162,7 @@ impl Format {
                 }
                 Part::Variable(id) => {
                     let start = out.len();
-                    if request.variables().get(*id, request, out) {
+                    if request.append_variable(*id, out) {
                         self.escape_tail(out, start);
                     } else if self.escape == Escape::Default {
                         out.push(b'-');

@@ -12,15 +12,24 @@ use std::collections::HashMap;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::clock::host_name;
 use crate::config::regex::{GivenUp, Groups, Pattern};
-use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
+use crate::config::scope::{HTTP, SERVER, accept_number};
 use crate::config::variable::{GroupSlots, SlotId};
 use crate::http::location::ServerId;
+use crate::http::scope::{DirectiveRow, Scope};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 /// One name of a server.
 #[derive(Debug, Clone)]
-pub enum ServerName {
+pub(crate) enum ServerName {
     /// A name to be met whole, in lower case; `""` is met by requests without a host.
     Exact(String),
     /// `*.x`, kept as `.x`: any name that ends so. `.x` as written also means `x` itself.
@@ -65,7 +74,7 @@ impl std::fmt::Display for ServerName {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "server_name",
         contexts: SERVER,
@@ -107,14 +116,14 @@ fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
         if text.contains('/') {
             let message = format!("server name \"{text}\" has suspicious symbols");
             let warning = Diagnostic::new(word.span, message).label("a host name has no slash");
-            scope.diagnostics.push(warning.warn());
+            scope.shared.diagnostics.push(warning.warn());
         }
         let name = if let Some(source) = text.strip_prefix('~') {
             if source.is_empty() {
                 return Err(wrong("expected a regular expression after ~"));
             }
-            let pattern = scope.patterns.compile(word, source, true)?;
-            let slots = scope.registry.define_groups(&pattern);
+            let pattern = scope.shared.patterns.compile(word, source, true)?;
+            let slots = scope.shared.registry.define_groups(&pattern);
             ServerName::Regex(pattern, slots)
         } else if let Some(suffix) = lower.strip_prefix('*') {
             if !suffix.starts_with('.') || suffix.contains('*') || suffix.len() < 2 {
@@ -151,7 +160,7 @@ type Names = HashMap<Vec<u8>, ServerId, foldhash::fast::RandomState>;
 
 /// The servers behind one address, ready to be asked for a host.
 #[derive(Debug, Default)]
-pub struct VirtualHosts {
+pub(crate) struct VirtualHosts {
     /// The one that answers where no name fits.
     pub default: ServerId,
     exact: Names,
@@ -172,7 +181,7 @@ struct PatternHost {
 
 /// A server found for a host, with the variables that its pattern sets.
 #[derive(Debug)]
-pub struct FoundServer<'a> {
+pub(crate) struct FoundServer<'a> {
     /// The server.
     pub server: ServerId,
     /// Where it was found by a pattern: its named groups and their variables.
@@ -225,7 +234,7 @@ impl VirtualHosts {
     }
 
     /// Whether every host gets the same answer, so that none need be looked up.
-    pub fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         !self.has_choice
     }
 
@@ -235,7 +244,7 @@ impl VirtualHosts {
     /// `host` is in lower case and without port and final dot.
     ///
     /// Errors: a pattern was given up.
-    pub fn find(&self, host: &[u8], groups: &mut Groups) -> Result<FoundServer<'_>, GivenUp> {
+    pub(crate) fn find(&self, host: &[u8], groups: &mut Groups) -> Result<FoundServer<'_>, GivenUp> {
         if let Some(server) = self.find_name(host) {
             return Ok(FoundServer {
                 server,

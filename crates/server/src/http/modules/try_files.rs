@@ -11,18 +11,28 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
+use crate::http::modules::{Module};
+use crate::config::scope::{LOCATION, SERVER, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
 use crate::http::modules::Settings;
 use crate::http::modules::core::{Alias, append_root, without_slash};
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_try_files_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::PreContent, applies, handle)],
+    ..Module::EMPTY
+};
 
 /// The names to try, and what to do when none is there.
 #[derive(Debug)]
-pub struct TryFiles {
+pub(crate) struct TryFiles {
     names: Vec<TryName>,
     fallback: Fallback,
 }
@@ -52,7 +62,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "try_files",
     contexts: SERVER | LOCATION,
     args: Args::TWO_MORE,
@@ -71,7 +81,7 @@ fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
                 Some(text) if !text.is_empty() => (text, true),
                 _ => (word.text.as_str(), word.text == "/"),
             };
-            let name = Value::compile(text, word, &mut scope.registry)?;
+            let name = Value::compile(text, word, &mut scope.shared.registry)?;
             Ok(TryName { name, folder })
         })
         .collect::<Result<_, Diagnostic>>()?;
@@ -84,7 +94,7 @@ fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     } else if let Some(name) = last.text.strip_prefix('@') {
         Fallback::Named(name.to_owned())
     } else {
-        Fallback::Path(Value::of(last, &mut scope.registry)?)
+        Fallback::Path(Value::of(last, &mut scope.shared.registry)?)
     };
     let value = Some(Arc::new(TryFiles { names, fallback }));
     set_once(
@@ -117,7 +127,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         let root_len = file.len();
         file.extend_from_slice(tried);
         let trimmed = without_slash(&file);
-        let there = match request.connection.server.files.lookup(trimmed) {
+        let there = match request.connection.state.files.lookup(trimmed) {
             // A file asked for with a slash behind its name is not there.
             Found::File(_) => !*folder && trimmed.len() == file.len(),
             Found::Directory => *folder,
@@ -162,7 +172,7 @@ fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
         Some(Alias::Prefix(replaced)) => replaced,
         Some(Alias::Whole) if folder => return,
         Some(Alias::Whole) => {
-            request.path_behind_alias = true;
+            request.state.core.path_behind_alias = true;
             0
         }
     };
