@@ -122,6 +122,29 @@ fn a_pattern_that_repeats_too_much_is_warned_of() {
 }
 
 #[test]
+fn an_alias_that_can_be_left_is_warned_of() {
+    warns(
+        "location /c { alias /dir/; }",
+        &[
+            "location \"/c\" leads out of the folder of its alias in ",
+            "this ends with a slash",
+            "and this does not",
+            "a request for /c../x gets /dir/../x: write `location /c/`",
+        ],
+    );
+    warns("location ^~ /c { alias /dir/; }", &["write `location /c/`"]);
+    for fine in [
+        "location /c/ { alias /dir/; }",
+        "location /c { alias /dir; }",
+        "location = /c { alias /dir/; }",
+        "location ~ ^/c/(.*) { alias /dir/$1; }",
+        "location /c { root /dir/; }",
+    ] {
+        warns(fine, &[]);
+    }
+}
+
+#[test]
 fn advice_on_names_publishes_nothing() {
     check_all(NAMES);
 }

@@ -1,5 +1,6 @@
 //! Serving under pressure: changing files, slow clients, few descriptors, full disks, odd requests.
 
+mod alias;
 mod bodies;
 mod changing_tree;
 mod coherence;

@@ -148,7 +148,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         Fallback::Status(status) => Outcome::Finish(*status),
         Fallback::Named(name) => Outcome::Named(name.clone()),
         Fallback::Path(value) => {
-            let (path, args) = split_args(value.evaluate(request));
+            let mut path = value.evaluate(request);
+            path.drain(..doubled_bytes(request, value, &path));
+            let (path, args) = split_args(path);
             Outcome::Redirect(path, Some(args))
         }
     }
@@ -164,6 +166,19 @@ fn below_alias<'a>(request: &Request, name: &Value, uri: &'a [u8]) -> &'a [u8] {
         Some(prefix) if name.as_literal().is_none() => uri.strip_prefix(prefix).unwrap_or(uri),
         _ => uri,
     }
+}
+
+/// How much of a last word is left out: nginx cuts off the beginning that an alias stands for wherever
+/// variables are in the word (its ticket 97), so that it is written twice, as in
+/// `/app//app/index.php?$args`.
+fn doubled_bytes(request: &Request, value: &Value, path: &[u8]) -> usize {
+    let Some(Alias::Prefix(replaced)) = request.settings().core.root.alias else {
+        return 0;
+    };
+    let prefix = request.path.get(..replaced).unwrap_or_default();
+    let rest = path.strip_prefix(prefix).unwrap_or_default();
+    let is_doubled = prefix.ends_with(b"/") && rest.starts_with(prefix);
+    if is_doubled && value.as_literal().is_none() { replaced } else { 0 }
 }
 
 fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
