@@ -71,6 +71,8 @@ pub(crate) struct Request {
     pub path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub args: Vec<u8>,
+    /// Whether an internal redirect has set them, if only to nothing.
+    pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
     pub internal: bool,
     /// Internal redirects left.
@@ -131,6 +133,7 @@ impl Request {
             method: Method::Get,
             path: Vec::new(),
             args: Vec::new(),
+            args_given: false,
             internal: false,
             redirects_left: REDIRECTS_MAX,
             error_page_used: false,
@@ -203,6 +206,7 @@ impl Request {
         self.method = Method::Get;
         self.path.clear();
         self.args.clear();
+        self.args_given = false;
         self.internal = false;
         self.redirects_left = REDIRECTS_MAX;
         self.error_page_used = false;

@@ -9,7 +9,7 @@ use super::After;
 use super::delay::delay;
 use super::head::{self, HeadRead};
 use super::output::Output;
-use super::respond::respond;
+use super::respond::{Answered, respond};
 use crate::http::h1::body::{self, Drained};
 use crate::http::modules::access_log;
 use crate::http::modules::keepalive::Lingering;
@@ -56,13 +56,12 @@ pub(crate) fn exchange(
                 }
                 walked = phase::resume(&mut request);
             }
-            if walked == Walked::Close {
+            if walked == Walked::Close || respond(&mut request, &mut output) == Answered::Close {
                 access_log::write(&request);
                 // What was answered before is still on its way out; whether it arrives is no matter.
                 let _ = output.flush(&request).await;
                 break After::Close;
             }
-            respond(&mut request, &mut output);
             let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
             if !more || output.gathered_bytes > GATHER_BYTES_MAX {
                 let sent = match output.try_flush(&request) {

@@ -13,14 +13,26 @@ use crate::http::response::{HeadContext, Piece, write_head};
 /// Pieces up to this size are copied beside the head, so that one plain `send` takes both.
 const COPY_BYTES_MAX: u64 = 4096;
 
-/// Passes the response through the header filters and puts it into the output.
-pub(super) fn respond(request: &mut Request, output: &mut Output) {
+/// What became of a response.
+#[derive(PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It is in the output.
+    Written,
+    /// The connection is to be closed without it.
+    Close,
+}
+
+/// Passes the response through the header filters and puts it into the output; `Close` where a page that
+/// takes its place wants the connection closed without an answer.
+pub(super) fn respond(request: &mut Request, output: &mut Output) -> Answered {
     if request.continue_wanted && request.head().expect_continue {
         let line = b"HTTP/1.1 100 Continue\r\n\r\n";
         output.write(line);
         request.response.sent_bytes += line.len() as u64;
     }
-    filter(request);
+    if filter(request) == Walked::Close {
+        return Answered::Close;
+    }
     if request.connection.state.must_close(&request.connection) {
         request.keep_alive = false;
     }
@@ -44,20 +56,24 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
     if !head_only {
         write_body(request, output);
     }
+    Answered::Written
 }
 
 /// A filter may refuse the response (412, 416): the page that takes its place passes the same
 /// filters, which leave an error alone.
-fn filter(request: &mut Request) {
+fn filter(request: &mut Request) -> Walked {
     let Some(status) = pass_filters(request, true) else {
-        return;
+        return Walked::Response;
     };
     let mut walked = phase::settle(request, Outcome::Finish(status));
     // The answer was ready already: what takes its place is not delayed.
     while let Walked::Wait(_) = walked {
         walked = phase::resume(request);
     }
-    pass_filters(request, false);
+    if walked == Walked::Response {
+        pass_filters(request, false);
+    }
+    walked
 }
 
 /// The answer is the status of a filter that refuses the response, where any may.

@@ -150,7 +150,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         Fallback::Path(value) => {
             let mut path = value.evaluate(request);
             path.drain(..doubled_bytes(request, value, &path));
-            let (path, args) = split_args(path);
+            let (path, args) = split_args(request, path);
             Outcome::Redirect(path, Some(args))
         }
     }
@@ -195,9 +195,12 @@ fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
     request.path.extend_from_slice(below_root);
 }
 
-/// Splits `path?args`; the arguments are empty where there are none.
-pub(crate) fn split_args(mut uri: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
-    match memchr::memchr(b'?', &uri) {
+/// Splits `path?args`, to which a request is to be redirected; the arguments are empty where there are
+/// none. Where there is a `?`, `$args` has a value even if that is empty.
+pub(crate) fn split_args(request: &mut Request, mut uri: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let question = memchr::memchr(b'?', &uri);
+    request.args_given = question.is_some();
+    match question {
         Some(at) => {
             let args = uri[at + 1..].to_vec();
             uri.truncate(at);
