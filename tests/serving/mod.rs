@@ -9,6 +9,7 @@ mod forged_lines;
 mod fragments;
 mod large_files;
 mod limits;
+mod mounted_files;
 mod slow_clients;
 mod traversal;
 mod variables;

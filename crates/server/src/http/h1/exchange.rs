@@ -15,7 +15,7 @@ use crate::http::modules::access_log;
 use crate::http::modules::keepalive::Lingering;
 use crate::http::phase::{self, Walked};
 use crate::http::request::Request;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 
 /// What answers of pipelined requests may gather before they go out.
 const GATHER_BYTES_MAX: u64 = 64 * 1024;
@@ -147,6 +147,15 @@ fn abort(request: &mut Request, error: &io::Error, left_bytes: u64) -> After {
         if request.settings().keepalive.reset_timed_out {
             let _ = request.connection.stream.set_linger_reset();
         }
+    } else if error.kind() == io::ErrorKind::UnexpectedEof {
+        let file = Shown(&request.file_path);
+        request.log(
+            Level::Alert,
+            format_args!(
+                "sendfile() reported that \"{file}\" was truncated, {left_bytes} bytes are missing \
+                 while sending response to client"
+            ),
+        );
     } else {
         request.log(
             Level::Info,
