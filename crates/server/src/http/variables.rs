@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use revolve_conf::Diagnostics;
-use revolve_http::h1::HeaderId;
+use revolve_http::HeaderId;
 
 use crate::config::known;
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
