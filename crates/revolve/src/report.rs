@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use revolve_conf::ShownLine;
 
-use crate::resources::OpenError;
 use crate::source::Loaded;
 use crate::version::PROGRAM;
 
@@ -35,9 +34,9 @@ pub(crate) fn emerg(message: &str) {
 }
 
 /// Prints what could not be opened, where it is asked for, and what to do.
-pub(crate) fn not_opened(error: &OpenError) {
-    emerg(&error.message);
-    eprint!("{}", error.advice.as_deref().unwrap_or_default());
+pub(crate) fn not_opened(message: &str, advice: Option<&str>) {
+    emerg(message);
+    eprint!("{}", advice.unwrap_or_default());
 }
 
 /// Where standard error leads once a new binary serves; until then its descriptor 2 leads to the

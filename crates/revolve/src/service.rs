@@ -101,7 +101,7 @@ impl Service {
                 report::emerg(&error.message);
                 eprintln!("  = help: {}", folder.in_use_help());
             }
-            _ => report::not_opened(&error),
+            _ => report::not_opened(&error.message, error.advice.as_deref()),
         };
         let mut warnings = Vec::new();
         let inherited = starter.take_sockets(&config, &mut warnings);
