@@ -65,6 +65,10 @@ fn a_daemon_that_cannot_start_says_so_and_returns_failure() {
         site.port
     );
     assert_eq!(run.first_line(), format!("revolve: [emerg] {says}"));
+    let place = format!(" --> {}/nginx.conf:", site.folder.path().display());
+    assert_eq!(run.err.matches(&place).count(), 1, "{}", run.err);
+    let help = format!("another program listens on port {}; `ss -ltnp", site.port);
+    assert_eq!(run.err.matches(&help).count(), 1, "{}", run.err);
     assert!(
         run.err.contains("revolve: [emerg] still could not bind()"),
         "{}",

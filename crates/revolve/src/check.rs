@@ -27,10 +27,12 @@ pub(crate) fn run(source: &Source, quiet: bool, dump: bool) -> ExitCode {
     if !quiet {
         eprintln!("{PROGRAM}: the configuration file {shown} syntax is ok");
     }
-    let mut is_fine = resources::test(&config, &mut |error| report::emerg(&error.message));
+    let mut is_fine = resources::test(&config, &mut |error| {
+        report::not_opened(&error.message, error.advice.as_deref());
+    });
     let process = config.process();
     if let Some(warning) = privilege::useless_user(process) {
-        eprintln!("{PROGRAM}: [warn] {warning}");
+        report::warn(warning);
     }
     let others = [
         privilege::identity(process).map(|_| ()),

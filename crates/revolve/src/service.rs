@@ -101,7 +101,7 @@ impl Service {
                 report::emerg(&error.message);
                 eprintln!("  = help: {}", folder.in_use_help());
             }
-            _ => report::emerg(&error.message),
+            _ => report::not_opened(&error.message, error.advice.as_deref()),
         };
         let mut warnings = Vec::new();
         let inherited = starter.take_sockets(&config, &mut warnings);
@@ -284,26 +284,30 @@ impl Service {
         let config = loaded.config?;
         let process = config.process();
         let log = &self.log;
-        let mut report = |message: &str| {
+        let mut report = |message: &str, advice: Option<String>| {
             log.write(Level::Emerg, message);
             said.push_str(&format!("{}: [emerg] {message}\n", version::PROGRAM));
+            said.push_str(&advice.unwrap_or_default());
         };
         let identity = privilege::identity(process)
-            .map_err(|error| report(&error))
+            .map_err(|error| report(&error, None))
             .ok()?;
         let zones = self
             .opened
             .zone_copies()
             .map_err(|error| {
                 let reason = revolve_conf::os_error_text(&error);
-                report(&format!("copying shared memory zones failed {reason}"));
+                report(
+                    &format!("copying shared memory zones failed {reason}"),
+                    None,
+                );
             })
             .ok()?;
         let opened = Opened::open(
             &config,
             (&self.opened, zones),
             Patience::None,
-            &mut |error: OpenError| report(&error.message),
+            &mut |error: OpenError| report(&error.message, error.advice),
         )?;
         for note in opened.zones().notes() {
             self.log.notice(note);
@@ -368,6 +372,9 @@ impl Service {
             };
             self.log
                 .write_files(level, &diagnostic.headline(&loaded.sources));
+        }
+        if let Some(more) = loaded.diagnostics.more() {
+            self.log.write_files(Level::Emerg, &more);
         }
         report::print(loaded);
     }

@@ -28,6 +28,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/conf/src/",
         floors: &[
+            "shown",
             "span glob",
             "word files",
             "lexer",

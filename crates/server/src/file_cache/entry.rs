@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use revolve_http::h1::lines::{ContentLength, LastModified};
@@ -30,6 +30,22 @@ impl Found {
         match self {
             Found::File(entry) => Some(&entry.content),
             _ => None,
+        }
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        self.content().is_some()
+    }
+
+    /// Whether an open file still has the length that it was found with; what is in memory has.
+    pub(super) fn has_its_length(&self) -> bool {
+        match self {
+            Found::File(entry) => match &entry.content {
+                Content::Descriptor(file) => rustix::fs::fstat(file)
+                    .is_ok_and(|stat| stat.st_size as u64 == entry.length.bytes),
+                Content::Bytes(_) => true,
+            },
+            Found::Directory | Found::Missing(_) => true,
         }
     }
 
@@ -111,6 +127,15 @@ impl Identity {
             changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
+}
+
+/// Whether a file is mounted by itself (`mount --bind`, `docker -v ./a.html:/www/a.html`, a Kubernetes
+/// `subPath`). It changes in a folder that is not the one of its path, and nothing is heard of it.
+/// Linux tells since 5.8.
+pub(super) fn is_mounted(path: &[u8]) -> bool {
+    let path = OsStr::from_bytes(path);
+    let answer = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE);
+    answer.is_ok_and(|it| it.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// The answer of the disk, and whether it may be kept.

@@ -176,11 +176,13 @@ impl FileCache {
     pub(crate) fn lookup(&self, path: &[u8]) -> Found {
         let now = revolve_reactor::now();
         if let Some(entry) = self.inner.borrow().entries.get(path) {
-            if now < entry.valid_until.get() {
+            // A file that is sent out of its descriptor is as long as it is now, whatever has been heard.
+            let is_same = entry.found.has_its_length();
+            if is_same && now < entry.valid_until.get() {
                 entry.used.set(true);
                 return entry.found.clone();
             }
-            if Identity::of(path) == entry.identity {
+            if is_same && Identity::of(path) == entry.identity {
                 entry.valid_until.set(now + CHECK_INTERVAL);
                 entry.used.set(true);
                 return entry.found.clone();
@@ -216,7 +218,8 @@ impl FileCache {
             }
             return Probe::of(path, 0).found;
         };
-        let probe = Probe::of(path, limits.file_bytes_max);
+        let mut probe = Probe::of(path, limits.file_bytes_max);
+        probe.cacheable &= !probe.found.is_file() || !entry::is_mounted(path);
         let full = probe.found.holds_descriptor() && inner.has_no_descriptor(&limits);
         if !probe.cacheable || full {
             if let Some(watch) = &mut inner.watch {

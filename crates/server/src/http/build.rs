@@ -32,9 +32,7 @@ impl Http {
         let mut diagnostics = Diagnostics::default();
         let http = build(&mut scope, &top, &mut diagnostics);
         let mut shared = scope.shared;
-        for diagnostic in diagnostics.iter() {
-            shared.diagnostics.push(diagnostic.clone());
-        }
+        shared.diagnostics.append(diagnostics);
         (http, shared)
     }
 }

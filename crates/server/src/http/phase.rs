@@ -127,6 +127,18 @@ pub(crate) fn walk(request: &mut Request) -> Walked {
     }
 }
 
+/// Answers `OPTIONS *`, which asks about the server and about nothing that it has (RFC 9110, section
+/// 9.3.7): no location is looked up, and no body is sent.
+pub(crate) fn answer_for_server(request: &mut Request) -> Walked {
+    request.response.status = 200;
+    request
+        .response
+        .headers
+        .push(b"Allow", b"GET, HEAD, OPTIONS");
+    request.response.set_length(0);
+    Walked::Response
+}
+
 /// Goes on with a request whose handler had to wait.
 pub(crate) fn go_on(request: &mut Request, outcome: Outcome) -> Walked {
     match judge(request, outcome) {

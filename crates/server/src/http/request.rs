@@ -66,6 +66,8 @@ pub(crate) struct Current {
     pub(crate) access_refused: u16,
     /// The method; internal redirects to error pages make it GET.
     pub(crate) method: Method,
+    /// Whether an internal redirect has set the arguments, if only to nothing.
+    pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
     pub(crate) internal: bool,
     /// Internal redirects left.

@@ -60,6 +60,12 @@ async fn respond(request: &mut Request, mut walked: Walked, sink: &mut Sink<'_>)
     Served::Answered
 }
 
+/// Answers `OPTIONS *`.
+pub(crate) async fn serve_asterisk(request: &mut Request, sink: &mut Sink<'_>) -> Served {
+    let walked = phase::answer_for_server(request);
+    respond(request, walked, sink).await
+}
+
 /// Answers a request whose head is not sound.
 pub(crate) async fn refuse(request: &mut Request, status: u16, sink: &mut Sink<'_>) -> Served {
     let walked = phase::refuse(request, status);

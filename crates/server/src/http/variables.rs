@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use revolve_conf::{Diagnostic, Diagnostics, Span};
+use revolve_conf::Diagnostics;
 use revolve_http::HeaderId;
 
+use crate::config::known;
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules;
 use crate::http::request::Request;
@@ -53,21 +54,15 @@ pub(crate) fn resolve(registry: &Registry, diagnostics: &mut Diagnostics) -> Var
             .or_else(|| by_prefix(name));
         match definition {
             Some(definition) => definitions.push(definition),
-            None => diagnostics.push(unknown_variable(name, span)),
+            None => {
+                let ours = modules::variable_names();
+                diagnostics.push(known::unknown_variable(name, span, ours));
+            }
         }
     }
     Variables {
         definitions,
         slots: registry.slot_count(),
-    }
-}
-
-fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
-    let message = format!("unknown \"{name}\" variable");
-    let diagnostic = Diagnostic::new(span, message).label("used here");
-    match revolve_conf::directive::suggest(name, modules::variable_names()) {
-        Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
-        None => diagnostic,
     }
 }
 

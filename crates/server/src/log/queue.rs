@@ -26,7 +26,7 @@ use super::lines::Lines;
 use super::losses::Losses;
 use super::sink::Sink;
 use super::spool::{BYTES_KEPT, Spool};
-use super::{error_text, file};
+use super::{error_text, file, shown_path};
 
 /// What waits at most for a disk, a pipe or a syslog server that takes nothing for the moment.
 pub(crate) const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -236,7 +236,7 @@ impl Queue {
         if lost == 0 {
             return;
         }
-        let (path, reason) = (self.path.display(), error_text(error));
+        let (path, reason) = (shown_path(&self.path), error_text(error));
         let why = format!("{what} \"{path}\" failed ({reason})");
         self.account.lose(lost, why);
     }

@@ -16,7 +16,7 @@ use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::http::serve::{self, Served};
 use crate::http::sink::{Lost, Sink};
-use crate::log::Level;
+use crate::log::{Level, Shown};
 
 /// What answers of pipelined requests may gather before they go out.
 const GATHER_BYTES_MAX: u64 = 64 * 1024;
@@ -44,12 +44,16 @@ pub(crate) fn exchange(
                     let body = take_body(&mut request, &mut input);
                     (serve::serve(&mut request, sink).await, body)
                 }
+                HeadRead::Asterisk => {
+                    let body = take_body(&mut request, &mut input);
+                    (serve::serve_asterisk(&mut request, sink).await, body)
+                }
                 HeadRead::Refused(status) => {
                     (serve::refuse(&mut request, status, sink).await, None)
                 }
                 HeadRead::Gone => break After::Close,
             };
-            let is_sound = matches!(read, HeadRead::Complete);
+            let is_sound = !matches!(read, HeadRead::Refused(_));
             if let Some(after) = ended_early(&mut request, served, &mut output).await {
                 break after;
             }
@@ -165,6 +169,15 @@ fn abort(request: &mut Request, lost: &Lost) {
         if request.settings().keepalive.reset_timed_out {
             let _ = request.connection.stream.set_linger_reset();
         }
+    } else if error.kind() == io::ErrorKind::UnexpectedEof {
+        let file = Shown(&request.file_path);
+        request.log(
+            Level::Alert,
+            format_args!(
+                "sendfile() reported that \"{file}\" was truncated, {left_bytes} bytes are missing \
+                 while sending response to client"
+            ),
+        );
     } else {
         request.log(
             Level::Info,

@@ -19,6 +19,8 @@ use crate::log::{Level, Shown};
 pub(crate) enum HeadRead {
     /// It is complete.
     Complete,
+    /// It is complete, and asks about the server itself: `OPTIONS *`.
+    Asterisk,
     /// It is not sound; this is the status to refuse it with.
     Refused(u16),
     /// The client went away, or took too long. Nothing is answered.
@@ -201,7 +203,10 @@ pub(crate) fn take_head(request: &mut Request) -> HeadRead {
         return refuse_head(request, error);
     }
     log_ignored(request);
-    HeadRead::Complete
+    match request.head().target.form {
+        TargetForm::Asterisk => HeadRead::Asterisk,
+        _ => HeadRead::Complete,
+    }
 }
 
 /// Takes path and arguments from the request line.
@@ -219,6 +224,7 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
     let raw_path = path.of(&request.head_bytes);
     match form {
         TargetForm::Authority => request.path.push(b'/'),
+        TargetForm::Asterisk => request.path.push(b'*'),
         _ if raw_path.is_empty() => request.path.push(b'/'),
         _ if complex => {
             let merge_slashes = request.server_settings().client.merge_slashes;

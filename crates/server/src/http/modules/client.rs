@@ -34,7 +34,8 @@ settings! {
         inherit {
             /// `client_header_timeout`, milliseconds, default 60 s: for the whole head.
             header_timeout_ms: u64 = 60_000,
-            /// `client_body_timeout`, milliseconds, default 60 s: between two reads.
+            /// `client_body_timeout`, milliseconds, default 60 s: between two reads of a body that
+            /// somebody wants, which nobody does yet.
             body_timeout_ms: u64 = 60_000,
             /// `client_header_buffer_size`, bytes, default 1k; the loop's pooled buffers serve.
             header_buffer_bytes: u64 = 1024,

@@ -273,7 +273,7 @@ const VARIABLES: &[Builtin] = &[
 
 /// Nothing where there are none, which logs show as `-`.
 fn args(request: &Request, out: &mut Vec<u8>) -> bool {
-    !request.args.is_empty() && some(&request.args, out)
+    (request.current.args_given || !request.args.is_empty()) && some(&request.args, out)
 }
 
 fn some(value: &[u8], out: &mut Vec<u8>) -> bool {

@@ -190,7 +190,7 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
         if request.current.method != Method::Head {
             request.current.method = Method::Get;
         }
-        let (path, args) = split_args(uri);
+        let (path, args) = split_args(request, uri);
         return Outcome::Redirect(path, Some(args));
     }
     let redirect = |status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308);

@@ -13,10 +13,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive, Word};
+use rustix::time::{ClockId, clock_gettime};
 use revolve_shm::{Table, TableError, TableOptions, ZoneError};
 
 use crate::http::modules::{Module, RequestState};
@@ -305,9 +305,8 @@ fn excess_at([excess, last_ms]: State, rate: u64, now_ms: u64) -> (u64, bool) {
 
 /// Milliseconds of the one clock that all processes have in common and nobody sets.
 fn now_ms() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    let now = now.expect("every system has this clock");
-    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// How long a request waits until its excess is no more than `delay`.
