@@ -8,6 +8,7 @@ mod event_types;
 mod held_logs;
 mod log_failures;
 mod logs;
+mod pid_file;
 mod reload;
 mod starting;
 mod surroundings;

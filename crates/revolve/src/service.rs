@@ -88,6 +88,12 @@ impl Service {
     ) -> Option<Service> {
         let mut log = MasterLog::to_stderr(starter.has_terminal());
         let process = config.process();
+        // Whoever is told that it runs already need not be told that its addresses are in use.
+        if folder.is_none() && !starter.is_successor() {
+            pid_file::claim(&pid_path(process))
+                .map_err(|it| report::emerg(&it))
+                .ok()?;
+        }
         let identity = privilege::identity(process)
             .map_err(|it| report::emerg(&it))
             .ok()?;
@@ -312,7 +318,11 @@ impl Service {
             &self.version(&self.snapshot, &self.config),
             &self.version(&loaded.snapshot, &config),
         );
-        self.move_pid_file(pid_path(process));
+        if let Err(error) = self.move_pid_file(pid_path(process)) {
+            said.push_str(&format!("{}: [emerg] {error}\n", version::PROGRAM));
+            self.log.write(Level::Emerg, &error);
+            return None;
+        }
         self.opened.unlink_dropped(&opened);
         self.opened = opened;
         self.identity = identity;
@@ -372,17 +382,15 @@ impl Service {
         report::print(loaded);
     }
 
-    fn move_pid_file(&mut self, new: PathBuf) {
+    /// Gives the pid file another place. An error means that the old one holds.
+    fn move_pid_file(&mut self, new: PathBuf) -> Result<(), String> {
         let Some(old) = self.pid_path.clone().filter(|old| *old != new) else {
-            return;
+            return Ok(());
         };
-        match pid_file::write(&new) {
-            Ok(()) => {
-                self.remove_pid_file(&old);
-                self.pid_path = Some(new);
-            }
-            Err(error) => self.log.write(Level::Emerg, &error),
-        }
+        pid_file::write(&new)?;
+        self.remove_pid_file(&old);
+        self.pid_path = Some(new);
+        Ok(())
     }
 
     fn remove_pid_file(&self, path: &Path) {
@@ -501,6 +509,9 @@ impl Service {
         }
         let path = pid_path(self.config.process());
         let old = pid_file::old(&path);
+        if let Err(error) = pid_file::claim(&path) {
+            return self.log.write(Level::Alert, &error);
+        }
         match pid_file::rename(&old, &path, "after the new binary was gone") {
             Ok(()) => self.pid_path = Some(path),
             Err(error) => self.log.write(Level::Alert, &error),

@@ -27,7 +27,7 @@ const OWN_VARIABLES: [&str; 5] = [
 ];
 
 /// What process lists show, as of nginx's.
-const TITLE: &str = "revolve: worker process";
+pub(crate) const TITLE: &str = "revolve: worker process";
 
 /// Starts the worker with this index and hands it all that it needs. The answer is the process
 /// and the master's end of their socket.

@@ -21,8 +21,11 @@ pub(crate) mod socket;
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::service::{Reloaded, Service};
 
@@ -92,6 +95,13 @@ pub(crate) fn socket_path(pid_path: &Path) -> PathBuf {
     }
     name.push(".ctl");
     name.into()
+}
+
+/// The process and the user at the other end of a socket, as numbers: that of the process is 0 where it
+/// lies in a namespace that this one does not see.
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
+    let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok((peer.pid(), peer.uid()))
 }
 
 /// One worker process as its master sees it.
