@@ -548,6 +548,7 @@ impl Master {
             return;
         }
         self.notice("signal 3 (SIGQUIT) received, shutting down");
+        self.end_unready_successor();
         let successor = self.successor.borrow();
         let heirs = self.heirs(successor.as_ref());
         self.leave(Phase::Draining, || Message::Drain(heirs));
@@ -566,6 +567,7 @@ impl Master {
             // Said twice: no patience is left.
             return self.kill(|_| true);
         }
+        self.end_unready_successor();
         self.leave(Phase::Stopping, || Message::Stop);
         let master = Rc::clone(self);
         spawn(async move {
