@@ -1,11 +1,12 @@
 //! What workers run in: environment, folder, priority, limits, rights.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::Site;
-use crate::support::{Run, get, proc, revolve, until};
+use crate::support::{Run, get, proc, revolve, until, until_some};
 
 fn environment(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).expect("a process");
@@ -154,4 +155,43 @@ fn processes_have_the_titles_of_nginx() {
     until("it ends", || {
         site.folder.read("pid").trim() == server.pid().to_string()
     });
+}
+
+/// Whether this machine lets us have a user namespace of our own.
+fn has_user_namespaces() -> bool {
+    let mut command = Command::new("unshare");
+    let is_there = command.args(["--user", "--map-root-user", "true"]).output();
+    is_there.is_ok_and(|it| it.status.success())
+}
+
+#[test]
+fn root_serves_where_nobody_may_change_groups() {
+    if !has_user_namespaces() {
+        eprintln!("skipped: this machine gives no user namespaces");
+        return;
+    }
+    let site = Site::new();
+    site.folder
+        .write("nginx.conf", site.config("daemon off; user root;", ""));
+    let plain = revolve(&site.folder);
+    let mut command = Command::new("unshare");
+    // The namespace of such a container: one user, and setgroups(2) denied.
+    command.args(["--user", "--map-root-user"]);
+    command.current_dir(site.folder.path());
+    command.arg(plain.get_program()).args(plain.get_args());
+    let stderr = site.folder.file("stderr.txt");
+    let server = crate::support::Server::run(&mut command, stderr, &[site.port]);
+    site.settle(1);
+    assert_eq!(get(site.port, "/").text(), "home\n");
+    let line = until_some("the worker says so", || {
+        let log = site.log();
+        let line = log.lines().find(|it| it.contains("initgroups(root, 0)"));
+        line.map(str::to_owned)
+    });
+    assert!(
+        line.contains("[warn] ") && line.contains("denies it"),
+        "{line}"
+    );
+    let worker = server.workers_once(1)[0];
+    assert_eq!(proc::status(worker, "NoNewPrivs:"), Some(1));
 }

@@ -437,8 +437,8 @@ fn hanging(server: &Upgraded, site: &Site) -> (u32, u32) {
     let workers = proc::children(old);
     proc::signal(old, Signal::USR2);
     let new = until_some("the new binary runs", || {
-        let children = proc::children(old).into_iter();
-        children.filter(|pid| !workers.contains(pid)).next_back()
+        let mut children = proc::children(old).into_iter();
+        children.find(|pid| !workers.contains(pid))
     });
     until("the old one has made way", || {
         site.folder.file("pid.oldbin.ctl").exists()

@@ -49,11 +49,14 @@ fn serve() -> Result<(), String> {
         },
     };
     let generation = bundle.generation;
-    let started = prepare(bundle).and_then(|(config, descriptors)| {
+    let started = prepare(bundle).and_then(|(config, descriptors, warning)| {
         let event_loop = config.process().event_loop().build();
         let event_loop = event_loop.map_err(|error| os_error_text(&error))?;
         let worker = Worker::start(config, descriptors);
         let worker = worker.map_err(|error| os_error_text(&error))?;
+        if let Some(warning) = warning {
+            worker.log(Level::Warn, format_args!("{warning}"));
+        }
         Ok((event_loop, worker))
     });
     match started {
@@ -68,13 +71,16 @@ fn serve() -> Result<(), String> {
 }
 
 /// Builds the first configuration, and then becomes the user that it names, with no more rights
-/// than that user's, in the folder that it names.
-fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> {
+/// than that user's, in the folder that it names. The third part of the answer is for the log.
+fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors, Option<String>), String> {
     let changes_user = bundle.changes_user;
     let (config, descriptors) = build(bundle)?;
-    if changes_user && let Some(identity) = privilege::identity(config.process())? {
-        identity.assume()?;
-    }
+    let identity = if changes_user {
+        privilege::identity(config.process())?
+    } else {
+        None
+    };
+    let warning = identity.map(|identity| identity.assume()).transpose()?;
     privilege::confine()?;
     let surroundings = &config.process().surroundings;
     if surroundings.core_bytes.is_some() {
@@ -86,7 +92,7 @@ fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String
             format!("chdir(\"{}\") failed {reason}", folder.display())
         })?;
     }
-    Ok((config, descriptors))
+    Ok((config, descriptors, warning.flatten()))
 }
 
 /// Builds the configuration out of the files that the master read.
