@@ -5,6 +5,7 @@ mod dealing;
 mod disks;
 mod ending;
 mod event_types;
+mod folder;
 mod held_logs;
 mod log_failures;
 mod logs;

@@ -173,7 +173,10 @@ fn a_folder_is_served_by_its_name_alone() {
     let mut server = Server::run(&mut command, site.folder.file("stderr.txt"), &[site.port]);
     let response = get(site.port, "/");
     assert_eq!(response.text(), "home\n");
-    assert_eq!(response.header("content-type"), Some("text/html"));
+    assert_eq!(
+        response.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     server.signal(Signal::INT);
     assert!(server.wait().success());
 

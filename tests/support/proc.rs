@@ -95,6 +95,42 @@ pub(crate) fn open_files(pid: u32) -> Vec<String> {
     names
 }
 
+/// The addresses on which this machine listens on a TCP port, sorted.
+pub(crate) fn listening(port: u16) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let Some((address, number)) = fields[1].split_once(':') else {
+                continue;
+            };
+            // 0A is the state of a socket that listens.
+            if fields[3] == "0A" && number == format!("{port:04X}") {
+                found.push(shown(address));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// An address of `/proc/net/tcp`: words of four bytes, each in the order of this machine.
+fn shown(hex: &str) -> String {
+    let words = hex.as_bytes().chunks(8).map(|word| {
+        let word = std::str::from_utf8(word).expect("digits");
+        u32::from_str_radix(word, 16).expect("digits")
+    });
+    let bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+    match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(bytes) => std::net::Ipv4Addr::from(bytes).to_string(),
+        Err(_) => {
+            let bytes: [u8; 16] = bytes.try_into().expect("sixteen bytes");
+            std::net::Ipv6Addr::from(bytes).to_string()
+        }
+    }
+}
+
 /// Lets this process and those that it starts have as many open files as the system allows.
 pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);

@@ -11,7 +11,7 @@ use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet};
 
 /// The user of the workers of a master that is root, where the configuration names none.
-const USER: &str = "nobody";
+pub(crate) const USER: &str = "nobody";
 
 /// A user to change to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -192,8 +192,11 @@ impl Service {
             println!(
                 "Revolve serves {} on {}",
                 folder.path.display(),
-                folder.url()
+                folder.place()
             );
+            if let Some(said) = folder.workers() {
+                eprintln!("{}: {said}", version::PROGRAM);
+            }
         }
         let error_log = self.log.first_file();
         if let Err(error) = self.starter.serving(error_log.as_deref()) {

@@ -70,6 +70,8 @@ pub struct Http {
     pub variables: Variables,
     /// The bounds of the file cache.
     pub file_limits: Limits,
+    /// The folder outside of which no file is served.
+    pub files_within: Option<PathBuf>,
 }
 
 /// One `server`.

@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -85,6 +85,8 @@ struct Inner {
     /// What was found last and may not enter. It holds for the rest of the turn, whose requests were all
     /// read before, because one request asks several times (`try_files`, and who serves the file).
     last: Option<(Box<[u8]>, Found)>,
+    /// The folder outside of which nothing is opened.
+    within: Option<PathBuf>,
 }
 
 struct Entry {
@@ -123,6 +125,18 @@ impl FileCache {
     pub fn set_limits(&self, limits: Limits) {
         if self.limits.replace(limits) != limits {
             self.inner.borrow_mut().clear();
+        }
+    }
+
+    /// Serves only what lies in this folder, wherever symbolic links lead; `None` for no such bound.
+    pub fn set_within(&self, folder: Option<&Path>) {
+        // The kernel names files without links on the way.
+        let folder = folder.map(|it| it.canonicalize().unwrap_or_else(|_| it.to_owned()));
+        let mut inner = self.inner.borrow_mut();
+        if inner.within != folder {
+            inner.clear();
+            inner.last = None;
+            inner.within = folder;
         }
     }
 
@@ -214,9 +228,9 @@ impl FileCache {
             if watchable && inner.watch.is_some() {
                 inner.refuse(path, &limits);
             }
-            return Probe::of(path, 0).found;
+            return Probe::of(path, 0, inner.within.as_deref()).found;
         };
-        let probe = Probe::of(path, limits.file_bytes_max);
+        let probe = Probe::of(path, limits.file_bytes_max, inner.within.as_deref());
         let full = probe.found.holds_descriptor() && inner.has_no_descriptor(&limits);
         if !probe.cacheable || full {
             if let Some(watch) = &mut inner.watch {
@@ -284,7 +298,8 @@ impl Inner {
         if may_enter && !self.has_no_descriptor(limits) {
             return None;
         }
-        let found = Probe::of(path, limits.file_bytes_max.min(OUTSIDE_BYTES_MAX)).found;
+        let bytes_max = limits.file_bytes_max.min(OUTSIDE_BYTES_MAX);
+        let found = Probe::of(path, bytes_max, self.within.as_deref()).found;
         if may_enter && !found.holds_descriptor() {
             return None;
         }

@@ -151,6 +151,7 @@ fn build_http(
     let variables = scope.registry.resolve(diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
+    let files_within = settings.file_cache.within.clone();
     Http {
         id,
         servers,
@@ -158,6 +159,7 @@ fn build_http(
         ports,
         variables,
         file_limits,
+        files_within,
     }
 }
 

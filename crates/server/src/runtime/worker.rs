@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -121,6 +121,7 @@ impl LoopServer {
         let outputs = Outputs::new(Rc::new(Clock::of_loop()));
         let limits = file_limits(&start.config);
         let (files, error) = FileCache::new(limits);
+        files.set_within(files_within(&start.config));
         let site = site(start, outputs.clone());
         if let Some(error) = error {
             let reason = crate::log::error_text(&error);
@@ -419,6 +420,7 @@ impl LoopServer {
     /// Takes a configuration: requests that begin from now on are served by it.
     fn set_config(self: &Rc<Self>, start: &Start) {
         self.files.set_limits(file_limits(&start.config));
+        self.files.set_within(files_within(&start.config));
         let site = site(start, self.logs.clone());
         *self.site.borrow_mut() = site;
         let site = self.site();
@@ -587,6 +589,10 @@ fn file_limits(config: &Config) -> crate::file_cache::Limits {
         .as_ref()
         .map(|http| http.file_limits)
         .unwrap_or_default()
+}
+
+fn files_within(config: &Config) -> Option<&Path> {
+    config.http.as_ref()?.files_within.as_deref()
 }
 
 /// What the loops of a worker begin to serve a configuration with.
