@@ -246,3 +246,30 @@ fn a_user_that_does_not_exist_is_named() {
         assert!(!ports::is_listening(site.port));
     }
 }
+
+#[test]
+fn a_backlog_that_the_kernel_cuts_is_said() {
+    let site = Site::new();
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a limit");
+    let limit = limit.trim();
+    let config = |backlog: &str| {
+        let config = site.config("daemon off;", "");
+        let listen = format!("listen 127.0.0.1:{}", site.port);
+        config.replace(&listen, &format!("{listen} backlog={backlog}"))
+    };
+    let server = Server::start(&site.folder, &config("1000000000"), &[site.port]);
+    let address = format!("127.0.0.1:{}", site.port);
+    let line = format!(
+        "revolve: [warn] the backlog of {address} is 1000000000, and the kernel cuts it to {limit}: \
+         raise net.core.somaxconn, or set backlog={limit}\n"
+    );
+    until("it serves", || {
+        site.log().contains("serves configuration 1")
+    });
+    assert_eq!(server.stderr(), line);
+    assert!(site.log().contains("[warn]"), "{}", site.log());
+    drop(server);
+    let server = Server::start(&site.folder, &config(limit), &[site.port]);
+    site.settle(2);
+    assert_eq!(server.stderr(), "");
+}

@@ -117,6 +117,8 @@ impl Service {
         warnings.extend(heard.err());
         let opened = Opened::open(&config, (&inherited, zones), patience, &mut report)?;
         log.use_files(&config, opened.logs());
+        // Those that were handed over were told about when they were bound.
+        warnings.extend(opened.cut_backlogs(&inherited));
         let mut service = Service {
             log,
             identity,
@@ -316,6 +318,9 @@ impl Service {
         )?;
         for note in opened.zones().notes() {
             self.log.notice(note);
+        }
+        for warning in opened.cut_backlogs(&self.opened) {
+            self.log.write(Level::Warn, &warning);
         }
         let changes = Changes::between(
             &self.version(&self.snapshot, &self.config),
