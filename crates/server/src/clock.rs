@@ -6,9 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use revolve_http::h1::writer;
-
-use crate::http::modules::core::{Tokens, signature};
 
 /// The loop's wall clock.
 pub struct Clock {
@@ -26,7 +23,6 @@ pub struct Clock {
 /// The texts of one second.
 struct Formatted {
     unix_s: i64,
-    preambles: [Vec<u8>; 2],
     error: Vec<u8>,
     access: Vec<u8>,
     iso8601: Vec<u8>,
@@ -52,7 +48,6 @@ impl Clock {
     pub fn without_loop() -> Self {
         let empty = Formatted {
             unix_s: i64::MIN,
-            preambles: Default::default(),
             error: Vec::new(),
             access: Vec::new(),
             iso8601: Vec::new(),
@@ -113,17 +108,6 @@ impl Clock {
     fn format(&self, unix_s: i64) {
         let mut texts = self.formatted.borrow_mut();
         texts.unix_s = unix_s;
-        let mut date = [0; 29];
-        revolve_http::date::format_imf(unix_s, &mut date);
-        for (tokens, preamble) in [Tokens::Version, Tokens::Name]
-            .into_iter()
-            .zip(&mut texts.preambles)
-        {
-            preamble.clear();
-            writer::status_line(preamble, 200);
-            writer::header(preamble, b"Server", signature(tokens).as_bytes());
-            writer::header(preamble, b"Date", &date);
-        }
         let timestamp = Timestamp::from_second(unix_s).unwrap_or(Timestamp::UNIX_EPOCH);
         let zoned = timestamp.to_zoned(self.zone.clone());
         let time = zoned.datetime();
@@ -158,11 +142,6 @@ impl Clock {
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{sign}{hours:02}:{minutes:02}"
         );
         let _ = write!(syslog, "{name} {day:2} {hour:02}:{minute:02}:{second:02}");
-    }
-
-    /// Hands over how responses begin that are 200: their first line, `Server` and `Date`.
-    pub(crate) fn with_preamble<T>(&self, tokens: Tokens, use_it: impl FnOnce(&[u8]) -> T) -> T {
-        self.with(|texts| use_it(&texts.preambles[tokens as usize]))
     }
 
     /// A time as a header shows it. The same one as before, as all answers of a second have with the

@@ -7,22 +7,26 @@
 
 #![forbid(unsafe_code)]
 
-pub mod clock;
-pub mod config;
-pub mod file_cache;
-pub mod http;
+mod app;
+mod clock;
+mod config;
+mod file_cache;
+mod http;
 pub mod log;
-pub mod runtime;
-pub mod zones;
+mod net;
+mod runtime;
+mod zones;
 
+pub use app::{Config, Worker, directives, load};
 pub use clock::Clock;
-pub use config::{Config, Prefix, ProcessConfig, load};
-pub use http::hosts::ListenSpec;
+pub use config::regex;
+pub use config::{Affinity, Base, EnvVariable, Prefix, ProcessConfig, Surroundings, WorkerCount};
 pub use http::modules;
+pub use net::ListenSpec;
 pub use runtime::Peers;
 pub use runtime::report;
-pub use runtime::worker::{Descriptors, Worker};
-pub use zones::{ZoneLabel, Zones};
+pub use runtime::worker::Descriptors;
+pub use zones::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState, Zones};
 
 /// The server's name, as `Server` shows it with `server_tokens off`.
 pub const SERVER_NAME: &str = "revolve";

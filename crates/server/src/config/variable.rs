@@ -5,50 +5,20 @@
 
 use std::collections::HashMap;
 
-use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
-use revolve_http::h1::HeaderId;
+use revolve_conf::{Diagnostic, Span, Word};
 
 use crate::config::regex::Pattern;
-use crate::http::modules;
-use crate::http::request::Request;
-
-/// Appends a variable's value; false where it has none ("not found").
-pub type Getter = fn(&Request, &mut Vec<u8>) -> bool;
-
-/// A variable that a module brings: its name without the dollar, and how to get it.
-pub struct Builtin {
-    /// The name, without `$`.
-    pub name: &'static str,
-    /// The getter.
-    pub get: Getter,
-}
 
 /// A variable's number in [`Variables`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VariableId(u32);
+pub(crate) struct VariableId(pub(crate) u32);
 
 /// A place in a request for a value that the request itself sets (a pattern's named group).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotId(pub u32);
 
 /// The named groups of a pattern by index, and where their values go.
-pub type GroupSlots = Vec<(usize, SlotId)>;
-
-/// What stands behind a number.
-enum Definition {
-    Builtin(Getter),
-    /// `$http_name`: a request header; the name in lower case with dashes.
-    RequestHeader(Vec<u8>),
-    /// The same for one of which nginx, too, takes no spelling but with dashes.
-    KnownHeader(HeaderId),
-    /// `$sent_http_name`: a response header.
-    ResponseHeader(Vec<u8>),
-    /// `$cookie_name`.
-    Cookie(Vec<u8>),
-    /// `$arg_name`.
-    Argument(Vec<u8>),
-    Slot(SlotId),
-}
+pub(crate) type GroupSlots = Vec<(usize, SlotId)>;
 
 /// Names met while the configuration is read.
 #[derive(Debug, Default)]
@@ -84,111 +54,31 @@ impl Registry {
         slots
     }
 
-    /// Gives each number its meaning; a name that nothing defines is an error where it was used.
-    pub(crate) fn resolve(&self, diagnostics: &mut Diagnostics) -> Variables {
-        let builtins: HashMap<&str, Getter> = modules::variables()
-            .map(|builtin| (builtin.name, builtin.get))
-            .collect();
-        let mut definitions = Vec::with_capacity(self.first_use.len());
-        for (name, span) in &self.first_use {
-            let definition = match builtins.get(name.as_str()) {
-                Some(get) => Definition::Builtin(*get),
-                None => match self.slots.get(name) {
-                    Some(slot) => Definition::Slot(*slot),
-                    None => match by_prefix(name) {
-                        Some(definition) => definition,
-                        None => {
-                            diagnostics.push(unknown_variable(name, *span));
-                            continue;
-                        }
-                    },
-                },
-            };
-            definitions.push(definition);
-        }
-        Variables {
-            definitions,
-            slots: self.slots.len(),
-        }
+    /// The names met, each with the place where it stood first, in the order of their numbers.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, Option<Span>)> {
+        self.first_use
+            .iter()
+            .map(|(name, span)| (name.as_str(), *span))
+    }
+
+    /// Where the value of a variable lies that a request sets itself.
+    pub(crate) fn slot(&self, name: &str) -> Option<SlotId> {
+        self.slots.get(name).copied()
+    }
+
+    /// How many values a request may set itself.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 }
 
-fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
-    let message = format!("unknown \"{name}\" variable");
-    let diagnostic = Diagnostic::new(span, message).label("used here");
-    match revolve_conf::directive::suggest(name, modules::variable_names()) {
-        Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
-        None => diagnostic,
-    }
-}
+/// What has variables: a request.
+pub(crate) trait Subject {
+    /// Appends the value of a variable; false where it has none.
+    fn append_variable(&self, id: VariableId, out: &mut Vec<u8>) -> bool;
 
-/// Headers that have a variable of their own in nginx, and are not looked for by the name of it.
-const DASHED: [HeaderId; 6] = [
-    HeaderId::Cookie,
-    HeaderId::Host,
-    HeaderId::Referer,
-    HeaderId::UserAgent,
-    HeaderId::Via,
-    HeaderId::XForwardedFor,
-];
-
-fn by_prefix(name: &str) -> Option<Definition> {
-    let header = |name: &str| name.to_ascii_lowercase().replace('_', "-").into_bytes();
-    if let Some(rest) = name.strip_prefix("http_") {
-        let name = header(rest);
-        let id = HeaderId::of_name(&name);
-        return Some(match DASHED.contains(&id) {
-            true => Definition::KnownHeader(id),
-            false => Definition::RequestHeader(name),
-        });
-    }
-    if let Some(rest) = name.strip_prefix("sent_http_") {
-        return Some(Definition::ResponseHeader(header(rest)));
-    }
-    if let Some(rest) = name.strip_prefix("cookie_") {
-        return Some(Definition::Cookie(rest.as_bytes().to_vec()));
-    }
-    let rest = name.strip_prefix("arg_")?;
-    Some(Definition::Argument(rest.as_bytes().to_vec()))
-}
-
-/// The variables of one configuration.
-pub struct Variables {
-    definitions: Vec<Definition>,
-    /// How many slots a request of this configuration has.
-    pub slots: usize,
-}
-
-impl std::fmt::Debug for Variables {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Variables({} names, {} slots)",
-            self.definitions.len(),
-            self.slots
-        )
-    }
-}
-
-impl Variables {
-    /// Appends the value of a variable for this request; false where it has none.
-    pub fn get(&self, id: VariableId, request: &Request, out: &mut Vec<u8>) -> bool {
-        match &self.definitions[id.0 as usize] {
-            Definition::Builtin(get) => get(request, out),
-            Definition::RequestHeader(name) => request.header_joined(name, out),
-            Definition::KnownHeader(id) => request.known_joined(*id, out),
-            Definition::ResponseHeader(name) => request.response.header_joined(name, out),
-            Definition::Cookie(name) => request.cookie(name, out),
-            Definition::Argument(name) => request.argument(name, out),
-            Definition::Slot(slot) => match &request.slots[slot.0 as usize] {
-                Some(value) => {
-                    out.extend_from_slice(value);
-                    true
-                }
-                None => false,
-            },
-        }
-    }
+    /// A group of the pattern that matched last; empty where there is none.
+    fn group(&self, index: usize) -> &[u8];
 }
 
 /// Text of the configuration with variables in it, compiled.
@@ -275,24 +165,24 @@ impl Value {
     }
 
     /// Appends the value for a request; variables without a value add nothing.
-    pub fn append(&self, request: &Request, out: &mut Vec<u8>) {
+    pub(crate) fn append(&self, subject: &impl Subject, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text),
                 Part::Variable(id) => {
-                    request.variables().get(*id, request, out);
+                    subject.append_variable(*id, out);
                 }
                 Part::Group(index) => {
-                    out.extend_from_slice(request.group(*index));
+                    out.extend_from_slice(subject.group(*index));
                 }
             }
         }
     }
 
     /// The value for a request in a buffer of its own.
-    pub fn evaluate(&self, request: &Request) -> Vec<u8> {
+    pub(crate) fn evaluate(&self, subject: &impl Subject) -> Vec<u8> {
         let mut out = Vec::new();
-        self.append(request, &mut out);
+        self.append(subject, &mut out);
         out
     }
 }

@@ -5,94 +5,55 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use revolve_conf::{Diagnostic, Diagnostics, Document, HostNames, Span};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, Span};
 
-use crate::config::scope::{Level, LocationMatch, Scope};
+use crate::config::Prefix;
+use crate::config::scope::{HTTP, Shared};
 use crate::config::setting::Inherit;
 use crate::config::variable::Value;
-use crate::config::{Config, Http, Prefix, Server};
 use crate::http::hosts;
 use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
-use crate::http::modules::{self, Settings, access_log};
-use crate::log::{ErrorTarget, Level as Severity, Place};
+use crate::http::modules::{self, RawSettings, Settings, access_log};
+use crate::http::scope::{Block, LocationMatch, Scope};
+use crate::http::{Http, Server, variables};
+use crate::log::Place;
 
-/// Builds what the document says; what is wrong goes to `diagnostics`. `hosts` comes back with the
-/// names that were asked about.
-pub(crate) fn build(
-    document: &Document,
-    prefix: &Prefix,
-    hosts: HostNames,
-    diagnostics: &mut Diagnostics,
-) -> (Config, HostNames) {
-    let mut scope = Scope::new(&prefix.prefix, hosts);
-    scope.read(&document.directives);
-    set_default_logs(&mut scope, prefix);
-    set_default_root(&mut scope);
-    if !scope.process.events && !diagnostics.has_errors() && !scope.diagnostics.has_errors() {
-        // nginx's words; it asks for the block even if it is empty.
-        let message = "no \"events\" section in configuration";
-        diagnostics.push(Diagnostic::new(None, message).help("add `events {}`"));
-    }
-    if scope.process.has_other_count_of_masks() {
-        let message = "the number of \"worker_processes\" is not equal to the number of \
-                       \"worker_cpu_affinity\" masks, using last mask for remaining worker processes";
-        diagnostics.push(Diagnostic::new(None, message).warn());
-    }
-    let main = std::mem::take(&mut scope.level.settings).merge(None);
-    let process_log = main.error_log.targets.to_vec();
-    let http = scope
-        .http
-        .take()
-        .map(|level| build_http(&mut scope, level, &main, diagnostics));
-    for diagnostic in scope.diagnostics.iter() {
-        diagnostics.push(diagnostic.clone());
-    }
-    let workers = scope.process.process_count();
-    let zones = scope.zones.finish(workers, diagnostics);
-    let config = Config {
-        process: scope.process,
-        http,
-        prefix: prefix.prefix.clone(),
-        logs: scope.logs,
-        process_log,
-        zones,
-    };
-    (config, scope.hosts)
-}
-
-/// Gives the top of the file its error log, and `http` its access log, where they have none.
-fn set_default_logs(scope: &mut Scope, prefix: &Prefix) {
-    if scope.level.settings.error_log.targets.is_none() {
-        let file = scope.log_index(Place::File(prefix.error_log.clone()));
-        let target = ErrorTarget {
-            file,
-            level: Severity::Error,
-        };
-        scope.level.settings.error_log.targets = Some(Arc::new(vec![target]));
-    }
-    let unset = scope
-        .http
-        .as_ref()
-        .is_some_and(|http| http.settings.access_log.logs.is_none());
-    if unset && let Some(path) = &prefix.access_log {
-        let file = scope.log_index(Place::File(path.clone()));
-        let log = access_log::combined_log(&mut scope.registry, file);
-        if let Some(http) = &mut scope.http {
-            http.settings.access_log.logs = Some(Arc::new(log));
+impl Http {
+    /// Reads and builds an `http` block. What all blocks share comes back with it, and what is wrong is
+    /// among its diagnostics.
+    pub(crate) fn build(shared: Shared, block: &Directive, prefix: &Prefix) -> (Http, Shared) {
+        let error_log = Some(shared.error_log.clone());
+        let mut scope = Scope::read_http(shared, block);
+        set_defaults(&mut scope, prefix);
+        let mut top = RawSettings::default();
+        top.error_log.targets = error_log;
+        let top = top.merge(None);
+        let mut diagnostics = Diagnostics::default();
+        let http = build(&mut scope, &top, &mut diagnostics);
+        let mut shared = scope.shared;
+        for diagnostic in diagnostics.iter() {
+            shared.diagnostics.push(diagnostic.clone());
         }
+        (http, shared)
     }
 }
 
-/// Gives `http` the root that its levels have where none is set: nginx's `html` in the prefix.
-fn set_default_root(scope: &mut Scope) {
+/// Gives `http` its access log and its root, nginx's `html` in the prefix, where it has none.
+fn set_defaults(scope: &mut Scope, prefix: &Prefix) {
     use std::os::unix::ffi::OsStringExt;
-    let path = scope.full_path("html").into_os_string().into_vec();
-    if let Some(http) = &mut scope.http {
-        let path = Value::literal(path);
-        let alias = None;
-        http.settings.core.root.get_or_insert(Root { path, alias });
+    if scope.level.settings.access_log.logs.is_none()
+        && let Some(path) = &prefix.access_log
+    {
+        let file = scope.shared.log_index(Place::File(path.clone()));
+        let log = access_log::combined_log(&mut scope.shared.registry, file);
+        scope.level.settings.access_log.logs = Some(Arc::new(log));
     }
+    let path = scope.shared.full_path("html").into_os_string().into_vec();
+    let path = Value::literal(path);
+    let alias = None;
+    let root = &mut scope.level.settings.core.root;
+    root.get_or_insert(Root { path, alias });
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -104,13 +65,10 @@ struct Merging<'a> {
     scope: &'a mut Scope,
 }
 
-fn build_http(
-    scope: &mut Scope,
-    level: Level,
-    main: &Settings,
-    diagnostics: &mut Diagnostics,
-) -> Http {
-    let settings = level.settings.merge(Some(main));
+fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Http {
+    let http = Block::new(HTTP, LocationMatch::Server, None);
+    let level = std::mem::replace(&mut scope.level, http);
+    let settings = level.settings.merge(Some(top));
     let mut merging = Merging {
         locations: Vec::new(),
         diagnostics,
@@ -122,11 +80,11 @@ fn build_http(
         let id = index as ServerId;
         let mut names = std::mem::take(&mut server.server_names);
         for name in &mut names {
-            name.note_numbers(merging.scope.registry.uses_numbers);
+            name.note_numbers(merging.scope.shared.registry.uses_numbers);
         }
         listens.push((id, std::mem::take(&mut server.listens), names.clone()));
         let mut named = HashMap::new();
-        let location = merging.add(server, &settings, id, &mut named);
+        let location = merging.add(server, &settings, &mut named);
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
         let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
@@ -148,7 +106,7 @@ fn build_http(
         scope,
     } = merging;
     let ports = hosts::build(&listens, diagnostics);
-    let variables = scope.registry.resolve(diagnostics);
+    let variables = variables::resolve(&scope.shared.registry, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
     let files_within = settings.file_cache.within.clone();
@@ -187,9 +145,8 @@ impl Merging<'_> {
     /// Adds a level and all below it; the answer is its number.
     fn add(
         &mut self,
-        level: Level,
+        level: Block,
         parent: &Settings,
-        server: ServerId,
         named: &mut HashMap<String, LocationId>,
     ) -> LocationId {
         let settings = level.settings.merge(Some(parent));
@@ -197,7 +154,7 @@ impl Merging<'_> {
         for child in level.children {
             let matching = child.matching.clone();
             let span = child.span;
-            let id = self.add(child, &settings, server, named);
+            let id = self.add(child, &settings, named);
             let (fresh, name) = match matching {
                 LocationMatch::Server => unreachable!("no level holds a server but `http`"),
                 LocationMatch::Exact(path) => (lookup.exact(&path, id), path),
@@ -206,7 +163,7 @@ impl Merging<'_> {
                     regex_follows,
                 } => (lookup.prefix(&path, regex_follows, id), path),
                 LocationMatch::Regex(mut pattern) => {
-                    pattern.note_numbers(self.scope.registry.uses_numbers);
+                    pattern.note_numbers(self.scope.shared.registry.uses_numbers);
                     lookup.pattern(pattern, id);
                     continue;
                 }
@@ -221,24 +178,19 @@ impl Merging<'_> {
                     .push(Diagnostic::new(span, message).label("the same location stands above"));
             }
         }
-        let (name, is_regex, is_named) = match &level.matching {
-            LocationMatch::Server => (String::new(), false, false),
-            LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => {
-                (path.clone(), false, false)
-            }
-            LocationMatch::Regex(pattern) => (pattern.to_string(), true, false),
-            LocationMatch::Named(name) => (format!("@{name}"), false, true),
+        let name = match &level.matching {
+            LocationMatch::Server => String::new(),
+            LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => path.clone(),
+            LocationMatch::Regex(pattern) => pattern.to_string(),
+            LocationMatch::Named(name) => format!("@{name}"),
         };
         let group_slots = match &level.matching {
-            LocationMatch::Regex(pattern) => self.scope.registry.define_groups(pattern),
+            LocationMatch::Regex(pattern) => self.scope.shared.registry.define_groups(pattern),
             _ => Vec::new(),
         };
         let inner = lookup.build();
         self.locations.push(Location {
             name,
-            is_regex,
-            is_named,
-            server,
             steps: modules::steps(&settings),
             header_filters: modules::header_filters(&settings),
             settings,

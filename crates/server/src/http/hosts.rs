@@ -3,26 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use revolve_conf::{Diagnostic, Diagnostics};
-use revolve_reactor::{Address, ListenOptions};
+use revolve_reactor::Address;
 
-use crate::config::Http;
+use crate::http::Http;
 use crate::http::location::ServerId;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::server_name::{ServerName, VirtualHosts};
+use crate::net::ListenSpec;
 use crate::runtime::connection::Connection;
-
-/// A socket to be bound.
-#[derive(Debug, Clone)]
-pub struct ListenSpec {
-    /// Its address.
-    pub address: Address,
-    /// Its options.
-    pub options: ListenOptions,
-}
 
 /// A socket, and which servers answer behind it.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
     /// The socket.
     pub spec: ListenSpec,
     /// The servers of the socket's own address.
@@ -34,7 +26,11 @@ pub struct Port {
 impl Http {
     /// The servers behind the local address of a connection.
     pub(crate) fn hosts_at(&self, connection: &Connection) -> &VirtualHosts {
-        let port = &self.ports[connection.port(self)];
+        let place = |address: &Address| {
+            let mut ports = self.ports.iter();
+            ports.position(|port| port.spec.address == *address)
+        };
+        let port = &self.ports[connection.listener().place(self.id, place)];
         if port.special.is_empty() {
             return &port.hosts;
         }

@@ -8,23 +8,17 @@ use crate::config::variable::GroupSlots;
 use crate::http::modules::Settings;
 use crate::http::phase::{Handler, Steps};
 
-/// The place of a location in [`Http::locations`](crate::config::Http::locations).
-pub type LocationId = u32;
+/// The place of a location in [`Http::locations`](crate::http::Http::locations).
+pub(crate) type LocationId = u32;
 
-/// The place of a server in [`Http::servers`](crate::config::Http::servers).
-pub type ServerId = u32;
+/// The place of a server in [`Http::servers`](crate::http::Http::servers).
+pub(crate) type ServerId = u32;
 
 /// One `location`, or the level of a server that holds where no location matches.
 #[derive(Debug)]
-pub struct Location {
+pub(crate) struct Location {
     /// What stands after `location`, without the modifier; empty for a server's own level.
     pub name: String,
-    /// Whether it was given by a regular expression, which changes how `alias` works.
-    pub is_regex: bool,
-    /// Whether it is `@name`.
-    pub is_named: bool,
-    /// The server that it belongs to.
-    pub server: ServerId,
     /// What the modules were told here.
     pub settings: Settings,
     /// Who is asked here.
@@ -42,7 +36,7 @@ pub struct Location {
 /// Prefixes lie sorted, and each knows the longest other prefix that it begins with; so the
 /// longest prefix of a path is found by one binary search and a few steps up.
 #[derive(Debug, Default)]
-pub struct Lookup {
+pub(crate) struct Lookup {
     prefixes: Vec<PrefixEntry>,
     patterns: Vec<(Pattern, LocationId)>,
 }
@@ -199,7 +193,7 @@ impl Lookup {
     }
 
     /// Whether nothing is here.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.prefixes.is_empty() && self.patterns.is_empty()
     }
 }
@@ -212,7 +206,7 @@ impl Lookup {
 /// whether one did.
 ///
 /// Errors: the location whose expression was given up.
-pub fn find(
+pub(crate) fn find(
     locations: &[Location],
     start: LocationId,
     path: &[u8],

@@ -11,7 +11,7 @@ use crate::log::{Level, Shown};
 ///
 /// The walk itself looks up the location; the handlers of `FindLocation` judge what was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The head has been read.
     PostRead,
     /// Rewriting by the server's own level.
@@ -22,8 +22,6 @@ pub enum Phase {
     Rewrite,
     /// Whether the client may now, whoever it is (`limit_req`, `limit_conn`).
     PreAccess,
-    /// Whether the client may.
-    Access,
     /// Last changes before content (`try_files`).
     PreContent,
     /// Who answers.
@@ -32,7 +30,7 @@ pub enum Phase {
 
 /// What a handler says to the walk.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Not mine; ask the next.
     Next,
     /// The response is filled.
@@ -51,7 +49,7 @@ pub enum Outcome {
 }
 
 /// A module's part in a phase.
-pub type Handler = fn(&mut Request) -> Outcome;
+pub(crate) type Handler = fn(&mut Request) -> Outcome;
 
 impl Phase {
     const COUNT: usize = Phase::Content as usize + 1;
@@ -93,7 +91,7 @@ impl Steps {
 
 /// How the walk ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Walked {
+pub(crate) enum Walked {
     /// The response is ready for the filters.
     Response,
     /// The connection is closed without a word.
@@ -103,7 +101,7 @@ pub enum Walked {
 }
 
 /// Leads a request through the phases until something answers.
-pub fn walk(request: &mut Request) -> Walked {
+pub(crate) fn walk(request: &mut Request) -> Walked {
     match run(request, Phase::PostRead) {
         Outcome::Respond => Walked::Response,
         other => settle(request, other),
@@ -111,13 +109,13 @@ pub fn walk(request: &mut Request) -> Walked {
 }
 
 /// Goes on with a request that had to wait.
-pub fn resume(request: &mut Request) -> Walked {
+pub(crate) fn resume(request: &mut Request) -> Walked {
     let outcome = run(request, Phase::PreAccess);
     settle(request, outcome)
 }
 
 /// Answers a request whose head or body is not sound, whatever was to be answered before.
-pub fn refuse(request: &mut Request, status: u16) -> Walked {
+pub(crate) fn refuse(request: &mut Request, status: u16) -> Walked {
     request.response.reset();
     request.keep_alive = false;
     settle(request, Outcome::Finish(status))

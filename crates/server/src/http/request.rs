@@ -9,28 +9,31 @@ use std::time::Instant;
 use revolve_http::h1::{Framing, Head, HeadParser, HeaderId, HeaderSpan, Method, Span, Version};
 
 use crate::config::regex::Groups;
-use crate::config::variable::{SlotId, Variables};
-use crate::config::{Http, Server};
+use crate::config::variable::SlotId;
+use crate::config::variable::Subject as _;
+use crate::http::error_log;
 use crate::http::h1::body::BodyLeft;
 use crate::http::location::{Location, LocationId, ServerId};
 use crate::http::modules::Settings;
+use crate::http::modules::limit_conn::Hold;
 use crate::http::modules::limits::LimitStatus;
 use crate::http::response::Response;
 use crate::http::site::Site;
+use crate::http::variables::Variables;
+use crate::http::{Http, HttpLoop, Server};
 use crate::log::Level;
 use crate::runtime::connection::Connection;
-use crate::zones::Hold;
 
 /// Internal redirects that one request may take, as in nginx.
-pub const REDIRECTS_MAX: u8 = 10;
+pub(crate) const REDIRECTS_MAX: u8 = 10;
 
 /// A shared part of a request while it is under way; nothing while its memory lies in the pool,
 /// so that the pool keeps no connection open.
-pub struct Attached<T>(Option<Rc<T>>);
+pub(crate) struct Attached<T>(Option<Rc<T>>);
 
 impl<T> Attached<T> {
     /// Another holder of the same thing.
-    pub fn share(&self) -> Rc<T> {
+    pub(crate) fn share(&self) -> Rc<T> {
         self.0.clone().expect("a request in the pool is not asked")
     }
 }
@@ -46,9 +49,11 @@ impl<T> std::ops::Deref for Attached<T> {
 }
 
 /// One request, from its first byte to its line in the log.
-pub struct Request {
+pub(crate) struct Request {
     /// The connection that it came on.
     pub connection: Attached<Connection>,
+    /// HTTP on the loop that serves it.
+    pub(crate) http_loop: Attached<HttpLoop>,
     /// The configuration that it began with.
     pub site: Attached<Site>,
     /// The bytes of its head; spans of [`Request::head`] point into it.
@@ -123,9 +128,10 @@ pub struct Request {
 
 impl Request {
     /// A request on a connection, nothing of it read yet.
-    pub(crate) fn new(connection: Rc<Connection>) -> Self {
+    pub(crate) fn new(connection: Rc<Connection>, http_loop: Rc<HttpLoop>) -> Self {
         let mut request = Self {
             connection: Attached(Some(connection)),
+            http_loop: Attached(Some(http_loop)),
             site: Attached(None),
             head_bytes: Vec::new(),
             parser: HeadParser::new(),
@@ -167,8 +173,9 @@ impl Request {
     }
 
     /// Makes this memory a new request of a connection, which may be another than before.
-    pub(crate) fn reuse(&mut self, connection: Rc<Connection>) {
+    pub(crate) fn reuse(&mut self, connection: Rc<Connection>, http_loop: Rc<HttpLoop>) {
         self.connection = Attached(Some(connection));
+        self.http_loop = Attached(Some(http_loop));
         self.begin();
     }
 
@@ -177,6 +184,7 @@ impl Request {
         self.response.body.clear();
         self.holds.clear();
         self.connection = Attached(None);
+        self.http_loop = Attached(None);
         self.site = Attached(None);
     }
 
@@ -200,11 +208,11 @@ impl Request {
 
     /// Forgets the request before; called for each request of a connection.
     pub(crate) fn begin(&mut self) {
-        self.site = Attached(Some(self.connection.server.site()));
+        self.site = Attached(Some(self.http_loop.site()));
         self.head_bytes.clear();
         self.parser.reset();
         self.head_done = false;
-        let hosts = self.site.http().hosts_at(&self.connection);
+        let hosts = self.site.http.hosts_at(&self.connection);
         (self.server, self.hosts_differ) = (hosts.default, !hosts.is_single());
         self.location = self.http().servers[self.server as usize].location;
         self.method = Method::Get;
@@ -234,52 +242,52 @@ impl Request {
     }
 
     /// The `http` block that it is served by.
-    pub fn http(&self) -> &Http {
-        self.site.http()
+    pub(crate) fn http(&self) -> &Http {
+        &self.site.http
     }
 
     /// The server that answers.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.http().servers[self.server as usize]
     }
 
     /// The location that answers.
-    pub fn location(&self) -> &Location {
+    pub(crate) fn location(&self) -> &Location {
         &self.site.locations[self.location as usize]
     }
 
     /// The settings that hold here.
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.location().settings
     }
 
     /// The settings of the server, which hold before a location is found.
-    pub fn server_settings(&self) -> &Settings {
+    pub(crate) fn server_settings(&self) -> &Settings {
         &self.site.locations[self.server().location as usize].settings
     }
 
     /// The variables of the configuration.
-    pub fn variables(&self) -> &Variables {
+    pub(crate) fn variables(&self) -> &Variables {
         &self.http().variables
     }
 
     /// The head as parsed; meaningful once [`Request::head_done`] is set.
-    pub fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &Head {
         self.parser.head()
     }
 
     /// The bytes of a part of the head.
-    pub fn bytes(&self, span: Span) -> &[u8] {
+    pub(crate) fn bytes(&self, span: Span) -> &[u8] {
         span.of(&self.head_bytes)
     }
 
     /// The value of a known request header, the first line's where there are several.
-    pub fn known(&self, id: HeaderId) -> Option<&[u8]> {
+    pub(crate) fn known(&self, id: HeaderId) -> Option<&[u8]> {
         self.head().known.get(id).map(|span| self.bytes(span))
     }
 
     /// The HTTP version that was asked in; 1.0 until it is known.
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         if self.head_done {
             self.head().version
         } else {
@@ -288,24 +296,16 @@ impl Request {
     }
 
     /// Whether the answer goes without a body (HEAD).
-    pub fn is_head(&self) -> bool {
+    pub(crate) fn is_head(&self) -> bool {
         self.head().method == Method::Head
     }
 
     /// How the body is delimited.
-    pub fn framing(&self) -> Framing {
+    pub(crate) fn framing(&self) -> Framing {
         if self.head_done {
             self.head().framing
         } else {
             Framing::None
-        }
-    }
-
-    /// A group of the pattern that matched last; empty where there is none.
-    pub fn group(&self, index: usize) -> &[u8] {
-        match self.groups.get(index) {
-            Some(Some((start, end))) => &self.groups_subject[*start as usize..*end as usize],
-            _ => b"",
         }
     }
 
@@ -319,7 +319,7 @@ impl Request {
 
     /// Appends the host that was asked for, in lower case, without port and final dot; false
     /// where there is none.
-    pub fn append_host(&self, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn append_host(&self, out: &mut Vec<u8>) -> bool {
         self.head_done && self.append_host_so_far(out)
     }
 
@@ -337,7 +337,7 @@ impl Request {
 
     /// Appends the values of a request header, joined by ", " (cookies by "; "); false where it has no
     /// line.
-    pub fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
         self.join_values(name == b"cookie", out, |header| {
             let known = self.bytes(header.name);
             known.len() == name.len() && same_header_name(known, name)
@@ -373,7 +373,7 @@ impl Request {
     }
 
     /// Appends the value of a cookie.
-    pub fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
         if !self.head_done {
             return false;
         }
@@ -390,7 +390,7 @@ impl Request {
     }
 
     /// Appends the value of an argument of the query, as it was written.
-    pub fn argument(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) fn argument(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
         for pair in self.args.split(|byte| *byte == b'&') {
             let Some(at) = memchr::memchr(b'=', pair) else {
                 continue;
@@ -404,13 +404,13 @@ impl Request {
     }
 
     /// Writes a line to the error log of the place where the request stands.
-    pub fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+    pub(crate) fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
         if self
             .site
             .logs
             .wants(&self.settings().error_log.targets, level)
         {
-            self.site.logs.error(self, level, message);
+            error_log::write(self, level, message);
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use revolve_http::h1::lines::{ContentLength, ContentType, LastModified};
 use revolve_http::h1::writer;
 
 use crate::file_cache::FileEntry;
 
 /// A piece of a response's body.
 #[derive(Debug, Clone)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// A part of a file, from memory or by the kernel.
     File {
         /// The file.
@@ -18,8 +19,6 @@ pub enum Piece {
         /// Bytes.
         len: u64,
     },
-    /// Bytes of the program.
-    Static(&'static [u8]),
     /// A range of [`Response::text`].
     Text {
         /// First byte.
@@ -31,24 +30,17 @@ pub enum Piece {
 
 impl Piece {
     /// Bytes in the piece.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
-            Piece::Static(bytes) => bytes.len() as u64,
             Piece::Text { start, end } => (end - start) as u64,
             Piece::File { len, .. } => *len,
         }
     }
 
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The part of the piece that begins at `start` and is `len` bytes long.
-    pub fn slice(&self, start: u64, len: u64) -> Piece {
+    pub(crate) fn slice(&self, start: u64, len: u64) -> Piece {
         debug_assert!(start + len <= self.len());
         match self {
-            Piece::Static(bytes) => Piece::Static(&bytes[start as usize..(start + len) as usize]),
             Piece::Text { start: first, .. } => {
                 let first = first + start as usize;
                 Piece::Text {
@@ -69,7 +61,7 @@ impl Piece {
 
 /// Header lines in the order in which they were added, as they go out, in one piece of memory.
 #[derive(Debug, Default)]
-pub struct HeaderList {
+pub(crate) struct HeaderList {
     bytes: Vec<u8>,
     lines: Vec<Line>,
 }
@@ -85,14 +77,14 @@ struct Line {
 impl HeaderList {
     /// Adds a line. Line breaks and NUL in the value become spaces: what a variable holds must
     /// not end the line.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();
         writer::header(&mut self.bytes, name, value);
         self.note(start, name.len());
     }
 
     /// Adds a line that was made before, `Name: value CRLF`, by the length of its name.
-    pub fn push_line(&mut self, line: &[u8], name_len: usize) {
+    pub(crate) fn push_line(&mut self, line: &[u8], name_len: usize) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(line);
         self.note(start, name_len);
@@ -108,7 +100,7 @@ impl HeaderList {
     }
 
     /// Name and value of each line.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|line| {
             let name = &self.bytes[line.start as usize..line.name_end as usize];
             (
@@ -119,7 +111,7 @@ impl HeaderList {
     }
 
     /// Drops every line of this name, in whatever case.
-    pub fn remove(&mut self, name: &[u8]) {
+    pub(crate) fn remove(&mut self, name: &[u8]) {
         let Self { bytes, lines } = self;
         let mut removed = 0;
         lines.retain_mut(|line| {
@@ -138,7 +130,7 @@ impl HeaderList {
 
     /// Puts this value where the first line of this name stands, or at the end; an empty value only
     /// drops the lines that there are.
-    pub fn replace(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn replace(&mut self, name: &[u8], value: &[u8]) {
         let mut replaced = Self::default();
         let mut done = value.is_empty();
         for (known, old) in self.iter() {
@@ -156,141 +148,27 @@ impl HeaderList {
     }
 
     /// The first value of this name.
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
     /// Whether there is no line.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
     /// Drops every line.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
     }
 }
 
-/// A time of last change, with its line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastModified {
-    /// Seconds of Unix time.
-    pub unix_s: i64,
-    line: [u8; LastModified::LINE.len()],
-}
-
-impl LastModified {
-    const LINE: &[u8; 46] = b"Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
-    const TEXT_AT: usize = b"Last-Modified: ".len();
-
-    /// The time and its line.
-    pub fn new(unix_s: i64) -> Self {
-        let mut text = [0; 29];
-        revolve_http::date::format_imf(unix_s, &mut text);
-        let mut line = *Self::LINE;
-        line[Self::TEXT_AT..][..text.len()].copy_from_slice(&text);
-        Self { unix_s, line }
-    }
-
-    /// The time as HTTP writes it (RFC 9110 section 5.6.7).
-    pub fn text(&self) -> &[u8] {
-        &self.line[Self::TEXT_AT..self.line.len() - 2]
-    }
-}
-
-/// A media type, with its line.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct ContentType {
-    line: Vec<u8>,
-}
-
-impl ContentType {
-    const NAME: &[u8; 14] = b"Content-Type: ";
-
-    /// A media type, or none if it is empty.
-    pub fn new(text: &[u8]) -> Self {
-        let mut new = Self::default();
-        if !text.is_empty() {
-            new.set_text(text);
-        }
-        new
-    }
-
-    /// Becomes another, and keeps its memory.
-    pub fn set(&mut self, other: &Self) {
-        self.line.clear();
-        self.line.extend_from_slice(&other.line);
-    }
-
-    /// Becomes another, and keeps its memory.
-    pub fn set_text(&mut self, text: &[u8]) {
-        self.line.clear();
-        for part in [Self::NAME, text, b"\r\n"] {
-            self.line.extend_from_slice(part);
-        }
-    }
-
-    /// Becomes none, and keeps its memory.
-    pub fn clear(&mut self) {
-        self.line.clear();
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.line.is_empty()
-    }
-
-    /// The media type; empty for none.
-    pub fn text(&self) -> &[u8] {
-        let end = self.line.len().saturating_sub(2);
-        self.line.get(Self::NAME.len()..end).unwrap_or_default()
-    }
-}
-
-/// The length of a content, with its line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContentLength {
-    /// Bytes.
-    pub bytes: u64,
-    line: [u8; 38],
-    line_len: u8,
-}
-
-impl ContentLength {
-    const NAME: &[u8; 16] = b"Content-Length: ";
-
-    /// The length and its line.
-    pub fn new(bytes: u64) -> Self {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(bytes).as_bytes();
-        let mut line = [0; 38];
-        let end = Self::NAME.len() + digits.len();
-        line[..Self::NAME.len()].copy_from_slice(Self::NAME);
-        line[Self::NAME.len()..end].copy_from_slice(digits);
-        line[end..end + 2].copy_from_slice(b"\r\n");
-        Self {
-            bytes,
-            line,
-            line_len: (end + 2) as u8,
-        }
-    }
-
-    fn line(&self) -> &[u8] {
-        &self.line[..usize::from(self.line_len)]
-    }
-
-    /// The digits.
-    pub fn text(&self) -> &[u8] {
-        &self.line[Self::NAME.len()..usize::from(self.line_len) - 2]
-    }
-}
-
 /// What a request is answered with.
 #[derive(Debug, Default)]
-pub struct Response {
+pub(crate) struct Response {
     /// The status; 0 until somebody set one.
     pub status: u16,
     /// `Content-Type`; empty for none.
@@ -327,7 +205,7 @@ pub struct Response {
 
 impl Response {
     /// Empties the response and keeps its memory.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.status = 0;
         self.error_status = 0;
         self.head_bytes = 0;
@@ -340,7 +218,7 @@ impl Response {
     }
 
     /// Drops what belongs to a content, so that another can take its place.
-    pub fn clear_content(&mut self) {
+    pub(crate) fn clear_content(&mut self) {
         self.content_type.clear();
         self.content_length = None;
         self.clear_validators();
@@ -349,7 +227,7 @@ impl Response {
     }
 
     /// Drops `Last-Modified`, `ETag` and the permission to ask for ranges.
-    pub fn clear_validators(&mut self) {
+    pub(crate) fn clear_validators(&mut self) {
         self.last_modified = None;
         self.last_modified_replaced = false;
         self.ranges_allowed = false;
@@ -358,31 +236,31 @@ impl Response {
 
     /// Another text for `Last-Modified`, which then stands among the other lines as in nginx; empty
     /// for none.
-    pub fn replace_last_modified(&mut self, text: &[u8]) {
+    pub(crate) fn replace_last_modified(&mut self, text: &[u8]) {
         self.last_modified = revolve_http::date::parse(text).map(LastModified::new);
         self.last_modified_replaced = true;
         self.headers.replace(b"Last-Modified", text);
     }
 
     /// `ETag`; empty for none.
-    pub fn etag(&self) -> &[u8] {
+    pub(crate) fn etag(&self) -> &[u8] {
         self.headers.get(b"ETag").unwrap_or_default()
     }
 
     /// Drops `ETag`.
-    pub fn clear_etag(&mut self) {
+    pub(crate) fn clear_etag(&mut self) {
         if !self.headers.is_empty() {
             self.headers.remove(b"ETag");
         }
     }
 
     /// Sets `Content-Length`.
-    pub fn set_length(&mut self, bytes: u64) {
+    pub(crate) fn set_length(&mut self, bytes: u64) {
         self.content_length = Some(ContentLength::new(bytes));
     }
 
     /// Appends to [`Response::text`] and makes that the last piece of the body.
-    pub fn push_text(&mut self, text: &[u8]) {
+    pub(crate) fn push_text(&mut self, text: &[u8]) {
         let start = self.text.len();
         self.text.extend_from_slice(text);
         self.body.push(Piece::Text {
@@ -392,14 +270,14 @@ impl Response {
     }
 
     /// Bytes in the body.
-    pub fn body_bytes(&self) -> u64 {
+    pub(crate) fn body_bytes(&self) -> u64 {
         self.body.iter().map(Piece::len).sum()
     }
 
     /// Appends the values of a header as sent, joined by ", "; false where there is none.
     ///
     /// `name` is in lower case with dashes. Source: nginx's `$sent_http_name`.
-    pub fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
         match name {
             b"content-type" if !self.content_type.is_empty() => {
                 out.extend_from_slice(self.content_type.text());
@@ -441,7 +319,7 @@ impl Response {
 
 /// What the head of a response needs besides the response itself.
 #[derive(Debug)]
-pub struct HeadContext<'a> {
+pub(crate) struct HeadContext<'a> {
     /// The first line of a response that is 200, and the lines `Server` and `Date`, which are the same
     /// for a whole second.
     pub preamble: &'a [u8],
@@ -455,7 +333,7 @@ pub struct HeadContext<'a> {
 const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
 
 /// Writes the status line and the header lines in nginx's order.
-pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<u8>) {
     out.reserve(512);
     if response.status == 200 {
         out.extend_from_slice(context.preamble);
@@ -463,14 +341,14 @@ pub fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<
         writer::status_line(out, response.status);
         out.extend_from_slice(&context.preamble[OK_LINE.len()..]);
     }
-    out.extend_from_slice(&response.content_type.line);
+    out.extend_from_slice(response.content_type.line());
     if let Some(length) = &response.content_length {
         out.extend_from_slice(length.line());
     }
     if let Some(modified) = &response.last_modified
         && !response.last_modified_replaced
     {
-        out.extend_from_slice(&modified.line);
+        out.extend_from_slice(modified.line());
     }
     if response.location_completed {
         writer::header(out, b"Location", &response.location);

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use revolve_reactor::{Address, Stream};
 
-use crate::config::Http;
+use crate::runtime::loop_state::LoopState;
 use crate::runtime::report::{ConnectionReport, ConnectionState};
-use crate::runtime::worker::LoopServer;
 
 /// A socket that connections come from, by its address.
 #[derive(Debug)]
-pub struct ListenerInfo {
+pub(crate) struct ListenerInfo {
     address: Address,
     /// Its place in the ports of the configuration of that number.
     place: Cell<(u64, usize)>,
@@ -22,7 +21,7 @@ pub struct ListenerInfo {
 
 impl ListenerInfo {
     /// The listener of an address.
-    pub fn new(address: Address) -> Self {
+    pub(crate) fn new(address: Address) -> Self {
         Self {
             address,
             place: Cell::new((u64::MAX, 0)),
@@ -30,30 +29,27 @@ impl ListenerInfo {
     }
 
     /// The address as it was bound.
-    pub fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The place among the ports of a configuration. One that the configuration does not have
-    /// any more counts as the first: its connections are about to be closed.
-    fn place(&self, http: &Http) -> usize {
-        let (id, place) = self.place.get();
-        if id == http.id {
+    /// Its place in a list of the configuration of that number, as `find` gives it; one that the
+    /// configuration does not have any more counts as the first, whose connections are about to be
+    /// closed.
+    pub(crate) fn place(&self, config: u64, find: impl FnOnce(&Address) -> Option<usize>) -> usize {
+        let (known, place) = self.place.get();
+        if known == config {
             return place;
         }
-        let found = http
-            .ports
-            .iter()
-            .position(|port| port.spec.address == self.address);
-        let place = found.unwrap_or(0);
-        self.place.set((http.id, place));
+        let place = find(&self.address).unwrap_or(0);
+        self.place.set((config, place));
         place
     }
 }
 
 /// What a connection has behind it that another binary has served.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Past {
+pub(crate) struct History {
     pub(crate) requests: u32,
     pub(crate) age_ms: u64,
     pub(crate) idle_ms: u64,
@@ -63,11 +59,11 @@ pub(crate) struct Past {
 const BUSY: u64 = u64::MAX;
 
 /// A connection.
-pub struct Connection {
+pub(crate) struct Connection {
     /// Its stream.
     pub stream: Stream,
-    /// The loop's server.
-    pub server: Rc<LoopServer>,
+    /// The state of its loop.
+    pub(crate) state: Rc<LoopState>,
     /// The client.
     pub peer: Address,
     /// Its number in logs (`*1`).
@@ -90,12 +86,12 @@ impl Connection {
         stream: Stream,
         peer: Address,
         listener: Rc<ListenerInfo>,
-        server: Rc<LoopServer>,
+        state: Rc<LoopState>,
     ) -> Self {
-        let number = server.next_connection_number();
+        let number = state.next_connection_number();
         Self {
             stream,
-            server,
+            state,
             peer,
             number,
             listener,
@@ -110,18 +106,19 @@ impl Connection {
     }
 
     /// Goes on where another binary has left off.
-    pub(crate) fn go_on(&self, past: Past) {
+    pub(crate) fn resume(&self, history: History) {
         let now_ms = revolve_reactor::now_ms();
         let ago = |ms| Some(now_ms.wrapping_sub(ms)).filter(|ms| *ms != BUSY);
-        self.requests.set(past.requests);
-        self.started_ms.set(now_ms.wrapping_sub(past.age_ms));
-        self.idle_since_ms.set(ago(past.idle_ms).unwrap_or(now_ms));
+        self.requests.set(history.requests);
+        self.started_ms.set(now_ms.wrapping_sub(history.age_ms));
+        self.idle_since_ms
+            .set(ago(history.idle_ms).unwrap_or(now_ms));
     }
 
     /// What another binary is to go on with.
-    pub(crate) fn past(&self) -> Past {
+    pub(crate) fn history(&self) -> History {
         let idle = self.idle_for().unwrap_or_default();
-        Past {
+        History {
             requests: self.requests.get(),
             age_ms: self.age_ms(),
             idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
@@ -129,12 +126,12 @@ impl Connection {
     }
 
     /// Whether it waits for a request: nothing is lost when it is closed then.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.idle_since_ms.get() != BUSY
     }
 
     /// How long it has waited for a request; `None` while one is read or answered.
-    pub fn idle_for(&self) -> Option<Duration> {
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
         let idle_ms = revolve_reactor::now_ms().wrapping_sub(self.idle_since_ms.get());
         self.is_idle().then(|| Duration::from_millis(idle_ms))
     }
@@ -163,12 +160,12 @@ impl Connection {
     }
 
     /// How long it has lived, in milliseconds.
-    pub fn age_ms(&self) -> u64 {
+    pub(crate) fn age_ms(&self) -> u64 {
         revolve_reactor::now_ms().wrapping_sub(self.started_ms.get())
     }
 
     /// The address that the client reached; asked of the kernel once, when somebody wants it.
-    pub fn local(&self) -> Option<&Address> {
+    pub(crate) fn local(&self) -> Option<&Address> {
         let local = self
             .local
             .get_or_init(|| self.stream.local_address().ok().map(Box::new));
@@ -202,12 +199,12 @@ impl Connection {
     }
 
     /// The listener that it came by.
-    pub fn listener(&self) -> &ListenerInfo {
+    pub(crate) fn listener(&self) -> &ListenerInfo {
         &self.listener
     }
 
     /// Whether the request at hand came while the one before was being answered.
-    pub fn pipelined(&self) -> bool {
+    pub(crate) fn pipelined(&self) -> bool {
         self.pipelined.get()
     }
 
@@ -217,16 +214,11 @@ impl Connection {
 
     pub(crate) fn next_sequence(&self) -> u64 {
         self.requests.set(self.requests.get().saturating_add(1));
-        self.server.note_request();
         u64::from(self.requests.get())
     }
 
-    pub(crate) fn port(&self, http: &Http) -> usize {
-        self.listener.place(http)
-    }
-
     /// Appends the client's address as logs show it: without port; `unix:` for Unix sockets.
-    pub fn append_peer(&self, out: &mut Vec<u8>) {
+    pub(crate) fn append_peer(&self, out: &mut Vec<u8>) {
         match &self.peer {
             Address::Inet(SocketAddr::V4(address)) => append_ipv4(*address.ip(), out),
             Address::Inet(SocketAddr::V6(address)) => {
@@ -258,6 +250,6 @@ pub(crate) struct Registered(pub(crate) Rc<Connection>);
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.0.server.remove(&self.0);
+        self.0.state.remove(&self.0);
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use revolve_reactor::{Buffer, Lease};
 
-use super::{After, Exchanges};
+use super::After;
+use super::pool::Exchanges;
+use crate::http::HttpLoop;
 use crate::http::request::Request;
 use crate::log::Level;
 use crate::runtime::connection::{Connection, Registered};
@@ -24,15 +26,15 @@ pub(crate) async fn run<M, F>(
 {
     let registered = Registered(connection);
     let connection = &registered.0;
-    let mut wait = first_wait(connection);
+    let mut wait = first_wait(connection, &exchanges.http_loop);
     loop {
-        if connection.server.bequeath(connection) {
+        if connection.state.hand_off(connection) {
             return;
         }
         let left = connection.left_of(wait);
         let input = match connection.stream.recv().within(left).await {
             Ok(input) if !input.is_empty() => input,
-            // There may be heirs now.
+            // There may be successors now.
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 timed_out_idle(connection);
@@ -51,9 +53,9 @@ pub(crate) async fn run<M, F>(
     }
 }
 
-fn first_wait(connection: &Connection) -> Duration {
-    let site = connection.server.site();
-    let http = site.http();
+fn first_wait(connection: &Connection, http_loop: &HttpLoop) -> Duration {
+    let site = http_loop.site();
+    let http = &site.http;
     let server = &http.servers[http.hosts_at(connection).default as usize];
     let settings = &http.locations[server.location as usize].settings;
     // One that another binary has served is kept for as long as it would have been there.
@@ -65,7 +67,6 @@ fn first_wait(connection: &Connection) -> Duration {
 
 /// A client that never sent a request is worth a line; one that kept its connection is not.
 fn timed_out_idle(connection: &Connection) {
-    let site = connection.server.site();
     if connection.requests() > 0 {
         return;
     }
@@ -73,8 +74,9 @@ fn timed_out_idle(connection: &Connection) {
     connection.append_peer(&mut client);
     let client = String::from_utf8_lossy(&client);
     let address = connection.listener().address();
-    site.logs.connection(
-        &site.config.process_log,
+    let installed = connection.state.installed();
+    installed.logs.connection(
+        &installed.base.process_log,
         Level::Info,
         connection.number,
         format_args!(

@@ -32,7 +32,7 @@ pub(crate) fn exchange(
     async move {
         let mut output = Output::over(std::mem::take(&mut request.output_memory));
         let after = 'requests: loop {
-            request.connection.server.counts().note_request();
+            request.connection.state.counts().note_request();
             let read = match head::parse(&mut request, &mut input) {
                 Some(read) => read,
                 None => head::read_rest(&mut request, &mut input, &mut output).await,
@@ -109,7 +109,7 @@ fn spoil(request: &mut Request, walked: Walked, drained: Drained) -> (Walked, Dr
 /// The client keeps its connection, and has sent no byte of another request.
 fn idle(request: &Request) -> After {
     // The answer was begun before the drain, and said that the connection stays.
-    if request.connection.server.is_draining() {
+    if request.connection.state.is_draining() {
         return After::Close;
     }
     request.connection.set_pipelined(false);

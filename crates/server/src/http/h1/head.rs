@@ -34,7 +34,7 @@ pub(super) async fn read_rest(
     output: &mut Output,
 ) -> HeadRead {
     loop {
-        let _reading = request.connection.server.counts().reading();
+        let _reading = request.connection.state.counts().reading();
         // Whoever waits for the answers before this one gets them before we wait for the rest.
         if output.flush(request).await.is_err() {
             return HeadRead::Gone;
@@ -64,7 +64,7 @@ pub(super) async fn read_rest(
 
 /// Takes what has come of a head; `None` where more is needed, which is seldom.
 pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
-    let limits = &request.site.http().servers[request.server as usize].head_limits;
+    let limits = &request.site.http.servers[request.server as usize].head_limits;
     let before = request.head_bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
     let progress = if before == 0 {
@@ -132,7 +132,7 @@ fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Pr
         return Err(error);
     }
     request.parser.reset();
-    let limits = &request.site.http().servers[request.server as usize].head_limits;
+    let limits = &request.site.http.servers[request.server as usize].head_limits;
     request.parser.parse(&request.head_bytes, limits)
 }
 
@@ -244,7 +244,7 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
         return Ok(());
     }
     let site = request.site.share();
-    let hosts = site.http().hosts_at(&request.connection);
+    let hosts = site.http.hosts_at(&request.connection);
     // No pattern has matched yet, so that this memory is free.
     let mut host = std::mem::take(&mut request.groups_subject);
     host.clear();
@@ -260,7 +260,7 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
     request.groups_subject = host;
     let found = found?;
     request.server = found.server;
-    request.location = site.http().servers[found.server as usize].location;
+    request.location = site.http.servers[found.server as usize].location;
     if let Some(slots) = found.groups {
         request.set_slots(slots);
     }

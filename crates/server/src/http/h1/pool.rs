@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use revolve_reactor::Buffer;
 
 use super::After;
+use crate::http::HttpLoop;
 use crate::http::request::Request;
 use crate::runtime::connection::Connection;
 
@@ -18,6 +19,7 @@ use crate::runtime::connection::Connection;
 pub(crate) struct Exchanges<M, F> {
     /// A type of its own and no pointer, so that the future is made where it will lie.
     make: M,
+    pub(super) http_loop: Rc<HttpLoop>,
     futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
     #[allow(
         clippy::vec_box,
@@ -34,9 +36,10 @@ where
     M: Fn(Box<Request>, Buffer) -> F,
     F: Future<Output = (Box<Request>, After)> + 'static,
 {
-    pub(crate) fn new(make: M) -> Self {
+    pub(crate) fn new(make: M, http_loop: Rc<HttpLoop>) -> Self {
         Self {
             make,
+            http_loop,
             futures: RefCell::default(),
             requests: RefCell::default(),
         }
@@ -63,10 +66,10 @@ where
         let kept = self.requests.borrow_mut().pop();
         match kept {
             Some(mut request) => {
-                request.reuse(connection.clone());
+                request.reuse(connection.clone(), self.http_loop.clone());
                 request
             }
-            None => Box::new(Request::new(connection.clone())),
+            None => Box::new(Request::new(connection.clone(), self.http_loop.clone())),
         }
     }
 }
@@ -87,11 +90,11 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<After> {
         let connection = self.connection;
-        connection.server.set_current(connection.number);
+        connection.state.set_current(connection.number);
         let slot = self.future.as_mut();
         let exchange = slot.and_then(|slot| slot.as_mut().as_pin_mut());
         let exchange = exchange.expect("a finished exchange is not polled");
-        let counts = connection.server.counts();
+        let counts = connection.state.counts();
         let Poll::Ready((mut request, after)) = exchange.poll(cx) else {
             counts.begin_busy(&connection.is_busy);
             return Poll::Pending;

@@ -21,7 +21,7 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
         request.response.sent_bytes += line.len() as u64;
     }
     filter(request);
-    if request.connection.server.keeps_not(&request.connection) {
+    if request.connection.state.must_close(&request.connection) {
         request.keep_alive = false;
     }
     let head_only = finish_response(request);
@@ -29,7 +29,8 @@ pub(super) fn respond(request: &mut Request, output: &mut Output) {
         let settings = request.settings();
         let keep_alive_header_s = settings.keepalive.header_s;
         let clock = request.site.logs.clock();
-        let head_bytes = clock.with_preamble(settings.core.server_tokens, |preamble| {
+        let preambles = &request.http_loop.preambles;
+        let head_bytes = preambles.with(clock, settings.core.server_tokens, |preamble| {
             let context = HeadContext {
                 preamble,
                 keep_alive: request.keep_alive,
@@ -108,8 +109,6 @@ fn write_body(request: &mut Request, output: &mut Output) {
         response.sent_bytes += piece.len();
         match piece {
             Piece::Text { start, end } => output.write(&response.text[*start..*end]),
-            Piece::Static(bytes) if piece.len() <= COPY_BYTES_MAX => output.write(bytes),
-            Piece::Static(bytes) => output.push(Chunk::Static(bytes)),
             Piece::File { file, start, len } => write_file(file, *start, *len, output),
         }
     }

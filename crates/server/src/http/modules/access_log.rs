@@ -17,9 +17,7 @@ use revolve_conf::value::{number, size, time_ms, time_s};
 use revolve_conf::{Diagnostic, Directive, Word};
 use rustix::io::Errno;
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
-};
+use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::syslog;
 use crate::config::variable::{Registry, Value};
@@ -27,6 +25,7 @@ use crate::file_cache::Found;
 use crate::http::modules::core::map_path;
 use crate::http::modules::log_format::{self, Format};
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::file::STDERR;
 use crate::log::{Buffering, PathLimits, Place, Shown, errno_text};
 
@@ -119,15 +118,15 @@ fn target(scope: &mut Scope, word: &Word) -> Result<Target, Diagnostic> {
     let place = if let Some(parameters) = text.strip_prefix("syslog:") {
         Place::Syslog(Arc::new(syslog::server(word, parameters)?))
     } else if text.contains('$') {
-        let path = scope.full_path(text);
+        let path = scope.shared.full_path(text);
         let path = path.to_string_lossy();
-        return Value::compile(&path, word, &mut scope.registry).map(Target::ByPath);
+        return Value::compile(&path, word, &mut scope.shared.registry).map(Target::ByPath);
     } else if text == STDERR {
         Place::File(STDERR.into())
     } else {
-        Place::File(scope.full_path(text))
+        Place::File(scope.shared.full_path(text))
     };
-    Ok(Target::Listed(scope.log_index(place)))
+    Ok(Target::Listed(scope.shared.log_index(place)))
 }
 
 /// What stands behind the format.
@@ -166,7 +165,8 @@ impl<'a> Parameters<'a> {
                     found.gzip_level = Some(level.ok_or_else(wrong)? as u8);
                 }
                 Some(("if", value)) => {
-                    found.condition = Some(Value::compile(value, word, &mut scope.registry)?);
+                    found.condition =
+                        Some(Value::compile(value, word, &mut scope.shared.registry)?);
                 }
                 _ => {
                     return Err(invalid_parameter(
@@ -211,7 +211,7 @@ fn buffer(
         return Err(Diagnostic::new(word.span, message)
             .label("expected a path without variables, or no buffer=, flush= and gzip="));
     };
-    let log = &mut scope.logs[*index];
+    let log = &mut scope.shared.logs[*index];
     if matches!(log.place, Place::Syslog(_)) {
         let message = "logs to syslog cannot be buffered";
         return Err(Diagnostic::new(word.span, message)
@@ -336,7 +336,7 @@ fn write_all(request: &Request) {
 fn root_exists(request: &Request) -> bool {
     let mut root = Vec::new();
     map_path(request, b"", &mut root);
-    let error = match request.connection.server.files.lookup(&root) {
+    let error = match request.connection.state.files.lookup(&root) {
         Found::Directory => return true,
         Found::File(_) => Errno::NOTDIR,
         Found::Missing(error) => error,

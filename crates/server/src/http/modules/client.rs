@@ -10,13 +10,12 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, value};
 use revolve_http::h1::{Framing, HeadLimits};
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_value, set_once, slot,
-};
+use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_value, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::Settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::log::Level;
 
 settings! {

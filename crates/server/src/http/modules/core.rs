@@ -10,13 +10,12 @@
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, LocationMatch, SERVER, Scope, choice, set_once, slot,
-};
+use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, LocationMatch, Scope, slot};
 
 /// The folder that paths are looked up in.
 #[derive(Debug, Clone)]
@@ -202,14 +201,18 @@ fn root(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let text = if word.text.starts_with('$') {
         word.text.clone()
     } else {
-        scope.full_path(&word.text).to_string_lossy().into_owned()
+        scope
+            .shared
+            .full_path(&word.text)
+            .to_string_lossy()
+            .into_owned()
     };
     let text = if alias {
         text.as_str()
     } else {
         text.strip_suffix('/').unwrap_or(&text)
     };
-    let path = Value::compile(text, word, &mut scope.registry)?;
+    let path = Value::compile(text, word, &mut scope.shared.registry)?;
     scope.level.settings.core.root = Some(Root {
         path,
         alias: alias.then_some(replaced),
@@ -262,7 +265,7 @@ pub(crate) fn append_root(request: &Request, out: &mut Vec<u8>) {
     let start = out.len();
     root.path.append(request, out);
     if out.get(start) != Some(&b'/') {
-        let prefix = request.site.config.prefix.as_os_str().as_encoded_bytes();
+        let prefix = request.site.base.prefix.as_os_str().as_encoded_bytes();
         let tail = out.split_off(start);
         out.extend_from_slice(prefix);
         if !prefix.ends_with(b"/") {

@@ -7,9 +7,9 @@ use std::io::Write as _;
 use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
-use crate::config::variable::Builtin;
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::request::Request;
+use crate::http::variables::Builtin;
 
 /// The variables.
 pub(crate) const VARIABLES: &[Builtin] = &[
@@ -157,7 +157,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_id",
-        get: |r, out| some(r.connection.server.request_id(r).as_bytes(), out),
+        get: |r, out| some(r.http_loop.request_id(r).as_bytes(), out),
     },
     Builtin {
         name: "request_length",

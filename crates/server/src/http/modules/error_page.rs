@@ -12,7 +12,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::h1::{HeaderId, Method};
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, slot};
+use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::core::signature;
@@ -20,6 +20,7 @@ use crate::http::modules::try_files::split_args;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::response::{Piece, Response};
+use crate::http::scope::{DirectiveRow, Scope, slot};
 
 /// One row of `error_page`.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ fn error_page(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     }
     let target = match uri.text.strip_prefix('@') {
         Some(name) => Target::Named(name.to_owned()),
-        None => Target::Uri(Value::of(uri, &mut scope.registry)?),
+        None => Target::Uri(Value::of(uri, &mut scope.shared.registry)?),
     };
     for word in codes {
         let status = status(word)?;

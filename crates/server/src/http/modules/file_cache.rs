@@ -17,11 +17,11 @@ use revolve_conf::value::time_s_of;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, accept_number, checked_once, invalid_parameter,
-    set_once,
+    HTTP, LOCATION, SERVER, accept_number, checked_once, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
 use crate::file_cache::Limits;
+use crate::http::scope::{DirectiveRow, Scope};
 
 settings! {
     /// The bounds of the file cache.
@@ -117,7 +117,7 @@ fn file_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
 }
 
 fn files_within(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let folder = scope.full_path(&directive.args[0].text);
+    let folder = scope.shared.full_path(&directive.args[0].text);
     set_once(
         &mut scope.level.settings.file_cache.within,
         Some(folder),

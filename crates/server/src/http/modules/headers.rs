@@ -11,14 +11,13 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::writer;
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once,
-};
+use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
 
 /// One `add_header`.
 #[derive(Debug)]
@@ -117,7 +116,7 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         Some(word) => return Err(invalid_parameter(word, "expected always, or nothing")),
     };
     let name = directive.args[0].text.as_bytes().to_vec();
-    let value = Value::of(&directive.args[1], &mut scope.registry)?;
+    let value = Value::of(&directive.args[1], &mut scope.shared.registry)?;
     let list = scope
         .level
         .settings
@@ -150,14 +149,14 @@ fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     };
     let value = match directive.args.get(1) {
         Some(word) if first.text == "modified" && word.text.contains('$') => {
-            Expires::VariableModified(Value::of(word, &mut scope.registry)?)
+            Expires::VariableModified(Value::of(word, &mut scope.shared.registry)?)
         }
         Some(word) if first.text == "modified" => {
             Expires::Modified(signed_s(&word.text).ok_or_else(|| wrong(word))?)
         }
         Some(word) => return Err(wrong(word)),
         None if first.text.contains('$') => {
-            Expires::Variable(Value::of(first, &mut scope.registry)?)
+            Expires::Variable(Value::of(first, &mut scope.shared.registry)?)
         }
         None => parse_expires(&first.text).ok_or_else(|| wrong(first))?,
     };

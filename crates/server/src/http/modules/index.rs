@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope};
+use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
@@ -17,6 +17,7 @@ use crate::http::modules::core::{map_path, without_slash};
 use crate::http::modules::static_files::open_failed;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::{Level, Shown, errno_text};
 
 settings! {
@@ -42,13 +43,13 @@ fn index(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         if word.text.starts_with('/') && place + 1 < directive.args.len() {
             let message = "only the last index in \"index\" directive should be absolute";
             let warning = Diagnostic::new(word.span, message).label("those after it are not tried");
-            scope.diagnostics.push(warning.warn());
+            scope.shared.diagnostics.push(warning.warn());
         }
         if word.text.is_empty() {
             let message = "index \"\" in \"index\" directive is invalid";
             return Err(Diagnostic::new(word.span, message).label("expected the name of a file"));
         }
-        let value = Value::of(word, &mut scope.registry)?;
+        let value = Value::of(word, &mut scope.shared.registry)?;
         scope
             .level
             .settings
@@ -96,7 +97,7 @@ fn of_folder(request: &mut Request) -> Outcome {
         map_path(request, &request.path, &mut file);
         let folder_len = file.len();
         file.extend_from_slice(name);
-        match request.connection.server.files.lookup(&file) {
+        match request.connection.state.files.lookup(&file) {
             Found::File(_) | Found::Directory => {
                 let mut path = request.take_spare();
                 path.extend_from_slice(&request.path);
@@ -154,7 +155,7 @@ fn status_without(request: &Request, file: &[u8], error: Errno) -> Option<u16> {
 /// Source: nginx's `ngx_http_index_test_dir`.
 fn folder_status(request: &Request, file: &[u8], folder_len: usize) -> Option<u16> {
     let folder = without_slash(&file[..folder_len]);
-    match request.connection.server.files.lookup(folder) {
+    match request.connection.state.files.lookup(folder) {
         Found::Directory | Found::Missing(Errno::ACCESS) => None,
         Found::File(_) => {
             let shown = Shown(folder);

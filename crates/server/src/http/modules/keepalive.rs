@@ -11,9 +11,10 @@ use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::HeaderId;
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, choice, set_once, slot};
+use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, slot};
 
 /// `lingering_close`: when bytes that the client still sends are read before the close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +144,7 @@ fn disable(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         if std::mem::replace(named, true) {
             let message = format!("duplicate value \"{}\"", word.text);
             let warning = Diagnostic::new(word.span, message).label("named before");
-            scope.diagnostics.push(warning.warn());
+            scope.shared.diagnostics.push(warning.warn());
         }
     }
     Ok(())

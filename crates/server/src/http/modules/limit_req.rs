@@ -19,17 +19,17 @@ use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_shm::{Table, TableError, TableOptions, ZoneError};
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once, slot,
-};
+use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
-use crate::config::variable::{Builtin, Value};
+use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::limits::{self, LimitStatus};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::variables::Builtin;
 use crate::log::Level;
-use crate::zones::{Key, ZoneId, ZoneUse, key_of, name_and_size};
+use crate::zones::{Key, ZoneId, ZoneKind, ZoneSpec, ZoneState, key_of, name_and_size};
 
 const ZONE: &str = "limit_req_zone";
 
@@ -43,6 +43,34 @@ const SCHEMA: u64 = 1;
 /// A clock that goes back further than this has been set, and did not only differ between
 /// processors.
 const BACK_MS_MAX: i64 = 60_000;
+
+/// A `limit_req_zone`: requests by a key.
+#[derive(Debug)]
+struct LimitReqZone {
+    key: Value,
+    /// The key as it was written.
+    key_text: String,
+    /// Thousandths of a request a second.
+    rate: u64,
+}
+
+impl ZoneKind for LimitReqZone {
+    fn directive(&self) -> &'static str {
+        ZONE
+    }
+
+    fn key_text(&self) -> &str {
+        &self.key_text
+    }
+
+    fn create(&self, spec: &ZoneSpec) -> Result<Box<dyn ZoneState>, ZoneError> {
+        Ok(Box::new(Rates::create(&spec.name, spec.bytes)?))
+    }
+
+    fn open(&self, file: OwnedFd, _: u64) -> Result<Box<dyn ZoneState>, ZoneError> {
+        Ok(Box::new(Rates::open(file)?))
+    }
+}
 
 /// One `limit_req`. Requests are counted in thousandths.
 #[derive(Debug, Clone)]
@@ -86,7 +114,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = limits::rows!(
 
 fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let key_word = &directive.args[0];
-    let key = Value::of(key_word, &mut scope.registry)?;
+    let key = Value::of(key_word, &mut scope.shared.registry)?;
     let mut named = None;
     let mut rate = 1000;
     for word in &directive.args[1..] {
@@ -105,14 +133,15 @@ fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         let message = format!("\"{ZONE}\" must have \"zone\" parameter");
         return Err(Diagnostic::new(directive.span, message).label("expected zone=NAME:SIZE"));
     };
-    let purpose = ZoneUse::LimitReq {
+    let declaration = LimitReqZone {
         key,
         key_text: key_word.text.clone(),
         rate,
     };
     scope
+        .shared
         .zones
-        .declare((name, bytes), purpose, word)
+        .declare((name, bytes), declaration, word)
         .map(|_| ())
 }
 
@@ -136,7 +165,7 @@ fn limit(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let (mut burst, mut delay) = (0, 0);
     for word in &directive.args {
         if let Some(name) = word.text.strip_prefix("zone=") {
-            zone = Some(scope.zones.mention(name, ZONE, word)?);
+            zone = Some(scope.shared.zones.mention(name, ZONE, word)?);
         } else if let Some(text) = word.text.strip_prefix("burst=") {
             burst = thousandths(text, "burst value", word)?;
         } else if let Some(text) = word.text.strip_prefix("delay=") {
@@ -184,12 +213,12 @@ type State = [u64; 2];
 
 /// The rates of a zone's keys. The least recently used make room for new ones.
 #[derive(Debug)]
-pub(crate) struct Rates {
+struct Rates {
     table: Table<Key, State>,
 }
 
 impl Rates {
-    pub(crate) fn create(name: &str, bytes: u64) -> Result<Self, ZoneError> {
+    fn create(name: &str, bytes: u64) -> Result<Self, ZoneError> {
         let entries = usize::try_from(bytes / STATE_BYTES).unwrap_or(usize::MAX);
         let options = TableOptions::new(name)
             .entries_max(entries)
@@ -199,13 +228,9 @@ impl Rates {
         Ok(Self { table })
     }
 
-    pub(crate) fn open(file: OwnedFd) -> Result<Self, ZoneError> {
+    fn open(file: OwnedFd) -> Result<Self, ZoneError> {
         let table = Table::open(file, SCHEMA)?;
         Ok(Self { table })
-    }
-
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.table.descriptor()
     }
 
     fn key(&self, bytes: &[u8]) -> Key {
@@ -237,6 +262,12 @@ impl Rates {
             *state = [excess, if moved { now_ms } else { state[1] }];
             Ok(excess)
         })
+    }
+}
+
+impl ZoneState for Rates {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.table.descriptor()
     }
 }
 
@@ -338,20 +369,17 @@ fn refuse(request: &mut Request) -> Outcome {
 /// The limit with the request's key; nothing where there is none, or one too long.
 fn applied(request: &mut Request, limit: &Limit) -> Option<Applied> {
     let site = request.site.share();
-    let ZoneUse::LimitReq {
+    let LimitReqZone {
         key: value,
         key_text,
         rate,
-    } = &site.config.zone(limit.zone).purpose
-    else {
-        unreachable!("the zone was mentioned as one of {ZONE}");
-    };
+    } = site.base.zone(limit.zone).kind();
     let mut bytes = request.take_spare();
     value.append(request, &mut bytes);
     let fits = !bytes.is_empty() && bytes.len() <= KEY_BYTES_MAX;
     let applied = fits.then(|| Applied {
         limit: limit.clone(),
-        key: site.zones.rates(limit.zone).key(&bytes),
+        key: site.zones.state::<Rates>(limit.zone).key(&bytes),
         rate: *rate,
     });
     if bytes.len() > KEY_BYTES_MAX {
@@ -375,7 +403,9 @@ fn judge(
     let zones = &request.site.zones;
     for it in before {
         let zone = it.limit.zone;
-        let excess = zones.rates(zone).excess(&it.key, it.rate, now_ms)?;
+        let excess = zones
+            .state::<Rates>(zone)
+            .excess(&it.key, it.rate, now_ms)?;
         if excess > it.limit.burst {
             return Ok(Err(Verdict { excess, zone }));
         }
@@ -386,7 +416,7 @@ fn judge(
         // The others are counted whatever came in between: they were asked already.
         let is_last = std::ptr::eq(it, last);
         let burst = if is_last { it.limit.burst } else { u64::MAX };
-        let rates = zones.rates(zone);
+        let rates = zones.state::<Rates>(zone);
         let excess = match rates.count(&it.key, (it.rate, burst), now_ms)? {
             Ok(excess) => excess,
             Err(excess) => return Ok(Err(Verdict { excess, zone })),

@@ -15,7 +15,8 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word};
 use revolve_reactor::{Address, Keepalive, ListenOptions};
 
-use crate::config::scope::{DirectiveRow, SERVER, Scope, invalid_parameter};
+use crate::config::scope::{SERVER, invalid_parameter};
+use crate::http::scope::{DirectiveRow, Scope};
 
 /// One address of one `listen`.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 }];
 
 fn listen(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let addresses = addresses(&directive.args[0], &mut scope.hosts)?;
+    let addresses = addresses(&directive.args[0], &mut scope.shared.hosts)?;
     let mut listen = Listen {
         span: directive.span,
         ..Listen::implied(directive.span)

@@ -12,7 +12,8 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 
 use crate::config::regex::Patterns;
-use crate::config::scope::{DirectiveRow, LOCATION, Level, LocationMatch, SERVER, Scope};
+use crate::config::scope::{LOCATION, SERVER};
+use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
 pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "location",
@@ -22,9 +23,9 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 }];
 
 fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let matching = matching(&mut scope.patterns, directive)?;
+    let matching = matching(&mut scope.shared.patterns, directive)?;
     check_nesting(&scope.level, &matching, directive)?;
-    let level = Level::new(LOCATION, matching, Some(directive.span));
+    let level = Block::new(LOCATION, matching, Some(directive.span));
     let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
     scope.level.children.push(level);
     Ok(())
@@ -80,7 +81,7 @@ fn with_modifier(
 }
 
 fn check_nesting(
-    outer: &Level,
+    outer: &Block,
     inner: &LocationMatch,
     directive: &Directive,
 ) -> Result<(), Diagnostic> {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Span, Word};
 
-use crate::config::scope::{DirectiveRow, HTTP, Scope};
-use crate::config::variable::{Part, Registry, Value};
+use crate::config::scope::HTTP;
+use crate::config::variable::{Part, Registry, Subject as _, Value};
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::escape;
 
 /// nginx's predefined format.
@@ -87,7 +88,7 @@ fn log_format(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         .label("expected the text of a line"));
     };
     let text: String = words.iter().map(|word| word.text.as_str()).collect();
-    let value = Value::compile(&text, first, &mut scope.registry)?;
+    let value = Value::compile(&text, first, &mut scope.shared.registry)?;
     let format = Arc::new(Format { escape, value });
     scope.log_formats.push(LogFormat {
         name: name.text.clone(),
@@ -107,7 +108,7 @@ pub(crate) fn find(
         return Ok(known.format.clone());
     }
     if wanted == "combined" {
-        let format = Arc::new(combined(&mut scope.registry));
+        let format = Arc::new(combined(&mut scope.shared.registry));
         scope.log_formats.push(LogFormat {
             name: wanted.to_owned(),
             format: format.clone(),
@@ -153,7 +154,7 @@ impl Format {
                 }
                 Part::Variable(id) => {
                     let start = out.len();
-                    if request.variables().get(*id, request, out) {
+                    if request.append_variable(*id, out) {
                         self.escape_tail(out, start);
                     } else if self.escape == Escape::Default {
                         out.push(b'-');

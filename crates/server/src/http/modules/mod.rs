@@ -30,11 +30,10 @@ pub mod stub_status;
 pub mod try_files;
 pub mod types;
 
-use crate::config::scope::{CONTEXTS, DirectiveRow};
 use crate::config::setting::compose;
-use crate::config::variable::Builtin;
-use crate::config::{process, surroundings};
 use crate::http::phase::{Handler, Phase, Steps};
+use crate::http::scope::DirectiveRow;
+use crate::http::variables::Builtin;
 
 compose! {
     /// What all modules were told at one level.
@@ -83,8 +82,6 @@ compose! {
 }
 
 const TABLES: &[&[DirectiveRow]] = &[
-    process::DIRECTIVES,
-    surroundings::DIRECTIVES,
     server::DIRECTIVES,
     location::DIRECTIVES,
     listen::DIRECTIVES,
@@ -120,16 +117,6 @@ const VARIABLES: &[&[Builtin]] = &[
 /// Every directive of every module.
 pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
     TABLES.iter().flat_map(|table| table.iter())
-}
-
-/// Every directive, and the names of the contexts in which it may stand, outermost first.
-///
-/// `include` is not among them: the grammar knows it, and it may stand anywhere.
-pub fn directives() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-    rows().map(|row| {
-        let contexts = CONTEXTS.iter().filter(|(bit, _)| row.contexts & bit != 0);
-        (row.name, contexts.map(|(_, name)| *name).collect())
-    })
 }
 
 /// Every variable of every module.

@@ -9,10 +9,11 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::HeaderId;
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, choice, set_once, slot};
+use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, slot};
 
 /// `if_modified_since`: how the client's date is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

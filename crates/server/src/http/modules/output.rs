@@ -8,8 +8,9 @@
 
 use revolve_conf::directive::Args;
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, slot};
+use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
+use crate::http::scope::{DirectiveRow, slot};
 
 settings! {
     /// How a response goes out.

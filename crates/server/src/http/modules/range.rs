@@ -7,11 +7,13 @@
 use revolve_conf::directive::Args;
 use revolve_http::h1::HeaderId;
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, slot};
+use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::response::{ContentType, Piece, Response};
+use crate::http::response::{Piece, Response};
+use crate::http::scope::{DirectiveRow, slot};
+use revolve_http::h1::lines::ContentType;
 
 settings! {
     /// Byte ranges.
@@ -192,7 +194,7 @@ fn single(response: &mut Response, start: u64, end: u64, length: u64) {
 
 /// `multipart/byteranges`; each part carries the type of the whole.
 fn multiple(request: &mut Request, parts: &[(u64, u64)], length: u64) {
-    let boundary = format!("{:020}", request.connection.server.next_boundary());
+    let boundary = format!("{:020}", request.http_loop.next_boundary());
     let response = &mut request.response;
     let whole = std::mem::take(&mut response.body);
     let content_type = std::mem::take(&mut response.content_type);
@@ -258,14 +260,15 @@ mod tests {
 
     #[test]
     fn cutting_crosses_pieces() {
-        let pieces = [Piece::Static(b"abcd"), Piece::Static(b"efgh")];
+        let memory = b"abcdefgh";
+        let pieces = [(0, 4), (4, 8)].map(|(start, end)| Piece::Text { start, end });
         let mut out = Vec::new();
         cut(&pieces, 2, 6, &mut out);
         let text: Vec<u8> = out
             .iter()
             .flat_map(|piece| match piece {
-                Piece::Static(bytes) => bytes.to_vec(),
-                _ => vec![],
+                Piece::Text { start, end } => memory[*start..*end].to_vec(),
+                Piece::File { .. } => vec![],
             })
             .collect();
         assert_eq!(text, b"cdef");

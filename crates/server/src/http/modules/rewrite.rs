@@ -12,13 +12,14 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope};
+use crate::config::scope::{LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::{Settings, types};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::response::ContentLength;
+use crate::http::scope::{DirectiveRow, Scope};
+use revolve_http::h1::lines::ContentLength;
 
 /// What `return` answers.
 #[derive(Debug)]
@@ -69,12 +70,12 @@ fn set_return(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     let answer = match (code, directive.args.get(1)) {
         (Some(status), text) if status <= 999 => {
             let text = text
-                .map(|word| Value::of(word, &mut scope.registry))
+                .map(|word| Value::of(word, &mut scope.shared.registry))
                 .transpose()?;
             Return::new(status, text)
         }
         (None, None) if is_url(&first.text) => {
-            Return::new(302, Some(Value::of(first, &mut scope.registry)?))
+            Return::new(302, Some(Value::of(first, &mut scope.shared.registry)?))
         }
         _ => {
             let message = format!("invalid return code \"{}\"", first.text);

@@ -1,4 +1,4 @@
-//! The blocks `http` and `server`.
+//! The block `server`.
 //!
 //! ```nginx
 //! http {
@@ -6,22 +6,15 @@
 //! }
 //! ```
 
-use revolve_conf::directive::{Args, duplicate};
+use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, Level, LocationMatch, MAIN, SERVER, Scope, accept_number,
-};
+use crate::config::scope::{HTTP, SERVER, accept_number};
 use crate::http::modules::listen::Listen;
 use crate::http::modules::server_name::ServerName;
+use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
 pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
-    DirectiveRow {
-        name: "http",
-        contexts: MAIN,
-        args: Args::BLOCK,
-        set: http,
-    },
     DirectiveRow {
         name: "server",
         contexts: HTTP,
@@ -42,18 +35,8 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
     },
 ];
 
-fn http(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    if scope.http.is_some() {
-        return Err(duplicate(directive));
-    }
-    let level = Level::new(HTTP, LocationMatch::Server, Some(directive.span));
-    let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
-    scope.http = Some(level);
-    Ok(())
-}
-
 fn server(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let level = Level::new(SERVER, LocationMatch::Server, Some(directive.name.span));
+    let level = Block::new(SERVER, LocationMatch::Server, Some(directive.name.span));
     let mut level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
     if level.listens.is_empty() {
         level.listens.push(Listen::implied(directive.name.span));

@@ -14,9 +14,10 @@ use revolve_conf::{Diagnostic, Directive};
 
 use crate::clock::host_name;
 use crate::config::regex::{GivenUp, Groups, Pattern};
-use crate::config::scope::{DirectiveRow, HTTP, SERVER, Scope, accept_number};
+use crate::config::scope::{HTTP, SERVER, accept_number};
 use crate::config::variable::{GroupSlots, SlotId};
 use crate::http::location::ServerId;
+use crate::http::scope::{DirectiveRow, Scope};
 
 /// One name of a server.
 #[derive(Debug, Clone)]
@@ -107,14 +108,14 @@ fn server_name(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
         if text.contains('/') {
             let message = format!("server name \"{text}\" has suspicious symbols");
             let warning = Diagnostic::new(word.span, message).label("a host name has no slash");
-            scope.diagnostics.push(warning.warn());
+            scope.shared.diagnostics.push(warning.warn());
         }
         let name = if let Some(source) = text.strip_prefix('~') {
             if source.is_empty() {
                 return Err(wrong("expected a regular expression after ~"));
             }
-            let pattern = scope.patterns.compile(word, source, true)?;
-            let slots = scope.registry.define_groups(&pattern);
+            let pattern = scope.shared.patterns.compile(word, source, true)?;
+            let slots = scope.shared.registry.define_groups(&pattern);
             ServerName::Regex(pattern, slots)
         } else if let Some(suffix) = lower.strip_prefix('*') {
             if !suffix.starts_with('.') || suffix.contains('*') || suffix.len() < 2 {

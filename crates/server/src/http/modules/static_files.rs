@@ -28,7 +28,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     let mut file = std::mem::take(&mut request.file_path);
     file.clear();
     map_path(request, &request.path, &mut file);
-    let found = request.connection.server.files.lookup(&file);
+    let found = request.connection.state.files.lookup(&file);
     request.root_seen = !matches!(found, Found::Missing(_)) && !request.error_page_used;
     let outcome = match found {
         Found::File(entry) => serve(request, entry),

@@ -16,13 +16,14 @@ use std::io::Write as _;
 use revolve_conf::directive::Args;
 use revolve_http::h1::Method;
 
-use crate::config::scope::{DirectiveRow, LOCATION, SERVER};
+use crate::config::scope::{LOCATION, SERVER};
 use crate::config::setting::settings;
-use crate::config::variable::Builtin;
 use crate::http::modules::Settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::response::Piece;
+use crate::http::scope::DirectiveRow;
+use crate::http::variables::Builtin;
 use crate::zones::Totals;
 
 settings! {

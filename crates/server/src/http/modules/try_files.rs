@@ -11,7 +11,7 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{DirectiveRow, LOCATION, SERVER, Scope, set_once};
+use crate::config::scope::{LOCATION, SERVER, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
@@ -19,6 +19,7 @@ use crate::http::modules::Settings;
 use crate::http::modules::core::{Alias, append_root, without_slash};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope};
 
 /// The names to try, and what to do when none is there.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
                 Some(text) if !text.is_empty() => (text, true),
                 _ => (word.text.as_str(), word.text == "/"),
             };
-            let name = Value::compile(text, word, &mut scope.registry)?;
+            let name = Value::compile(text, word, &mut scope.shared.registry)?;
             Ok(TryName { name, folder })
         })
         .collect::<Result<_, Diagnostic>>()?;
@@ -84,7 +85,7 @@ fn try_files(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     } else if let Some(name) = last.text.strip_prefix('@') {
         Fallback::Named(name.to_owned())
     } else {
-        Fallback::Path(Value::of(last, &mut scope.registry)?)
+        Fallback::Path(Value::of(last, &mut scope.shared.registry)?)
     };
     let value = Some(Arc::new(TryFiles { names, fallback }));
     set_once(
@@ -117,7 +118,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         let root_len = file.len();
         file.extend_from_slice(tried);
         let trimmed = without_slash(&file);
-        let there = match request.connection.server.files.lookup(trimmed) {
+        let there = match request.connection.state.files.lookup(trimmed) {
             // A file asked for with a slash behind its name is not there.
             Found::File(_) => !*folder && trimmed.len() == file.len(),
             Found::Directory => *folder,

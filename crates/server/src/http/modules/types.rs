@@ -11,10 +11,11 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{DirectiveRow, HTTP, LOCATION, SERVER, Scope, accept_number, set_once};
+use crate::config::scope::{HTTP, LOCATION, SERVER, accept_number, set_once};
 use crate::config::setting::settings;
 use crate::http::request::Request;
-use crate::http::response::ContentType;
+use crate::http::scope::{DirectiveRow, Scope};
+use revolve_http::h1::lines::ContentType;
 
 /// Types by extension, which is in lower case.
 #[derive(Debug, Clone, Default)]
@@ -184,7 +185,7 @@ fn types(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let mut map = slot.take().map(|map| (*map).clone()).unwrap_or_default();
     for row in directive.block.as_deref().unwrap_or_default() {
         if row.block.is_some() {
-            scope.diagnostics.push(
+            scope.shared.diagnostics.push(
                 Diagnostic::new(
                     row.name.span,
                     format!("unexpected block in \"types\" after \"{}\"", row.name.text),
@@ -203,6 +204,7 @@ fn types(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
                     String::from_utf8_lossy(other.text())
                 );
                 scope
+                    .shared
                     .diagnostics
                     .push(Diagnostic::new(word.span, message).warn());
             }

@@ -9,28 +9,66 @@
 //! A connection counts from when the head of its request has been read until the answer is out. What
 //! a worker's connections count for is taken back when it dies.
 
+mod holds;
+
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive};
+use revolve_shm::ZoneError;
 
-use crate::config::scope::{
-    DirectiveRow, HTTP, LOCATION, SERVER, Scope, invalid_parameter, set_once, slot,
-};
+pub(crate) use self::holds::Hold;
+use self::holds::{Admission, Holds};
+use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
-use crate::config::variable::{Builtin, Value};
+use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::limits::{self, LimitStatus};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::variables::Builtin;
 use crate::log::{Level, Shown};
-use crate::zones::{Admission, Hold, ZoneId, ZoneUse, name_and_size};
+use crate::zones::{ZoneId, ZoneKind, ZoneSpec, ZoneState, name_and_size};
 
 const ZONE: &str = "limit_conn_zone";
 
 /// Longer keys are not counted, as in nginx.
 const KEY_BYTES_MAX: usize = 255;
+
+/// A `limit_conn_zone`: connections by a key.
+#[derive(Debug)]
+struct LimitConnZone {
+    key: Value,
+    /// The key as it was written.
+    key_text: String,
+}
+
+impl ZoneKind for LimitConnZone {
+    fn directive(&self) -> &'static str {
+        ZONE
+    }
+
+    fn key_text(&self) -> &str {
+        &self.key_text
+    }
+
+    /// How many workers, old ones that end among them, can count in it.
+    fn layout(&self, workers: usize) -> u64 {
+        Holds::columns_for(workers) as u64
+    }
+
+    fn create(&self, spec: &ZoneSpec) -> Result<Box<dyn ZoneState>, ZoneError> {
+        let holds = Holds::create(&spec.name, spec.bytes, spec.layout as usize)?;
+        Ok(Box::new(holds))
+    }
+
+    fn open(&self, file: OwnedFd, layout: u64) -> Result<Box<dyn ZoneState>, ZoneError> {
+        Ok(Box::new(Holds::open(file, layout)?))
+    }
+}
 
 /// One `limit_conn`.
 #[derive(Debug, Clone)]
@@ -73,7 +111,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = limits::rows!(
 
 fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let (key_word, word) = (&directive.args[0], &directive.args[1]);
-    let key = Value::of(key_word, &mut scope.registry)?;
+    let key = Value::of(key_word, &mut scope.shared.registry)?;
     let Some(text) = word.text.strip_prefix("zone=") else {
         return Err(invalid_parameter(word, "expected zone=NAME:SIZE"));
     };
@@ -82,20 +120,20 @@ fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         let message = format!("\"{ZONE}\" must have \"zone\" parameter");
         return Err(Diagnostic::new(word.span, message).label("expected zone=NAME:SIZE"));
     }
-    let purpose = ZoneUse::LimitConn {
+    let declaration = LimitConnZone {
         key,
         key_text: key_word.text.clone(),
-        workers_max: 0,
     };
     scope
+        .shared
         .zones
-        .declare((name, bytes), purpose, word)
+        .declare((name, bytes), declaration, word)
         .map(|_| ())
 }
 
 fn limit(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let (name, count) = (&directive.args[0], &directive.args[1]);
-    let zone = scope.zones.mention(&name.text, ZONE, name)?;
+    let zone = scope.shared.zones.mention(&name.text, ZONE, name)?;
     let limits = &mut scope.level.settings.limit_conn.limits;
     let limits = limits.get_or_insert_with(Arc::default);
     if limits.iter().any(|limit| limit.zone == zone) {
@@ -155,14 +193,10 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
 /// Whether a limit lets the request pass; then it counts.
 fn admits(request: &mut Request, limit: &Limit, key: &mut Vec<u8>) -> bool {
     let site = request.site.share();
-    let ZoneUse::LimitConn {
+    let LimitConnZone {
         key: value,
         key_text,
-        ..
-    } = &site.config.zone(limit.zone).purpose
-    else {
-        unreachable!("the zone was mentioned as one of {ZONE}");
-    };
+    } = site.base.zone(limit.zone).kind();
     key.clear();
     value.append(request, key);
     if key.is_empty() {
@@ -178,9 +212,10 @@ fn admits(request: &mut Request, limit: &Limit, key: &mut Vec<u8>) -> bool {
     }
     request.limit_conn = LimitStatus::Passed;
     let zones = &site.zones;
-    let key = zones.holds(limit.zone).key(key);
+    let key = zones.state::<Holds>(limit.zone).key(key);
     let zone = (zones, limit.zone);
-    match Hold::take(zone, key, limit.most.into(), &request.connection.server) {
+    let worker = request.connection.state.seat().number();
+    match Hold::take(zone, key, limit.most.into(), worker, &site.logs) {
         Ok(hold) => {
             request.holds.push(hold);
             true
@@ -209,5 +244,96 @@ fn log_refusal(request: &Request, name: &str, refused: &Admission) {
             Level::Crit,
             format_args!("{error} in limit_conn_zone \"{name}\""),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use revolve_conf::Diagnostics;
+
+    use super::*;
+    use crate::zones::{Declared, ZoneLabel, Zones};
+
+    fn specs(zones: &[(&str, u64, usize, &str)]) -> Vec<ZoneSpec> {
+        let unnamed = Declared::default().finish(1, &mut Diagnostics::default());
+        let named = zones
+            .iter()
+            .map(|(name, bytes, workers_max, key)| ZoneSpec {
+                name: (*name).into(),
+                bytes: *bytes,
+                layout: *workers_max as u64,
+                kind: Box::new(LimitConnZone {
+                    key: Value::literal(*key),
+                    key_text: (*key).into(),
+                }) as Box<dyn ZoneKind>,
+            });
+        unnamed.into_iter().chain(named).collect()
+    }
+
+    fn copies(zones: &Zones) -> Vec<(ZoneLabel, OwnedFd)> {
+        let copy = |(label, fd): (&ZoneLabel, BorrowedFd<'_>)| {
+            (label.clone(), fd.try_clone_to_owned().unwrap())
+        };
+        zones.descriptors().map(copy).collect()
+    }
+
+    /// The third zone: the first two have no name.
+    fn first(zones: &Zones) -> &Holds {
+        zones.state(ZoneId::named(0))
+    }
+
+    /// Whether somebody holds the one that there may be.
+    fn is_held(zones: &Zones) -> bool {
+        let holds = first(zones);
+        holds.admit(&holds.key(b"key"), 0, 1) == Admission::TooMany
+    }
+
+    #[test]
+    fn what_is_the_same_is_kept_and_the_rest_made_anew() {
+        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
+        assert!(!is_held(&before) && is_held(&before));
+        let open = |zones: &[_]| Zones::open(&specs(zones), copies(&before));
+        let kept = open(&[("one", 65536, 8, "$uri")]).unwrap();
+        assert!(is_held(&kept) && kept.notes().is_empty());
+        let moved = open(&[("two", 65536, 8, "$uri"), ("one", 65536, 8, "$uri")]).unwrap();
+        assert!(!is_held(&moved) && moved.notes().is_empty());
+        let larger = open(&[("one", 65537, 8, "$uri")]).unwrap();
+        assert!(!is_held(&larger));
+        assert_eq!(
+            larger.notes(),
+            ["the shared memory zone \"one\" is made anew: its size was 65536 and is 65537"]
+        );
+        let wider = open(&[("one", 65536, 32, "$uri")]).unwrap();
+        assert_eq!(
+            wider.notes(),
+            ["the shared memory zone \"one\" is made anew: it was laid out for fewer workers"]
+        );
+        // A layout for more is as good, and stays what it is.
+        let again = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), copies(&wider)).unwrap();
+        assert!(again.notes().is_empty() && again.descriptors().nth(2).unwrap().0.layout == 32);
+        let error = open(&[("one", 65536, 8, "$host")]).unwrap_err();
+        assert_eq!(
+            error,
+            "limit_conn_zone \"one\" uses the \"$host\" key while previously it used the \
+             \"$uri\" key"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_such_zone_is_not_taken() {
+        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
+        let mut given = copies(&before);
+        let counts = given[0].1.try_clone().unwrap();
+        given[2].1 = counts;
+        let zones = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), given).unwrap();
+        let [note] = zones.notes() else {
+            panic!("{:?}", zones.notes());
+        };
+        assert!(
+            note.contains("another layout: kind is 2, expected 1"),
+            "{note}"
+        );
     }
 }

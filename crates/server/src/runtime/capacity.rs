@@ -1,4 +1,4 @@
-//! Room for connections: how many a worker takes, and what happens when there are no more.
+//! Capacity for connections: how many a worker takes, and what happens when there are no more.
 //!
 //! A client that finds no room waits, and others make way for it in this order: connections that
 //! have idled for a while are closed; those that are served are told `Connection: close` with
@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use revolve_reactor::LoopHandle;
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::Config;
+use crate::config::Base;
+use crate::log::Level;
+use crate::runtime::loop_state::LoopState;
 
 /// A connection that idled so long makes way for a new one at once.
 pub(crate) const LONG_IDLE: Duration = Duration::from_secs(1);
@@ -28,7 +30,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 const SPARE_MAX: u64 = 64;
 
 /// The room of one loop. What all loops of a worker share is whether somebody waits.
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     connections_max: Cell<usize>,
     /// Whether the limit of open files allows fewer connections than the configuration.
     short_of_descriptors: Cell<bool>,
@@ -39,7 +41,7 @@ pub(crate) struct Room {
     complained_at: Cell<Option<Instant>>,
 }
 
-impl Room {
+impl Capacity {
     pub(crate) fn new(pressed: Arc<AtomicBool>, acceptor: LoopHandle) -> Self {
         Self {
             connections_max: Cell::new(usize::MAX),
@@ -53,8 +55,8 @@ impl Room {
 
     /// Takes `worker_connections`, or as many as the limit of descriptors leaves when
     /// `connections` are open.
-    pub(crate) fn measure(&self, config: &Config, connections: usize) {
-        let wanted = config.process.connections_max();
+    pub(crate) fn measure(&self, base: &Base, connections: usize) {
+        let wanted = base.process.connections_max();
         let left = descriptors_left(connections).unwrap_or(usize::MAX);
         self.connections_max.set(wanted.min(left).max(1));
         self.short_of_descriptors.set(left < wanted);
@@ -120,6 +122,26 @@ impl Room {
             self.complained_at.set(Some(now));
         }
         due
+    }
+}
+
+impl LoopState {
+    /// Looks again how many connections there is room for.
+    pub(crate) fn measure_capacity(&self) {
+        let installed = self.installed();
+        self.capacity
+            .measure(&installed.base, self.connection_count());
+    }
+
+    /// Complains, once a second at most, that connections have to wait.
+    pub(crate) fn complain_of_capacity(&self, why: &str) {
+        if self.capacity.complaint_is_due() {
+            let count = self.connection_count();
+            self.log(
+                Level::Alert,
+                format_args!("{why}; {count} connections are open, new ones wait until one ends"),
+            );
+        }
     }
 }
 

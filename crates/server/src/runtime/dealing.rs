@@ -11,16 +11,18 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::time::Duration;
 
-use revolve_reactor::{Address, Readable};
+use revolve_reactor::{Address, Readable, spawn};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 
 use crate::log::{Level, error_text};
-use crate::runtime::accepting::until_room;
-use crate::runtime::worker::LoopServer;
+use crate::runtime::accepting::until_capacity;
+use crate::runtime::connection::ListenerInfo;
+use crate::runtime::loop_state::LoopState;
 use crate::zones::Seat;
 
 /// By how many connections a worker may be ahead of the emptiest: so many, and one more in so many
@@ -224,6 +226,74 @@ pub(crate) fn receive_connection<T>(
     }
 }
 
+/// How long another worker may take from looking at this one to sending it a connection.
+const LOOKED_AT: Duration = Duration::from_millis(20);
+
+impl LoopState {
+    /// Deals connections with the workers of a configuration.
+    pub(super) fn set_peers(self: &Rc<Self>, peers: Option<Peers>) -> io::Result<()> {
+        let Some(Peers {
+            group,
+            own,
+            inbox,
+            others,
+        }) = peers
+        else {
+            // What was sent before is still received.
+            self.seat.set_takes_as(None);
+            *self.accepting.peers.borrow_mut() = None;
+            return Ok(());
+        };
+        let others = Others::new(group, own, others);
+        let inbox = Inbox::new(inbox)?;
+        let known = self.accepting.inbox.take();
+        let (same, another) = match known {
+            Some((known, task)) if known.is_same(&inbox) => (Some((known, task)), None),
+            another => (None, another),
+        };
+        if let Some((another, task)) = another {
+            // Nobody sends there any more.
+            task.cancel();
+            another.take_all(self);
+        }
+        let receiving = same.unwrap_or_else(|| {
+            let inbox = Rc::new(inbox);
+            let task = spawn(run(self.clone(), inbox.clone()));
+            (inbox, task)
+        });
+        *self.accepting.inbox.borrow_mut() = Some(receiving);
+        self.seat.set_takes_as(Some(others.own_name()));
+        *self.accepting.peers.borrow_mut() = Some(others);
+        Ok(())
+    }
+
+    /// Sends a connection that was accepted to another worker, if that one has clearly fewer. The
+    /// answer is whether it is gone.
+    pub(crate) fn deal(&self, fd: BorrowedFd<'_>, info: &ListenerInfo) -> bool {
+        let peers = self.accepting.peers.borrow();
+        let peers = peers.as_ref();
+        peers.is_some_and(|peers| peers.send(&self.seat, fd, info.address()))
+    }
+
+    /// Takes a connection that another worker has accepted; it counts as this one's already.
+    pub(crate) fn admit_received(self: &Rc<Self>, fd: OwnedFd, peer: Address, listener: Address) {
+        self.admit(fd, peer, &self.info_of(listener), None);
+    }
+
+    /// Receives no more from other workers, after what is there.
+    pub(super) async fn leave_peers(self: &Rc<Self>) {
+        self.seat.set_takes_as(None);
+        self.accepting.peers.borrow_mut().take();
+        let Some((inbox, task)) = self.accepting.inbox.borrow_mut().take() else {
+            return;
+        };
+        // Who looked at us a moment ago may be about to send.
+        revolve_reactor::sleep(LOOKED_AT).await;
+        task.cancel();
+        inbox.take_all(self);
+    }
+}
+
 /// Where other workers send connections.
 pub(crate) struct Inbox {
     socket: Readable,
@@ -251,47 +321,47 @@ impl Inbox {
     }
 
     /// Takes what has been sent, whether there is room or not.
-    pub(crate) fn take_all(&self, server: &Rc<LoopServer>) {
+    pub(crate) fn take_all(&self, state: &Rc<LoopState>) {
         let held = self.held.take().into_iter();
         let sent = std::iter::from_fn(|| receive(self.socket.as_fd()).ok().flatten());
-        held.chain(sent).for_each(|received| take(server, received));
+        held.chain(sent).for_each(|received| take(state, received));
     }
 }
 
 /// Says that a connection could not be received from another process.
-pub(crate) fn log_receive_failed(server: &LoopServer, error: &io::Error) {
+pub(crate) fn log_receive_failed(state: &LoopState, error: &io::Error) {
     let text = error_text(error);
     let message = format_args!("recvmsg() of a connection failed ({text})");
-    server.site().logs.process(Level::Alert, message);
+    state.log(Level::Alert, message);
 }
 
 /// Serves what other workers send, until no one is left that could.
-pub(crate) async fn run(server: Rc<LoopServer>, inbox: Rc<Inbox>) {
+pub(crate) async fn run(state: Rc<LoopState>, inbox: Rc<Inbox>) {
     while inbox.socket.ready().await.is_ok() {
         loop {
             match receive(inbox.socket.as_fd()) {
                 Ok(Some(received)) => {
                     inbox.held.set(Some(received));
-                    until_room(&server).await;
+                    until_capacity(&state).await;
                     if let Some(received) = inbox.held.take() {
-                        take(&server, received);
+                        take(&state, received);
                     }
                 }
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
                 Err(error) => {
-                    log_receive_failed(&server, &error);
+                    log_receive_failed(&state, &error);
                     break;
                 }
             }
         }
-        server.seat().clear_offered();
+        state.seat.clear_offered();
     }
 }
 
-fn take(server: &Rc<LoopServer>, received: Received) {
-    server.seat().note_received();
-    server.admit_received(received.fd, received.peer, received.listener);
+fn take(state: &Rc<LoopState>, received: Received) {
+    state.seat.note_received();
+    state.admit_received(received.fd, received.peer, received.listener);
 }
 
 #[cfg(test)]

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use revolve_shm::{Table, TableError, TableOptions, WhenFull, ZoneError};
 
-use crate::log::Level;
-use crate::runtime::worker::LoopServer;
-use crate::zones::{Key, ZoneId, Zones, key_of};
+use crate::log::{Level, Logs};
+use crate::zones::{Key, ZoneId, ZoneState, Zones, key_of};
 
 /// nginx's: a state takes 64 bytes, so a megabyte holds 16 thousand. As many are held here,
 /// whatever they take.
@@ -137,10 +136,6 @@ impl Holds {
         Ok(Self { table, columns })
     }
 
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.table.descriptor()
-    }
-
     /// The record's key of a key's bytes.
     pub(crate) fn key(&self, bytes: &[u8]) -> Key {
         key_of(bytes, |bytes| self.table.keyed_hash(bytes))
@@ -169,8 +164,14 @@ impl Holds {
         }
         self.table.end(key, worker)
     }
+}
 
-    pub(super) fn take_back(&self, worker: usize) {
+impl ZoneState for Holds {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.table.descriptor()
+    }
+
+    fn take_back(&self, worker: usize) {
         if worker >= self.columns {
             return;
         }
@@ -188,7 +189,7 @@ pub(crate) struct Hold {
     zone: ZoneId,
     key: Key,
     worker: usize,
-    server: Rc<LoopServer>,
+    logs: Rc<Logs>,
 }
 
 impl Hold {
@@ -197,16 +198,16 @@ impl Hold {
         (zones, zone): (&Arc<Zones>, ZoneId),
         key: Key,
         most: u64,
-        server: &Rc<LoopServer>,
+        worker: usize,
+        logs: &Rc<Logs>,
     ) -> Result<Hold, Admission> {
-        let worker = server.seat().number();
-        match zones.holds(zone).admit(&key, worker, most) {
+        match zones.state::<Holds>(zone).admit(&key, worker, most) {
             Admission::Admitted => Ok(Hold {
                 zones: Arc::clone(zones),
                 zone,
                 key,
                 worker,
-                server: Rc::clone(server),
+                logs: Rc::clone(logs),
             }),
             refused => Err(refused),
         }
@@ -215,16 +216,20 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let Err(error) = self.zones.holds(self.zone).end(&self.key, self.worker) else {
+        let Err(error) = self
+            .zones
+            .state::<Holds>(self.zone)
+            .end(&self.key, self.worker)
+        else {
             return;
         };
         let (zones, zone, key, worker) =
             (Arc::clone(&self.zones), self.zone, self.key, self.worker);
         let name = zones.name(zone);
         let message = format_args!("{error} in limit_conn_zone \"{name}\", trying again");
-        self.server.site().logs.process(Level::Alert, message);
+        self.logs.process(Level::Alert, message);
         revolve_reactor::spawn(async move {
-            while let Err(TableError::Busy { .. }) = zones.holds(zone).end(&key, worker) {
+            while let Err(TableError::Busy { .. }) = zones.state::<Holds>(zone).end(&key, worker) {
                 revolve_reactor::sleep(AGAIN_AFTER).await;
             }
         });
