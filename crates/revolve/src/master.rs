@@ -22,6 +22,7 @@ use revolve_reactor::signal::{
 use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
 use revolve_server::EnvVariable;
 use revolve_server::log::Level;
+use revolve_server::spawn_lasting;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
@@ -169,7 +170,10 @@ fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode 
     let asked = Rc::clone(&master);
     event_loop.spawn(async move { Desk::open(&asked) });
     event_loop.spawn(systemd::succeed(Rc::clone(&master)));
-    event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
+    let watched = Rc::clone(&master);
+    event_loop.spawn(async move {
+        spawn_lasting(move || systemd::watchdog(Rc::clone(&watched)));
+    });
     event_loop.run();
     master.desk.close();
     if let Some(successor) = master.successor.borrow().as_ref() {
@@ -255,7 +259,7 @@ impl Master {
             is_told: false,
         });
         let master = Rc::clone(self);
-        spawn(async move { master.listen(pid, listened).await });
+        spawn_lasting(move || Rc::clone(&master).listen(pid, Rc::clone(&listened)));
     }
 
     /// Hears what one worker says, until it is gone; that it is dead `SIGCHLD` tells.

@@ -13,7 +13,7 @@ use revolve_reactor::signal::{
 };
 use revolve_reactor::{EventLoop, LoopHandle, Readable, spawn};
 use revolve_server::log::Level;
-use revolve_server::{Config, Descriptors, Peers, Worker};
+use revolve_server::{Config, Descriptors, Peers, Worker, spawn_lasting};
 
 use crate::control::{self, Inbox, Received};
 use crate::ctl::answer;
@@ -164,7 +164,10 @@ fn run_loop(
     });
     tell(Readable::as_fd(&socket), Message::Ready(generation));
     let listening = Rc::clone(&shared);
-    event_loop.spawn(async move { listening.listen(Rc::new(socket)).await });
+    let socket = Rc::new(socket);
+    event_loop.spawn(async move {
+        spawn_lasting(move || Rc::clone(&listening).listen(Rc::clone(&socket)));
+    });
     let signalled = Rc::clone(&shared);
     event_loop.spawn(async move {
         loop {

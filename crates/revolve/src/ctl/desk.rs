@@ -6,8 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{JoinHandle, Listener, Semaphore, spawn, timeout};
+use revolve_reactor::{Listener, Semaphore, timeout};
 use revolve_server::log::Level;
+use revolve_server::{LastingTask, spawn_lasting};
 use serde_json::Value;
 
 use super::socket::{self, SocketFile};
@@ -45,7 +46,7 @@ pub(crate) struct Desk {
 
 struct Listening {
     file: SocketFile,
-    task: JoinHandle<()>,
+    task: LastingTask,
 }
 
 impl Desk {
@@ -69,7 +70,10 @@ impl Desk {
         });
         match opened {
             Ok((file, listener)) => {
-                let task = spawn(serve::listen(Rc::clone(operated), listener));
+                let (operated, listener) = (Rc::clone(operated), Rc::new(listener));
+                let task = spawn_lasting(move || {
+                    serve::listen(Rc::clone(&operated), Rc::clone(&listener))
+                });
                 *desk.listening.borrow_mut() = Some(Listening { file, task });
             }
             Err(message) => operated.service().borrow().log.write(Level::Warn, &message),

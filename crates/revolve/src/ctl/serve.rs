@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 type Peer = (i32, u32);
 
 /// Serves clients until it is cancelled.
-pub(super) async fn listen<O: Operated>(operated: Rc<O>, listener: Listener) {
+pub(super) async fn listen<O: Operated>(operated: Rc<O>, listener: Rc<Listener>) {
     let room = Semaphore::new(CLIENTS_MAX);
     while let Ok(permit) = room.acquire().await {
         match listener.accept().await {

@@ -129,7 +129,7 @@ impl FileCache {
     }
 
     /// Serves only what lies in this folder, wherever symbolic links lead; `None` for no such bound.
-    pub fn set_within(&self, folder: Option<&Path>) {
+    pub(crate) fn set_within(&self, folder: Option<&Path>) {
         // The kernel names files without links on the way.
         let folder = folder.map(|it| it.canonicalize().unwrap_or_else(|_| it.to_owned()));
         let mut inner = self.inner.borrow_mut();

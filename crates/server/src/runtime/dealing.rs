@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Address, Readable, spawn};
+use revolve_reactor::{Address, Readable};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -22,6 +22,7 @@ use rustix::net::{
 use crate::log::{Level, error_text};
 use crate::runtime::accepting::until_capacity;
 use crate::runtime::connection::ListenerInfo;
+use crate::runtime::lasting::spawn_lasting;
 use crate::runtime::loop_state::LoopState;
 use crate::zones::Seat;
 
@@ -258,7 +259,8 @@ impl LoopState {
         }
         let receiving = same.unwrap_or_else(|| {
             let inbox = Rc::new(inbox);
-            let task = spawn(run(self.clone(), inbox.clone()));
+            let (state, from) = (self.clone(), inbox.clone());
+            let task = spawn_lasting(move || run(state.clone(), from.clone()));
             (inbox, task)
         });
         *self.accepting.inbox.borrow_mut() = Some(receiving);
