@@ -15,7 +15,7 @@ pub(crate) struct VariableId(pub(crate) u32);
 
 /// A place in a request for a value that the request itself sets (a pattern's named group).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotId(pub u32);
+pub(crate) struct SlotId(pub u32);
 
 /// The named groups of a pattern by index, and where their values go.
 pub(crate) type GroupSlots = Vec<(usize, SlotId)>;
@@ -83,7 +83,7 @@ pub(crate) trait Subject {
 
 /// Text of the configuration with variables in it, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Value {
+pub(crate) struct Value {
     parts: Vec<Part>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) enum Part {
 
 impl Value {
     /// A value without variables.
-    pub fn literal(text: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn literal(text: impl Into<Vec<u8>>) -> Self {
         Self {
             parts: vec![Part::Literal(text.into())],
         }
@@ -152,7 +152,7 @@ impl Value {
     }
 
     /// The text, where no variable is in it.
-    pub fn as_literal(&self) -> Option<&[u8]> {
+    pub(crate) fn as_literal(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
             [] => Some(b""),
             [Part::Literal(text)] => Some(text),

@@ -37,7 +37,7 @@ const REFUSED_S: u32 = 10;
 
 /// Bounds of the cache of one loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Paths, those that are not there included; 0 turns the cache off.
     pub entries_max: usize,
     /// Bytes of contents in all.

@@ -242,7 +242,7 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outc
         request.args = args;
     }
     request.internal = true;
-    request.path_behind_alias = false;
+    request.state.core.path_behind_alias = false;
     request.location = request.server().location;
     run(request, Phase::ServerRewrite)
 }

@@ -14,9 +14,7 @@ use crate::config::variable::Subject as _;
 use crate::http::error_log;
 use crate::http::h1::body::BodyLeft;
 use crate::http::location::{Location, LocationId, ServerId};
-use crate::http::modules::Settings;
-use crate::http::modules::limit_conn::Hold;
-use crate::http::modules::limits::LimitStatus;
+use crate::http::modules::{Settings, State};
 use crate::http::response::Response;
 use crate::http::site::Site;
 use crate::http::variables::Variables;
@@ -75,9 +73,6 @@ pub(crate) struct Request {
     pub args: Vec<u8>,
     /// Whether the request was redirected internally.
     pub internal: bool,
-    /// Whether its path is of a file that `try_files` has found, and stands behind the `alias` of a
-    /// regular expression.
-    pub(crate) path_behind_alias: bool,
     /// Internal redirects left.
     pub redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.
@@ -116,14 +111,8 @@ pub(crate) struct Request {
     pub(crate) body_left: BodyLeft,
     /// Whether it came to its end (`$request_completion`).
     pub completed: bool,
-    /// Whether something was found below its root, which then need not be looked for.
-    pub(crate) root_seen: bool,
-    /// What `limit_conn` said.
-    pub(crate) limit_conn: LimitStatus,
-    /// What `limit_req` said.
-    pub(crate) limit_req: LimitStatus,
-    /// Where it counts as being under way.
-    pub(crate) holds: Vec<Hold>,
+    /// What the modules keep of it.
+    pub(crate) state: State,
 }
 
 impl Request {
@@ -143,7 +132,6 @@ impl Request {
             path: Vec::new(),
             args: Vec::new(),
             internal: false,
-            path_behind_alias: false,
             redirects_left: REDIRECTS_MAX,
             error_page_used: false,
             groups: Groups::new(),
@@ -163,10 +151,7 @@ impl Request {
             spare: Vec::new(),
             body_left: BodyLeft::None,
             completed: false,
-            root_seen: false,
-            limit_conn: LimitStatus::Unset,
-            limit_req: LimitStatus::Unset,
-            holds: Vec::new(),
+            state: State::default(),
         };
         request.begin();
         request
@@ -182,7 +167,7 @@ impl Request {
     /// Lets go of what it shares, before its memory goes into the pool.
     pub(crate) fn release(&mut self) {
         self.response.body.clear();
-        self.holds.clear();
+        self.state.reset();
         self.connection = Attached(None);
         self.http_loop = Attached(None);
         self.site = Attached(None);
@@ -219,7 +204,6 @@ impl Request {
         self.path.clear();
         self.args.clear();
         self.internal = false;
-        self.path_behind_alias = false;
         self.redirects_left = REDIRECTS_MAX;
         self.error_page_used = false;
         self.groups.clear();
@@ -235,10 +219,7 @@ impl Request {
         self.sequence = self.connection.next_sequence();
         self.length = 0;
         self.completed = false;
-        self.root_seen = false;
-        self.limit_conn = LimitStatus::Unset;
-        self.limit_req = LimitStatus::Unset;
-        self.holds.clear();
+        self.state.reset();
     }
 
     /// The `http` block that it is served by.

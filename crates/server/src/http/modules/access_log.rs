@@ -17,6 +17,7 @@ use revolve_conf::value::{number, size, time_ms, time_s};
 use revolve_conf::{Diagnostic, Directive, Word};
 use rustix::io::Errno;
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::syslog;
@@ -28,6 +29,13 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::file::STDERR;
 use crate::log::{Buffering, PathLimits, Place, Shown, errno_text};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_log_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 /// What `gzip` buffers where no `buffer=` says otherwise.
 const GZIP_BUFFER_BYTES: usize = 64 * 1024;
@@ -51,7 +59,7 @@ struct AccessLog {
 
 /// The `access_log`s of a level.
 #[derive(Debug, Default)]
-pub struct AccessLogs {
+pub(crate) struct AccessLogs {
     list: Vec<AccessLog>,
     /// `off` wins over all that stand beside it.
     is_off: bool,
@@ -70,7 +78,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "access_log",
         contexts: HTTP | SERVER | LOCATION,
@@ -322,7 +330,7 @@ fn write_all(request: &Request) {
         match &log.target {
             Target::Listed(index) => request.site.logs.append(*index, line),
             Target::ByPath(path) => {
-                if request.root_seen || root_exists(request) {
+                if request.state.core.root_seen || root_exists(request) {
                     let (path, limits) = (path.evaluate(request), settings.path_limits.as_ref());
                     request.site.logs.append_by_path(&path, limits, line);
                 }

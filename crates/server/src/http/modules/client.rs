@@ -10,13 +10,22 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, value};
 use revolve_http::h1::{Framing, HeadLimits};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_value, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::Settings;
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::log::Level;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::FindLocation, limits_body, body_size)],
+    ..Module::EMPTY
+};
 
 settings! {
     /// What a client may send, and how long it may take.
@@ -63,7 +72,7 @@ impl ClientSettings {
 const TOP: u32 = HTTP | SERVER;
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "client_header_timeout",
         contexts: TOP,

@@ -10,16 +10,25 @@
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, LocationMatch, Scope, slot};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::FindLocation, |it| it.core.internal, internal)],
+    ..Module::EMPTY
+};
+
 /// The folder that paths are looked up in.
 #[derive(Debug, Clone)]
-pub struct Root {
+pub(crate) struct Root {
     /// The folder, without a slash at its end unless it is an alias.
     pub path: Value,
     /// What it takes the place of, if it is an `alias`.
@@ -29,7 +38,7 @@ pub struct Root {
 /// What an `alias` takes the place of. A location within takes it over as it is, whatever that
 /// location's own name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alias {
+pub(crate) enum Alias {
     /// So many bytes of the request's path: the name of its location.
     Prefix(usize),
     /// The whole path, in a location that is a regular expression; but what `try_files` has found
@@ -37,9 +46,21 @@ pub enum Alias {
     Whole,
 }
 
+/// What is kept of a request.
+#[derive(Default)]
+pub(crate) struct CoreState {
+    /// `try_files` has found the request's path, and what it names lies behind the `alias` of a location
+    /// that is a regular expression.
+    pub(crate) path_behind_alias: bool,
+    /// Something was found below the request's root, which then need not be looked for.
+    pub(crate) root_seen: bool,
+}
+
+impl RequestState for CoreState {}
+
 /// How much of the server's name and version is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tokens {
+pub(crate) enum Tokens {
     /// `revolve/0.1.0`
     Version,
     /// `revolve`
@@ -48,7 +69,7 @@ pub enum Tokens {
 
 /// `satisfy`: whether all access modules must agree, or one is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Satisfy {
+pub(crate) enum Satisfy {
     /// All of them.
     All,
     /// Any of them.
@@ -86,7 +107,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "root",
         contexts: ANY,
@@ -282,7 +303,7 @@ pub(crate) fn map_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
     let replaced_bytes = match root.alias {
         None => 0,
         Some(Alias::Prefix(bytes)) => bytes,
-        Some(Alias::Whole) if request.path_behind_alias => 0,
+        Some(Alias::Whole) if request.state.core.path_behind_alias => 0,
         Some(Alias::Whole) => return,
     };
     out.extend_from_slice(path.get(replaced_bytes..).unwrap_or_default());

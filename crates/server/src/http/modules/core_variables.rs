@@ -7,12 +7,20 @@ use std::io::Write as _;
 use revolve_http::h1::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
+use crate::http::modules::{Module};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::request::Request;
 use crate::http::variables::Builtin;
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    variables: VARIABLES,
+    ..Module::EMPTY
+};
+
 /// The variables.
-pub(crate) const VARIABLES: &[Builtin] = &[
+const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "args",
         get: args,

@@ -11,11 +11,19 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::config::error_log;
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::ErrorTarget;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 settings! {
     /// Where errors are written.
@@ -28,7 +36,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "error_log",
     contexts: HTTP | SERVER | LOCATION,
     args: Args::ONE_MORE,

@@ -12,6 +12,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::h1::{HeaderId, Method};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
@@ -22,9 +23,16 @@ use crate::http::request::Request;
 use crate::http::response::{Piece, Response};
 use crate::http::scope::{DirectiveRow, Scope, slot};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
 /// One row of `error_page`.
 #[derive(Debug)]
-pub struct ErrorPage {
+pub(crate) struct ErrorPage {
     status: u16,
     /// `None`: the status stays. `Some(0)`, written `=`: the one that answers decides.
     overwrite: Option<u16>,
@@ -53,7 +61,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "error_page",
         contexts: ANY,

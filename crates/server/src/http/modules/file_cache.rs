@@ -16,12 +16,20 @@ use revolve_conf::directive::Args;
 use revolve_conf::value::time_s_of;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{
     HTTP, LOCATION, SERVER, accept_number, checked_once, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
 use crate::file_cache::Limits;
 use crate::http::scope::{DirectiveRow, Scope};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 settings! {
     /// The bounds of the file cache.
@@ -38,7 +46,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "file_cache",
         contexts: HTTP,

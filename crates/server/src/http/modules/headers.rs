@@ -11,6 +11,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::writer;
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
@@ -19,9 +20,17 @@ use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_headers_filter_module",
+    directives: DIRECTIVES,
+    header_filters: &[(applies, filter)],
+    ..Module::EMPTY
+};
+
 /// One `add_header`.
 #[derive(Debug)]
-pub struct AddedHeader {
+pub(crate) struct AddedHeader {
     name: Vec<u8>,
     what: Added,
     always: bool,
@@ -60,7 +69,7 @@ impl Added {
 
 /// `expires`.
 #[derive(Debug, Clone)]
-pub enum Expires {
+pub(crate) enum Expires {
     /// Nothing is said.
     Off,
     /// `Thu, 01 Jan 1970 00:00:01 GMT` and `no-cache`.
@@ -94,7 +103,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "add_header",
         contexts: ANY,

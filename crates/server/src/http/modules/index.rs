@@ -9,16 +9,25 @@ use rustix::io::Errno;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
 use crate::http::modules::core::{map_path, without_slash};
 use crate::http::modules::static_files::open_failed;
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::{Level, Shown, errno_text};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_index_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::Content, ALWAYS, handle)],
+    ..Module::EMPTY
+};
 
 settings! {
     /// The files that stand for a folder.
@@ -31,7 +40,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "index",
     contexts: HTTP | SERVER | LOCATION,
     args: Args::ONE_MORE,

@@ -11,14 +11,22 @@ use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::HeaderId;
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
 /// `lingering_close`: when bytes that the client still sends are read before the close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lingering {
+pub(crate) enum Lingering {
     /// Never.
     Off,
     /// Where the client may still be sending.
@@ -29,7 +37,7 @@ pub enum Lingering {
 
 /// `keepalive_disable`: browsers that keep-alive is not given to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Disable {
+pub(crate) struct Disable {
     /// No browser; it takes nothing away from those that are named beside it.
     pub none: bool,
     /// Old versions of MSIE, once they sent a POST.
@@ -68,7 +76,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "keepalive_timeout",
         contexts: ANY,

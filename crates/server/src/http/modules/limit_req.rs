@@ -19,17 +19,28 @@ use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_shm::{Table, TableError, TableOptions, ZoneError};
 
+use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::limits::{self, LimitStatus};
-use crate::http::phase::Outcome;
+pub(crate) use crate::http::modules::limits::{RawRefusals, RefusalSettings};
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::http::variables::Builtin;
 use crate::log::Level;
 use crate::zones::{Key, ZoneId, ZoneKind, ZoneSpec, ZoneState, key_of, name_and_size};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_limit_req_module",
+    directives: DIRECTIVES,
+    variables: VARIABLES,
+    handlers: &[(Phase::PreAccess, applies, handle)],
+    ..Module::EMPTY
+};
 
 const ZONE: &str = "limit_req_zone";
 
@@ -72,9 +83,15 @@ impl ZoneKind for LimitReqZone {
     }
 }
 
+/// What became of a request.
+#[derive(Default)]
+pub(crate) struct LimitReqState(LimitStatus);
+
+impl RequestState for LimitReqState {}
+
 /// One `limit_req`. Requests are counted in thousandths.
 #[derive(Debug, Clone)]
-pub struct Limit {
+pub(crate) struct Limit {
     zone: ZoneId,
     burst: u64,
     delay: u64,
@@ -93,7 +110,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = limits::rows!(
+const DIRECTIVES: &[DirectiveRow] = limits::rows!(
     limit_req,
     limit_req_refusals,
     [
@@ -203,9 +220,9 @@ fn thousandths(text: &str, what: &str, word: &Word) -> Result<u64, Diagnostic> {
 }
 
 /// The module's variables.
-pub(crate) const VARIABLES: &[Builtin] = &[Builtin {
+const VARIABLES: &[Builtin] = &[Builtin {
     name: "limit_req_status",
-    get: |request, out| request.limit_req.append(out),
+    get: |request, out| request.state.limit_req.0.append(out),
 }];
 
 /// What is kept of a key: its excess, and when it was that.
@@ -318,7 +335,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 ///
 /// Source: nginx's `ngx_http_limit_req_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if request.limit_req != LimitStatus::Unset {
+    if request.state.limit_req.0 != LimitStatus::Unset {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_req.limits);
@@ -345,16 +362,16 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             refuse(request)
         }
         Ok(Ok((0, _))) => {
-            request.limit_req = LimitStatus::Passed;
+            request.state.limit_req.0 = LimitStatus::Passed;
             Outcome::Next
         }
         Ok(Ok((delay_ms, verdict))) => {
             log(request, "delaying request", &verdict, true);
             if request.settings().limit_req_refusals.dry_run {
-                request.limit_req = LimitStatus::DelayedDryRun;
+                request.state.limit_req.0 = LimitStatus::DelayedDryRun;
                 return Outcome::Next;
             }
-            request.limit_req = LimitStatus::Delayed;
+            request.state.limit_req.0 = LimitStatus::Delayed;
             Outcome::Wait(Duration::from_millis(delay_ms))
         }
     }
@@ -362,7 +379,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
 
 fn refuse(request: &mut Request) -> Outcome {
     let (said, outcome) = request.settings().limit_req_refusals.refuse();
-    request.limit_req = said;
+    request.state.limit_req.0 = said;
     outcome
 }
 

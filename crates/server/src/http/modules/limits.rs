@@ -9,7 +9,7 @@ use crate::log::Level;
 
 /// What became of a request at a limit: `$limit_conn_status` and `$limit_req_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LimitStatus {
+pub(crate) enum LimitStatus {
     /// No limit looked at it.
     #[default]
     Unset,

@@ -15,12 +15,20 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word};
 use revolve_reactor::{Address, Keepalive, ListenOptions};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{SERVER, invalid_parameter};
 use crate::http::scope::{DirectiveRow, Scope};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
 /// One address of one `listen`.
 #[derive(Debug, Clone)]
-pub struct Listen {
+pub(crate) struct Listen {
     /// The address; the wildcards are `0.0.0.0` and `[::]`.
     pub address: Address,
     /// The socket's options.
@@ -53,7 +61,7 @@ impl Listen {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "listen",
     contexts: SERVER,
     args: Args::ONE_MORE,

@@ -11,11 +11,19 @@
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 
+use crate::http::modules::{Module};
 use crate::config::regex::Patterns;
 use crate::config::scope::{LOCATION, SERVER};
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "location",
     contexts: SERVER | LOCATION,
     args: Args::ONE_OR_TWO_BLOCK,

@@ -9,11 +9,19 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Span, Word};
 
+use crate::http::modules::{Module};
 use crate::config::scope::HTTP;
 use crate::config::variable::{Part, Registry, Subject as _, Value};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::escape;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_log_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 /// nginx's predefined format.
 const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
@@ -32,19 +40,19 @@ enum Escape {
 
 /// A named form of a line.
 #[derive(Debug)]
-pub struct LogFormat {
+pub(crate) struct LogFormat {
     name: String,
     format: Arc<Format>,
 }
 
 /// The form of a line.
 #[derive(Debug)]
-pub struct Format {
+pub(crate) struct Format {
     escape: Escape,
     value: Value,
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "log_format",
     contexts: HTTP,
     args: Args::TWO_MORE,

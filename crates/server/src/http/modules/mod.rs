@@ -1,127 +1,133 @@
 //! The modules: one file each, and the one list that names them all.
 //!
-//! A module holds, in this order: an example of its configuration, its directives, its merged
-//! settings, its variables, its handler or filter, its tests.
-
-pub mod access_log;
-pub mod client;
-pub mod core;
-pub mod core_variables;
-pub mod error_log;
-pub mod error_page;
-pub mod file_cache;
-pub mod headers;
-pub mod index;
-pub mod keepalive;
-pub mod limit_conn;
-pub mod limit_req;
-pub mod limits;
-pub mod listen;
-pub mod location;
-pub mod log_format;
-pub mod not_modified;
-pub mod output;
-pub mod range;
-pub mod rewrite;
-pub mod server;
-pub mod server_name;
-pub mod static_files;
-pub mod stub_status;
-pub mod try_files;
-pub mod types;
+//! A module holds, in this order: an example of its configuration, its constant [`Module`], its
+//! directives, its settings, its variables, its handler or filter, its tests.
 
 use crate::config::setting::compose;
 use crate::http::phase::{Handler, Phase, Steps};
 use crate::http::scope::DirectiveRow;
 use crate::http::variables::Builtin;
 
-compose! {
-    /// What all modules were told at one level.
-    pub struct Settings / RawSettings {
-        /// Where content lies.
-        core: core::CoreSettings => core::RawCore,
-        /// What clients may send.
-        client: client::ClientSettings => client::RawClient,
-        /// How long connections live.
-        keepalive: keepalive::KeepaliveSettings => keepalive::RawKeepalive,
-        /// How responses go out.
-        output: output::OutputSettings => output::RawOutput,
-        /// Media types.
-        types: types::TypeSettings => types::RawTypes,
-        /// The file cache.
-        file_cache: file_cache::FileCacheSettings => file_cache::RawFileCache,
-        /// `return`.
-        rewrite: rewrite::RewriteSettings => rewrite::RawRewrite,
-        /// `try_files`.
-        try_files: try_files::TryFilesSettings => try_files::RawTryFiles,
-        /// `index`.
-        index: index::IndexSettings => index::RawIndex,
-        /// `error_page`.
-        error_page: error_page::ErrorPageSettings => error_page::RawErrorPage,
-        /// `limit_req`.
-        limit_req: limit_req::LimitReqSettings => limit_req::RawLimitReq,
-        /// `limit_req_status` and its like.
-        limit_req_refusals: limits::RefusalSettings => limits::RawRefusals,
-        /// `limit_conn`.
-        limit_conn: limit_conn::LimitConnSettings => limit_conn::RawLimitConn,
-        /// `limit_conn_status` and its like.
-        limit_conn_refusals: limits::RefusalSettings => limits::RawRefusals,
-        /// `stub_status`.
-        stub_status: stub_status::StubStatusSettings => stub_status::RawStubStatus,
-        /// Validators.
-        not_modified: not_modified::NotModifiedSettings => not_modified::RawNotModified,
-        /// `add_header` and `expires`.
-        headers: headers::HeaderSettings => headers::RawHeaders,
-        /// Byte ranges.
-        range: range::RangeSettings => range::RawRange,
-        /// Access logs.
-        access_log: access_log::AccessLogSettings => access_log::RawAccessLog,
-        /// Error logs.
-        error_log: error_log::ErrorLogSettings => error_log::RawErrorLog,
+/// Whether a module has anything to do at a level.
+pub(crate) type Applies = fn(&Settings) -> bool;
+
+/// It has at each.
+pub(crate) const ALWAYS: Applies = |_| true;
+
+/// What a module brings to the server.
+pub(crate) struct Module {
+    /// The module of nginx's that has its directives, for `-V`.
+    pub(crate) name: &'static str,
+    pub(crate) directives: &'static [DirectiveRow],
+    pub(crate) variables: &'static [Builtin],
+    /// Who is asked in which phase; of one phase in the order of the list of modules.
+    pub(crate) handlers: &'static [(Phase, Applies, Handler)],
+    /// What a response's head passes, in the order of the list of modules.
+    pub(crate) header_filters: &'static [(Applies, Handler)],
+}
+
+impl Module {
+    /// One that brings nothing.
+    pub(crate) const EMPTY: Module = Module {
+        name: "",
+        directives: &[],
+        variables: &[],
+        handlers: &[],
+        header_filters: &[],
+    };
+}
+
+/// What a module keeps of a request while that is under way.
+pub(crate) trait RequestState: Default {
+    /// Forgets the request before. Memory may be kept.
+    fn reset(&mut self) {
+        *self = Self::default();
     }
 }
 
-const TABLES: &[&[DirectiveRow]] = &[
-    server::DIRECTIVES,
-    location::DIRECTIVES,
-    listen::DIRECTIVES,
-    server_name::DIRECTIVES,
-    core::DIRECTIVES,
-    client::DIRECTIVES,
-    keepalive::DIRECTIVES,
-    output::DIRECTIVES,
-    types::DIRECTIVES,
-    file_cache::DIRECTIVES,
-    rewrite::DIRECTIVES,
-    try_files::DIRECTIVES,
-    index::DIRECTIVES,
-    error_page::DIRECTIVES,
-    limit_req::DIRECTIVES,
-    limit_conn::DIRECTIVES,
-    stub_status::DIRECTIVES,
-    not_modified::DIRECTIVES,
-    headers::DIRECTIVES,
-    range::DIRECTIVES,
-    log_format::DIRECTIVES,
-    access_log::DIRECTIVES,
-    error_log::DIRECTIVES,
-];
+/// Lists the modules: `name { settings }`, and behind a semicolon what it keeps of a request.
+macro_rules! modules {
+    (
+        $( $module:ident {
+            $( $field:ident : $settings:ident / $raw:ident ),* $(; $state:ident)?
+        } )*
+    ) => {
+        $( pub(crate) mod $module; )*
 
-const VARIABLES: &[&[Builtin]] = &[
-    core_variables::VARIABLES,
-    limit_req::VARIABLES,
-    limit_conn::VARIABLES,
-    stub_status::VARIABLES,
-];
+        /// Every module.
+        const MODULES: &[Module] = &[ $( $module::MODULE ),* ];
+
+        compose! {
+            /// What all modules were told at one level.
+            pub struct Settings / RawSettings {
+                $( $( $field: $module::$settings => $module::$raw, )* )*
+            }
+        }
+
+        /// What the modules keep of a request.
+        #[derive(Default)]
+        pub(crate) struct State {
+            $( $( pub(crate) $module: $module::$state, )? )*
+        }
+
+        impl State {
+            /// Forgets the request before.
+            #[inline]
+            pub(crate) fn reset(&mut self) {
+                $( $( <$module::$state as RequestState>::reset(&mut self.$module); )? )*
+            }
+        }
+    };
+}
+
+// In the order in which those of one phase are asked, and in which a response passes the filters.
+modules! {
+    core { core: CoreSettings / RawCore; CoreState }
+    core_variables {}
+    server {}
+    location {}
+    listen {}
+    server_name {}
+    client { client: ClientSettings / RawClient }
+    keepalive { keepalive: KeepaliveSettings / RawKeepalive }
+    output { output: OutputSettings / RawOutput }
+    types { types: TypeSettings / RawTypes }
+    file_cache { file_cache: FileCacheSettings / RawFileCache }
+    rewrite { rewrite: RewriteSettings / RawRewrite }
+    limit_req {
+        limit_req: LimitReqSettings / RawLimitReq,
+        limit_req_refusals: RefusalSettings / RawRefusals;
+        LimitReqState
+    }
+    limit_conn {
+        limit_conn: LimitConnSettings / RawLimitConn,
+        limit_conn_refusals: RefusalSettings / RawRefusals;
+        LimitConnState
+    }
+    try_files { try_files: TryFilesSettings / RawTryFiles }
+    stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    index { index: IndexSettings / RawIndex }
+    static_files {}
+    not_modified { not_modified: NotModifiedSettings / RawNotModified }
+    headers { headers: HeaderSettings / RawHeaders }
+    range { range: RangeSettings / RawRange }
+    error_page { error_page: ErrorPageSettings / RawErrorPage }
+    log_format {}
+    access_log { access_log: AccessLogSettings / RawAccessLog }
+    error_log { error_log: ErrorLogSettings / RawErrorLog }
+}
+
+/// What the limits have in common; no module by itself.
+mod limits;
 
 /// Every directive of every module.
 pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
-    TABLES.iter().flat_map(|table| table.iter())
+    MODULES.iter().flat_map(|module| module.directives)
 }
 
 /// Every variable of every module.
 pub(crate) fn variables() -> impl Iterator<Item = &'static Builtin> {
-    VARIABLES.iter().flat_map(|table| table.iter())
+    MODULES.iter().flat_map(|module| module.variables)
 }
 
 /// The names of the variables that there are without a configuration, without their `$`; those
@@ -130,61 +136,32 @@ pub fn variable_names() -> impl Iterator<Item = &'static str> {
     variables().map(|variable| variable.name)
 }
 
-/// Whether a module has anything to do at a level.
-type Applies = fn(&Settings) -> bool;
-
-const ALWAYS: Applies = |_| true;
-
-/// Who is asked in which phase, in this order.
-const HANDLERS: &[(Phase, Applies, Handler)] = &[
-    (Phase::ServerRewrite, rewrite::applies, rewrite::handle),
-    (Phase::FindLocation, |it| it.core.internal, core::internal),
-    (Phase::FindLocation, client::limits_body, client::body_size),
-    (Phase::Rewrite, rewrite::applies, rewrite::handle),
-    (Phase::PreAccess, limit_req::applies, limit_req::handle),
-    (Phase::PreAccess, limit_conn::applies, limit_conn::handle),
-    (Phase::PreContent, try_files::applies, try_files::handle),
-    (Phase::Content, stub_status::applies, stub_status::handle),
-    (Phase::Content, ALWAYS, index::handle),
-    (Phase::Content, ALWAYS, static_files::handle),
-];
-
-/// The header filters, in the order in which a response passes them.
-const HEADER_FILTERS: &[(Applies, Handler)] = &[
-    (ALWAYS, not_modified::filter),
-    (headers::applies, headers::filter),
-    (ALWAYS, range::filter),
-];
-
 /// Those of the handlers that have anything to do at a level.
 pub(crate) fn steps(settings: &Settings) -> Steps {
-    let applying = HANDLERS.iter().filter(|(_, applies, _)| applies(settings));
-    Steps::new(applying.map(|&(phase, _, handler)| (phase, handler)))
+    let handlers = MODULES.iter().flat_map(|module| module.handlers);
+    let applying = handlers.filter(|(_, applies, _)| applies(settings));
+    let mut steps: Vec<_> = applying
+        .map(|&(phase, _, handler)| (phase, handler))
+        .collect();
+    steps.sort_by_key(|(phase, _)| *phase);
+    Steps::new(steps.into_iter())
 }
 
 /// Those of the header filters that have anything to do at a level.
 pub(crate) fn header_filters(settings: &Settings) -> Box<[Handler]> {
-    let applying = HEADER_FILTERS
-        .iter()
-        .filter(|(applies, _)| applies(settings));
+    let filters = MODULES.iter().flat_map(|module| module.header_filters);
+    let applying = filters.filter(|(applies, _)| applies(settings));
     applying.map(|&(_, filter)| filter).collect()
 }
 
 /// The modules by the names that nginx gives them, for `-V`.
-pub const NAMES: &[&str] = &[
-    "http_core_module",
-    "http_index_module",
-    "http_limit_conn_module",
-    "http_limit_req_module",
-    "http_log_module",
-    "http_rewrite_module",
-    "http_static_module",
-    "http_stub_status_module",
-    "http_try_files_module",
-    "http_headers_filter_module",
-    "http_not_modified_filter_module",
-    "http_range_filter_module",
-];
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let all = MODULES.iter().map(|module| module.name);
+    all.enumerate().filter_map(|(at, name)| {
+        let before = &MODULES[..at];
+        (!before.iter().any(|module| module.name == name)).then_some(name)
+    })
+}
 
 #[cfg(test)]
 mod tests {
@@ -202,10 +179,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn handlers_stand_in_the_order_of_the_phases() {
-        assert!(HANDLERS.windows(2).all(|pair| pair[0].0 <= pair[1].0));
     }
 }

@@ -9,15 +9,24 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::HeaderId;
 
+use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_not_modified_filter_module",
+    directives: DIRECTIVES,
+    header_filters: &[(ALWAYS, filter)],
+    ..Module::EMPTY
+};
+
 /// `if_modified_since`: how the client's date is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfModifiedSince {
+pub(crate) enum IfModifiedSince {
     /// Not at all: always modified.
     Off,
     /// The very same second.
@@ -41,7 +50,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "etag",
         contexts: ANY,

@@ -8,9 +8,17 @@
 
 use revolve_conf::directive::Args;
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::scope::{DirectiveRow, slot};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
 
 settings! {
     /// How a response goes out.
@@ -34,7 +42,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "sendfile",
         contexts: ANY,

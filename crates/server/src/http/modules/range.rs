@@ -7,6 +7,7 @@
 use revolve_conf::directive::Args;
 use revolve_http::h1::HeaderId;
 
+use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::phase::Outcome;
@@ -14,6 +15,14 @@ use crate::http::request::Request;
 use crate::http::response::{Piece, Response};
 use crate::http::scope::{DirectiveRow, slot};
 use revolve_http::h1::lines::ContentType;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_range_filter_module",
+    directives: DIRECTIVES,
+    header_filters: &[(ALWAYS, filter)],
+    ..Module::EMPTY
+};
 
 settings! {
     /// Byte ranges.
@@ -26,7 +35,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "max_ranges",
     contexts: HTTP | SERVER | LOCATION,
     args: Args::ONE,

@@ -12,18 +12,27 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::{Settings, types};
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use revolve_http::h1::lines::ContentLength;
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_rewrite_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::ServerRewrite, applies, handle), (Phase::Rewrite, applies, handle)],
+    ..Module::EMPTY
+};
+
 /// What `return` answers.
 #[derive(Debug)]
-pub struct Return {
+pub(crate) struct Return {
     status: u16,
     text: Option<Value>,
     /// The text's length, where no variable is in it.
@@ -53,7 +62,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "return",
     contexts: SERVER | LOCATION,
     args: Args::ONE_OR_TWO,

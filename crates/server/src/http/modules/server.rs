@@ -9,12 +9,20 @@
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, SERVER, accept_number};
 use crate::http::modules::listen::Listen;
 use crate::http::modules::server_name::ServerName;
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "server",
         contexts: HTTP,

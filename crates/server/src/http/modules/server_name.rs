@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::clock::host_name;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::scope::{HTTP, SERVER, accept_number};
@@ -19,9 +20,16 @@ use crate::config::variable::{GroupSlots, SlotId};
 use crate::http::location::ServerId;
 use crate::http::scope::{DirectiveRow, Scope};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
 /// One name of a server.
 #[derive(Debug, Clone)]
-pub enum ServerName {
+pub(crate) enum ServerName {
     /// A name to be met whole, in lower case; `""` is met by requests without a host.
     Exact(String),
     /// `*.x`, kept as `.x`: any name that ends so. `.x` as written also means `x` itself.
@@ -66,7 +74,7 @@ impl std::fmt::Display for ServerName {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "server_name",
         contexts: SERVER,
@@ -152,7 +160,7 @@ type Names = HashMap<Vec<u8>, ServerId, foldhash::fast::RandomState>;
 
 /// The servers behind one address, ready to be asked for a host.
 #[derive(Debug, Default)]
-pub struct VirtualHosts {
+pub(crate) struct VirtualHosts {
     /// The one that answers where no name fits.
     pub default: ServerId,
     exact: Names,
@@ -173,7 +181,7 @@ struct PatternHost {
 
 /// A server found for a host, with the variables that its pattern sets.
 #[derive(Debug)]
-pub struct FoundServer<'a> {
+pub(crate) struct FoundServer<'a> {
     /// The server.
     pub server: ServerId,
     /// Where it was found by a pattern: its named groups and their variables.
@@ -226,7 +234,7 @@ impl VirtualHosts {
     }
 
     /// Whether every host gets the same answer, so that none need be looked up.
-    pub fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         !self.has_choice
     }
 
@@ -236,7 +244,7 @@ impl VirtualHosts {
     /// `host` is in lower case and without port and final dot.
     ///
     /// Errors: a pattern was given up.
-    pub fn find(&self, host: &[u8], groups: &mut Groups) -> Result<FoundServer<'_>, GivenUp> {
+    pub(crate) fn find(&self, host: &[u8], groups: &mut Groups) -> Result<FoundServer<'_>, GivenUp> {
         if let Some(server) = self.find_name(host) {
             return Ok(FoundServer {
                 server,

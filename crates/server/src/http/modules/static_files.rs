@@ -9,13 +9,21 @@ use rustix::io::Errno;
 
 use revolve_http::h1::Method;
 
+use crate::http::modules::{Module, ALWAYS};
 use crate::file_cache::{FileEntry, Found};
 use crate::http::modules::core::map_path;
 use crate::http::modules::types;
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::response::Piece;
 use crate::log::{Level, Shown, errno_text};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_static_module",
+    handlers: &[(Phase::Content, ALWAYS, handle)],
+    ..Module::EMPTY
+};
 
 /// Content phase: answers with the file of the path.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
@@ -29,7 +37,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     file.clear();
     map_path(request, &request.path, &mut file);
     let found = request.connection.state.files.lookup(&file);
-    request.root_seen = !matches!(found, Found::Missing(_)) && !request.error_page_used;
+    request.state.core.root_seen = !matches!(found, Found::Missing(_)) && !request.error_page_used;
     let outcome = match found {
         Found::File(entry) => serve(request, entry),
         Found::Directory => redirect_to_folder(request),

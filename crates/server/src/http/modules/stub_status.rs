@@ -16,15 +16,25 @@ use std::io::Write as _;
 use revolve_conf::directive::Args;
 use revolve_http::h1::Method;
 
+use crate::http::modules::{Module};
 use crate::config::scope::{LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::modules::Settings;
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::response::Piece;
 use crate::http::scope::DirectiveRow;
 use crate::http::variables::Builtin;
 use crate::zones::Totals;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_stub_status_module",
+    directives: DIRECTIVES,
+    variables: VARIABLES,
+    handlers: &[(Phase::Content, applies, handle)],
+    ..Module::EMPTY
+};
 
 settings! {
     /// `stub_status`.
@@ -37,7 +47,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "stub_status",
     contexts: SERVER | LOCATION,
     // Before nginx 1.7.5 an argument, of no meaning, was required.
@@ -53,7 +63,7 @@ const fn variable(name: &'static str, get: fn(&Request, &mut Vec<u8>) -> bool) -
 }
 
 /// The module's variables.
-pub(crate) const VARIABLES: &[Builtin] = &[
+const VARIABLES: &[Builtin] = &[
     variable("connections_active", |request, out| {
         write!(out, "{}", totals(request).active).is_ok()
     }),

@@ -11,19 +11,28 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{LOCATION, SERVER, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
 use crate::http::modules::Settings;
 use crate::http::modules::core::{Alias, append_root, without_slash};
-use crate::http::phase::Outcome;
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_try_files_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::PreContent, applies, handle)],
+    ..Module::EMPTY
+};
+
 /// The names to try, and what to do when none is there.
 #[derive(Debug)]
-pub struct TryFiles {
+pub(crate) struct TryFiles {
     names: Vec<TryName>,
     fallback: Fallback,
 }
@@ -53,7 +62,7 @@ settings! {
     }
 }
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     name: "try_files",
     contexts: SERVER | LOCATION,
     args: Args::TWO_MORE,
@@ -163,7 +172,7 @@ fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
         Some(Alias::Prefix(replaced)) => replaced,
         Some(Alias::Whole) if folder => return,
         Some(Alias::Whole) => {
-            request.path_behind_alias = true;
+            request.state.core.path_behind_alias = true;
             0
         }
     };

@@ -11,15 +11,23 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
+use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, accept_number, set_once};
 use crate::config::setting::settings;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use revolve_http::h1::lines::ContentType;
 
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
 /// Types by extension, which is in lower case.
 #[derive(Debug, Clone, Default)]
-pub struct TypeMap {
+pub(crate) struct TypeMap {
     /// By [`packed`] extensions.
     short: HashMap<u64, ContentType, foldhash::fast::RandomState>,
     /// By those that are longer.
@@ -134,7 +142,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "types",
         contexts: ANY,

@@ -184,7 +184,7 @@ impl ZoneState for Holds {
 }
 
 /// A request that counts, until this is dropped.
-pub(crate) struct Hold {
+pub(super) struct Hold {
     zones: Arc<Zones>,
     zone: ZoneId,
     key: Key,

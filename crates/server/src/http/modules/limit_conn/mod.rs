@@ -19,19 +19,29 @@ use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_shm::ZoneError;
 
-pub(crate) use self::holds::Hold;
-use self::holds::{Admission, Holds};
+use self::holds::{Admission, Hold, Holds};
+use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::limits::{self, LimitStatus};
-use crate::http::phase::Outcome;
+pub(crate) use crate::http::modules::limits::{RawRefusals, RefusalSettings};
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::http::variables::Builtin;
 use crate::log::{Level, Shown};
 use crate::zones::{ZoneId, ZoneKind, ZoneSpec, ZoneState, name_and_size};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_limit_conn_module",
+    directives: DIRECTIVES,
+    variables: VARIABLES,
+    handlers: &[(Phase::PreAccess, applies, handle)],
+    ..Module::EMPTY
+};
 
 const ZONE: &str = "limit_conn_zone";
 
@@ -70,9 +80,23 @@ impl ZoneKind for LimitConnZone {
     }
 }
 
+/// What became of a request, and where it counts as being under way.
+#[derive(Default)]
+pub(crate) struct LimitConnState {
+    status: LimitStatus,
+    holds: Vec<Hold>,
+}
+
+impl RequestState for LimitConnState {
+    fn reset(&mut self) {
+        self.status = LimitStatus::Unset;
+        self.holds.clear();
+    }
+}
+
 /// One `limit_conn`.
 #[derive(Debug, Clone)]
-pub struct Limit {
+pub(crate) struct Limit {
     zone: ZoneId,
     most: u16,
 }
@@ -90,7 +114,7 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-pub(crate) const DIRECTIVES: &[DirectiveRow] = limits::rows!(
+const DIRECTIVES: &[DirectiveRow] = limits::rows!(
     limit_conn,
     limit_conn_refusals,
     [
@@ -156,9 +180,9 @@ fn limit(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 }
 
 /// The module's variables.
-pub(crate) const VARIABLES: &[Builtin] = &[Builtin {
+const VARIABLES: &[Builtin] = &[Builtin {
     name: "limit_conn_status",
-    get: |request, out| request.limit_conn.append(out),
+    get: |request, out| request.state.limit_conn.status.append(out),
 }];
 
 /// Whether the level has anything to do with this.
@@ -171,7 +195,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 ///
 /// Source: nginx's `ngx_http_limit_conn_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if request.limit_conn != LimitStatus::Unset {
+    if request.state.limit_conn.status != LimitStatus::Unset {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_conn.limits);
@@ -184,9 +208,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     if !refused {
         return Outcome::Next;
     }
-    request.holds.clear();
+    request.state.limit_conn.holds.clear();
     let (said, outcome) = request.settings().limit_conn_refusals.refuse();
-    request.limit_conn = said;
+    request.state.limit_conn.status = said;
     outcome
 }
 
@@ -210,14 +234,14 @@ fn admits(request: &mut Request, limit: &Limit, key: &mut Vec<u8>) -> bool {
         );
         return true;
     }
-    request.limit_conn = LimitStatus::Passed;
+    request.state.limit_conn.status = LimitStatus::Passed;
     let zones = &site.zones;
     let key = zones.state::<Holds>(limit.zone).key(key);
     let zone = (zones, limit.zone);
     let worker = request.connection.state.seat().number();
     match Hold::take(zone, key, limit.most.into(), worker, &site.logs) {
         Ok(hold) => {
-            request.holds.push(hold);
+            request.state.limit_conn.holds.push(hold);
             true
         }
         Err(refused) => {
