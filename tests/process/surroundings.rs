@@ -157,17 +157,9 @@ fn processes_have_the_titles_of_nginx() {
     });
 }
 
-/// Whether this machine lets us have a user namespace of our own.
-fn has_user_namespaces() -> bool {
-    let mut command = Command::new("unshare");
-    let is_there = command.args(["--user", "--map-root-user", "true"]).output();
-    is_there.is_ok_and(|it| it.status.success())
-}
-
 #[test]
 fn root_serves_where_nobody_may_change_groups() {
-    if !has_user_namespaces() {
-        eprintln!("skipped: this machine gives no user namespaces");
+    if !proc::has_user_namespaces() {
         return;
     }
     let site = Site::new();
@@ -194,4 +186,41 @@ fn root_serves_where_nobody_may_change_groups() {
     );
     let worker = server.workers_once(1)[0];
     assert_eq!(proc::status(worker, "NoNewPrivs:"), Some(1));
+}
+
+#[test]
+fn a_folder_that_cannot_be_watched_is_said_once() {
+    if !proc::has_user_namespaces() {
+        return;
+    }
+    let site = Site::new();
+    site.folder.write("html/sub/x.txt", "x");
+    site.folder
+        .write("nginx.conf", site.config("daemon off; user root;", ""));
+    let plain = revolve(&site.folder);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c"]);
+    command.arg("echo 2 >/proc/sys/user/max_inotify_watches && exec \"$@\"");
+    command
+        .arg("sh")
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    command.current_dir(site.folder.path());
+    let stderr = site.folder.file("stderr.txt");
+    let _server = crate::support::Server::run(&mut command, stderr, &[site.port]);
+    site.settle(1);
+    for _ in 0..3 {
+        assert_eq!(get(site.port, "/").text(), "home\n");
+        assert_eq!(get(site.port, "/sub/x.txt").text(), "x");
+    }
+    let warning = "[warn] ";
+    until("it is said", || {
+        site.log().contains("raise fs.inotify.max_user_watches")
+    });
+    let log = site.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("inotify_add_watch()"));
+    let lines: Vec<&str> = lines.collect();
+    assert!(lines.len() == 1 && lines[0].contains(warning), "{log}");
 }

@@ -1,6 +1,7 @@
 //! What the kernel says about processes.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -144,4 +145,15 @@ pub(crate) fn raise_open_files() {
 /// Whether this test runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether a test can have a user namespace of its own. Where it cannot the test is skipped, with a word.
+pub(crate) fn has_user_namespaces() -> bool {
+    let mut command = Command::new("unshare");
+    let tried = command.args(["--user", "--map-root-user", "true"]).output();
+    let has = tried.is_ok_and(|it| it.status.success());
+    if !has {
+        eprintln!("skipped: this machine gives no user namespaces");
+    }
+    has
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use revolve_conf::Snapshot;
-use revolve_reactor::Address;
+use revolve_reactor::{Address, DriverKind};
 use revolve_server::log::Level;
 use revolve_server::{Config, ProcessConfig, ZoneLabel};
 
@@ -75,6 +75,20 @@ impl Reloaded {
 /// The pid file that a configuration names.
 pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
     config.pid.clone().unwrap_or_else(|| paths::PID.into())
+}
+
+/// nginx's line about what the loops wait by: what `use` says, or the environment, or the default.
+fn event_method(process: &ProcessConfig) -> String {
+    // A name in the environment that is none ends the start with words of its own.
+    let driver = process.driver.or_else(|| DriverKind::from_env().ok());
+    let driver = driver.unwrap_or_default();
+    match driver {
+        DriverKind::IoUring => {
+            "using the \"io_uring\" event method, or \"epoll\" where the kernel refuses it"
+                .to_owned()
+        }
+        other => format!("using the \"{other}\" event method"),
+    }
 }
 
 impl Service {
@@ -158,14 +172,8 @@ impl Service {
         if let Some(warning) = privilege::useless_user(self.config.process()) {
             self.log.write(Level::Warn, warning);
         }
-        self.log.notice("using the \"epoll\" event method");
-        self.log.notice(
-            version::version()
-                .trim_end()
-                .rsplit(' ')
-                .next()
-                .unwrap_or_default(),
-        );
+        self.log.notice(&event_method(self.config.process()));
+        self.log.notice(&version::name());
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let shown = |limit: Option<u64>| limit.map_or("unlimited".into(), |it| it.to_string());
         let (soft, hard) = (shown(limit.current), shown(limit.maximum));
@@ -316,6 +324,9 @@ impl Service {
             Patience::None,
             &mut |error: OpenError| report(&error.message),
         )?;
+        if process.driver != self.config.process().driver {
+            self.log.notice(&event_method(process));
+        }
         for note in opened.zones().notes() {
             self.log.notice(note);
         }

@@ -8,9 +8,14 @@ pub(crate) const PROGRAM: &str = "revolve";
 /// The program's version.
 pub(crate) const NUMBER: &str = env!("CARGO_PKG_VERSION");
 
+/// Program and version, as nginx names itself.
+pub(crate) fn name() -> String {
+    format!("{PROGRAM}/{NUMBER}")
+}
+
 /// `-v`, in the form that tools look for in nginx's.
 pub(crate) fn version() -> String {
-    format!("{PROGRAM} version: {PROGRAM}/{NUMBER}\n")
+    format!("{PROGRAM} version: {}\n", name())
 }
 
 /// What `-V` adds: the built-in modules as arguments of nginx's `configure`, which is how tools

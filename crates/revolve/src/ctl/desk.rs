@@ -42,6 +42,8 @@ pub(crate) struct Desk {
     asked: Cell<u64>,
     open: RefCell<HashMap<u64, Rc<Open>>>,
     listening: RefCell<Option<Listening>>,
+    /// What was said last where it could not listen.
+    complaint: RefCell<String>,
 }
 
 struct Listening {
@@ -75,8 +77,14 @@ impl Desk {
                     serve::listen(Rc::clone(&operated), Rc::clone(&listener))
                 });
                 *desk.listening.borrow_mut() = Some(Listening { file, task });
+                desk.complaint.take();
             }
-            Err(message) => operated.service().borrow().log.write(Level::Warn, &message),
+            Err(message) => {
+                // It is tried again with each configuration, and said once.
+                if desk.complaint.replace(message.clone()) != message {
+                    operated.service().borrow().log.write(Level::Warn, &message);
+                }
+            }
         }
     }
 

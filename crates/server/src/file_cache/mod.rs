@@ -85,6 +85,8 @@ struct Inner {
     /// What was found last and may not enter. It holds for the rest of the turn, whose requests were all
     /// read before, because one request asks several times (`try_files`, and who serves the file).
     last: Option<(Box<[u8]>, Found)>,
+    /// Whether a folder could not be watched because there are too many watches, and that was told.
+    watches_run_out: Option<bool>,
     /// The folder outside of which nothing is opened.
     within: Option<PathBuf>,
 }
@@ -161,12 +163,18 @@ impl FileCache {
         }
     }
 
-    /// Forgets what holds for this turn alone.
-    pub(crate) fn end_turn(&self) {
+    /// Forgets what holds for this turn alone. The answer is whether there are now as many watches as the
+    /// user may have, the first time that a folder was without for it.
+    pub(crate) fn end_turn(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
         if inner.last.is_some() {
             inner.last = None;
         }
+        let is_first = inner.watches_run_out == Some(false);
+        if is_first {
+            inner.watches_run_out = Some(true);
+        }
+        is_first
     }
 
     /// Closes the descriptors that the cache holds, somebody needs them more; false if it holds
@@ -221,7 +229,13 @@ impl FileCache {
         // The folders are watched before the file is read, so that no change falls between.
         let watchable = limits.entries_max > 0 && path.first() == Some(&b'/');
         let dependencies = match &mut inner.watch {
-            Some(watch) if watchable => watch.cover(Path::new(OsStr::from_bytes(path)), id).ok(),
+            Some(watch) if watchable => {
+                let covered = watch.cover(Path::new(OsStr::from_bytes(path)), id);
+                if covered.as_ref().is_err_and(|error| *error == Errno::NOSPC) {
+                    inner.watches_run_out.get_or_insert(false);
+                }
+                covered.ok()
+            }
             _ => None,
         };
         let Some(dependencies) = dependencies else {

@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -284,7 +284,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let spool = &mut lock(&self.spool).spool;
         let lost = spool.give_up_begun();
-        self.note(lost, "write() to", &ErrorKind::WriteZero.into());
+        self.note(lost, "write() to", &super::cut_short());
     }
 }
 

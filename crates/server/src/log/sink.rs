@@ -86,7 +86,9 @@ impl Sink {
             };
             match result {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) if !bytes.is_empty() => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) if !bytes.is_empty() => {
+                    return Err(io::Error::other("nothing of it was taken"));
+                }
                 result => return result,
             }
         }

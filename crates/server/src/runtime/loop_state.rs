@@ -157,7 +157,16 @@ impl LoopState {
     fn attach_hooks(self: &Rc<Self>) {
         let state = self.clone();
         *self.turn_end.borrow_mut() = Some(on_turn_end(move || {
-            state.files.end_turn();
+            if state.files.end_turn() {
+                state.log(
+                    Level::Warn,
+                    format_args!(
+                        "inotify_add_watch() failed (28: No space left on device), files of folders that \
+                         are not watched are opened for each request; raise fs.inotify.max_user_watches \
+                         to cache them"
+                    ),
+                );
+            }
             state.logs.end_turn();
         }));
         let state = self.clone();
