@@ -129,7 +129,7 @@ fn peers(dealing: Dealing<OwnedFd>) -> Peers {
     Peers {
         group: dealing.group as u32,
         own: dealing.own as usize,
-        inbox: dealing.inbox,
+        inboxes: dealing.inboxes,
         others: dealing.others,
     }
 }

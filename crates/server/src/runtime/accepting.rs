@@ -167,7 +167,7 @@ pub(crate) async fn run(
         match listener.accept().await {
             Ok(accepted) => {
                 state.seat.note_accepted();
-                if is_shared && state.deal(accepted.0.as_fd(), &info) {
+                if is_shared && state.deal(accepted.0.as_fd(), info.address()) {
                     continue;
                 }
                 waiting.0.set(Some(accepted));
