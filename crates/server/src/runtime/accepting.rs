@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::log::{Level, error_text};
 use crate::runtime::capacity;
-use crate::runtime::capacity::LONG_IDLE;
+use crate::runtime::capacity::{Idle, LONG_IDLE};
 use crate::runtime::connection::ListenerInfo;
 use crate::runtime::dealing::{Inbox, Others};
 use crate::runtime::lasting::{LastingTask, spawn_lasting};
@@ -232,12 +232,12 @@ async fn out_of_descriptors(state: &Rc<LoopState>, listener: &Listener, error: &
 /// Has others make way and waits until a connection ends; false where none did in time.
 async fn wait_for_capacity(state: &Rc<LoopState>, why: &str) -> bool {
     state.complain_of_capacity(why);
-    state.close_idle(LONG_IDLE, false);
+    state.close_idle(LONG_IDLE, Idle::Share);
     let pressing = Pressing::new(state);
     let ended = timeout(CAPACITY_WAIT, state.capacity.connection_ended()).await;
     drop(pressing);
     if ended.is_err() {
-        state.close_idle(Duration::ZERO, true);
+        state.close_idle(Duration::ZERO, Idle::Longest);
     }
     ended.is_ok()
 }

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::cmp::Reverse;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::config::Base;
 use crate::file_cache::FileCache;
 use crate::log::{Level, Logs, OpenLogs, Outputs, error_text};
 use crate::runtime::accepting::Accepting;
-use crate::runtime::capacity::Capacity;
+use crate::runtime::capacity::{Capacity, Idle};
 use crate::runtime::connection::{Connection, History, ListenerInfo};
 use crate::runtime::draining::Draining;
 use crate::runtime::report::LoopReport;
@@ -334,13 +335,13 @@ impl LoopState {
         }
     }
 
-    /// Closes connections that have idled for at least so long; with `longest`, the one alone
-    /// that has idled longest. On a loop that only accepts, those of the loops that serve.
-    pub(crate) fn close_idle(&self, at_least: Duration, longest: bool) {
+    /// Closes connections that have idled for at least so long, as many of each loop as `which` says. On a
+    /// loop that only accepts, those of the loops that serve.
+    pub(crate) fn close_idle(&self, at_least: Duration, which: Idle) {
         for handle in self.dealer.iter().flat_map(|reactors| reactors.handles()) {
             handle.run_in_loop(move || {
                 if let Some(state) = LoopState::current() {
-                    state.close_idle(at_least, longest);
+                    state.close_idle(at_least, which);
                 }
             });
         }
@@ -349,12 +350,14 @@ impl LoopState {
             .iter()
             .filter_map(|(_, connection)| Some((connection.idle_for()?, connection)))
             .filter(|(idle, _)| *idle >= at_least);
-        if longest {
-            if let Some((_, connection)) = idle.max_by_key(|(idle, _)| *idle) {
-                connection.close_idle();
-            }
-        } else {
-            idle.for_each(|(_, connection)| connection.close_idle());
+        let mut idle: Vec<_> = idle.collect();
+        let count = which.count(idle.len());
+        if (1..idle.len()).contains(&count) {
+            // Those that have idled longest come first.
+            idle.select_nth_unstable_by_key(count, |(idle, _)| Reverse(*idle));
+        }
+        for (_, connection) in idle.into_iter().take(count) {
+            connection.close_idle();
         }
     }
 
