@@ -2,6 +2,7 @@
 
 mod alike;
 mod command_line;
+mod exit_codes;
 mod mistakes;
 mod several;
 mod zones;

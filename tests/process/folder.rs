@@ -68,7 +68,7 @@ fn links_that_lead_out_of_it_are_not_followed_unless_asked() {
 #[test]
 fn root_serves_it_as_somebody_else() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let folder = Folder::new();

@@ -7,6 +7,7 @@ mod ending;
 mod event_types;
 mod folder;
 mod held_logs;
+mod life;
 mod log_failures;
 mod logs;
 mod pid_file;

@@ -189,7 +189,7 @@ fn a_folder_is_served_by_its_name_alone() {
 #[test]
 fn workers_give_up_the_rights_of_root() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let site = Site::new();
@@ -226,7 +226,7 @@ fn workers_give_up_the_rights_of_root() {
 #[test]
 fn a_user_that_does_not_exist_is_named() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let site = Site::new();

@@ -61,7 +61,7 @@ fn workers_get_what_is_configured_and_nothing_else() {
 #[test]
 fn workers_of_root_have_its_priority_and_none_of_its_rights() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let site = Site::new();

@@ -153,7 +153,7 @@ pub(crate) fn has_user_namespaces() -> bool {
     let tried = command.args(["--user", "--map-root-user", "true"]).output();
     let has = tried.is_ok_and(|it| it.status.success());
     if !has {
-        eprintln!("skipped: this machine gives no user namespaces");
+        crate::support::left_out("this machine gives no user namespaces");
     }
     has
 }

@@ -77,6 +77,19 @@ pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
     config.pid.clone().unwrap_or_else(|| paths::PID.into())
 }
 
+/// Whether the place of a server is free. Whoever is told that it runs already need not be told that its
+/// addresses are in use; a new binary takes a place that is taken.
+fn claim(
+    process: &ProcessConfig,
+    folder: Option<&Folder>,
+    starter: &Starter,
+) -> Result<(), String> {
+    if folder.is_some() || starter.is_successor() {
+        return Ok(());
+    }
+    pid_file::claim(&pid_path(process))
+}
+
 /// nginx's line about what the loops wait by: what `use` says, or the environment, or the default.
 fn event_method(process: &ProcessConfig) -> String {
     // A name in the environment that is none ends the start with words of its own.
@@ -102,12 +115,9 @@ impl Service {
     ) -> Option<Service> {
         let mut log = MasterLog::to_stderr(starter.has_terminal());
         let process = config.process();
-        // Whoever is told that it runs already need not be told that its addresses are in use.
-        if folder.is_none() && !starter.is_successor() {
-            pid_file::claim(&pid_path(process))
-                .map_err(|it| report::emerg(&it))
-                .ok()?;
-        }
+        claim(process, folder.as_ref(), &starter)
+            .map_err(|it| report::emerg(&it))
+            .ok()?;
         let identity = privilege::identity(process)
             .map_err(|it| report::emerg(&it))
             .ok()?;
