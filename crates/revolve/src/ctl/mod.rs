@@ -27,6 +27,7 @@ use std::rc::Rc;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
+use crate::message::Question;
 use crate::service::{Reloaded, Service};
 
 /// The longest command.
@@ -137,7 +138,7 @@ pub(crate) trait Operated: 'static {
     /// Has the worker `pid` say what it does; its answer goes to the desk, under this number.
     ///
     /// Errors: the question could not be sent.
-    fn ask(self: Rc<Self>, pid: u32, question: desk::Question) -> io::Result<()>;
+    fn ask(self: Rc<Self>, pid: u32, question: Question) -> io::Result<()>;
 
     /// Reads the configuration again.
     fn reload(self: Rc<Self>, color: bool) -> Reloaded;
