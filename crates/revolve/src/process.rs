@@ -1,14 +1,16 @@
 //! What the kernel says about another process: whether it lives, what it is called, whether it is
 //! a master of ours.
 
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Pid;
 
-use crate::{ctl, worker_process};
+use crate::role::WORKER_TITLE;
 
 /// The name that `main` gives each process of this program.
 const NAME: &str = "revolve";
@@ -32,7 +34,7 @@ pub(crate) fn is_alive(pid: Pid) -> bool {
 /// Whether the process runs this program, in whatever version, and is no worker.
 pub(crate) fn is_master(pid: Pid) -> bool {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    name.trim_end() == NAME && !command_line(pid).starts_with(worker_process::TITLE)
+    name.trim_end() == NAME && !command_line(pid).starts_with(WORKER_TITLE)
 }
 
 /// What process lists call it, for a message: its command line, or its name where it shows none.
@@ -58,13 +60,30 @@ pub(crate) fn began_after(pid: Pid, time: SystemTime) -> bool {
 /// The master that listens on the control socket beside a pid file. The kernel says whose the
 /// socket is: nobody needs to answer.
 pub(crate) fn of_control_socket(pid_path: &Path) -> Option<Pid> {
-    let path = ctl::socket_path(pid_path);
+    let path = socket_path(pid_path);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
     let socket = socket.ok()?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(&path).ok()?).ok()?;
-    let (pid, _) = ctl::peer(socket.as_fd()).ok()?;
+    let (pid, _) = peer(socket.as_fd()).ok()?;
     Pid::from_raw(pid)
+}
+
+/// The control socket of the server with this pid file.
+pub(crate) fn socket_path(pid_path: &Path) -> PathBuf {
+    let mut name = pid_path.as_os_str().to_owned();
+    if pid_path.extension().is_some_and(|it| it == "pid") {
+        name = pid_path.with_extension("").into_os_string();
+    }
+    name.push(".ctl");
+    name.into()
+}
+
+/// The process and the user at the other end of a socket, as numbers: that of the process is 0 where it
+/// lies in a namespace that this one does not see.
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
+    let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok((peer.pid(), peer.uid()))
 }
 
 fn command_line(pid: Pid) -> String {

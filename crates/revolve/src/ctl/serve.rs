@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{COMMAND_BYTES_MAX, Command, Operated, facts};
 use crate::changes::Changes;
+use crate::process;
 
 /// How long a client may take to ask, and to take the answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -56,7 +57,7 @@ pub(super) async fn listen<O: Operated>(operated: Rc<O>, listener: Rc<Listener>)
 }
 
 async fn client<O: Operated>(operated: Rc<O>, fd: OwnedFd) {
-    let Ok(peer) = super::peer(fd.as_fd()) else {
+    let Ok(peer) = process::peer(fd.as_fd()) else {
         return;
     };
     let Ok(stream) = Stream::from_fd(fd) else {
