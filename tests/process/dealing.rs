@@ -200,6 +200,8 @@ fn a_worker_that_stands_still_keeps_nobody_waiting() {
         until("all serve", || serving(&site) == usize::from(count));
         let workers = server.workers_once(count.into());
         proc::signal(workers[0], Signal::STOP);
+        // What it takes before it stands still it has for itself.
+        until("it stands still", || proc::is_stopped(workers[0]));
         let mut kept = Vec::new();
         let slowest = waits(site.port, 88, &mut kept).into_iter().max();
         assert!(slowest.is_some_and(|it| it < WAIT_MAX), "{top} {slowest:?}");

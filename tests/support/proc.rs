@@ -44,6 +44,15 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
 }
 
+/// Whether a signal has stopped all threads of the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status"));
+        status.is_ok_and(|text| text.contains("\nState:\tT"))
+    })
+}
+
 /// The living children of a process, in the order of their ids.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
