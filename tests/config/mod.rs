@@ -3,6 +3,7 @@
 mod advice;
 mod alike;
 mod command_line;
+mod exit_codes;
 mod mistakes;
 mod several;
 mod zones;

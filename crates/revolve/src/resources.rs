@@ -189,6 +189,46 @@ impl Opened {
         sockets
     }
 
+    /// What there is to say of backlogs that the kernel cuts, of sockets that `old` does not have: one line
+    /// for each length that was asked for.
+    ///
+    /// Source: listen(2), which does so in silence.
+    pub(crate) fn cut_backlogs(&self, old: &Opened) -> Vec<String> {
+        let Some(backlog_max) = backlog_max() else {
+            return Vec::new();
+        };
+        let is_old = |bound: &Bound| {
+            let mut known = old.bound.iter();
+            known.any(|other| {
+                other.address == bound.address && other.options.backlog == bound.options.backlog
+            })
+        };
+        let is_cut = |bound: &&Bound| {
+            bound.owner == Owner::Us
+                && !is_old(bound)
+                && u32::try_from(bound.options.backlog).is_ok_and(|backlog| backlog > backlog_max)
+        };
+        let mut lines = Vec::new();
+        let cut: Vec<&Bound> = self.bound.iter().filter(is_cut).collect();
+        let mut lengths: Vec<i32> = cut.iter().map(|bound| bound.options.backlog).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        for length in lengths {
+            let mut those = cut.iter().filter(|bound| bound.options.backlog == length);
+            let first = those.next().map(|bound| bound.address.to_string());
+            let more = match those.count() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            lines.push(format!(
+                "the backlog of {}{more} is {length}, and the kernel cuts it to {backlog_max}: raise \
+                 net.core.somaxconn, or set backlog={backlog_max}",
+                first.unwrap_or_default()
+            ));
+        }
+        lines
+    }
+
     /// The log files.
     pub(crate) fn logs(&self) -> &[(PathBuf, Arc<File>)] {
         &self.logs
@@ -276,6 +316,12 @@ impl Bound {
             unlink(&self.address);
         }
     }
+}
+
+/// The longest backlog of this network namespace.
+fn backlog_max() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?;
+    text.trim().parse().ok()
 }
 
 fn open_zones(
@@ -371,6 +417,12 @@ fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
     });
     let mut copies: Vec<Rc<OwnedFd>> = kept.map(|bound| bound.copies.clone()).unwrap_or_default();
     copies.truncate(count);
+    if kept.is_some_and(|bound| bound.owner == Owner::Us) {
+        // It may have another backlog by now, or the kernel another limit.
+        for socket in &copies {
+            rustix::net::listen(socket, options.backlog)?;
+        }
+    }
     while copies.len() < count {
         copies.push(Rc::new(bind_one(&spec.address, options)?));
     }

@@ -194,6 +194,7 @@ fn build(
             .as_ref()
             .map(|http| http.file_limits)
             .unwrap_or_default(),
+        files_within: http.as_ref().and_then(|http| http.files_within.clone()),
     };
     let base = Arc::new(base);
     (Config { base, http }, shared.hosts)

@@ -104,9 +104,9 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/revolve/src/",
         floors: &[
-            "role changes control pid_file privilege paths",
-            "title version",
-            "cli log",
+            "role changes control privilege paths",
+            "title version process",
+            "cli log pid_file",
             "source message",
             "report folder inboxes",
             "handover",

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -146,9 +148,10 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Opens a path. A regular file of at most `file_bytes_max` bytes is read.
-    pub(super) fn of(path: &[u8], file_bytes_max: u64) -> Self {
-        match open(path, file_bytes_max) {
+    /// Opens a path. A regular file of at most `file_bytes_max` bytes is read. What does not lie in the
+    /// folder `within` is [`Errno::XDEV`], as openat2(2) has it.
+    pub(super) fn of(path: &[u8], file_bytes_max: u64, within: Option<&Path>) -> Self {
+        match open(path, file_bytes_max, within) {
             Ok(probe) => probe,
             Err(error) => Self {
                 found: Found::Missing(error),
@@ -159,7 +162,7 @@ impl Probe {
     }
 }
 
-fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
+fn open(path: &[u8], file_bytes_max: u64, within: Option<&Path>) -> Result<Probe, Errno> {
     // Without O_NONBLOCK the open of a pipe would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(
@@ -167,6 +170,11 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
         flags,
         Mode::empty(),
     )?);
+    if let Some(folder) = within
+        && !place(&file)?.starts_with(folder)
+    {
+        return Err(Errno::XDEV);
+    }
     let stat = rustix::fs::fstat(&file)?;
     let identity = Some(Identity::from_stat(&stat));
     let mut is_still = true;
@@ -198,6 +206,12 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
         identity,
         cacheable,
     })
+}
+
+/// Where an open file lies, whatever links led to it: the kernel says so of the descriptor, so that nobody
+/// can change it in between.
+fn place(file: &File) -> Result<PathBuf, Errno> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::XDEV)
 }
 
 /// Reads all, where that is as much as was said. One byte more is asked for: where it does not come, the

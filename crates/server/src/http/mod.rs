@@ -22,6 +22,7 @@ pub(crate) mod testing;
 pub(crate) mod variables;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use revolve_http::h1::HeadLimits;
@@ -48,6 +49,8 @@ pub struct Http {
     pub(crate) variables: Variables,
     /// The bounds of the file cache.
     pub(crate) file_limits: Limits,
+    /// The folder outside of which no file is served.
+    pub(crate) files_within: Option<PathBuf>,
 }
 
 impl Http {

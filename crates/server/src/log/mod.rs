@@ -195,6 +195,11 @@ fn line_head(clock: &Clock, level: Level, out: &mut Vec<u8>) {
     let _ = write!(out, " [{}] {pid}#{thread}: ", level.name());
 }
 
+/// Why the rest of a line or of a compressed block is lost that was begun in a file which is no more.
+fn cut_short() -> std::io::Error {
+    std::io::Error::other("the file was closed before the rest could be written")
+}
+
 /// [`error_text`] of an error number.
 pub fn errno_text(error: rustix::io::Errno) -> String {
     error_text(&std::io::Error::from(error))

@@ -276,7 +276,7 @@ impl Output {
         inner.buffering = buffering;
         if let Some(file) = file {
             let lost = inner.spool.give_up_begun();
-            inner.note_losses(&self.place, lost, &ErrorKind::WriteZero.into());
+            inner.note_losses(&self.place, lost, &super::cut_short());
             inner.spool.sink = match inner.is_queued {
                 true => queued(&self.place, Some(file), &inner.account),
                 false => Sink::of(Some(file)),

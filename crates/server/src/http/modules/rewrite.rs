@@ -22,9 +22,8 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use revolve_http::h1::lines::ContentLength;
 
-/// The module.
+/// The module, without nginx's name, from which tools would take that all of `ngx_http_rewrite_module` is here.
 pub(crate) const MODULE: Module = Module {
-    name: "http_rewrite_module",
     directives: DIRECTIVES,
     handlers: &[(Phase::ServerRewrite, applies, handle), (Phase::Rewrite, applies, handle)],
     ..Module::EMPTY

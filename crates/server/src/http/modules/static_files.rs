@@ -108,7 +108,7 @@ pub(crate) fn escape_path(path: &[u8], out: &mut Vec<u8>) {
 pub(crate) fn open_failed(request: &Request, file: &[u8], error: Errno) -> u16 {
     let (level, status) = match error {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => (Level::Error, 404),
-        Errno::ACCESS | Errno::PERM | Errno::LOOP => (Level::Error, 403),
+        Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::XDEV => (Level::Error, 403),
         // Neither file nor folder: a device, a socket, a pipe.
         Errno::INVAL => (Level::Crit, 404),
         _ => (Level::Crit, 500),
@@ -119,6 +119,10 @@ pub(crate) fn open_failed(request: &Request, file: &[u8], error: Errno) -> u16 {
             Errno::INVAL => {
                 request.log(level, format_args!("\"{shown}\" is not a regular file"));
             }
+            Errno::XDEV => request.log(
+                level,
+                format_args!("\"{shown}\" leads out of the folder that is served"),
+            ),
             _ => {
                 let reason = errno_text(error);
                 request.log(level, format_args!("open() \"{shown}\" failed ({reason})"));

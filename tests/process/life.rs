@@ -1,17 +1,19 @@
-//! Master and workers: start, signals, reload, death and end, on the real executable.
-
-mod common;
+//! The life of a daemon: start, signals, reload, death and end.
 
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use common::{PATIENCE, Server, ask_on, eventually, is_alive, kill, revolve, status_field};
+use rustix::process::Signal;
+
+use crate::support::daemon::{Daemon, ask_on, kill, program, status_field};
+use crate::support::wait::PATIENCE;
+use crate::support::{proc, until_some};
 
 #[test]
 fn a_daemon_serves_when_the_command_returns_and_quit_ends_it() {
-    let server = Server::started("worker_processes 2;");
+    let server = Daemon::started("worker_processes 2;");
     let (_, word) = server.ask().unwrap();
     assert_eq!(word, "one");
     assert_eq!(server.workers().len(), 2);
@@ -33,7 +35,7 @@ fn a_daemon_serves_when_the_command_returns_and_quit_ends_it() {
 
 #[test]
 fn a_reload_keeps_processes_and_connections() {
-    let server = Server::started("worker_processes 2;");
+    let server = Daemon::started("worker_processes 2;");
     let workers = server.workers();
     let mut open = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     let (pid, word) = ask_on(&mut open).unwrap();
@@ -45,7 +47,7 @@ fn a_reload_keeps_processes_and_connections() {
         server.answers(&word);
         // The connection stays, and its next request is answered by the new configuration as
         // soon as its own worker has that.
-        eventually(&word, || {
+        until_some(&word, || {
             (ask_on(&mut open).unwrap() == (pid, word.clone())).then_some(())
         });
     }
@@ -54,13 +56,13 @@ fn a_reload_keeps_processes_and_connections() {
 
 #[test]
 fn a_bad_configuration_changes_nothing_and_is_reported_whole() {
-    let server = Server::started("");
+    let server = Daemon::started("");
     let workers = server.workers();
     std::fs::write(server.path("x.conf"), "events {\nhttp { }\n}\n}\n;").unwrap();
     let (errors, code) = server.command(&["-s", "reload"]);
     assert_eq!(code, 1, "{errors}");
     assert!(errors.starts_with("revolve: [emerg] "), "{errors}");
-    server.signal("HUP");
+    server.signal(Signal::HUP);
     server.logged("nothing changed");
     let log = server.log();
     assert!(
@@ -76,17 +78,17 @@ fn a_bad_configuration_changes_nothing_and_is_reported_whole() {
 
 #[test]
 fn the_count_of_workers_follows_the_configuration() {
-    let server = Server::started("worker_processes 1;");
+    let server = Daemon::started("worker_processes 1;");
     let first = server.workers();
     server.configure("worker_processes 3;", "more");
-    server.signal("HUP");
-    eventually("three workers", || {
+    server.signal(Signal::HUP);
+    until_some("three workers", || {
         (server.workers().len() == 3).then_some(())
     });
     assert!(server.workers().contains(&first[0]));
     server.configure("worker_processes 1;", "fewer");
-    server.signal("HUP");
-    eventually("the first worker alone", || {
+    server.signal(Signal::HUP);
+    until_some("the first worker alone", || {
         (server.workers() == first).then_some(())
     });
     server.answers("fewer");
@@ -94,12 +96,12 @@ fn the_count_of_workers_follows_the_configuration() {
 
 #[test]
 fn a_dead_worker_is_replaced_at_once() {
-    let server = Server::started("worker_processes 2;");
+    let server = Daemon::started("worker_processes 2;");
     let before = server.workers();
     // Not within its first second, which would count as a quick death.
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    kill(before[0], "KILL");
-    let after = eventually("another worker", || {
+    kill(before[0], Signal::KILL);
+    let after = until_some("another worker", || {
         let now = server.workers();
         (now.len() == 2 && !now.contains(&before[0])).then_some(now)
     });
@@ -107,7 +109,7 @@ fn a_dead_worker_is_replaced_at_once() {
     server.logged(&format!("worker process {} exited on signal 9", before[0]));
     // The replacement has the configuration, and serves.
     let new = *after.iter().find(|pid| !before.contains(pid)).unwrap();
-    eventually("an answer of the new worker", || {
+    until_some("an answer of the new worker", || {
         server
             .ask()
             .filter(|(pid, word)| *pid == new && word == "one")
@@ -116,12 +118,12 @@ fn a_dead_worker_is_replaced_at_once() {
 
 #[test]
 fn workers_that_die_at_once_are_replaced_more_and_more_slowly() {
-    let server = Server::started("worker_processes 1;");
+    let server = Daemon::started("worker_processes 1;");
     let mut seen = BTreeSet::new();
-    eventually("a pause", || {
+    until_some("a pause", || {
         for worker in server.workers() {
             seen.insert(worker);
-            kill(worker, "KILL");
+            kill(worker, Signal::KILL);
         }
         server
             .log()
@@ -135,32 +137,34 @@ fn workers_that_die_at_once_are_replaced_more_and_more_slowly() {
 
 #[test]
 fn workers_end_when_their_master_is_killed() {
-    let server = Server::started("worker_processes 2;");
+    let server = Daemon::started("worker_processes 2;");
     let workers = server.workers();
-    server.signal("KILL");
+    server.signal(Signal::KILL);
     for worker in workers {
-        eventually("the worker's end", || (!is_alive(worker)).then_some(()));
+        until_some("the worker's end", || {
+            (!proc::is_alive(worker)).then_some(())
+        });
     }
 }
 
 #[test]
 fn a_stopped_worker_does_not_keep_the_master_from_ending() {
-    let server = Server::started("worker_processes 2;");
+    let server = Daemon::started("worker_processes 2;");
     let master = server.master().unwrap();
     let workers = server.workers();
-    kill(workers[0], "STOP");
-    server.signal("TERM");
+    kill(workers[0], Signal::STOP);
+    server.signal(Signal::TERM);
     server.is_gone(master);
-    assert!(workers.iter().all(|&worker| !is_alive(worker)));
+    assert!(workers.iter().all(|&worker| !proc::is_alive(worker)));
 }
 
 #[test]
 fn logs_are_reopened() {
-    let server = Server::started("worker_processes 2;");
+    let server = Daemon::started("worker_processes 2;");
     std::fs::rename(server.path("error.log"), server.path("old.log")).unwrap();
     std::fs::rename(server.path("access.log"), server.path("old.access.log")).unwrap();
     assert_eq!(server.command(&["-s", "reopen"]), (String::new(), 0));
-    eventually("new logs", || {
+    until_some("new logs", || {
         (server.path("error.log").exists() && server.path("access.log").exists()).then_some(())
     });
     let master = server.master().unwrap();
@@ -176,32 +180,32 @@ fn logs_are_reopened() {
 
 #[test]
 fn the_pid_file_follows_the_configuration() {
-    let server = Server::started("");
+    let server = Daemon::started("");
     let master = server.master().unwrap();
     let text = std::fs::read_to_string(server.config()).unwrap();
     std::fs::write(server.config(), text.replace("/pid;", "/pid2;")).unwrap();
-    server.signal("HUP");
-    eventually("the new file", || {
+    server.signal(Signal::HUP);
+    until_some("the new file", || {
         server.path("pid2").exists().then_some(())
     });
-    eventually("the old file's end", || {
+    until_some("the old file's end", || {
         (!server.path("pid").exists()).then_some(())
     });
-    kill(master, "TERM");
+    kill(master, Signal::TERM);
     server.is_gone(master);
     assert!(!server.path("pid2").exists());
 }
 
 #[test]
 fn one_process_alone_serves_reloads_and_ends() {
-    let server = Server::started("master_process off;");
+    let server = Daemon::started("master_process off;");
     let master = server.master().unwrap();
     assert!(server.workers().is_empty());
     assert_eq!(server.ask().unwrap(), (master, "one".to_owned()));
     server.configure("master_process off;", "two");
-    server.signal("HUP");
+    server.signal(Signal::HUP);
     server.answers("two");
-    server.signal("QUIT");
+    server.signal(Signal::QUIT);
     server.is_gone(master);
     assert!(!server.path("pid").exists());
 }
@@ -209,10 +213,10 @@ fn one_process_alone_serves_reloads_and_ends() {
 #[test]
 fn root_gives_its_workers_to_the_user() {
     if status_field(std::process::id(), "Uid").as_deref() != Some("0") {
-        eprintln!("skipped: only root can choose the workers' user");
+        crate::support::left_out("only root can choose the workers' user");
         return;
     }
-    let server = Server::started("user daemon daemon;");
+    let server = Daemon::started("user daemon daemon;");
     let worker = server.workers()[0];
     assert_eq!(status_field(worker, "Uid").as_deref(), Some("1"));
     assert_eq!(status_field(worker, "Gid").as_deref(), Some("1"));
@@ -222,9 +226,11 @@ fn root_gives_its_workers_to_the_user() {
     );
     // Another user needs other processes; the old ones finish and go.
     server.configure("user nobody nogroup;", "two");
-    server.signal("HUP");
+    server.signal(Signal::HUP);
     server.answers("two");
-    eventually("the old worker's end", || (!is_alive(worker)).then_some(()));
+    until_some("the old worker's end", || {
+        (!proc::is_alive(worker)).then_some(())
+    });
     assert_ne!(
         status_field(server.workers()[0], "Uid").as_deref(),
         Some("1")
@@ -234,7 +240,7 @@ fn root_gives_its_workers_to_the_user() {
 #[test]
 fn limits_and_processors_are_set() {
     let server =
-        Server::started("worker_processes 1;\nworker_rlimit_nofile 777;\nworker_cpu_affinity 1;");
+        Daemon::started("worker_processes 1;\nworker_rlimit_nofile 777;\nworker_cpu_affinity 1;");
     let worker = server.workers()[0];
     let limits = std::fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
     let line = limits
@@ -250,7 +256,7 @@ fn limits_and_processors_are_set() {
 
 #[test]
 fn an_address_in_use_is_told_and_nothing_stays() {
-    let server = Server::new("");
+    let server = Daemon::new("");
     let _taken = std::net::TcpListener::bind(("127.0.0.1", server.port)).unwrap();
     let (errors, code) = server.command(&[]);
     assert_eq!(code, 1);
@@ -275,7 +281,7 @@ fn an_address_in_use_is_told_and_nothing_stays() {
 #[test]
 fn workers_that_cannot_serve_at_all_end_the_start() {
     // So low that a worker cannot even take what it is handed.
-    let server = Server::new("worker_rlimit_nofile 3;");
+    let server = Daemon::new("worker_rlimit_nofile 3;");
     let (errors, code) = server.command(&[]);
     assert_eq!(code, 1, "{errors}");
     assert!(
@@ -288,7 +294,7 @@ fn workers_that_cannot_serve_at_all_end_the_start() {
 
 #[test]
 fn a_log_that_cannot_be_opened_is_told() {
-    let server = Server::new("error_log /no/such/folder/x;");
+    let server = Daemon::new("error_log /no/such/folder/x;");
     let (errors, code) = server.command(&[]);
     let expected = "revolve: [emerg] open() \"/no/such/folder/x\" failed \
                     (2: No such file or directory)\n";
@@ -297,8 +303,8 @@ fn a_log_that_cannot_be_opened_is_told() {
 
 #[test]
 fn a_daemon_lets_go_of_the_terminal() {
-    let server = Server::new("");
-    let mut command = revolve();
+    let server = Daemon::new("");
+    let mut command = program();
     let child = command
         .args(["-c", &server.config()])
         .stdout(Stdio::piped())
@@ -337,15 +343,15 @@ fn a_daemon_lets_go_of_the_terminal() {
 
 #[test]
 fn a_foreground_master_ends_on_interrupt() {
-    let server = Server::new("");
-    let mut child = revolve()
+    let server = Daemon::new("");
+    let mut child = program()
         .args(["-c", &server.config(), "-g", "daemon off;"])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     server.answers("one");
     assert_eq!(server.master(), Some(child.id()));
-    server.signal("INT");
+    server.signal(Signal::INT);
     let started = std::time::Instant::now();
     assert!(child.wait().unwrap().success());
     assert!(started.elapsed() < PATIENCE);
@@ -354,7 +360,7 @@ fn a_foreground_master_ends_on_interrupt() {
 
 #[test]
 fn a_unix_socket_is_made_taken_over_and_removed() {
-    let server = Server::new("");
+    let server = Daemon::new("");
     let socket = server.path("socket");
     let text = std::fs::read_to_string(server.config()).unwrap();
     let listen = format!("listen 127.0.0.1:{};", server.port);
@@ -366,16 +372,16 @@ fn a_unix_socket_is_made_taken_over_and_removed() {
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
     let master = server.master().unwrap();
     server.configure("", "two");
-    server.signal("HUP");
-    eventually("the socket's end", || (!socket.exists()).then_some(()));
+    server.signal(Signal::HUP);
+    until_some("the socket's end", || (!socket.exists()).then_some(()));
     server.answers("two");
-    server.signal("QUIT");
+    server.signal(Signal::QUIT);
     server.is_gone(master);
 }
 
 #[test]
 fn copies_of_a_socket_are_dealt_to_the_workers() {
-    let server = Server::new("worker_processes 3;");
+    let server = Daemon::new("worker_processes 3;");
     let text = std::fs::read_to_string(server.config()).unwrap();
     let listen = format!("listen 127.0.0.1:{}", server.port);
     std::fs::write(
@@ -386,7 +392,7 @@ fn copies_of_a_socket_are_dealt_to_the_workers() {
     assert_eq!(server.command(&[]), (String::new(), 0));
     let workers: BTreeSet<u32> = server.workers().into_iter().collect();
     let mut seen = BTreeSet::new();
-    eventually("an answer of each", || {
+    until_some("an answer of each", || {
         seen.insert(server.ask().unwrap().0);
         (seen == workers).then_some(())
     });

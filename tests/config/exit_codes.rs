@@ -1,12 +1,14 @@
-//! The command line: outputs and exit codes are those of nginx.
-
-mod common;
+//! The command line of a daemon: outputs and exit codes are those of nginx.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use common::{PATIENCE, Server, kill, ports, revolve, run};
+use rustix::process::Signal;
+
+use crate::support::daemon::{Daemon, kill, program, run};
+use crate::support::ports;
+use crate::support::wait::PATIENCE;
 
 #[test]
 fn version_build_and_help() {
@@ -44,7 +46,7 @@ fn wrong_options_are_refused() {
 
 #[test]
 fn a_test_says_ok_or_what_is_wrong() {
-    let server = Server::new("");
+    let server = Daemon::new("");
     let config = server.config();
     let ok = format!(
         "revolve: the configuration file {config} syntax is ok\n\
@@ -65,7 +67,7 @@ fn a_test_says_ok_or_what_is_wrong() {
 
 #[test]
 fn a_test_while_the_server_runs_is_fine() {
-    let server = Server::started("");
+    let server = Daemon::started("");
     assert_eq!(server.command(&["-tq"]), (String::new(), 0));
     assert_eq!(server.ask().unwrap().1, "one");
 }
@@ -81,13 +83,13 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_dump_holds_every_file_once() {
-    let server = Server::new("include part.conf;");
+    let server = Daemon::new("include part.conf;");
     std::fs::write(
         server.path("part.conf"),
         "worker_processes 1; # caf\u{e9}\n",
     )
     .unwrap();
-    let output = revolve()
+    let output = program()
         .args(["-T", "-q", "-c", &server.config()])
         .output()
         .unwrap();
@@ -104,7 +106,7 @@ fn a_dump_holds_every_file_once() {
 
 #[test]
 fn a_signal_without_a_master_fails() {
-    let server = Server::new("");
+    let server = Daemon::new("");
     let pid = server.path("pid");
     let pid = pid.display();
     let error =
@@ -122,7 +124,7 @@ fn a_signal_without_a_master_fails() {
 
 #[test]
 fn globals_come_before_the_file() {
-    let server = Server::new("");
+    let server = Daemon::new("");
     let (errors, code) = server.command(&["-t", "-g", "daemon off"]);
     assert_eq!(code, 1);
     let first = "revolve: [emerg] unexpected end of parameter, expecting \";\" in command line\n";
@@ -140,7 +142,7 @@ struct Foreground(std::process::Child);
 
 impl Drop for Foreground {
     fn drop(&mut self) {
-        kill(self.0.id(), "TERM");
+        kill(self.0.id(), Signal::TERM);
         self.0.wait().unwrap();
     }
 }
@@ -151,9 +153,12 @@ fn a_folder_is_served_in_the_foreground() {
     // A name that would be several words in a configuration.
     let site = folder.path().join("a; \"b\" {c}");
     std::fs::create_dir(&site).unwrap();
+    // Where we are root somebody else serves it.
+    let passable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), passable).unwrap();
     std::fs::write(site.join("index.html"), "hello").unwrap();
     let port = ports::free();
-    let mut command = revolve();
+    let mut command = program();
     command
         .args([site.to_str().unwrap(), "--port", &port.to_string()])
         .stdout(Stdio::piped());
@@ -173,12 +178,13 @@ fn a_folder_is_served_in_the_foreground() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("Content-Type: text/html\r\n"), "{answer}");
+    let kind = "Content-Type: text/html; charset=utf-8\r\n";
+    assert!(answer.contains(kind), "{answer}");
     assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
     line.clear();
     output.read_line(&mut line).unwrap();
     assert!(line.contains("\"GET / HTTP/1.0\" 200 5 "), "{line}");
-    kill(server.0.id(), "INT");
+    kill(server.0.id(), Signal::INT);
     assert!(server.0.wait().unwrap().success());
 }
 

@@ -1,27 +1,26 @@
-//! A server of the tests: the real executable on a configuration in a folder of its own.
-
-// Each test file uses its own part of this.
-#![allow(dead_code)]
+//! A daemon, which is found by its pid file, with a configuration that says who answers.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-/// How long anything may take; the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+use rustix::process::Signal;
 
-/// The executable under test.
-pub(crate) fn revolve() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_revolve"));
+use super::server::REVOLVE;
+use super::wait::PATIENCE;
+use super::{ports, proc, until_some};
+
+/// The program, ready for arguments.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(REVOLVE);
     command.stdin(Stdio::null());
     command
 }
 
 /// What a command that ends by itself printed on standard error, and its exit code.
 pub(crate) fn run(args: &[&str]) -> (String, i32) {
-    said(revolve().args(args).output().unwrap())
+    said(program().args(args).output().unwrap())
 }
 
 fn said(output: Output) -> (String, i32) {
@@ -31,31 +30,16 @@ fn said(output: Output) -> (String, i32) {
     )
 }
 
-#[path = "../../../../tests/support/ports.rs"]
-pub(crate) mod ports;
-
-/// Waits until `it` gives something.
-pub(crate) fn eventually<T>(what: &str, mut it: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = it() {
-            return found;
-        }
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// A daemon with a configuration file.
-pub(crate) struct Server {
+pub(crate) struct Daemon {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) port: u16,
 }
 
-impl Server {
+impl Daemon {
     /// A folder with a configuration, not yet started. `main` is added to the top of the file.
-    pub(crate) fn new(main: &str) -> Server {
-        let server = Server {
+    pub(crate) fn new(main: &str) -> Daemon {
+        let server = Daemon {
             folder: tempfile::tempdir().unwrap(),
             port: ports::free(),
         };
@@ -64,8 +48,8 @@ impl Server {
     }
 
     /// A server that has started and serves.
-    pub(crate) fn started(main: &str) -> Server {
-        let server = Server::new(main);
+    pub(crate) fn started(main: &str) -> Daemon {
+        let server = Daemon::new(main);
         let (errors, code) = server.command(&[]);
         assert_eq!((errors.as_str(), code), ("", 0));
         server
@@ -99,7 +83,7 @@ impl Server {
         // Its standard error is a file: a daemon that kept it open would keep a pipe waiting.
         let errors = self.path("stderr");
         let output = std::fs::File::create(&errors).unwrap();
-        let mut command = revolve();
+        let mut command = program();
         let status = command
             .args(["-c", &config])
             .args(args)
@@ -121,12 +105,12 @@ impl Server {
             .ok()
     }
 
-    pub(crate) fn signal(&self, name: &str) {
-        kill(self.master().unwrap(), name);
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.master().unwrap(), signal);
     }
 
     pub(crate) fn workers(&self) -> Vec<u32> {
-        children(self.master().unwrap())
+        proc::children(self.master().unwrap())
     }
 
     /// The worker's process id and the word of the answer to a new connection.
@@ -137,7 +121,7 @@ impl Server {
 
     /// Waits until new connections are answered with `word`.
     pub(crate) fn answers(&self, word: &str) {
-        eventually(word, || self.ask().filter(|(_, found)| found == word));
+        until_some(word, || self.ask().filter(|(_, found)| found == word));
     }
 
     pub(crate) fn log(&self) -> String {
@@ -145,21 +129,25 @@ impl Server {
     }
 
     pub(crate) fn logged(&self, text: &str) {
-        eventually(text, || self.log().contains(text).then_some(()));
+        until_some(text, || self.log().contains(text).then_some(()));
     }
 
     /// Waits until the master is gone.
     pub(crate) fn is_gone(&self, master: u32) {
-        eventually("the master's end", || (!is_alive(master)).then_some(()));
+        until_some("the master's end", || {
+            (!proc::is_alive(master)).then_some(())
+        });
     }
 }
 
-impl Drop for Server {
+impl Drop for Daemon {
     fn drop(&mut self) {
         let Some(master) = self.master() else { return };
-        let workers = children(master);
-        kill(master, "KILL");
-        workers.into_iter().for_each(|worker| kill(worker, "KILL"));
+        let workers = proc::children(master);
+        kill(master, Signal::KILL);
+        workers
+            .into_iter()
+            .for_each(|worker| kill(worker, Signal::KILL));
     }
 }
 
@@ -189,38 +177,11 @@ pub(crate) fn ask_on(stream: &mut TcpStream) -> Option<(u32, String)> {
 }
 
 /// Sends a signal to a process; one that is gone already is fine.
-pub(crate) fn kill(pid: u32, name: &str) {
-    let command = Command::new("/bin/sh")
-        .args(["-c", &format!("kill -{name} {pid} 2>/dev/null")])
-        .status();
-    command.unwrap();
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    let _ = proc::try_signal(pid, signal);
 }
 
-/// Whether a process runs; one that is dead and waited for by nobody counts as gone.
-pub(crate) fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z')
-}
-
-/// State and parent out of `/proc/PID/stat`.
-fn stat(pid: u32) -> Option<(char, u32)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, which may hold anything, ends with the last bracket.
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_child = |&pid: &u32| {
-        stat(pid).is_some_and(|(state, its_parent)| its_parent == parent && state != 'Z')
-    };
-    let mut found: Vec<u32> = pids.filter(is_child).collect();
-    found.sort_unstable();
-    found
-}
-
-/// The number after `name:` in `/proc/PID/status`.
+/// The first word after `name:` in `/proc/PID/status`.
 pub(crate) fn status_field(pid: u32, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
     let text = text.ok()?;
