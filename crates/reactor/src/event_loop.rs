@@ -30,6 +30,7 @@ use crate::sys::sim::{Clock, Network};
 use crate::sys::{AnyDriver, Driver, Wake};
 use crate::task::{self, JoinHandle};
 use crate::timer_queue::TimerQueue;
+use crate::unwind::guard;
 use crate::watchdog::{Watchdog, Watched};
 
 thread_local! {
@@ -73,14 +74,22 @@ struct Left {
 }
 
 impl Left {
-    /// Wakes and drops.
+    /// Wakes and drops. One that panics does not keep the others from it.
     #[inline]
-    fn finish(&mut self, buffers: &BufferPool) {
+    fn finish(&mut self, core: &Core) {
         if !self.woken.is_empty() {
-            self.woken.drain(..).for_each(Waker::wake);
+            let mut woken = self.woken.drain(..);
+            while woken.len() > 0 {
+                core.guard("a waker", || woken.by_ref().for_each(Waker::wake));
+            }
         }
         if !self.sent.is_empty() {
-            self.sent.drain(..).for_each(|chunk| chunk.release(buffers));
+            let mut sent = self.sent.drain(..);
+            while sent.len() > 0 {
+                core.guard("the owner of bytes that were sent", || {
+                    sent.by_ref().for_each(|chunk| chunk.release(&core.buffers));
+                });
+            }
         }
     }
 }
@@ -157,7 +166,8 @@ impl Core {
         if notified {
             self.run_posted();
         }
-        self.tasks.wake_yielded();
+        self.tasks
+            .wake_yielded(|message| self.on_panic_of("a waker", message));
     }
 
     fn timeout(&self, idle: bool) -> Option<Duration> {
@@ -185,7 +195,7 @@ impl Core {
         };
         self.driver.borrow_mut().perform(&mut work);
         self.shared.counters.ready_events.add(work.woken.count);
-        left.finish(&self.buffers);
+        left.finish(self);
         self.left.set(Some(left));
     }
 
@@ -220,7 +230,7 @@ impl Core {
                 }
             }
         }
-        left.finish(&self.buffers);
+        left.finish(self);
         self.left.set(Some(left));
     }
 
@@ -230,7 +240,7 @@ impl Core {
             self.tasks.wake_posted(&waker);
         }
         for function in posted.functions {
-            function();
+            self.guard("a posted function", function);
         }
     }
 
@@ -261,14 +271,26 @@ impl Core {
         let on_panic = |message: &str| self.on_panic(message);
         let run = self.tasks.run(self.watched.as_deref(), on_panic);
         self.shared.counters.tasks_run.add(run);
-        self.hooks.end_turn();
+        self.hooks
+            .end_turn(|message| self.on_panic_of("a hook at a turn's end", message));
         if self.measure_turns {
             self.end_measured();
         }
     }
 
     fn on_panic(&self, message: &str) {
-        self.hooks.report_panic(message);
+        self.hooks.report_panic("a task", message);
+    }
+
+    #[cold]
+    fn on_panic_of(&self, what: &str, message: &str) {
+        self.hooks.report_panic(what, message);
+    }
+
+    /// Calls what is the user's, outside of any task: a panic there is reported, and costs nobody else.
+    #[inline]
+    pub(crate) fn guard(&self, what: &str, f: impl FnOnce()) {
+        guard(|message| self.on_panic_of(what, message), f);
     }
 
     /// Drops all tasks and what waits for them. Destructors may wake and spawn others, so that
@@ -277,12 +299,11 @@ impl Core {
         self.shared.closed.store(true, Ordering::Release);
         loop {
             let remains = self.driver.borrow_mut().channels_mut().abandon();
-            drop(remains);
             let owners: Vec<TimerOwner> = self.timers.borrow_mut().drain().collect();
-            drop(owners);
-            drop(self.shared.mailbox.take());
+            let posted = self.shared.mailbox.take();
+            self.guard("a destructor", || drop((remains, owners, posted)));
             let any = self.tasks.drop_all(|message| self.on_panic(message));
-            self.hooks.clear();
+            self.guard("a destructor", || self.hooks.clear());
             if !any {
                 return;
             }

@@ -5,7 +5,6 @@
 //! which may go to any thread, is made once for each task; woken on another thread, it names the task
 //! by its number and goes through the loop's mailbox.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -17,7 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use crate::event_loop::{self, Shared};
 use crate::mailbox::InMailbox;
 use crate::paged_slab::PagedSlab;
-use crate::unwind::{discard, panic_message};
+use crate::unwind::{guard, told};
 use crate::watchdog::Watched;
 
 /// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
@@ -252,10 +251,10 @@ impl Scheduler {
 
     /// Wakes the tasks that gave way in the last turn.
     #[inline]
-    pub(crate) fn wake_yielded(&self) {
+    pub(crate) fn wake_yielded(&self, on_panic: impl Fn(&str)) {
         if !self.yielded.borrow().is_empty() {
             for waiter in self.yielded.take() {
-                self.wake(waiter);
+                guard(&on_panic, || self.wake(waiter));
             }
         }
     }
@@ -338,7 +337,7 @@ impl Scheduler {
         match polled {
             Ok(polled) => polled == Poll::Ready(()),
             Err(panic) => {
-                report(panic, on_panic);
+                told(panic, on_panic);
                 true
             }
         }
@@ -361,13 +360,5 @@ impl Scheduler {
 }
 
 fn drop_future(future: Pin<Box<dyn Future<Output = ()>>>, on_panic: impl Fn(&str)) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-        report(panic, on_panic);
-    }
-}
-
-#[cold]
-fn report(panic: Box<dyn Any + Send>, on_panic: impl Fn(&str)) {
-    on_panic(panic_message(&*panic));
-    discard(panic);
+    guard(on_panic, || drop(future));
 }

@@ -1,20 +1,20 @@
 //! Socket addresses.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
-use crate::sys::platform;
+use crate::sys::{self, platform};
 
 /// The address of a TCP or Unix socket.
 ///
 /// Displayed as nginx does: `127.0.0.1:80`, `[::1]:80`, `unix:/path`, and `unix:` for a
-/// socket without a name.
+/// socket without a name; and, where an IPv6 address means something on one link alone, with the number
+/// of its interface: `[fe80::1%3]:80`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
     /// IPv4 or IPv6 address and port.
@@ -50,7 +50,7 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// A path that is too long (108 bytes, unix(7)) or holds a NUL byte.
+    /// A path that is too long (above 108 bytes, unix(7)) or holds a NUL byte.
     pub(crate) fn to_raw(&self) -> io::Result<SocketAddrAny> {
         match self {
             Address::Inet(inet) => Ok(SocketAddrAny::from(*inet)),
@@ -69,23 +69,7 @@ impl Address {
 impl From<SocketAddrAny> for Address {
     /// A socket of another family counts as one without a name.
     fn from(raw: SocketAddrAny) -> Address {
-        if let Ok(inet) = SocketAddr::try_from(raw.clone()) {
-            return Address::Inet(inet);
-        }
-        let Ok(unix) = SocketAddrUnix::try_from(raw) else {
-            return Address::UNNAMED;
-        };
-        if let Some(path) = unix.path_bytes() {
-            return Address::Unix(Path::new(OsStr::from_bytes(path)).to_path_buf());
-        }
-        match platform::abstract_name_of(&unix) {
-            Some(name) if !name.is_empty() => {
-                let mut path = vec![0];
-                path.extend_from_slice(name);
-                Address::Unix(Path::new(OsStr::from_bytes(&path)).to_path_buf())
-            }
-            _ => Address::UNNAMED,
-        }
+        sys::address::from_raw(&raw)
     }
 }
 
@@ -98,8 +82,7 @@ impl From<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Inet(SocketAddr::V4(v4)) => write!(f, "{v4}"),
-            Address::Inet(SocketAddr::V6(v6)) => write!(f, "[{}]:{}", v6.ip(), v6.port()),
+            Address::Inet(inet) => write!(f, "{inet}"),
             Address::Unix(path) => match path.as_os_str().as_bytes() {
                 [0, name @ ..] => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
                 _ => write!(f, "unix:{}", path.display()),
@@ -120,6 +103,7 @@ mod tests {
     fn addresses_print_as_nginx_prints_them() {
         assert_eq!(inet("127.0.0.1:80").to_string(), "127.0.0.1:80");
         assert_eq!(inet("[::1]:80").to_string(), "[::1]:80");
+        assert_eq!(inet("[fe80::1%3]:80").to_string(), "[fe80::1%3]:80");
         assert_eq!(
             Address::Unix("/run/a.sock".into()).to_string(),
             "unix:/run/a.sock"
@@ -131,7 +115,10 @@ mod tests {
     fn addresses_survive_the_way_to_the_kernel_and_back() {
         let unix = [
             Address::Unix("/run/a.sock".into()),
+            Address::Unix("x".repeat(107).into()),
+            Address::Unix("x".repeat(108).into()),
             Address::Unix("\0name".into()),
+            Address::Unix("\0".into()),
         ];
         for address in unix
             .into_iter()

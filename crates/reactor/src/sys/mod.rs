@@ -58,6 +58,7 @@ use crate::op::{self, Progress};
 use crate::scheduler::Woken;
 use crate::send_queue::{Chunk, SendQueue};
 
+pub(crate) mod address;
 pub(crate) mod any_poller;
 pub(crate) mod datagram;
 #[cfg(target_os = "linux")]

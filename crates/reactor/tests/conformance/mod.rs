@@ -9,7 +9,7 @@ use std::task::Poll;
 use revolve_reactor::{Address, Builder, DriverKind, EventLoop, Simulation, Stream, yield_now};
 use tempfile::TempDir;
 
-use crate::common::{any_port, listen, pattern, recv_all, run_on, tcp_pair};
+use crate::common::{PATIENCE, any_port, listen, pattern, recv_all, run_on, tcp_pair};
 
 pub(crate) mod accepting;
 pub(crate) mod cancelling;
@@ -85,7 +85,8 @@ macro_rules! with_all_tests {
             }
             without_faults {
                 accepting:
-                    a_listener_nobody_asks_does_not_keep_the_loop_awake;
+                    a_listener_nobody_asks_does_not_keep_the_loop_awake
+                    peers_may_have_any_name;
                 cancelling:
                     a_stream_that_is_handed_over_keeps_its_bytes
                     late_events_do_not_reach_a_successor;
