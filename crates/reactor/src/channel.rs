@@ -57,6 +57,22 @@ pub(crate) enum Kind {
     Source,
 }
 
+/// When an operation fails if it is not complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// In ticks of the loop.
+    pub(crate) at_ms: u64,
+    /// The turn whose time it was counted from; 0 for a moment that is fixed.
+    pub(crate) asked: u32,
+}
+
+impl Deadline {
+    pub(crate) const NEVER: Deadline = Deadline {
+        at_ms: NEVER_MS,
+        asked: 0,
+    };
+}
+
 /// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -228,6 +244,9 @@ pub(crate) struct ChannelState {
     pub(crate) write: Slot<WriteOp, WriteOutcome>,
     pub(crate) read_deadline_ms: u64,
     pub(crate) write_deadline_ms: u64,
+    /// In which turn these were asked for, counted from its time; 0 for a moment that is fixed.
+    pub(crate) read_asked: u32,
+    pub(crate) write_asked: u32,
     pub(crate) timer: Option<TimerKey>,
     /// When its timer fires: never later than its next deadline, so that moving a deadline later
     /// does not touch the timers.
@@ -311,6 +330,7 @@ impl ChannelState {
                 queue.move_sent(work.sent);
                 if *stall_ms != 0 && queue.bytes() < bytes_before {
                     self.write_deadline_ms = work.now_ms.saturating_add(u64::from(*stall_ms));
+                    self.write_asked = 0;
                 }
                 progress
             }
@@ -329,6 +349,19 @@ impl ChannelState {
         };
         self.write = Slot::Pending(op, waiter);
         written
+    }
+
+    /// Puts off what would be overdue, by how long the turn that asked for it went on: it was asked for
+    /// before that turn's end, and its time began with the turn.
+    pub(crate) fn put_off(&mut self, now_ms: u64, lasted_ms: impl Fn(u32) -> u64) {
+        if self.read_asked != 0 && self.read_deadline_ms <= now_ms {
+            let lasted_ms = lasted_ms(std::mem::take(&mut self.read_asked));
+            self.read_deadline_ms = self.read_deadline_ms.saturating_add(lasted_ms);
+        }
+        if self.write_asked != 0 && self.write_deadline_ms <= now_ms {
+            let lasted_ms = lasted_ms(std::mem::take(&mut self.write_asked));
+            self.write_deadline_ms = self.write_deadline_ms.saturating_add(lasted_ms);
+        }
     }
 
     /// Fails the operations whose deadline has passed.
@@ -408,6 +441,8 @@ impl Channels {
                 write: Slot::Idle,
                 read_deadline_ms: NEVER_MS,
                 write_deadline_ms: NEVER_MS,
+                read_asked: 0,
+                write_asked: 0,
                 timer: None,
                 looked_at_ms: NEVER_MS,
                 accepted: None,

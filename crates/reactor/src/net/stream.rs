@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use crate::buffer::Buffer;
-use crate::channel::{ChannelState, Flags, Kind, Side, Slot};
+use crate::channel::{ChannelState, Deadline, Flags, Kind, Side, Slot};
 use crate::net::address::Address;
 use crate::net::connector;
 use crate::net::handle::Handle;
@@ -88,7 +88,7 @@ impl Stream {
         Recv {
             stream: self,
             bytes_max: u32::MAX,
-            deadline_ms: NEVER_MS,
+            deadline: Deadline::NEVER,
             submitted: false,
         }
     }
@@ -340,7 +340,7 @@ fn ticks_ms(duration: Duration) -> u64 {
 pub struct Recv<'a> {
     stream: &'a Stream,
     bytes_max: u32,
-    deadline_ms: u64,
+    deadline: Deadline,
     submitted: bool,
 }
 
@@ -348,15 +348,17 @@ impl Recv<'_> {
     /// Fails with `TimedOut` if nothing has come when `at` has passed. Moving a connection's
     /// deadline later with each receive costs next to nothing.
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.deadline_ms = self.stream.handle.core.tick_ms(at);
+        self.deadline = Deadline {
+            at_ms: self.stream.handle.core.tick_ms(at),
+            asked: 0,
+        };
         self
     }
 
-    /// Fails with `TimedOut` if nothing has come for so long, counted from the turn's time. The
-    /// cheapest way to a deadline.
+    /// Fails with `TimedOut` if nothing has come for so long. The cheapest way to a deadline: it is
+    /// counted from the turn's time, and by how long the turn went on is made up for before it fails.
     pub fn within(mut self, duration: Duration) -> Self {
-        let now_ms = self.stream.handle.core.now_ms();
-        self.deadline_ms = now_ms.saturating_add(ticks_ms(duration));
+        self.deadline = self.stream.handle.core.after_ms(ticks_ms(duration));
         self
     }
 
@@ -407,7 +409,7 @@ impl Future for Recv<'_> {
             let op = ReadOp::Recv {
                 bytes_max: self.bytes_max,
             };
-            match handle.begin_read(op, self.deadline_ms, cx) {
+            match handle.begin_read(op, self.deadline, cx) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     self.submitted = true;
@@ -486,8 +488,9 @@ impl Send<'_> {
         }
         if self.stall_ms != 0 {
             let state = &mut *handle.channel.state();
-            let stall_ms = u64::from(self.stall_ms);
-            state.write_deadline_ms = handle.core.now_ms().saturating_add(stall_ms);
+            let deadline = handle.core.after_ms(self.stall_ms.into());
+            state.write_deadline_ms = deadline.at_ms;
+            state.write_asked = deadline.asked;
             handle.core.arm_channel(&handle.channel, state);
         }
         self.submitted = true;

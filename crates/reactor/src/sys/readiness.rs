@@ -6,16 +6,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::buffer::BufferPool;
 use crate::channel::{
     Accepted, Channel, ChannelState, Channels, Flags, Kind, Side, Slot, Token, Work, Written,
 };
 use crate::op::{self, Progress, ReadOp, ReadOutcome};
+use crate::scheduler::Woken;
 use crate::send_queue::SendQueue;
 use crate::sys::sources::Sources;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
@@ -299,6 +302,12 @@ fn perform_write<P: Poller>(
     }
 }
 
+/// Asks the kernel about one descriptor.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0)
+}
+
 impl<P: Poller> Driver for Readiness<P> {
     fn name(&self) -> &'static str {
         self.poller.name()
@@ -398,6 +407,21 @@ impl<P: Poller> Driver for Readiness<P> {
 
     fn send_blocked(&mut self, channel: &Channel, state: &mut ChannelState) {
         drained(&mut self.poller, channel, state, Side::Write);
+    }
+
+    /// What is there, and was not told of or not performed yet, is received before it is missed.
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
+        if let Some(channel) = self.channels.find(token) {
+            let state = &mut *channel.state();
+            let is_late = state.read_deadline_ms <= now_ms && state.read.is_pending();
+            let is_there = || {
+                state.flags.has(Flags::READABLE) || (self.has_more && is_readable(channel.as_fd()))
+            };
+            if is_late && is_there() {
+                state.read_deadline_ms = now_ms + 1;
+            }
+        }
+        self.channels.expire(token, now_ms, woken)
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

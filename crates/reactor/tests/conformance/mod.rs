@@ -100,6 +100,9 @@ macro_rules! with_all_tests {
                 waking:
                     another_thread_runs_functions_in_order
                     a_waker_works_from_another_thread
+                    a_sleep_is_not_longer_for_what_is_done_meanwhile
+                    a_deadline_counts_from_when_it_is_asked_for
+                    a_stalled_send_counts_from_when_it_is_asked_for
                     any_descriptor_can_be_waited_for
                     a_source_is_told_before_what_was_sent_after_it;
             }
