@@ -183,7 +183,7 @@ const fn ms(milliseconds: u64) -> Duration {
 /// The best of some attempts: a machine that is busy otherwise may be late as well.
 async fn best(attempt: impl AsyncFn() -> Duration, enough: Duration) -> Duration {
     let mut best = attempt().await;
-    for _ in 0..4 {
+    for _ in 0..20 {
         if best > enough {
             best = best.min(attempt().await);
         }
@@ -258,7 +258,7 @@ pub(crate) fn a_deadline_counts_from_when_it_is_asked_for(on: On) {
 pub(crate) fn a_stalled_send_counts_from_when_it_is_asked_for(on: On) {
     run(on, async {
         // A machine that is busy otherwise may take all of that time away.
-        for _ in 0..5 {
+        for _ in 0..20 {
             let (one, other) = Stream::pair().expect("a pair");
             let reading = spawn(async move {
                 turns(3).await;
