@@ -28,6 +28,7 @@ use crate::mailbox::Mailbox;
 use crate::scheduler::{Scheduler, TaskWaker, Urgency, Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
+use crate::sys::sigpipe::Blocked;
 use crate::sys::sim::{Clock, Network};
 use crate::sys::{AnyDriver, Driver, Wake};
 use crate::task::{self, JoinHandle};
@@ -233,6 +234,12 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// True if a task that is polled with this waker has had its share of what it need not wait for: it
+    /// gives way then, and is polled again in the next turn.
+    pub(crate) fn gives_way(&self, waker: &Waker) -> bool {
+        self.tasks.gives_way(waker)
     }
 
     /// Polls and performs, fires timers, and runs posted functions.
@@ -518,9 +525,19 @@ impl std::fmt::Debug for LoopHandle {
 /// ```
 ///
 /// Dropping it drops all its tasks.
+///
+/// While it lives, `SIGPIPE` is blocked on its thread: sending is told to raise none, but sendfile(2) and
+/// splice(2) cannot be.
+///
+/// A child after fork(2) has a copy of the loop, which it may drop, with all that was made on it: its
+/// parent notices nothing of that. It must not turn it, nor send, receive or accept: what the kernel
+/// keeps for a loop (an epoll instance, a ring) is its parent's. Descriptors that it has inherited stay
+/// open as long as both have them, so that a connection which the parent closes ends when the child has
+/// dropped its copy too.
 pub struct EventLoop {
     core: Rc<Core>,
     _watchdog: Option<Watchdog>,
+    _no_sigpipe: Blocked,
     local: PhantomData<*const ()>,
 }
 
@@ -570,6 +587,7 @@ impl EventLoop {
         EventLoop {
             core,
             _watchdog: watchdog,
+            _no_sigpipe: Blocked::here(),
             local: PhantomData,
         }
     }
@@ -602,6 +620,7 @@ impl EventLoop {
             self.core.run_urgent();
             let output = if main.woken.swap(false, Ordering::AcqRel) {
                 self.core.has_run.set(true);
+                self.core.tasks.begin_run();
                 f.as_mut().poll(&mut cx)
             } else {
                 Poll::Pending

@@ -22,6 +22,10 @@ use crate::watchdog::Watched;
 /// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
 const TASKS_PER_TURN_MAX: u64 = 4096;
 
+/// What a task is given in one run that it need not wait for: permits that are free, things that lie in a
+/// queue. A task that takes and takes would keep the loop from its sockets.
+const GIVEN_AT_ONCE_MAX: u32 = 128;
+
 /// Where a task was spawned.
 pub(crate) type Origin = &'static Location<'static>;
 
@@ -149,6 +153,8 @@ pub(crate) struct Scheduler {
     /// The task that runs.
     running: RefCell<Option<Rc<Task>>>,
     next_generation: Cell<u32>,
+    /// What the running task was given that it need not wait for.
+    given_at_once: Cell<u32>,
 }
 
 impl Scheduler {
@@ -249,6 +255,25 @@ impl Scheduler {
         self.yielded.borrow_mut().push(waiter);
     }
 
+    /// A task is about to run.
+    #[inline]
+    pub(crate) fn begin_run(&self) {
+        self.given_at_once.set(0);
+    }
+
+    /// Counts what a task is given without having to wait; true if that is enough for one run. The
+    /// task is woken in the next turn then.
+    pub(crate) fn gives_way(&self, waker: &Waker) -> bool {
+        let given = self.given_at_once.get() + 1;
+        let gives_way = given > GIVEN_AT_ONCE_MAX;
+        if gives_way {
+            self.defer(waker);
+        } else {
+            self.given_at_once.set(given);
+        }
+        gives_way
+    }
+
     /// Wakes the tasks that gave way in the last turn.
     #[inline]
     pub(crate) fn wake_yielded(&self, on_panic: impl Fn(&str)) {
@@ -329,6 +354,7 @@ impl Scheduler {
         future: Pin<&mut dyn Future<Output = ()>>,
         on_panic: impl Fn(&str),
     ) -> bool {
+        self.begin_run();
         let former = self.running.replace(Some(Rc::clone(task)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.poll(&mut Context::from_waker(&task.waker))

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sys::fork::Birthplace;
 use crate::unwind::discard;
 
 /// A turn that goes on for longer than it should.
@@ -119,6 +120,7 @@ impl Watched {
 pub(crate) struct Watchdog {
     watched: Arc<Watched>,
     thread: Option<thread::JoinHandle<()>>,
+    birthplace: Birthplace,
 }
 
 impl Watchdog {
@@ -133,6 +135,7 @@ impl Watchdog {
         Ok(Watchdog {
             watched,
             thread: Some(thread),
+            birthplace: Birthplace::here(),
         })
     }
 
@@ -145,8 +148,11 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         *lock(&self.watched.ended) = true;
         self.watched.end.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        match self.thread.take() {
+            // Threads do not come along with a fork(2).
+            Some(thread) if self.birthplace.is_elsewhere() => std::mem::forget(thread),
+            Some(thread) => drop(thread.join()),
+            None => {}
         }
     }
 }

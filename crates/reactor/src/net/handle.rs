@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rustix::fs::OFlags;
+
 use crate::channel::{Channel, ChannelState, Deadline, Kind, Side, Slot};
 use crate::event_loop::{self, Core};
 use crate::op::{ReadOp, ReadOutcome, WriteOp, WriteOutcome};
@@ -24,6 +26,15 @@ impl Handle {
         let core = event_loop::core()?;
         let channel = core.driver.borrow_mut().register(fd, kind)?;
         Ok(Handle { core, channel })
+    }
+
+    /// [`register`](Handle::register) for a socket that the loop reads and writes, and that may have come
+    /// from elsewhere: one that blocks would stop the loop, so it is made to block no more.
+    pub(crate) fn adopt(fd: OwnedFd, kind: Kind) -> io::Result<Handle> {
+        if !rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK) {
+            rustix::io::ioctl_fionbio(&fd, true)?;
+        }
+        Handle::register(fd, kind)
     }
 
     /// Who waits, when a future of this is polled.

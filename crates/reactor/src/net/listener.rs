@@ -115,13 +115,14 @@ impl Listener {
         Ok(socket)
     }
 
-    /// Registers a listening socket, which must be non-blocking, with this thread's loop.
+    /// Registers a listening socket with this thread's loop. One that blocks is made non-blocking, and
+    /// with it all duplicates of the descriptor.
     ///
     /// # Errors
     ///
     /// No loop on this thread; descriptors run out.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Listener> {
-        let handle = Handle::register(fd, Kind::Listener)?;
+        let handle = Handle::adopt(fd, Kind::Listener)?;
         let accepted = Accepted {
             queue: VecDeque::new(),
             budget: ACCEPT_BUDGET,

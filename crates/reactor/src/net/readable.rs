@@ -16,7 +16,8 @@ pub struct Readable {
 }
 
 impl Readable {
-    /// Registers a non-blocking descriptor with this thread's loop.
+    /// Registers a descriptor with this thread's loop. It stays as it is, because the loop does not read
+    /// it: whoever reads until `WouldBlock` needs one that does not block.
     ///
     /// # Errors
     ///

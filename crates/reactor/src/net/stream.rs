@@ -33,14 +33,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Registers a connected, non-blocking socket with this thread's loop.
+    /// Registers a connected socket with this thread's loop. One that blocks is made non-blocking, and
+    /// with it all duplicates of the descriptor.
     ///
     /// # Errors
     ///
     /// No loop on this thread; a descriptor that cannot be polled.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
         Ok(Stream {
-            handle: Handle::register(fd, Kind::Stream)?,
+            handle: Handle::adopt(fd, Kind::Stream)?,
         })
     }
 
@@ -59,7 +60,8 @@ impl Stream {
     /// No loop on this thread; descriptors run out.
     pub fn pair() -> io::Result<(Stream, Stream)> {
         let (one, other) = socket::pair()?;
-        Ok((Stream::from_fd(one)?, Stream::from_fd(other)?))
+        let stream = |fd| Handle::register(fd, Kind::Stream).map(Stream::from_handle);
+        Ok((stream(one)?, stream(other)?))
     }
 
     /// Connects to an address.

@@ -63,6 +63,7 @@ pub(crate) mod any_poller;
 pub(crate) mod datagram;
 #[cfg(target_os = "linux")]
 pub(crate) mod epoll;
+pub(crate) mod fork;
 #[cfg(target_os = "linux")]
 pub(crate) mod io_uring;
 pub(crate) mod kind;
@@ -74,6 +75,7 @@ pub(crate) mod poll;
 pub(crate) mod portable;
 pub(crate) mod readiness;
 pub(crate) mod select;
+pub(crate) mod sigpipe;
 pub(crate) mod sim;
 pub(crate) mod socket_option;
 pub(crate) mod sources;

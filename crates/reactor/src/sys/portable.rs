@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::channel::{Flags, Kind, Side, Token};
+use crate::sys::fork::Birthplace;
 use crate::sys::level::check_pollable;
 use crate::sys::{Event, Poller, Wake};
 
@@ -32,6 +33,16 @@ pub(crate) struct Portable {
     events: Events,
     /// What was found by looking, to be told in the next turn.
     found: Vec<Event>,
+    birthplace: Birthplace,
+}
+
+impl Drop for Portable {
+    /// The crate's own drop takes out what wakes the loop: in a child after fork(2), its parent's.
+    fn drop(&mut self) {
+        if self.birthplace.is_elsewhere() {
+            std::mem::forget(Arc::clone(&self.poller));
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -102,6 +113,7 @@ impl Portable {
             watched: Vec::new(),
             events: Events::with_capacity(capacity),
             found: Vec::new(),
+            birthplace: Birthplace::here(),
         })
     }
 }

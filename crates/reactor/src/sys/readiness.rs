@@ -20,6 +20,7 @@ use crate::channel::{
 use crate::op::{self, Progress, ReadOp, ReadOutcome};
 use crate::scheduler::Woken;
 use crate::send_queue::SendQueue;
+use crate::sys::fork::Birthplace;
 use crate::sys::sources::Sources;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
@@ -34,6 +35,7 @@ pub(crate) struct Readiness<P> {
     has_more: bool,
     sources: Sources,
     limits: Limits,
+    birthplace: Birthplace,
 }
 
 impl<P: Poller> Readiness<P> {
@@ -46,6 +48,7 @@ impl<P: Poller> Readiness<P> {
             has_more: false,
             sources: Sources::default(),
             limits,
+            birthplace: Birthplace::here(),
         }
     }
 
@@ -336,7 +339,8 @@ impl<P: Poller> Driver for Readiness<P> {
         if channel.kind() == Kind::Source {
             self.sources.remove(channel.token());
         }
-        if !channel.state().flags.has(Flags::PAUSED) {
+        // What a child after fork(2) removed, its parent would miss.
+        if !channel.state().flags.has(Flags::PAUSED) && !self.birthplace.is_elsewhere() {
             self.poller.remove(channel.as_fd(), channel.kind());
         }
     }

@@ -84,6 +84,9 @@ macro_rules! with_all_tests {
                     sleeps_end_in_order_and_never_early;
             }
             without_faults {
+                sending:
+                    a_peer_that_is_gone_raises_no_signal
+                    a_blocking_socket_does_not_stop_the_loop;
                 accepting:
                     a_listener_nobody_asks_does_not_keep_the_loop_awake
                     peers_may_have_any_name;

@@ -26,6 +26,7 @@ use crate::op::{self, Progress, ReadOutcome, WriteOp};
 use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueue};
 use crate::sys::epoll::EventFd;
+use crate::sys::fork::Birthplace;
 use crate::sys::sources::Sources;
 use crate::sys::{Driver, Limits, Wake};
 
@@ -63,6 +64,7 @@ pub(crate) struct Uring {
     sources: Sources,
     wake: Arc<EventFd>,
     limits: Limits,
+    birthplace: Birthplace,
 }
 
 /// What the ring does for a channel: bits of [`ChannelState::in_flight`].
@@ -129,6 +131,7 @@ impl Uring {
             sources: Sources::default(),
             wake,
             limits,
+            birthplace: Birthplace::here(),
         })
     }
 
@@ -248,8 +251,8 @@ impl Driver for Uring {
         if has(&state, bits::STASHED) {
             self.stashes.remove(&token.to_u64());
         }
-        let any = self.cancel_all(channel, &state);
-        if any {
+        // The ring is shared with a child after fork(2), and what is in flight is its parent's.
+        if !self.birthplace.is_elsewhere() && self.cancel_all(channel, &state) {
             // What fails here fails again in the next wait, which says so.
             let _ = self.flush();
         }
@@ -322,6 +325,9 @@ impl Driver for Uring {
     fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {
         let state = &mut *channel.state();
         let remains = state.cancel(side);
+        if self.birthplace.is_elsewhere() {
+            return remains;
+        }
         match side {
             Side::Read => {
                 if channel.kind() == Kind::Listener {

@@ -19,6 +19,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::channel::Token;
 use crate::paged_slab::PagedSlab;
 use crate::send_queue::{Chunk, SendQueue};
+use crate::sys::fork::Birthplace;
 
 /// Pieces gathered into one send.
 const SLICES: usize = 64;
@@ -188,6 +189,7 @@ pub(super) struct Ring {
     recv_bytes_max: usize,
     wake: RawFd,
     wake_lost: bool,
+    birthplace: Birthplace,
 }
 
 /// A ring with the best flags that the kernel knows. Kernels before 6.0, which have no multishot
@@ -236,6 +238,7 @@ impl Ring {
             recv_bytes_max,
             wake,
             wake_lost: false,
+            birthplace: Birthplace::here(),
         };
         ring.watch_wake();
         Ok(ring)
@@ -572,6 +575,10 @@ impl Gather {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        if self.birthplace.is_elsewhere() {
+            // A child after fork(2): the ring and what is in flight are its parent's.
+            return std::mem::forget(std::mem::take(&mut self.sending));
+        }
         let drained = self.drain();
         let unregistered = self.ring.submitter().unregister_buf_ring(GROUP).is_ok();
         // SAFETY: not used again; it is the drop.
