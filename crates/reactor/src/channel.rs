@@ -18,6 +18,7 @@ use crate::paged_slab::PagedSlab;
 use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueue};
 use crate::timer_queue::{NEVER_MS, TimerKey};
+use crate::trigger::{Interest, Trigger};
 
 /// Names a channel. The generation makes a late event for a descriptor that is gone harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,43 @@ pub(crate) enum Kind {
     Listener,
     /// Any descriptor that can be polled: read side, edge-triggered.
     Source,
+    /// The same, for readiness alone and told of as the caller wants it.
+    Watched(Interest, Trigger),
+}
+
+impl Kind {
+    /// Whether it is told again and again, so that it is not to be watched while nobody asks.
+    pub(crate) fn is_level(self) -> bool {
+        match self {
+            Kind::Stream | Kind::Source => false,
+            Kind::Listener => true,
+            Kind::Watched(_, trigger) => matches!(trigger, Trigger::Level | Trigger::Exclusive),
+        }
+    }
+
+    /// Whether it may be anything, a file that is always ready included.
+    pub(crate) fn is_anything(self) -> bool {
+        matches!(self, Kind::Source | Kind::Watched(..))
+    }
+
+    /// Whether it is told once, until it is armed.
+    pub(crate) fn is_one_shot(self) -> bool {
+        matches!(self, Kind::Watched(_, Trigger::OneShot))
+    }
+
+    /// Refuses a trigger that a driver has not.
+    pub(crate) fn check_trigger(self, driver: &str, has: &[Trigger]) -> io::Result<()> {
+        match self {
+            Kind::Watched(_, trigger) if !has.contains(&trigger) => {
+                let message = format!(
+                    "{driver} has no {trigger:?} trigger (of those that it has, choose one of \
+                     {has:?}, or another driver)"
+                );
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// When an operation fails if it is not complete.
@@ -103,10 +141,17 @@ impl Flags {
     pub(crate) const MANY: Flags = Flags(32);
     /// A large buffer was taken, and the last receive would have fitted into a small one.
     pub(crate) const FEW_ONCE: Flags = Flags(64);
+    /// What a descriptor that is watched for readiness alone may be told of.
+    pub(crate) const TOLD: Flags = Flags(1 | 2 | 4);
 
     #[inline]
     pub(crate) const fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
+    }
+
+    /// True if it has one of these.
+    pub(crate) const fn any(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
     }
 
     #[inline]

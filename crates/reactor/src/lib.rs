@@ -57,6 +57,7 @@ mod task;
 mod thread_pool;
 mod time;
 mod timer_queue;
+mod trigger;
 mod unwind;
 mod watchdog;
 
@@ -72,8 +73,8 @@ pub use interval::{Interval, interval};
 pub use net::StreamIo;
 pub use net::{
     Accept, Address, Backoff, Datagram, DescriptorLimit, Keepalive, ListenOptions, Listener,
-    Outbox, OutboxError, Readable, Ready, Recv, Send, SendAll, Spliced, Stream, TcpClient,
-    UdpSocket, UnixDatagram, splice, splice_both,
+    Outbox, OutboxError, Readable, Readiness, Ready, Recv, Registration, Send, SendAll, Spliced,
+    Stream, TcpClient, Told, UdpSocket, UnixDatagram, splice, splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};
@@ -89,6 +90,7 @@ pub use thread_pool::{
 };
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
+pub use trigger::{Interest, Trigger};
 pub use watchdog::Stall;
 
 /// The guide: its code is compiled and run by the documentation's tests.

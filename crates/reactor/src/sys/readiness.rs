@@ -18,7 +18,7 @@ use crate::channel::{
     Accepted, Channel, ChannelState, Channels, Flags, Kind, Side, Slot, Token, Work, Written,
 };
 use crate::op::{self, Progress, ReadOp, ReadOutcome};
-use crate::scheduler::Woken;
+use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::SendQueue;
 use crate::sys::fork::Birthplace;
 use crate::sys::sources::Sources;
@@ -89,7 +89,8 @@ impl<P: Poller> Readiness<P> {
                 continue;
             };
             let state = &mut *channel.state();
-            if channel.kind() == Kind::Listener && !state.read.is_pending() {
+            let kind = channel.kind();
+            if kind != Kind::Stream && kind.is_level() && !state.read.is_pending() {
                 if !state.flags.has(Flags::PAUSED) {
                     self.poller.pause(channel.as_fd());
                     state.flags.insert(Flags::PAUSED);
@@ -97,12 +98,23 @@ impl<P: Poller> Readiness<P> {
                 continue;
             }
             state.flags.insert(flags);
+            if matches!(kind, Kind::Watched(..)) {
+                work.woken.wake(tell(state));
+                continue;
+            }
             if !state.flags.has(Flags::LISTED) && state.is_due() {
                 perform_channel(&mut self.poller, channel, state, &self.limits, work);
                 list_if_due(&mut self.ready, channel, state);
             }
         }
     }
+}
+
+/// Ends the wait of who watches a channel, if somebody does; what was told stays in its flags.
+#[cold]
+fn tell(state: &mut ChannelState) -> Option<Waiter> {
+    let waits = state.read.is_pending();
+    waits.then(|| state.read.complete(ReadOutcome::Ready))?
 }
 
 #[inline]
@@ -280,7 +292,7 @@ fn rotate<P: Poller>(
     if accepted.rotate_after != 0 && accepted.since_rotation >= accepted.rotate_after {
         accepted.since_rotation = 0;
         poller.pause(channel.as_fd());
-        if let Err(error) = poller.resume(channel.as_fd(), channel.token()) {
+        if let Err(error) = poller.resume(channel.as_fd(), channel.token(), channel.kind()) {
             flags.insert(Flags::PAUSED);
             accepted.queue.push_back(Err(error));
         }
@@ -358,10 +370,19 @@ impl<P: Poller> Driver for Readiness<P> {
         }
     }
 
+    fn arm(&mut self, channel: &Channel, _: &mut ChannelState) -> io::Result<()> {
+        let kind = channel.kind();
+        if kind.is_one_shot() {
+            self.poller.arm(channel.as_fd(), channel.token(), kind)?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn submit_read(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
         if state.flags.has(Flags::PAUSED) {
-            self.poller.resume(channel.as_fd(), channel.token())?;
+            self.poller
+                .resume(channel.as_fd(), channel.token(), channel.kind())?;
             state.flags.remove(Flags::PAUSED);
         }
         list_if_due(&mut self.ready, channel, state);

@@ -17,6 +17,7 @@ pub(crate) mod datagrams;
 pub(crate) mod fairness;
 pub(crate) mod receiving;
 pub(crate) mod sending;
+pub(crate) mod triggers;
 pub(crate) mod waking;
 
 /// Gives a macro, behind its arguments, the names of all tests: first those that hold whatever a seed
@@ -84,6 +85,15 @@ macro_rules! with_all_tests {
                     sleeps_end_in_order_and_never_early;
             }
             without_faults {
+                triggers:
+                    a_trigger_that_a_driver_has_not_is_refused
+                    an_edge_is_told_once
+                    a_level_is_told_as_long_as_it_lasts
+                    a_one_shot_is_told_when_it_is_armed
+                    a_write_side_is_told_when_there_is_room
+                    the_other_end_that_closes_is_told
+                    a_second_who_asks_is_refused
+                    an_exclusive_wakes_one_of_several_loops;
                 sending:
                     a_peer_that_is_gone_raises_no_signal
                     a_blocking_socket_does_not_stop_the_loop;

@@ -307,7 +307,10 @@ pub(crate) fn a_peer_that_is_gone_raises_no_signal(on: On) {
                 failed += u32::from(sender.send(queue).await.0.is_err());
             }
             let (client, front) = tcp_pair().await;
-            client.send_all(Bytes::from(pattern(1000))).await.expect("send");
+            client
+                .send_all(Bytes::from(pattern(1000)))
+                .await
+                .expect("send");
             splice(&front, &sender).await.expect_err("nobody is there");
         }
     });

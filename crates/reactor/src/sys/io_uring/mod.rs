@@ -38,6 +38,7 @@ mod buffers;
 mod reading;
 #[allow(unsafe_code)]
 mod ring;
+mod watching;
 mod writing;
 
 /// Enters in one turn that only let the kernel finish what it has begun.
@@ -148,7 +149,10 @@ impl Uring {
             match completion.outcome {
                 Outcome::Received(result) => self.received(&channel, state, more, result, work),
                 Outcome::Accepted(result) => self.accepted(&channel, state, more, result),
-                Outcome::ReadReady => read_ready(state, work),
+                Outcome::ReadReady(result) => match channel.kind() {
+                    Kind::Watched(..) => self.told(&channel, state, more, result, work),
+                    _ => read_ready(state, work),
+                },
                 Outcome::WriteReady => self.write_ready(&channel, state, work),
                 Outcome::Sent(result, load) => self.sent(&channel, state, result, load, work),
             }
@@ -215,7 +219,7 @@ impl Driver for Uring {
     }
 
     fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>> {
-        if kind == Kind::Source {
+        if kind.is_anything() {
             // The ring would call them ready for ever.
             let mode = rustix::fs::fstat(&fd)?.st_mode;
             let file_type = FileType::from_raw_mode(mode);
@@ -232,6 +236,8 @@ impl Driver for Uring {
             Kind::Stream => {}
             Kind::Listener => self.listeners.push(Rc::clone(&channel)),
             Kind::Source => self.sources.add(&channel),
+            Kind::Watched(..) if kind.is_level() => {}
+            Kind::Watched(..) => self.watch(&channel, &mut channel.state()),
         }
         Ok(channel)
     }
@@ -243,7 +249,7 @@ impl Driver for Uring {
         let token = channel.token();
         self.channels.remove(token);
         match channel.kind() {
-            Kind::Stream => {}
+            Kind::Stream | Kind::Watched(..) => {}
             Kind::Listener => self.listeners.retain(|listener| listener.token() != token),
             Kind::Source => self.sources.remove(token),
         }
@@ -312,6 +318,13 @@ impl Driver for Uring {
 
     fn read_directly(&mut self, state: &mut ChannelState) {
         state.in_flight |= bits::DIRECT;
+    }
+
+    fn arm(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
+        if channel.kind().is_one_shot() && !has(state, bits::READ_POLL) {
+            self.watch(channel, state);
+        }
+        Ok(())
     }
 
     /// What is in flight may have received something already.

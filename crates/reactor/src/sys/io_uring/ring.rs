@@ -157,7 +157,8 @@ struct Gather {
 pub(super) enum Outcome {
     Accepted(Result<OwnedFd, Errno>),
     Received(Result<Buffer, Errno>),
-    ReadReady,
+    /// With what it is ready for, by poll(2).
+    ReadReady(Result<u32, Errno>),
     WriteReady,
     Sent(Result<u64, Errno>, Load),
 }
@@ -289,6 +290,14 @@ impl Ring {
     pub(super) fn poll_read(&mut self, token: Token, fd: BorrowedFd<'_>) {
         let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
         let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build();
+        self.begin(token, Kind::PollRead, entry);
+    }
+
+    /// Tells when the descriptor is ready for one of these, once or at every edge.
+    pub(super) fn watch(&mut self, token: Token, fd: BorrowedFd<'_>, events: u32, edges: bool) {
+        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events)
+            .multi(edges)
+            .build();
         self.begin(token, Kind::PollRead, entry);
     }
 
@@ -431,7 +440,7 @@ impl Ring {
         let outcome = match kind {
             Kind::Accept => Outcome::Accepted(opened(entry)),
             Kind::Recv => Outcome::Received(self.buffer(entry, pool)),
-            Kind::PollRead => Outcome::ReadReady,
+            Kind::PollRead => Outcome::ReadReady(result(entry)),
             Kind::PollWrite => Outcome::WriteReady,
             Kind::Send => return Some(self.end_send(user_data, result(entry))),
             Kind::Cancel => return None,
