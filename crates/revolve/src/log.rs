@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use revolve_server::Clock;
 use revolve_server::Config;
 use revolve_server::log::file::is_standard_stream;
-use revolve_server::log::{Clock, ErrorTarget, Level, Output, say_on_stderr};
+use revolve_server::log::{ErrorTarget, Level, Output, say_on_stderr};
 
 use crate::version::PROGRAM;
 
@@ -45,7 +46,7 @@ impl MasterLog {
     /// Writes to the logs of `config` from now on, whose files are open.
     pub(crate) fn use_files(&mut self, config: &Config, files: &[(PathBuf, Arc<File>)]) {
         let target = |target: &ErrorTarget| {
-            let destination = config.logs.get(target.file)?;
+            let destination = config.base.logs.get(target.file)?;
             let path = destination.path();
             let file = files.iter().find(|(known, _)| Some(known) == path);
             let file = file.map(|(_, file)| Arc::clone(file));
@@ -60,7 +61,7 @@ impl MasterLog {
                 file,
             })
         };
-        self.targets = config.process_log.iter().filter_map(target).collect();
+        self.targets = config.base.process_log.iter().filter_map(target).collect();
     }
 
     /// Waits for a moment until all is written, before the process ends.

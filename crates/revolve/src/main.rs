@@ -119,7 +119,7 @@ fn run(options: &Options, starter: Starter) -> ExitCode {
             eprint!("{}", version::help());
         }
         if options.build {
-            eprint!("{}", version::build(revolve_server::modules::NAMES));
+            eprint!("{}", version::build(revolve_server::modules::names()));
         }
         if !options.test {
             return ExitCode::SUCCESS;

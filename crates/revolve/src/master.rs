@@ -20,7 +20,7 @@ use revolve_reactor::signal::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, Signals,
 };
 use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
-use revolve_server::config::EnvVariable;
+use revolve_server::EnvVariable;
 use revolve_server::log::Level;
 use rustix::process::{Pid, Signal};
 

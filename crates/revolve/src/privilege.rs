@@ -5,8 +5,8 @@ use std::io;
 
 use nix::unistd::{Group, User};
 use revolve_conf::os_error_text;
+use revolve_server::Affinity;
 use revolve_server::ProcessConfig;
-use revolve_server::config::Affinity;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet};
 

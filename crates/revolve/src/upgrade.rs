@@ -35,8 +35,8 @@ pub(crate) fn run(source: &Source, quiet: bool) -> ExitCode {
         eprintln!("{PROGRAM}: the configuration file {shown} is wrong, nothing was changed");
         return ExitCode::FAILURE;
     };
-    let first = config.process_log.first();
-    let error_log = first.and_then(|target| config.logs.get(target.file)?.path());
+    let first = config.base.process_log.first();
+    let error_log = first.and_then(|target| config.base.logs.get(target.file)?.path());
     let upgrade = Upgrade::find(
         service::pid_path(config.process()),
         error_log.map_or("syslog".into(), |path| path.display().to_string()),

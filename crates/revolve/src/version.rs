@@ -15,7 +15,7 @@ pub(crate) fn version() -> String {
 
 /// What `-V` adds: the built-in modules as arguments of nginx's `configure`, which is how tools
 /// learn what a server can do.
-pub(crate) fn build(modules: &[&str]) -> String {
+pub(crate) fn build<'a>(modules: impl Iterator<Item = &'a str>) -> String {
     let mut line = format!(
         "configure arguments: --prefix={} --conf-path={} --error-log-path={} --pid-path={}",
         paths::PREFIX,
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn modules_are_configure_arguments() {
-        let line = build(&["http_v2_module", "http_ssl_module"]);
+        let line = build(["http_v2_module", "http_ssl_module"].into_iter());
         assert!(
             line.starts_with("configure arguments: --prefix=/"),
             "{line}"

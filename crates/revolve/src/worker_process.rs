@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::rc::Rc;
 
 use revolve_reactor::Readable;
-use revolve_server::config::Surroundings;
+use revolve_server::Surroundings;
 use revolve_server::log::Level;
 use rustix::process::Pid;
 

@@ -1,36 +1,32 @@
 //! A web server of modules: listeners, connections, requests, phases, filters, logs.
 //!
-//! A request is one walk (see [`phase`]): its head is read, its server and location are found,
+//! A request is one walk (see [`http::phase`]): its head is read, its server and location are found,
 //! handlers are asked phase by phase, the response passes the header filters and goes out, and a
 //! line is written. Everything here runs on one event loop and shares nothing with another but
 //! the immutable [`Config`].
 
 #![forbid(unsafe_code)]
 
-pub mod config;
-pub mod connection;
-pub mod file_cache;
+mod app;
+mod clock;
+mod config;
+mod file_cache;
+mod http;
 pub mod log;
-pub mod modules;
-pub mod phase;
-pub mod report;
-pub mod request;
-pub mod response;
-pub mod site;
-pub mod variable;
-pub mod worker;
-pub mod zones;
+mod net;
+mod runtime;
+mod zones;
 
-mod body;
-mod exchange;
-mod listener;
-mod peers;
-mod room;
-
-pub use config::{Config, ListenSpec, Prefix, ProcessConfig, load};
-pub use peers::Peers;
-pub use worker::{Descriptors, Worker};
-pub use zones::{ZoneLabel, Zones};
+pub use app::{Config, Worker, directives, load};
+pub use clock::Clock;
+pub use config::regex;
+pub use config::{Affinity, Base, EnvVariable, Prefix, ProcessConfig, Surroundings, WorkerCount};
+pub use http::modules;
+pub use net::ListenSpec;
+pub use runtime::Peers;
+pub use runtime::report;
+pub use runtime::worker::Descriptors;
+pub use zones::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState, Zones};
 
 /// The server's name, as `Server` shows it with `server_tokens off`.
 pub const SERVER_NAME: &str = "revolve";

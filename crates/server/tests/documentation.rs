@@ -24,7 +24,7 @@ fn every_directive_stands_there_with_its_contexts() {
         assert!(again.is_none(), "{name} stands there twice");
     }
     let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, contexts) in modules::directives() {
+    for (name, contexts) in revolve_server::directives() {
         known.entry(name).or_default().extend(contexts);
     }
     known.insert("include", BTreeSet::from(["any"]));

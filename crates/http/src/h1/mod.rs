@@ -15,6 +15,7 @@ mod body;
 mod error;
 mod head;
 mod headers;
+pub mod lines;
 mod request_line;
 mod scan;
 mod target;

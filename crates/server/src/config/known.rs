@@ -2,13 +2,16 @@
 
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::modules;
-
 /// Every directive of nginx 1.31 with its module, `module<TAB>directive` a line.
 const NGINX_DIRECTIVES: &str = include_str!("nginx_directives.tsv");
 
 /// The diagnostic for a directive that no table holds.
-pub(crate) fn unknown(directive: &Directive) -> Diagnostic {
+///
+/// `names` are those of all tables.
+pub(crate) fn unknown<'a>(
+    directive: &Directive,
+    names: impl Iterator<Item = &'a str>,
+) -> Diagnostic {
     if let Some(module) = nginx_module(&directive.name.text) {
         return revolve_conf::directive::unknown(directive, std::iter::empty())
             .label(format!(
@@ -16,7 +19,7 @@ pub(crate) fn unknown(directive: &Directive) -> Diagnostic {
             ))
             .help("remove the line or put # before it: Revolve ignores no directive in silence");
     }
-    revolve_conf::directive::unknown(directive, modules::rows().map(|row| row.name))
+    revolve_conf::directive::unknown(directive, names)
         .label("neither Revolve nor nginx has this directive")
 }
 

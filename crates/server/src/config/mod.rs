@@ -1,32 +1,27 @@
-//! The typed configuration: built once, shared by all loops, asked without comparing strings.
+//! How a configuration is read: scopes, settings, rows, values; and what it says of the process.
+//!
+//! No block of an application is known here by name.
 
-pub mod location;
-pub mod process;
-pub mod regex;
-
-mod build;
+pub(crate) mod error_log;
 pub(crate) mod known;
 mod pcre;
-mod port;
+pub(crate) mod process;
+pub mod regex;
 pub(crate) mod scope;
 pub(crate) mod setting;
 pub(crate) mod surroundings;
 pub(crate) mod syslog;
+pub(crate) mod variable;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use revolve_conf::{Diagnostics, Files, Sources};
-use revolve_http::h1::HeadLimits;
+use revolve_reactor::Address;
 
-pub use crate::config::location::{Location, LocationId, ServerId};
-pub use crate::config::port::{ListenSpec, Port};
 pub use crate::config::process::{Affinity, ProcessConfig, WorkerCount};
 pub use crate::config::surroundings::{EnvVariable, Surroundings};
 use crate::file_cache::Limits;
 use crate::log::{Destination, ErrorTarget};
-use crate::variable::Variables;
+use crate::net::ListenSpec;
 use crate::zones::{ZoneId, ZoneSpec};
 
 /// Where the configuration's relative names lead, and what it has when it does not say.
@@ -40,13 +35,11 @@ pub struct Prefix {
     pub access_log: Option<PathBuf>,
 }
 
-/// A whole configuration.
+/// What a configuration says whatever is served by it.
 #[derive(Debug)]
-pub struct Config {
+pub struct Base {
     /// The settings of the process.
     pub process: ProcessConfig,
-    /// The `http` block, where there is one.
-    pub http: Option<Http>,
     /// Folder of relative paths.
     pub prefix: PathBuf,
     /// Every log whose place is known; the configuration speaks of them by their place here.
@@ -55,82 +48,23 @@ pub struct Config {
     pub process_log: Vec<ErrorTarget>,
     /// State that the workers share.
     pub zones: Vec<ZoneSpec>,
+    pub(crate) listens: Vec<ListenSpec>,
+    pub(crate) file_limits: Limits,
 }
 
-/// The `http` block.
-#[derive(Debug)]
-pub struct Http {
-    /// A number of its own, to tell configurations apart.
-    pub id: u64,
-    /// The servers, in the order of the file.
-    pub servers: Vec<Server>,
-    /// The locations of all servers; each server's own level is one of them.
-    pub locations: Arc<[Location]>,
-    /// The sockets to listen on.
-    pub ports: Vec<Port>,
-    /// The variables.
-    pub variables: Variables,
-    /// The bounds of the file cache.
-    pub file_limits: Limits,
-}
-
-/// One `server`.
-#[derive(Debug)]
-pub struct Server {
-    /// The first of its names, as `$server_name` and logs show it.
-    pub primary_name: String,
-    /// Its own level, which holds where no location matches.
-    pub location: LocationId,
-    /// The limits that heads have here.
-    pub(crate) head_limits: HeadLimits,
-    /// Its named locations, without `@`.
-    pub named: HashMap<String, LocationId>,
-}
-
-/// Reads and builds a configuration.
-///
-/// All errors are found at once; the configuration is there only if there is none. Warnings come
-/// with it.
-pub fn load(
-    main: &Path,
-    prefix: &Prefix,
-    globals: Option<&str>,
-    files: &mut dyn Files,
-) -> (Option<Arc<Config>>, Sources, Diagnostics) {
-    let (document, mut diagnostics) = revolve_conf::parse(main, globals, files);
-    let hosts = files.host_names();
-    let (config, hosts) = build::build(&document, prefix, hosts, &mut diagnostics);
-    files.keep_host_names(hosts);
-    diagnostics.sort();
-    let config = (!diagnostics.has_errors()).then(|| Arc::new(config));
-    (config, document.sources, diagnostics)
-}
-
-impl Config {
-    /// The settings of the process.
-    pub fn process(&self) -> &ProcessConfig {
-        &self.process
-    }
-
+impl Base {
     /// The sockets to listen on.
     pub fn listens(&self) -> impl Iterator<Item = &ListenSpec> {
-        self.http
-            .iter()
-            .flat_map(|http| http.ports.iter().map(|port| &port.spec))
+        self.listens.iter()
+    }
+
+    /// Whether an address is one of those.
+    pub(crate) fn listens_on(&self, address: &Address) -> bool {
+        self.listens.iter().any(|spec| spec.address == *address)
     }
 
     /// A zone.
     pub(crate) fn zone(&self, id: ZoneId) -> &ZoneSpec {
         id.of(&self.zones)
-    }
-
-    /// State that all processes share, in memory files.
-    pub fn zones(&self) -> &[ZoneSpec] {
-        &self.zones
-    }
-
-    /// Every log file that is to be opened; the one named `stderr` is standard error.
-    pub fn log_paths(&self) -> impl Iterator<Item = &PathBuf> {
-        self.logs.iter().filter_map(Destination::path)
     }
 }

@@ -8,16 +8,17 @@
 //! ```
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use revolve_conf::directive::{Args, duplicate, wrong_count};
+use revolve_conf::directive::{Args, Row, duplicate, wrong_count};
 use revolve_conf::value::{flag_of, number, number_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, Span};
 use revolve_reactor::{Builder, DriverKind, EventLoop};
 
-use crate::config::scope::{
-    DirectiveRow, EVENTS, Level, LocationMatch, MAIN, Scope, checked_once, invalid_value, set_once,
-};
-use crate::config::surroundings::Surroundings;
+use crate::config::error_log;
+use crate::config::scope::{EVENTS, MAIN, Scope, Shared, checked_once, invalid_value, set_once};
+use crate::config::surroundings::{self, Surroundings};
+use crate::log::ErrorTarget;
 
 /// How many workers: a number, or one a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,8 +138,62 @@ impl ProcessConfig {
     }
 }
 
+/// A row of the tables of the process.
+pub(crate) type DirectiveRow = Row<ProcessScope>;
+
+/// The top of the file and `events` as they are read.
+#[derive(Debug)]
+pub(crate) struct ProcessScope {
+    pub(crate) shared: Shared,
+    pub(crate) process: ProcessConfig,
+    /// `error_log`, where it stands at the top of the file.
+    pub(crate) error_log: Option<Arc<Vec<ErrorTarget>>>,
+    context: u32,
+    /// No directive may stand in both blocks, so one list serves them.
+    checked: Vec<String>,
+}
+
+impl ProcessScope {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            process: ProcessConfig::default(),
+            error_log: None,
+            context: MAIN,
+            checked: Vec::new(),
+        }
+    }
+}
+
+impl Scope for ProcessScope {
+    fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
+        DIRECTIVES.iter().chain(surroundings::DIRECTIVES)
+    }
+
+    fn context(&self) -> u32 {
+        self.context
+    }
+
+    fn shared(&mut self) -> &mut Shared {
+        &mut self.shared
+    }
+
+    fn checked(&mut self) -> &mut Vec<String> {
+        &mut self.checked
+    }
+}
+
 /// The directives of the process.
-pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
+const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "error_log",
+        contexts: MAIN,
+        args: Args::ONE_MORE,
+        set: |scope, d| {
+            let targets = scope.error_log.get_or_insert_with(Arc::default);
+            error_log::add(targets, &mut scope.shared, d)
+        },
+    },
     DirectiveRow {
         name: "user",
         contexts: MAIN,
@@ -198,7 +253,7 @@ pub(crate) const DIRECTIVES: &[DirectiveRow] = &[
         contexts: MAIN,
         args: Args::ONE,
         set: |scope, d| {
-            let path = scope.full_path(&d.args[0].text);
+            let path = scope.shared.full_path(&d.args[0].text);
             set_once(&mut scope.process.pid, path, d)
         },
     },
@@ -263,14 +318,14 @@ fn flag(directive: &Directive) -> Result<bool, Diagnostic> {
     flag_of(&directive.args[0], &directive.name.text)
 }
 
-fn user(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn user(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let name = directive.args[0].text.clone();
     let group = directive.args.get(1).map(|word| word.text.clone());
     scope.process.user_span = Some(directive.span);
     set_once(&mut scope.process.user, (name, group), directive)
 }
 
-fn processes(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn processes(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     let count = if word.text == "auto" {
         WorkerCount::Auto
@@ -289,7 +344,7 @@ fn processes(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     set_once(&mut scope.process.worker_processes, count, directive)
 }
 
-fn threads(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn threads(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     let count = match word.text.as_str() {
         "auto" => std::thread::available_parallelism().map_or(1, |count| count.get()),
@@ -307,7 +362,7 @@ fn threads(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     set_once(&mut scope.process.worker_threads, count, directive)
 }
 
-fn affinity(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn affinity(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let mask = |word: &revolve_conf::Word| {
         let expected = "a mask of 0 and 1, lowest CPU last";
         if word.text.is_empty() {
@@ -337,7 +392,7 @@ fn affinity(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
     set_once(&mut scope.process.worker_cpu_affinity, value, directive)
 }
 
-fn driver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn driver(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     let Some(driver) = DriverKind::from_event_type(&word.text) else {
         let message = format!("invalid event type \"{}\"", word.text);
@@ -348,11 +403,12 @@ fn driver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     set_once(&mut scope.process.driver, driver, directive)
 }
 
-fn events(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn events(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     if std::mem::replace(&mut scope.process.events, true) {
         return Err(duplicate(directive));
     }
-    let level = Level::new(EVENTS, LocationMatch::Server, Some(directive.span));
-    scope.nested(level, directive.block.as_deref().unwrap_or_default());
+    scope.context = EVENTS;
+    scope.read(directive.block.as_deref().unwrap_or_default());
+    scope.context = MAIN;
     Ok(())
 }

@@ -11,7 +11,6 @@ use std::fmt;
 use revolve_conf::{Diagnostic, Word};
 
 use crate::config::pcre::{self, Needs, Translated};
-use crate::modules;
 
 /// A compiled pattern, with its source text.
 #[derive(Clone)]
@@ -154,10 +153,21 @@ impl fmt::Display for Pattern {
 
 /// The patterns of a configuration. One that stands in many servers is compiled once, and lies in memory
 /// once.
-#[derive(Debug, Default)]
-pub(crate) struct Patterns(HashMap<(String, bool), Pattern>);
+#[derive(Debug)]
+pub(crate) struct Patterns {
+    known: HashMap<(String, bool), Pattern>,
+    /// Whether a variable of this name has its value from us: no group may set it.
+    is_builtin: fn(&str) -> bool,
+}
 
 impl Patterns {
+    pub(crate) fn new(is_builtin: fn(&str) -> bool) -> Self {
+        Self {
+            known: HashMap::new(),
+            is_builtin,
+        }
+    }
+
     /// The pattern of a directive, of which `word` is an argument.
     ///
     /// Errors: what is wrong with it, or with the variables that its groups would set.
@@ -167,17 +177,22 @@ impl Patterns {
         source: &str,
         ignore_case: bool,
     ) -> Result<Pattern, Diagnostic> {
-        match self.0.entry((source.to_owned(), ignore_case)) {
+        match self.known.entry((source.to_owned(), ignore_case)) {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(place) => {
-                let pattern = compile(word, source, ignore_case)?;
+                let pattern = compile(word, source, ignore_case, self.is_builtin)?;
                 Ok(place.insert(pattern).clone())
             }
         }
     }
 }
 
-fn compile(word: &Word, source: &str, ignore_case: bool) -> Result<Pattern, Diagnostic> {
+fn compile(
+    word: &Word,
+    source: &str,
+    ignore_case: bool,
+    is_builtin: fn(&str) -> bool,
+) -> Result<Pattern, Diagnostic> {
     let wrong = |reason: String| {
         let message = format!("invalid regular expression \"{source}\"");
         Diagnostic::new(word.span, message).label(reason)
@@ -193,7 +208,7 @@ fn compile(word: &Word, source: &str, ignore_case: bool) -> Result<Pattern, Diag
             return Err(wrong(format!("{name} is no name of a group")));
         }
         // `$args` is the one that may be set.
-        if *name != "args" && modules::variables().any(|builtin| builtin.name == *name) {
+        if *name != "args" && is_builtin(name) {
             let message = format!("the duplicate \"{name}\" variable");
             let label = "a group would set this variable, which has its value already";
             return Err(Diagnostic::new(word.span, message).label(label));
@@ -244,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_same_pattern_is_compiled_once() {
-        let mut patterns = Patterns::default();
+        let mut patterns = Patterns::new(|_| false);
         let span = Span {
             file: FileId(0),
             start: 0,
@@ -260,7 +275,7 @@ mod tests {
         }
         assert!(patterns.compile(&word("a"), "a", true).is_ok());
         assert!(patterns.compile(&word("("), "(", true).is_err());
-        assert_eq!(patterns.0.len(), 3);
+        assert_eq!(patterns.known.len(), 3);
     }
 
     #[test]

@@ -1,18 +1,14 @@
-//! What a directive's setter sees: the level being built, and what all levels share.
+//! What a directive's setter sees: the block being read, and what all blocks share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use revolve_conf::directive::{Row, duplicate};
-use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Span, Word};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Word};
 
-use crate::config::process::ProcessConfig;
-use crate::config::regex::{Pattern, Patterns};
-use crate::log::{Destination, Place};
-use crate::modules::listen::Listen;
-use crate::modules::log_format::LogFormat;
-use crate::modules::server_name::ServerName;
-use crate::modules::{self, RawSettings};
-use crate::variable::Registry;
+use crate::config::regex::Patterns;
+use crate::config::variable::Registry;
+use crate::log::{Destination, ErrorTarget, Place};
 use crate::zones::Declared;
 
 /// The top of the file.
@@ -35,91 +31,44 @@ pub(crate) const CONTEXTS: [(u32, &str); 5] = [
     (LOCATION, "location"),
 ];
 
-/// A row of a module's directive table.
-pub(crate) type DirectiveRow = Row<Scope>;
-
-/// How a location is matched against the path of a request.
-#[derive(Debug, Clone)]
-pub(crate) enum LocationMatch {
-    /// The level of the server itself, before any location was found.
-    Server,
-    /// `location = /x`.
-    Exact(String),
-    /// `location /x`, or `location ^~ /x` where `regex_follows` is false.
-    Prefix {
-        /// The path's beginning.
-        path: String,
-        /// Whether regular expressions may still win over it.
-        regex_follows: bool,
-    },
-    /// `location ~ x` and `location ~* x`.
-    Regex(Pattern),
-    /// `location @x`, reached by internal redirects alone.
-    Named(String),
+/// What the whole configuration knows, besides the directives of one block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vocabulary {
+    /// What is to be said of a directive that may not stand in this context.
+    pub(crate) refuse: fn(&Directive) -> Diagnostic,
+    /// Whether a variable of this name has its value from us, and may not be set.
+    pub(crate) is_builtin: fn(&str) -> bool,
 }
 
-/// One level of the configuration as it is being read.
+/// What all blocks share while a configuration is read.
 #[derive(Debug)]
-pub(crate) struct Level {
-    /// Which of the contexts above this level is.
-    pub context: u32,
-    pub settings: RawSettings,
-    pub matching: LocationMatch,
-    pub server_names: Vec<ServerName>,
-    pub listens: Vec<Listen>,
-    pub children: Vec<Level>,
-    /// The directives that stand here and say nothing to us.
-    pub checked: Vec<String>,
-    pub span: Option<Span>,
-}
-
-impl Level {
-    pub(crate) fn new(context: u32, matching: LocationMatch, span: Option<Span>) -> Self {
-        Self {
-            context,
-            settings: RawSettings::default(),
-            matching,
-            server_names: Vec::new(),
-            listens: Vec::new(),
-            children: Vec::new(),
-            checked: Vec::new(),
-            span,
-        }
-    }
-}
-
-/// The state of one reading of a configuration.
-#[derive(Debug)]
-pub(crate) struct Scope {
-    pub level: Level,
-    pub process: ProcessConfig,
-    pub registry: Registry,
-    pub patterns: Patterns,
-    pub log_formats: Vec<LogFormat>,
-    pub logs: Vec<Destination>,
-    pub zones: Declared,
-    pub diagnostics: Diagnostics,
-    pub http: Option<Level>,
+pub(crate) struct Shared {
+    pub(crate) registry: Registry,
+    pub(crate) patterns: Patterns,
+    pub(crate) logs: Vec<Destination>,
+    /// `error_log` of the top of the file, which every block inherits.
+    pub(crate) error_log: Arc<Vec<ErrorTarget>>,
+    pub(crate) zones: Declared,
+    pub(crate) diagnostics: Diagnostics,
     /// Folder against which relative paths of files are resolved (`-p`).
-    pub prefix: PathBuf,
+    pub(crate) prefix: PathBuf,
     /// Answers for host names: what the master was told, its workers are told too.
-    pub hosts: HostNames,
+    pub(crate) hosts: HostNames,
+    pub(crate) vocabulary: Vocabulary,
 }
 
-impl Scope {
-    pub(crate) fn new(prefix: &Path, hosts: HostNames) -> Self {
+impl Shared {
+    pub(crate) fn new(prefix: &Path, hosts: HostNames, vocabulary: Vocabulary) -> Self {
         Self {
-            level: Level::new(MAIN, LocationMatch::Server, None),
-            process: ProcessConfig::default(),
             registry: Registry::default(),
-            patterns: Patterns::default(),
-            log_formats: Vec::new(),
+            patterns: Patterns::new(vocabulary.is_builtin),
             logs: Vec::new(),
+            error_log: Arc::default(),
             zones: Declared::default(),
             diagnostics: Diagnostics::default(),
-            http: None,
             prefix: prefix.to_owned(),
             hosts,
+            vocabulary,
         }
     }
 
@@ -141,41 +90,48 @@ impl Scope {
             }
         }
     }
+}
 
-    /// Reads the directives of a block into a level of its own and returns that level.
-    pub(crate) fn nested(&mut self, level: Level, directives: &[Directive]) -> Level {
-        let outer = std::mem::replace(&mut self.level, level);
-        self.read(directives);
-        std::mem::replace(&mut self.level, outer)
-    }
+/// A kind of block as it is read: what its directives set, and which they are.
+pub(crate) trait Scope: Sized + 'static {
+    /// The directives of this kind of block.
+    fn rows() -> impl Iterator<Item = &'static Row<Self>>;
 
-    /// Applies each directive to the level at hand; every error is kept, none stops the rest.
-    pub(crate) fn read(&mut self, directives: &[Directive]) {
+    /// Which of the contexts above the block at hand is.
+    fn context(&self) -> u32;
+
+    /// What all blocks share.
+    fn shared(&mut self) -> &mut Shared;
+
+    /// The directives of the block at hand that were checked and set nothing.
+    fn checked(&mut self) -> &mut Vec<String>;
+
+    /// Applies each directive to the block at hand; every error is kept, none stops the rest.
+    fn read(&mut self, directives: &[Directive]) {
         for directive in directives {
             if let Err(diagnostic) = self.apply(directive) {
-                self.diagnostics.push(diagnostic);
+                self.shared().diagnostics.push(diagnostic);
             }
         }
     }
 
+    /// Applies one directive.
     fn apply(&mut self, directive: &Directive) -> Result<(), Diagnostic> {
         let name = directive.name.text.as_str();
-        let mut found = None;
-        for row in modules::rows().filter(|row| row.name == name) {
-            if row.contexts & self.level.context != 0 {
+        let context = self.context();
+        let mut rows = Self::rows();
+        match rows.find(|row| row.contexts & context != 0 && row.name == name) {
+            Some(row) => {
                 revolve_conf::directive::check(row, directive)?;
-                return (row.set)(self, directive);
+                (row.set)(self, directive)
             }
-            found = Some(row);
-        }
-        match found {
-            Some(row) => Err(not_allowed_here(directive, row.contexts)),
-            None => Err(crate::config::known::unknown(directive)),
+            None => Err((self.shared().vocabulary.refuse)(directive)),
         }
     }
 }
 
-fn not_allowed_here(directive: &Directive, contexts: u32) -> Diagnostic {
+/// The error for a directive that has its place elsewhere.
+pub(crate) fn not_allowed_here(directive: &Directive, contexts: u32) -> Diagnostic {
     revolve_conf::directive::not_allowed(directive)
         .label(format!("expected inside {}", context_names(contexts)))
 }
@@ -219,13 +175,25 @@ pub(crate) fn set_once<T>(
 }
 
 /// Notes a directive that was checked and sets nothing; it may stand once in a level all the same.
-pub(crate) fn checked_once(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+pub(crate) fn checked_once(
+    scope: &mut impl Scope,
+    directive: &Directive,
+) -> Result<(), Diagnostic> {
     let name = &directive.name.text;
-    if scope.level.checked.contains(name) {
+    if scope.checked().contains(name) {
         return Err(duplicate(directive));
     }
-    scope.level.checked.push(name.clone());
+    scope.checked().push(name.clone());
     Ok(())
+}
+
+/// Accepts a number that only tunes tables which Revolve sizes by itself.
+pub(crate) fn accept_number(
+    scope: &mut impl Scope,
+    directive: &Directive,
+) -> Result<(), Diagnostic> {
+    revolve_conf::value::number_of(&directive.args[0], &directive.name.text)?;
+    checked_once(scope, directive)
 }
 
 /// nginx's words for a parameter it does not know.
@@ -251,42 +219,4 @@ pub(crate) fn choice<T, const N: usize>(
         let message = format!("invalid value \"{}\"", word.text);
         Diagnostic::new(word.span, message).label(format!("expected {}", either(&names)))
     })
-}
-
-/// Setters for the plain kinds of value, for the tables of the modules.
-///
-/// `slot!(flag core.etag)` expands to a setter that stores an `on|off` once in that field.
-macro_rules! slot {
-    (@set $group:ident . $field:ident, $parse:expr) => {
-        |scope: &mut $crate::config::scope::Scope, directive: &::revolve_conf::Directive| {
-            let value = $parse(&directive.args[0], directive.name.text.as_str())?;
-            $crate::config::scope::set_once(
-                &mut scope.level.settings.$group.$field,
-                value.into(),
-                directive,
-            )
-        }
-    };
-    (flag $group:ident . $field:ident) => {
-        $crate::config::scope::slot!(@set $group.$field, ::revolve_conf::value::flag_of)
-    };
-    (size $group:ident . $field:ident) => {
-        $crate::config::scope::slot!(@set $group.$field, ::revolve_conf::value::size_of)
-    };
-    (offset $group:ident . $field:ident) => {
-        $crate::config::scope::slot!(@set $group.$field, ::revolve_conf::value::offset_of)
-    };
-    (time_ms $group:ident . $field:ident) => {
-        $crate::config::scope::slot!(@set $group.$field, ::revolve_conf::value::time_ms_of)
-    };
-    (number $group:ident . $field:ident) => {
-        $crate::config::scope::slot!(@set $group.$field, ::revolve_conf::value::number_of)
-    };
-}
-pub(crate) use slot;
-
-/// Accepts a number that only tunes tables which Revolve sizes by itself.
-pub(crate) fn accept_number(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    revolve_conf::value::number_of(&directive.args[0], &directive.name.text)?;
-    checked_once(scope, directive)
 }

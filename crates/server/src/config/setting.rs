@@ -32,7 +32,7 @@ macro_rules! settings {
     ) => {
         $(#[$meta])*
         #[derive(Debug)]
-        pub struct $merged {
+        pub(crate) struct $merged {
             $( $(#[$imeta])* pub $ifield: $ity, )*
             $( $(#[$ometa])* pub $ofield: $oty, )*
         }
@@ -71,7 +71,7 @@ macro_rules! compose {
     ) => {
         $(#[$meta])*
         #[derive(Debug)]
-        pub struct $merged { $( $(#[$fmeta])* pub $field: $ty, )* }
+        pub(crate) struct $merged { $( $(#[$fmeta])* pub $field: $ty, )* }
 
         #[derive(Debug, Default)]
         pub(crate) struct $raw { $( pub $field: $rawty, )* }

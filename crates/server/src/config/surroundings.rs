@@ -13,9 +13,8 @@ use revolve_conf::directive::Args;
 use revolve_conf::value::{number, offset_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, Word};
 
-use crate::config::scope::{
-    DirectiveRow, MAIN, Scope, checked_once, choice, invalid_parameter, set_once,
-};
+use crate::config::process::{DirectiveRow, ProcessScope};
+use crate::config::scope::{MAIN, checked_once, choice, invalid_parameter, set_once};
 
 /// A variable of the environment that workers get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +129,7 @@ fn priority(word: &Word) -> Result<i32, Diagnostic> {
     }
 }
 
-fn thread_pool(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+fn thread_pool(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let (name, parameters) = directive
         .args
         .split_first()
@@ -169,7 +168,8 @@ mod tests {
     use revolve_conf::{Snapshot, SnapshotFiles};
 
     use super::*;
-    use crate::config::{Prefix, load};
+    use crate::config::Prefix;
+    use crate::load;
 
     fn read(text: &str) -> Result<Surroundings, String> {
         let mut snapshot = Snapshot::default();
@@ -187,7 +187,7 @@ mod tests {
         };
         config
             .ok_or(())
-            .map(|config| config.process.surroundings.clone())
+            .map(|config| config.process().surroundings.clone())
             .map_err(first)
     }
 

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::response::{ContentLength, LastModified};
+use revolve_http::h1::lines::{ContentLength, LastModified};
 
 /// What is at a path.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub(crate) enum Found {
     /// A regular file.
     File(Rc<FileEntry>),
     /// A folder.
@@ -47,7 +47,7 @@ impl Found {
 
 /// Where the bytes of a file are.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// In memory: it is small.
     Bytes(Bytes),
     /// In the file, which is open.
@@ -56,7 +56,7 @@ pub enum Content {
 
 /// A regular file, ready to be served.
 #[derive(Debug)]
-pub struct FileEntry {
+pub(crate) struct FileEntry {
     /// Its length.
     pub length: ContentLength,
     /// Last change.

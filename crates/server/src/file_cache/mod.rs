@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use rustix::io::Errno;
 
-pub use entry::{Content, FileEntry, Found};
+pub(crate) use entry::{Content, FileEntry, Found};
 use entry::{Identity, Probe};
 use marks::Marks;
 use watch::{Dependency, EntryId, Watch};
@@ -37,7 +37,7 @@ const REFUSED_S: u32 = 10;
 
 /// Bounds of the cache of one loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Paths, those that are not there included; 0 turns the cache off.
     pub entries_max: usize,
     /// Bytes of contents in all.
@@ -60,7 +60,7 @@ impl Default for Limits {
 }
 
 /// The cache.
-pub struct FileCache {
+pub(crate) struct FileCache {
     limits: Cell<Limits>,
     inner: RefCell<Inner>,
 }
@@ -101,7 +101,7 @@ impl FileCache {
     /// A cache; without inotify it holds nothing and every lookup asks the disk.
     ///
     /// The second value is why inotify is missing, to be logged once.
-    pub fn new(limits: Limits) -> (Self, Option<io::Error>) {
+    pub(crate) fn new(limits: Limits) -> (Self, Option<io::Error>) {
         let (watch, error) = match Watch::new() {
             Ok(watch) => (Some(watch), None),
             Err(error) => (None, Some(error)),
@@ -120,19 +120,19 @@ impl FileCache {
     }
 
     /// Takes new bounds, as a reload brings them.
-    pub fn set_limits(&self, limits: Limits) {
+    pub(crate) fn set_limits(&self, limits: Limits) {
         if self.limits.replace(limits) != limits {
             self.inner.borrow_mut().clear();
         }
     }
 
     /// The queue of changes, for the loop to wait on; [`FileCache::drain`] reads it.
-    pub fn watch_descriptor(&self) -> Option<io::Result<OwnedFd>> {
+    pub(crate) fn watch_descriptor(&self) -> Option<io::Result<OwnedFd>> {
         self.inner.borrow().watch.as_ref().map(Watch::descriptor)
     }
 
     /// Drops what changed on disk. Called before the tasks of a turn whenever the queue is ready.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         let mut inner = self.inner.borrow_mut();
         let Some(watch) = &mut inner.watch else {
             return;
@@ -148,7 +148,7 @@ impl FileCache {
     }
 
     /// Forgets what holds for this turn alone.
-    pub fn end_turn(&self) {
+    pub(crate) fn end_turn(&self) {
         let mut inner = self.inner.borrow_mut();
         if inner.last.is_some() {
             inner.last = None;
@@ -157,7 +157,7 @@ impl FileCache {
 
     /// Closes the descriptors that the cache holds, somebody needs them more; false if it holds
     /// none.
-    pub fn close_descriptors(&self) -> bool {
+    pub(crate) fn close_descriptors(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
         inner.last = None;
         let holding: Vec<EntryId> = inner
@@ -173,7 +173,7 @@ impl FileCache {
     }
 
     /// What is at a path.
-    pub fn lookup(&self, path: &[u8]) -> Found {
+    pub(crate) fn lookup(&self, path: &[u8]) -> Found {
         let now = revolve_reactor::now();
         if let Some(entry) = self.inner.borrow().entries.get(path) {
             if now < entry.valid_until.get() {

@@ -209,8 +209,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Clock;
     use super::*;
+    use crate::clock::Clock;
 
     fn limits(files_max: usize, uses_min: u64) -> Arc<PathLimits> {
         Arc::new(PathLimits {

@@ -6,7 +6,6 @@
 //! disk, a pipe or a syslog server does not take at once waits, within bounds, and what cannot be
 //! written is lost, counted, and said once a minute.
 
-pub mod clock;
 pub mod destination;
 pub mod file;
 pub mod outputs;
@@ -27,17 +26,14 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use revolve_http::h1::HeaderId;
-
 pub use by_path::PathLimits;
-pub use clock::Clock;
 pub use destination::{Buffering, Destination, Place};
 pub use file::OpenLogs;
 pub use output::Output;
 pub use outputs::{Outputs, say_on_stderr};
 pub use revolve_conf::error_text;
 
-use crate::request::Request;
+use crate::clock::Clock;
 
 /// Severity of an error log line, nginx's names and order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +86,7 @@ impl Level {
 /// Where error lines of a place in the configuration go, and from which severity on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorTarget {
-    /// Index of the log in [`Config::logs`](crate::config::Config::logs).
+    /// Index of the log in [`Base::logs`](crate::Base::logs).
     pub file: usize,
     /// The least severe level that is written.
     pub level: Level,
@@ -130,15 +126,6 @@ impl Logs {
         targets.iter().any(|target| level <= target.level)
     }
 
-    /// Writes a line about a request.
-    pub fn error(&self, request: &Request, level: Level, message: fmt::Arguments<'_>) {
-        let targets = &request.settings().error_log.targets;
-        self.write(targets, level, |out| {
-            let _ = write!(out, "*{} {message}", request.connection.number);
-            describe(request, out);
-        });
-    }
-
     /// Writes a line about a connection that has no request yet.
     pub fn connection(
         &self,
@@ -159,7 +146,8 @@ impl Logs {
         });
     }
 
-    fn write(&self, targets: &[ErrorTarget], level: Level, body: impl Fn(&mut Vec<u8>)) {
+    /// Lets `body` write a line to each of the targets that take its level.
+    pub(crate) fn write(&self, targets: &[ErrorTarget], level: Level, body: impl Fn(&mut Vec<u8>)) {
         for target in targets.iter().filter(|target| level <= target.level) {
             if let Some(output) = self.logs.get(target.file) {
                 self.outputs.append(output, Some(level), |out| {
@@ -214,33 +202,6 @@ fn line_head(clock: &Clock, level: Level, out: &mut Vec<u8>) {
     let pid = std::process::id();
     let thread = clock.thread_id();
     let _ = write!(out, " [{}] {pid}#{thread}: ", level.name());
-}
-
-/// `, client: …, server: …, request: "…", host: "…", referrer: "…"`
-fn describe(request: &Request, out: &mut Vec<u8>) {
-    out.extend_from_slice(b", client: ");
-    request.connection.append_peer(out);
-    out.extend_from_slice(b", server: ");
-    out.extend_from_slice(request.server().primary_name.as_bytes());
-    if !request.parser.line_started() {
-        return;
-    }
-    let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
-        out.extend_from_slice(label);
-        let start = out.len();
-        out.extend_from_slice(value);
-        escape::as_default(out, start);
-        out.push(b'"');
-    };
-    // Of a head that is not complete, what has come of it.
-    let line = request.parser.request_line_or_start(&request.head_bytes);
-    quoted(b", request: \"", request.bytes(line), out);
-    if let Some(host) = request.known(HeaderId::Host) {
-        quoted(b", host: \"", host, out);
-    }
-    if let Some(referer) = request.known(HeaderId::Referer) {
-        quoted(b", referrer: \"", referer, out);
-    }
 }
 
 /// [`error_text`] of an error number.

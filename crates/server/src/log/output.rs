@@ -13,7 +13,8 @@ use super::queue::{Account, Queue, WAITING_BYTES_MAX};
 use super::sink::Sink;
 use super::spool::Spool;
 use super::syslog::SyslogSocket;
-use super::{Clock, Level, error_text};
+use super::{Level, error_text};
+use crate::clock::Clock;
 
 /// How soon a disk, a pipe or a syslog server that took nothing is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);

@@ -16,7 +16,8 @@ use super::file::{self, OpenLogs, STDERR};
 use super::output::{END_PATIENCE, END_PAUSE, Output};
 use super::queue::Account;
 use super::sink::Sink;
-use super::{Clock, ErrorTarget, Level, escape, line_head};
+use super::{ErrorTarget, Level, escape, line_head};
+use crate::clock::Clock;
 
 thread_local! {
     static HERE: RefCell<Weak<Outputs>> = const { RefCell::new(Weak::new()) };

@@ -12,7 +12,8 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use super::{Clock, Level};
+use super::Level;
+use crate::clock::Clock;
 
 /// How long a server that cannot be reached is left alone.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);

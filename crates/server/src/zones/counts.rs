@@ -5,13 +5,14 @@
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use revolve_shm::{CounterSlot, Counters, ZoneError};
 
 use crate::zones::Zones;
+use crate::zones::spec::{ZoneKind, ZoneSpec, ZoneState};
 
 /// Rows of workers, those that end beside their successors included.
 const WORKERS_MAX: usize = 4096;
@@ -40,20 +41,64 @@ const BUSY: usize = 1;
 const READING: usize = 2;
 const LOOP_COUNTERS: usize = 3;
 
-pub(super) fn create_workers() -> Result<Counters, ZoneError> {
+fn create_workers() -> Result<Counters, ZoneError> {
     Counters::create("workers", WORKER_COUNTERS, WORKERS_MAX, SCHEMA)
 }
 
-pub(super) fn create_loops() -> Result<Counters, ZoneError> {
+fn create_loops() -> Result<Counters, ZoneError> {
     Counters::create("loops", LOOP_COUNTERS, LOOPS_MAX, SCHEMA)
 }
 
-pub(super) fn open_workers(file: OwnedFd) -> Result<Counters, ZoneError> {
-    Counters::open(file, SCHEMA)
+/// The counts of the workers: in every configuration.
+#[derive(Debug)]
+pub(super) struct WorkerRows;
+
+/// The counts of their loops: in every configuration.
+#[derive(Debug)]
+pub(super) struct LoopRows;
+
+/// Rows of counters.
+#[derive(Debug)]
+pub(super) struct CountsZone(pub(super) Arc<Counters>);
+
+impl CountsZone {
+    fn boxed(counters: Result<Counters, ZoneError>) -> Result<Box<dyn ZoneState>, ZoneError> {
+        Ok(Box::new(Self(Arc::new(counters?))))
+    }
 }
 
-pub(super) fn open_loops(file: OwnedFd) -> Result<Counters, ZoneError> {
-    Counters::open(file, SCHEMA)
+impl ZoneState for CountsZone {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.descriptor()
+    }
+}
+
+impl ZoneKind for WorkerRows {
+    fn directive(&self) -> &'static str {
+        "worker counts"
+    }
+
+    fn create(&self, _: &ZoneSpec) -> Result<Box<dyn ZoneState>, ZoneError> {
+        CountsZone::boxed(create_workers())
+    }
+
+    fn open(&self, file: OwnedFd, _: u64) -> Result<Box<dyn ZoneState>, ZoneError> {
+        CountsZone::boxed(Counters::open(file, SCHEMA))
+    }
+}
+
+impl ZoneKind for LoopRows {
+    fn directive(&self) -> &'static str {
+        "loop counts"
+    }
+
+    fn create(&self, _: &ZoneSpec) -> Result<Box<dyn ZoneState>, ZoneError> {
+        CountsZone::boxed(create_loops())
+    }
+
+    fn open(&self, file: OwnedFd, _: u64) -> Result<Box<dyn ZoneState>, ZoneError> {
+        CountsZone::boxed(Counters::open(file, SCHEMA))
+    }
 }
 
 /// Zeroes what a worker that is gone had under way.
@@ -166,7 +211,11 @@ fn alone(counters: Counters) -> CounterSlot {
 
 /// A loop's own row.
 #[derive(Debug)]
-pub(crate) struct LoopCounts(ManuallyDrop<CounterSlot>);
+pub(crate) struct LoopCounts {
+    row: ManuallyDrop<CounterSlot>,
+    /// What the row had counted before this loop took it.
+    requests_before: u64,
+}
 
 impl LoopCounts {
     /// Takes a row, as [`Seat::take`] does.
@@ -176,20 +225,28 @@ impl LoopCounts {
             Err(_) => alone(create_loops()?),
         };
         settle_loop(&slot);
-        Ok(Self(ManuallyDrop::new(slot)))
+        Ok(Self {
+            requests_before: slot.value(REQUESTS),
+            row: ManuallyDrop::new(slot),
+        })
     }
 
     /// A request has begun. This is all that a request costs which is answered at once.
     #[inline]
     pub(crate) fn note_request(&self) {
-        self.0.add_alone(REQUESTS, 1);
+        self.row.add_alone(REQUESTS, 1);
+    }
+
+    /// Requests begun since the loop was built.
+    pub(crate) fn requests(&self) -> u64 {
+        self.row.value(REQUESTS).wrapping_sub(self.requests_before)
     }
 
     /// A request begins to wait for something: in the loop's mark of its connection, once.
     #[inline]
     pub(crate) fn begin_busy(&self, mark: &Cell<bool>) {
         if !mark.replace(true) {
-            self.0.add(BUSY, 1);
+            self.row.add(BUSY, 1);
         }
     }
 
@@ -197,13 +254,13 @@ impl LoopCounts {
     #[inline]
     pub(crate) fn end_busy(&self, mark: &Cell<bool>) {
         if mark.replace(false) {
-            self.0.sub(BUSY, 1);
+            self.row.sub(BUSY, 1);
         }
     }
 
     /// Counts a request that waits for the rest of its head, until the answer is dropped.
     pub(crate) fn reading(self: &Rc<Self>) -> Reading {
-        self.0.add(READING, 1);
+        self.row.add(READING, 1);
         Reading(Rc::clone(self))
     }
 }
@@ -213,7 +270,7 @@ pub(crate) struct Reading(Rc<LoopCounts>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.0.0.sub(READING, 1);
+        self.0.row.sub(READING, 1);
     }
 }
 

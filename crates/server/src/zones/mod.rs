@@ -5,21 +5,21 @@
 //! without being named: the counts of the workers and of their loops.
 
 mod counts;
-mod holds;
 mod key;
 mod spec;
 
+use std::any::Any;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use revolve_shm::{Counters, ZoneError};
+use revolve_shm::Counters;
+
+use self::counts::CountsZone;
 
 pub(crate) use self::counts::{LoopCounts, Seat, Totals};
-pub(crate) use self::holds::{Admission, Hold, Holds};
 pub(crate) use self::key::{Key, key_of};
-pub(crate) use self::spec::{Declared, name_and_size};
-pub use self::spec::{ZoneId, ZoneLabel, ZoneSpec, ZoneUse};
-use crate::modules::limit_req::Rates;
+pub(crate) use self::spec::{Declared, ZoneId, name_and_size};
+pub use self::spec::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState};
 
 /// The zones of a configuration, open. Any thread may use them.
 #[derive(Debug, Default)]
@@ -31,14 +31,7 @@ pub struct Zones {
 #[derive(Debug)]
 struct Zone {
     label: ZoneLabel,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Counters(Arc<Counters>),
-    Holds(Holds),
-    Rates(Rates),
+    state: Box<dyn ZoneState>,
 }
 
 impl Zones {
@@ -65,7 +58,7 @@ impl Zones {
                 zones.push(kept);
                 continue;
             }
-            let state = create(spec).map_err(|error| {
+            let state = spec.kind.create(spec).map_err(|error| {
                 let name = &label.name;
                 format!("making the shared memory zone \"{name}\" failed: {error}")
             })?;
@@ -101,15 +94,16 @@ impl Zones {
     /// Takes back what one worker counts for in limits.
     fn take_back(&self, worker: usize) {
         for zone in &self.zones {
-            if let State::Holds(holds) = &zone.state {
-                holds.take_back(worker);
-            }
+            zone.state.take_back(worker);
         }
     }
 
-    /// Where a zone stands among those of its configuration.
-    fn state(&self, id: ZoneId) -> &State {
-        &id.of(&self.zones).state
+    /// What is kept in a zone, by whoever keeps it.
+    pub(crate) fn state<S: ZoneState>(&self, id: ZoneId) -> &S {
+        let state: &dyn Any = &*id.of(&self.zones).state;
+        state
+            .downcast_ref()
+            .expect("a zone is of the kind that its configuration says")
     }
 
     /// The name of a zone.
@@ -118,44 +112,11 @@ impl Zones {
     }
 
     fn worker_counts(&self) -> &Arc<Counters> {
-        self.counters(spec::WORKER_COUNTS)
+        &self.state::<CountsZone>(spec::WORKER_COUNTS).0
     }
 
     fn loop_counts(&self) -> &Arc<Counters> {
-        self.counters(spec::LOOP_COUNTS)
-    }
-
-    fn counters(&self, id: ZoneId) -> &Arc<Counters> {
-        match self.state(id) {
-            State::Counters(counters) => counters,
-            other => unreachable!("{other:?} are no counters"),
-        }
-    }
-
-    /// The counts by key of a zone of `limit_conn_zone`.
-    pub(crate) fn holds(&self, id: ZoneId) -> &Holds {
-        match self.state(id) {
-            State::Holds(holds) => holds,
-            other => unreachable!("{other:?} are no connections by key"),
-        }
-    }
-
-    /// The rates by key of a zone of `limit_req_zone`.
-    pub(crate) fn rates(&self, id: ZoneId) -> &Rates {
-        match self.state(id) {
-            State::Rates(rates) => rates,
-            other => unreachable!("{other:?} are no rates by key"),
-        }
-    }
-}
-
-impl State {
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match self {
-            State::Counters(counters) => counters.descriptor(),
-            State::Holds(holds) => holds.descriptor(),
-            State::Rates(rates) => rates.descriptor(),
-        }
+        &self.state::<CountsZone>(spec::LOOP_COUNTS).0
     }
 }
 
@@ -192,30 +153,10 @@ fn keep(
             "{kind} \"{name}\" uses the \"{now}\" key while previously it used the \"{before}\" key"
         ));
     }
-    match open(spec, file, old.layout) {
+    match spec.kind.open(file, old.layout) {
         Ok(state) => Ok(Some(Zone { label: old, state })),
         Err(error) => anew(error.to_string()),
     }
-}
-
-fn create(spec: &ZoneSpec) -> Result<State, ZoneError> {
-    Ok(match &spec.purpose {
-        ZoneUse::WorkerCounts => State::Counters(Arc::new(counts::create_workers()?)),
-        ZoneUse::LoopCounts => State::Counters(Arc::new(counts::create_loops()?)),
-        ZoneUse::LimitConn { workers_max, .. } => {
-            State::Holds(Holds::create(&spec.name, spec.bytes, *workers_max)?)
-        }
-        ZoneUse::LimitReq { .. } => State::Rates(Rates::create(&spec.name, spec.bytes)?),
-    })
-}
-
-fn open(spec: &ZoneSpec, file: OwnedFd, layout: u64) -> Result<State, ZoneError> {
-    Ok(match &spec.purpose {
-        ZoneUse::WorkerCounts => State::Counters(Arc::new(counts::open_workers(file)?)),
-        ZoneUse::LoopCounts => State::Counters(Arc::new(counts::open_loops(file)?)),
-        ZoneUse::LimitConn { .. } => State::Holds(Holds::open(file, layout)?),
-        ZoneUse::LimitReq { .. } => State::Rates(Rates::open(file)?),
-    })
 }
 
 #[cfg(test)]
@@ -223,99 +164,14 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::variable::Value;
 
-    fn specs(zones: &[(&str, u64, usize, &str)]) -> Vec<ZoneSpec> {
-        let unnamed = [ZoneUse::WorkerCounts, ZoneUse::LoopCounts].map(|purpose| ZoneSpec {
-            name: String::new(),
-            bytes: 0,
-            purpose,
-        });
-        let named = zones
-            .iter()
-            .map(|(name, bytes, workers_max, key)| ZoneSpec {
-                name: (*name).into(),
-                bytes: *bytes,
-                purpose: ZoneUse::LimitConn {
-                    key: Value::literal(*key),
-                    key_text: (*key).into(),
-                    workers_max: *workers_max,
-                },
-            });
-        unnamed.into_iter().chain(named).collect()
-    }
-
-    fn copies(zones: &Zones) -> Vec<(ZoneLabel, OwnedFd)> {
-        let copy = |(label, fd): (&ZoneLabel, BorrowedFd<'_>)| {
-            (label.clone(), fd.try_clone_to_owned().unwrap())
-        };
-        zones.descriptors().map(copy).collect()
-    }
-
-    /// The third zone: the first two have no name.
-    fn first(zones: &Zones) -> &Holds {
-        let State::Holds(holds) = &zones.zones[2].state else {
-            unreachable!();
-        };
-        holds
-    }
-
-    /// Whether somebody holds the one that there may be.
-    fn is_held(zones: &Zones) -> bool {
-        let holds = first(zones);
-        holds.admit(&holds.key(b"key"), 0, 1) == Admission::TooMany
-    }
-
-    #[test]
-    fn what_is_the_same_is_kept_and_the_rest_made_anew() {
-        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
-        assert!(!is_held(&before) && is_held(&before));
-        let open = |zones: &[_]| Zones::open(&specs(zones), copies(&before));
-        let kept = open(&[("one", 65536, 8, "$uri")]).unwrap();
-        assert!(is_held(&kept) && kept.notes().is_empty());
-        let moved = open(&[("two", 65536, 8, "$uri"), ("one", 65536, 8, "$uri")]).unwrap();
-        assert!(!is_held(&moved) && moved.notes().is_empty());
-        let larger = open(&[("one", 65537, 8, "$uri")]).unwrap();
-        assert!(!is_held(&larger));
-        assert_eq!(
-            larger.notes(),
-            ["the shared memory zone \"one\" is made anew: its size was 65536 and is 65537"]
-        );
-        let wider = open(&[("one", 65536, 32, "$uri")]).unwrap();
-        assert_eq!(
-            wider.notes(),
-            ["the shared memory zone \"one\" is made anew: it was laid out for fewer workers"]
-        );
-        // A layout for more is as good, and stays what it is.
-        let again = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), copies(&wider)).unwrap();
-        assert!(again.notes().is_empty() && again.zones[2].label.layout == 32);
-        let error = open(&[("one", 65536, 8, "$host")]).unwrap_err();
-        assert_eq!(
-            error,
-            "limit_conn_zone \"one\" uses the \"$host\" key while previously it used the \
-             \"$uri\" key"
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_no_such_zone_is_not_taken() {
-        let before = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), Vec::new()).unwrap();
-        let mut given = copies(&before);
-        let counts = given[0].1.try_clone().unwrap();
-        given[2].1 = counts;
-        let zones = Zones::open(&specs(&[("one", 65536, 8, "$uri")]), given).unwrap();
-        let [note] = zones.notes() else {
-            panic!("{:?}", zones.notes());
-        };
-        assert!(
-            note.contains("another layout: kind is 2, expected 1"),
-            "{note}"
-        );
+    fn no_specs() -> Vec<ZoneSpec> {
+        Declared::default().finish(1, &mut revolve_conf::Diagnostics::default())
     }
 
     #[test]
     fn totals_are_over_all_rows() {
-        let zones = Zones::open(&specs(&[]), Vec::new()).unwrap();
+        let zones = Zones::open(&no_specs(), Vec::new()).unwrap();
         let seats = [(); 2].map(|()| Seat::take(&zones).unwrap());
         let loops = [(); 3].map(|()| std::rc::Rc::new(LoopCounts::take(&zones).unwrap()));
         assert_eq!((seats[0].number(), seats[1].number()), (0, 1));
@@ -350,7 +206,7 @@ mod tests {
 
     #[test]
     fn those_who_take_connections_are_seen_with_what_they_were_sent() {
-        let zones = Zones::open(&specs(&[]), Vec::new()).unwrap();
+        let zones = Zones::open(&no_specs(), Vec::new()).unwrap();
         let seats = [(); 3].map(|()| Seat::take(&zones).unwrap());
         seats[1].set_takes_as(Some(7));
         seats[1].note_accepted();

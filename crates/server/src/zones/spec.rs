@@ -1,21 +1,29 @@
 //! What the configuration says of zones.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use revolve_conf::value::size;
 use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
+use revolve_shm::ZoneError;
 
-use crate::variable::Value;
-use crate::zones::Holds;
+use crate::zones::counts::{LoopRows, WorkerRows};
 
 /// nginx's `8 * ngx_pagesize`: a zone is no smaller.
 const BYTES_MIN: u64 = 8 * 4096;
 
 /// A zone's place among those of its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ZoneId(usize);
+pub(crate) struct ZoneId(usize);
 
 impl ZoneId {
+    /// The zone that was named as the first, the second and so on: behind those without a name.
+    pub(crate) fn named(at: usize) -> Self {
+        Self(LOOP_COUNTS.0 + 1 + at)
+    }
+
     /// Its element of a list that goes by the zones of its configuration.
     pub(crate) fn of<T>(self, list: &[T]) -> &T {
         &list[self.0]
@@ -27,6 +35,42 @@ pub(super) const WORKER_COUNTS: ZoneId = ZoneId(0);
 /// The counts of their loops: in every configuration.
 pub(super) const LOOP_COUNTS: ZoneId = ZoneId(1);
 
+/// What is kept in a zone: made by whoever has something to keep.
+pub trait ZoneKind: Any + fmt::Debug + Send + Sync {
+    /// The directive that declares such a zone; a zone is known by it and its name.
+    fn directive(&self) -> &'static str;
+
+    /// The key of its states as it was written, where there is one.
+    fn key_text(&self) -> &str {
+        ""
+    }
+
+    /// What else the layout depends on, where so many workers count in it. A layout for more is as good
+    /// as one for fewer.
+    fn layout(&self, _workers: usize) -> u64 {
+        0
+    }
+
+    /// Makes the zone.
+    ///
+    /// Errors: memory that cannot be had.
+    fn create(&self, spec: &ZoneSpec) -> Result<Box<dyn ZoneState>, ZoneError>;
+
+    /// Opens one that was made before, by this process or another.
+    ///
+    /// Errors: a file that is no such zone.
+    fn open(&self, file: OwnedFd, layout: u64) -> Result<Box<dyn ZoneState>, ZoneError>;
+}
+
+/// A zone that is open. Any thread may use it.
+pub trait ZoneState: Any + fmt::Debug + Send + Sync {
+    /// Its memory file.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Takes back what a worker held that has died, by its number among the workers.
+    fn take_back(&self, _worker: usize) {}
+}
+
 /// One zone.
 #[derive(Debug)]
 pub struct ZoneSpec {
@@ -34,46 +78,18 @@ pub struct ZoneSpec {
     pub name: String,
     /// Its size as the configuration gives it, in bytes.
     pub bytes: u64,
+    /// What its layout depends on, as its kind says.
+    pub layout: u64,
     /// What is kept in it.
-    pub purpose: ZoneUse,
+    pub kind: Box<dyn ZoneKind>,
 }
 
-/// What is kept in a zone, and what for.
-#[derive(Debug)]
-pub enum ZoneUse {
-    /// Connections of each worker.
-    WorkerCounts,
-    /// Requests of each loop.
-    LoopCounts,
-    /// `limit_conn_zone`: connections by a key.
-    LimitConn {
-        /// The key.
-        key: Value,
-        /// The key as it was written.
-        key_text: String,
-        /// How many workers, old ones that end among them, can count in it.
-        workers_max: usize,
-    },
-    /// `limit_req_zone`: requests by a key.
-    LimitReq {
-        /// The key.
-        key: Value,
-        /// The key as it was written.
-        key_text: String,
-        /// Thousandths of a request a second.
-        rate: u64,
-    },
-}
-
-impl ZoneUse {
-    /// The directive that declares such a zone.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            ZoneUse::WorkerCounts => "worker counts",
-            ZoneUse::LoopCounts => "loop counts",
-            ZoneUse::LimitConn { .. } => "limit_conn_zone",
-            ZoneUse::LimitReq { .. } => "limit_req_zone",
-        }
+impl ZoneSpec {
+    /// What the configuration says of the zone besides its name and size, by whoever declared it.
+    pub(crate) fn kind<K: ZoneKind>(&self) -> &K {
+        let kind: &dyn Any = &*self.kind;
+        kind.downcast_ref()
+            .expect("a zone was mentioned as one of its kind")
     }
 }
 
@@ -134,21 +150,12 @@ impl ZoneLabel {
 impl ZoneSpec {
     /// What it is known by.
     pub fn label(&self) -> ZoneLabel {
-        let (layout, key) = match &self.purpose {
-            ZoneUse::WorkerCounts | ZoneUse::LoopCounts => (0, ""),
-            ZoneUse::LimitConn {
-                workers_max,
-                key_text,
-                ..
-            } => (*workers_max as u64, key_text.as_str()),
-            ZoneUse::LimitReq { key_text, .. } => (0, key_text.as_str()),
-        };
         ZoneLabel {
-            kind: self.purpose.kind().into(),
+            kind: self.kind.directive().into(),
             name: self.name.clone(),
             bytes: self.bytes,
-            layout,
-            key: key.into(),
+            layout: self.layout,
+            key: self.kind.key_text().into(),
         }
     }
 }
@@ -166,7 +173,7 @@ struct Mention {
     name: String,
     kind: &'static str,
     span: Span,
-    declared: Option<(u64, ZoneUse)>,
+    declared: Option<(u64, Box<dyn ZoneKind>)>,
     /// Another use of it was refused, which is said already.
     is_contended: bool,
 }
@@ -199,20 +206,20 @@ impl Declared {
                 .label(format!("expected a zone of {kind}"))
                 .note(known.span, format!("a zone of {} here", known.kind)));
         }
-        Ok(ZoneId(LOOP_COUNTS.0 + 1 + at))
+        Ok(ZoneId::named(at))
     }
 
     /// Declares a zone; `word` is the parameter that names it and gives its size.
     pub(crate) fn declare(
         &mut self,
         (name, bytes): (&str, u64),
-        purpose: ZoneUse,
+        declaration: impl ZoneKind,
         word: &Word,
     ) -> Result<ZoneId, Diagnostic> {
-        let id = self.mention(name, purpose.kind(), word)?;
+        let id = self.mention(name, declaration.directive(), word)?;
         let known = &mut self.zones[id.0 - LOOP_COUNTS.0 - 1];
         match &known.declared {
-            None => known.declared = Some((bytes, purpose)),
+            None => known.declared = Some((bytes, Box::new(declaration))),
             Some((before, _)) if *before != bytes => {
                 let message = format!(
                     "the size {bytes} of shared memory zone \"{name}\" conflicts with already \
@@ -222,14 +229,13 @@ impl Declared {
                     .label("declared a second time, with another size")
                     .note(known.span, "here"));
             }
-            Some((_, ZoneUse::LimitConn { key_text, .. } | ZoneUse::LimitReq { key_text, .. })) => {
-                let kind = purpose.kind();
+            Some((_, before)) => {
+                let (kind, key_text) = (declaration.directive(), before.key_text());
                 let message = format!("{kind} \"{name}\" is already bound to key \"{key_text}\"");
                 return Err(Diagnostic::new(word.span, message)
                     .label("declared a second time")
                     .note(known.span, "here"));
             }
-            Some(_) => unreachable!("a zone without a key is not declared by a file"),
         }
         // What comes later points here.
         known.span = word.span;
@@ -239,12 +245,13 @@ impl Declared {
     /// All zones, those without a name first, for so many workers. One that was used and never
     /// declared is an error.
     pub(crate) fn finish(self, workers: usize, diagnostics: &mut Diagnostics) -> Vec<ZoneSpec> {
-        let unnamed = [ZoneUse::WorkerCounts, ZoneUse::LoopCounts].map(|purpose| ZoneSpec {
-            name: purpose.kind().into(),
+        let unnamed: [Box<dyn ZoneKind>; 2] = [Box::new(WorkerRows), Box::new(LoopRows)];
+        let mut specs = Vec::from(unnamed.map(|kind| ZoneSpec {
+            name: kind.directive().into(),
             bytes: 0,
-            purpose,
-        });
-        let mut specs = Vec::from(unnamed);
+            layout: 0,
+            kind,
+        }));
         for mention in self.zones {
             let Mention {
                 name,
@@ -254,16 +261,12 @@ impl Declared {
                 ..
             } = mention;
             match mention.declared {
-                Some((bytes, mut purpose)) => {
-                    if let ZoneUse::LimitConn { workers_max, .. } = &mut purpose {
-                        *workers_max = Holds::columns_for(workers);
-                    }
-                    specs.push(ZoneSpec {
-                        name,
-                        bytes,
-                        purpose,
-                    });
-                }
+                Some((bytes, kind)) => specs.push(ZoneSpec {
+                    name,
+                    bytes,
+                    layout: kind.layout(workers),
+                    kind,
+                }),
                 None if is_contended => {}
                 None => diagnostics.push(
                     Diagnostic::new(span, format!("zero size shared memory zone \"{name}\""))

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use revolve_conf::{Directive, Files, Snapshot, SnapshotFiles};
-use revolve_server::config::regex::{Groups, Pattern};
+use revolve_server::regex::{Groups, Pattern};
 use revolve_server::{Prefix, load, log};
 
 /// Any bytes as a configuration: there is one, or there are errors that can be shown; and the

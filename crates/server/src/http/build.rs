@@ -1,0 +1,200 @@
+//! From the parsed document to the typed configuration.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use revolve_conf::{Diagnostic, Diagnostics, Directive, Span};
+
+use crate::config::Prefix;
+use crate::config::scope::{HTTP, Shared};
+use crate::config::setting::Inherit;
+use crate::config::variable::Value;
+use crate::http::hosts;
+use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
+use crate::http::modules::core::Root;
+use crate::http::modules::{self, RawSettings, Settings, access_log};
+use crate::http::scope::{Block, LocationMatch, Scope};
+use crate::http::{Http, Server, variables};
+use crate::log::Place;
+
+impl Http {
+    /// Reads and builds an `http` block. What all blocks share comes back with it, and what is wrong is
+    /// among its diagnostics.
+    pub(crate) fn build(shared: Shared, block: &Directive, prefix: &Prefix) -> (Http, Shared) {
+        let error_log = Some(shared.error_log.clone());
+        let mut scope = Scope::read_http(shared, block);
+        set_defaults(&mut scope, prefix);
+        let mut top = RawSettings::default();
+        top.error_log.targets = error_log;
+        let top = top.merge(None);
+        let mut diagnostics = Diagnostics::default();
+        let http = build(&mut scope, &top, &mut diagnostics);
+        let mut shared = scope.shared;
+        for diagnostic in diagnostics.iter() {
+            shared.diagnostics.push(diagnostic.clone());
+        }
+        (http, shared)
+    }
+}
+
+/// Gives `http` its access log and its root, nginx's `html` in the prefix, where it has none.
+fn set_defaults(scope: &mut Scope, prefix: &Prefix) {
+    use std::os::unix::ffi::OsStringExt;
+    if scope.level.settings.access_log.logs.is_none()
+        && let Some(path) = &prefix.access_log
+    {
+        let file = scope.shared.log_index(Place::File(path.clone()));
+        let log = access_log::combined_log(&mut scope.shared.registry, file);
+        scope.level.settings.access_log.logs = Some(Arc::new(log));
+    }
+    let path = scope.shared.full_path("html").into_os_string().into_vec();
+    let path = Value::literal(path);
+    let alias = None;
+    let root = &mut scope.level.settings.core.root;
+    root.get_or_insert(Root { path, alias });
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// What grows while the levels are merged.
+struct Merging<'a> {
+    locations: Vec<Location>,
+    diagnostics: &'a mut Diagnostics,
+    scope: &'a mut Scope,
+}
+
+fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Http {
+    let http = Block::new(HTTP, LocationMatch::Server, None);
+    let level = std::mem::replace(&mut scope.level, http);
+    let settings = level.settings.merge(Some(top));
+    let mut merging = Merging {
+        locations: Vec::new(),
+        diagnostics,
+        scope,
+    };
+    let mut servers = Vec::new();
+    let mut listens = Vec::new();
+    for (index, mut server) in level.children.into_iter().enumerate() {
+        let id = index as ServerId;
+        let mut names = std::mem::take(&mut server.server_names);
+        for name in &mut names {
+            name.note_numbers(merging.scope.shared.registry.uses_numbers);
+        }
+        listens.push((id, std::mem::take(&mut server.listens), names.clone()));
+        let mut named = HashMap::new();
+        let location = merging.add(server, &settings, &mut named);
+        let own = &merging.locations[location as usize].settings;
+        let head_limits = own.client.head_limits();
+        let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
+        // `.example.org` is the name and all below it; where one name is asked for, it is the name.
+        let primary_name = match primary_name.strip_prefix('.') {
+            Some(name) => name.to_owned(),
+            None => primary_name,
+        };
+        servers.push(Server {
+            primary_name,
+            location,
+            head_limits,
+            named,
+        });
+    }
+    let Merging {
+        locations,
+        diagnostics,
+        scope,
+    } = merging;
+    let ports = hosts::build(&listens, diagnostics);
+    let variables = variables::resolve(&scope.shared.registry, diagnostics);
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let file_limits = settings.file_cache.limits;
+    Http {
+        id,
+        servers,
+        locations: locations.into(),
+        ports,
+        variables,
+        file_limits,
+    }
+}
+
+impl Merging<'_> {
+    /// Adds a named location. Of two with one name nginx takes the first, without a word.
+    fn add_named(
+        &mut self,
+        name: String,
+        id: LocationId,
+        span: Option<Span>,
+        named: &mut HashMap<String, LocationId>,
+    ) {
+        match named.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(id);
+            }
+            Entry::Occupied(entry) => {
+                let message = format!("duplicate location \"@{}\", ignored", entry.key());
+                let warning = Diagnostic::new(span, message).label("the first one answers");
+                self.diagnostics.push(warning.warn());
+            }
+        }
+    }
+
+    /// Adds a level and all below it; the answer is its number.
+    fn add(
+        &mut self,
+        level: Block,
+        parent: &Settings,
+        named: &mut HashMap<String, LocationId>,
+    ) -> LocationId {
+        let settings = level.settings.merge(Some(parent));
+        let mut lookup = LookupBuilder::default();
+        for child in level.children {
+            let matching = child.matching.clone();
+            let span = child.span;
+            let id = self.add(child, &settings, named);
+            let (fresh, name) = match matching {
+                LocationMatch::Server => unreachable!("no level holds a server but `http`"),
+                LocationMatch::Exact(path) => (lookup.exact(&path, id), path),
+                LocationMatch::Prefix {
+                    path,
+                    regex_follows,
+                } => (lookup.prefix(&path, regex_follows, id), path),
+                LocationMatch::Regex(mut pattern) => {
+                    pattern.note_numbers(self.scope.shared.registry.uses_numbers);
+                    lookup.pattern(pattern, id);
+                    continue;
+                }
+                LocationMatch::Named(name) => {
+                    self.add_named(name, id, span, named);
+                    continue;
+                }
+            };
+            if !fresh {
+                let message = format!("duplicate location \"{name}\"");
+                self.diagnostics
+                    .push(Diagnostic::new(span, message).label("the same location stands above"));
+            }
+        }
+        let name = match &level.matching {
+            LocationMatch::Server => String::new(),
+            LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => path.clone(),
+            LocationMatch::Regex(pattern) => pattern.to_string(),
+            LocationMatch::Named(name) => format!("@{name}"),
+        };
+        let group_slots = match &level.matching {
+            LocationMatch::Regex(pattern) => self.scope.shared.registry.define_groups(pattern),
+            _ => Vec::new(),
+        };
+        let inner = lookup.build();
+        self.locations.push(Location {
+            name,
+            steps: modules::steps(&settings),
+            header_filters: modules::header_filters(&settings),
+            settings,
+            group_slots,
+            inner,
+        });
+        (self.locations.len() - 1) as LocationId
+    }
+}

@@ -1,0 +1,297 @@
+//! Reading a head, and taking from it what the walk needs.
+
+use std::io;
+use std::time::Duration;
+
+use revolve_http::h1::{
+    HeadError, HeadLimits, Progress, Target, TargetError, TargetForm, Version, normalize_path,
+};
+use revolve_reactor::Buffer;
+
+use super::output::Output;
+use super::refusal;
+use crate::config::regex::GivenUp;
+use crate::http::location::ServerId;
+use crate::http::modules::access_log;
+use crate::http::request::Request;
+use crate::log::{Level, Shown};
+
+/// How the reading of a head ended.
+pub(super) enum HeadRead {
+    /// It is complete.
+    Complete,
+    /// It is not sound; this is the status to refuse it with.
+    Refused(u16),
+    /// The client went away, or took too long. Nothing is answered.
+    Gone,
+}
+
+/// Reads on until the head is complete, after [`parse`] has found that it is not. What follows it
+/// stays in `input`.
+pub(super) async fn read_rest(
+    request: &mut Request,
+    input: &mut Buffer,
+    output: &mut Output,
+) -> HeadRead {
+    loop {
+        let _reading = request.connection.state.counts().reading();
+        // Whoever waits for the answers before this one gets them before we wait for the rest.
+        if output.flush(request).await.is_err() {
+            return HeadRead::Gone;
+        }
+        let timeout_ms = request.server_settings().client.header_timeout_ms;
+        let deadline = request.started_at + Duration::from_millis(timeout_ms);
+        match request.connection.stream.recv().deadline(deadline).await {
+            Ok(received) if !received.is_empty() => *input = received,
+            Ok(_) => {
+                request.length = request.head_bytes.len() as u64;
+                return client_gone(request, "client prematurely closed connection", 400);
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if request.server_settings().keepalive.reset_timed_out {
+                    let _ = request.connection.stream.set_linger_reset();
+                }
+                request.length = request.head_bytes.len() as u64;
+                return client_gone(request, "client timed out (110: Connection timed out)", 408);
+            }
+            Err(_) => return client_gone(request, "client closed connection", 400),
+        }
+        if let Some(read) = parse(request, input) {
+            return read;
+        }
+    }
+}
+
+/// Takes what has come of a head; `None` where more is needed, which is seldom.
+pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
+    let limits = &request.site.http.servers[request.server as usize].head_limits;
+    let before = request.head_bytes.len();
+    // A head that came whole is parsed where it lies, and only its own bytes are copied.
+    let progress = if before == 0 {
+        request.parser.parse(input, limits)
+    } else {
+        request.head_bytes.extend_from_slice(input);
+        request.parser.parse(&request.head_bytes, limits)
+    };
+    match progress {
+        Ok(Progress::Complete { head_bytes }) => {
+            if before == 0 {
+                request.head_bytes.extend_from_slice(&input[..head_bytes]);
+            }
+            Some(complete(request, input, head_bytes, before))
+        }
+        Ok(Progress::Partial) => {
+            if before == 0 {
+                request.head_bytes.extend_from_slice(input);
+            }
+            None
+        }
+        Err(error) => {
+            if before == 0 {
+                request.head_bytes.extend_from_slice(input);
+            }
+            match parse_by_limits_of_host(request, error) {
+                Ok(Progress::Complete { head_bytes }) => {
+                    Some(complete(request, input, head_bytes, before))
+                }
+                Ok(Progress::Partial) => None,
+                Err(error) => {
+                    request.length = request.head_bytes.len() as u64;
+                    Some(refuse_head(request, error))
+                }
+            }
+        }
+    }
+}
+
+/// Takes a head of so many bytes, of which those from `before` on lie in `input`.
+fn complete(
+    request: &mut Request,
+    input: &mut Buffer,
+    head_bytes: usize,
+    before: usize,
+) -> HeadRead {
+    request.head_bytes.truncate(head_bytes);
+    input.advance(head_bytes - before);
+    request.length = head_bytes as u64;
+    take_head(request)
+}
+
+/// Header lines that the default server would not take may be fine with the server that a `Host`
+/// before them has chosen: the head is read again by the limits of that one.
+fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Progress, HeadError> {
+    let default = request.server;
+    let is_too_large = matches!(
+        error,
+        HeadError::HeaderTooLarge | HeadError::RequestTooLarge
+    );
+    if !is_too_large || request.head().host.is_none() {
+        return Err(error);
+    }
+    if choose_server(request).is_err() || request.server == default {
+        return Err(error);
+    }
+    request.parser.reset();
+    let limits = &request.site.http.servers[request.server as usize].head_limits;
+    request.parser.parse(&request.head_bytes, limits)
+}
+
+/// Nothing can be answered; what came is worth a line in both logs.
+fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
+    if request.parser.line_started() {
+        take_what_came(request);
+        request.log(
+            Level::Info,
+            format_args!("{what}{}", refusal::while_reading(request)),
+        );
+        request.response.status = status;
+        access_log::write(request);
+    }
+    HeadRead::Gone
+}
+
+fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
+    take_what_came(request);
+    if error == HeadError::MissingHost {
+        // The head is refused whoever does it.
+        let _ = choose_server(request);
+    }
+    log_ignored(request);
+    refusal::log(request, error);
+    HeadRead::Refused(error.status())
+}
+
+/// Takes what came of a head that will not be complete. Whoever refuses it is the server that its
+/// host has chosen, if that was read, and the logs show the lines before the one that is wrong.
+fn take_what_came(request: &mut Request) {
+    let head = request.parser.head();
+    let has_lines = request.parser.request_line_done() && head.version > Version::HTTP_09;
+    if request.head_done || !has_lines {
+        return;
+    }
+    request.head_done = true;
+    request.method = head.method;
+    // That the target may be refused too is no matter any more.
+    let _ = take_target(request);
+    if request.head().host.is_some() {
+        // The head is refused whoever does it.
+        let _ = choose_server(request);
+    }
+}
+
+/// Takes from the head what the walk needs: path, arguments, host, server.
+fn take_head(request: &mut Request) -> HeadRead {
+    request.head_done = true;
+    let head = request.parser.head();
+    request.method = head.method;
+    request.keep_alive = head.keep_alive.is_on();
+    if let Err(error) = take_target(request) {
+        let message = error.message();
+        request.log(
+            Level::Info,
+            format_args!("{message}{}", refusal::while_reading_line(request)),
+        );
+        return HeadRead::Refused(error.status());
+    }
+    let default = request.server;
+    if choose_server(request).is_err() {
+        return HeadRead::Refused(500);
+    }
+    if request.server != default
+        && let Err(error) = apply_limits_of_server(request, default)
+    {
+        return refuse_head(request, error);
+    }
+    log_ignored(request);
+    HeadRead::Complete
+}
+
+/// Takes path and arguments from the request line.
+fn take_target(request: &mut Request) -> Result<(), TargetError> {
+    let Target {
+        form,
+        path,
+        args,
+        complex,
+        ..
+    } = request.parser.head().target;
+    if let Some(args) = args {
+        request.args.extend_from_slice(args.of(&request.head_bytes));
+    }
+    let raw_path = path.of(&request.head_bytes);
+    match form {
+        TargetForm::Authority => request.path.push(b'/'),
+        _ if raw_path.is_empty() => request.path.push(b'/'),
+        _ if complex => {
+            let merge_slashes = request.server_settings().client.merge_slashes;
+            let mut path = std::mem::take(&mut request.path);
+            let raw_path = request.bytes(request.head().target.path);
+            let result = normalize_path(raw_path, merge_slashes, &mut path);
+            request.path = path;
+            if result.is_err() {
+                request.path.clear();
+            }
+            return result;
+        }
+        _ => request.path.extend_from_slice(raw_path),
+    }
+    Ok(())
+}
+
+/// Chooses the server by the host that was named.
+fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
+    if !request.hosts_differ {
+        return Ok(());
+    }
+    let site = request.site.share();
+    let hosts = site.http.hosts_at(&request.connection);
+    // No pattern has matched yet, so that this memory is free.
+    let mut host = std::mem::take(&mut request.groups_subject);
+    host.clear();
+    request.append_host_so_far(&mut host);
+    let found = hosts.find(&host, &mut request.groups);
+    if found.is_err() {
+        let host = Shown(&host);
+        request.log(
+            Level::Alert,
+            format_args!("regular expression of a server_name given up on \"{host}\""),
+        );
+    }
+    request.groups_subject = host;
+    let found = found?;
+    request.server = found.server;
+    request.location = site.http.servers[found.server as usize].location;
+    if let Some(slots) = found.groups {
+        request.set_slots(slots);
+    }
+    Ok(())
+}
+
+/// The head was read by the rules of the default server; where those of the server that its host
+/// chose differ, it is read again by them.
+fn apply_limits_of_server(request: &mut Request, default: ServerId) -> Result<(), HeadError> {
+    let limits = &request.http().servers[default as usize].head_limits;
+    let own = &request.server().head_limits;
+    if own == limits {
+        return Ok(());
+    }
+    let own = HeadLimits {
+        line_bytes_max: limits.line_bytes_max,
+        head_bytes_max: limits.head_bytes_max,
+        ..own.clone()
+    };
+    request.parser.reset();
+    request.parser.parse(&request.head_bytes, &own).map(|_| ())
+}
+
+fn log_ignored(request: &Request) {
+    for line in &request.head().ignored {
+        let shown = Shown(request.bytes(*line));
+        request.log(
+            Level::Info,
+            format_args!(
+                "client sent invalid header line: \"{shown}\" while reading client request headers"
+            ),
+        );
+    }
+}

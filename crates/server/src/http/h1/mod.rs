@@ -1,0 +1,40 @@
+//! HTTP/1: from the bytes of a connection to requests, and from responses to bytes.
+
+pub(crate) mod body;
+mod connection;
+mod delay;
+mod exchange;
+mod head;
+mod output;
+mod pool;
+pub(crate) mod preamble;
+pub(crate) mod refusal;
+mod respond;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use revolve_reactor::{Lease, spawn};
+
+use self::pool::Exchanges;
+use crate::http::HttpLoop;
+use crate::runtime::connection::Connection;
+
+/// Starts the task of a connection. The task's type is known where it is made alone.
+pub(crate) type Serve = Box<dyn Fn(Rc<Connection>, Option<Lease>)>;
+
+/// What serves connections of the calling thread's loop.
+pub(crate) fn serve(http_loop: Rc<HttpLoop>) -> Serve {
+    let exchanges = Rc::new(Exchanges::new(exchange::exchange, http_loop));
+    Box::new(move |connection, lease| {
+        spawn(connection::run(connection, exchanges.clone(), lease));
+    })
+}
+
+/// What becomes of a connection after an exchange.
+pub(crate) enum After {
+    /// It waits so long for another request.
+    Idle(Duration),
+    /// It is closed.
+    Close,
+}

@@ -1,0 +1,64 @@
+//! HTTP: requests and responses, and the way from one to the other.
+
+mod build;
+mod error_log;
+pub(crate) mod h1;
+pub(crate) mod hosts;
+mod http_loop;
+pub(crate) mod location;
+pub mod modules;
+pub(crate) mod phase;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod scope;
+pub(crate) mod site;
+pub(crate) mod variables;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use revolve_http::h1::HeadLimits;
+
+use self::hosts::Port;
+pub(crate) use self::http_loop::HttpLoop;
+use self::location::{Location, LocationId};
+use self::variables::Variables;
+use crate::file_cache::Limits;
+use crate::net::ListenSpec;
+
+/// The `http` block.
+#[derive(Debug)]
+pub struct Http {
+    /// A number of its own, to tell configurations apart.
+    pub(crate) id: u64,
+    /// The servers, in the order of the file.
+    pub(crate) servers: Vec<Server>,
+    /// The locations of all servers; each server's own level is one of them.
+    pub(crate) locations: Arc<[Location]>,
+    /// The sockets to listen on.
+    pub(crate) ports: Vec<Port>,
+    /// The variables.
+    pub(crate) variables: Variables,
+    /// The bounds of the file cache.
+    pub(crate) file_limits: Limits,
+}
+
+impl Http {
+    /// The sockets to listen on.
+    pub(crate) fn listens(&self) -> impl Iterator<Item = &ListenSpec> {
+        self.ports.iter().map(|port| &port.spec)
+    }
+}
+
+/// One `server`.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// The first of its names, as `$server_name` and logs show it.
+    pub(crate) primary_name: String,
+    /// Its own level, which holds where no location matches.
+    pub(crate) location: LocationId,
+    /// The limits that heads have here.
+    pub(crate) head_limits: HeadLimits,
+    /// Its named locations, without `@`.
+    pub(crate) named: HashMap<String, LocationId>,
+}

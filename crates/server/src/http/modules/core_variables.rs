@@ -1,0 +1,461 @@
+//! The variables of the request, the connection and the process.
+//!
+//! Source: nginx's "Embedded Variables" of `ngx_http_core_module` and `ngx_http_log_module`.
+
+use std::io::Write as _;
+
+use revolve_http::h1::{Framing, HeaderId};
+use revolve_reactor::{Address, TcpInfo};
+
+use crate::http::modules::{Module};
+use crate::http::modules::core::{append_root, map_path};
+use crate::http::request::Request;
+use crate::http::variables::Builtin;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    variables: VARIABLES,
+    ..Module::EMPTY
+};
+
+/// The variables.
+const VARIABLES: &[Builtin] = &[
+    Builtin {
+        name: "args",
+        get: args,
+    },
+    Builtin {
+        name: "query_string",
+        get: args,
+    },
+    Builtin {
+        name: "is_args",
+        get: |r, out| text(if r.args.is_empty() { "" } else { "?" }, out),
+    },
+    Builtin {
+        name: "is_request_port",
+        get: |r, out| text(if request_port(r).is_some() { ":" } else { "" }, out),
+    },
+    Builtin {
+        name: "request_port",
+        get: |r, out| request_port(r).is_some_and(|port| number(port.into(), out)),
+    },
+    Builtin {
+        name: "binary_remote_addr",
+        get: binary_remote_addr,
+    },
+    Builtin {
+        name: "body_bytes_sent",
+        get: |r, out| {
+            number(
+                r.response.sent_bytes.saturating_sub(r.response.head_bytes),
+                out,
+            )
+        },
+    },
+    Builtin {
+        name: "bytes_sent",
+        get: |r, out| number(r.response.sent_bytes, out),
+    },
+    Builtin {
+        name: "connection",
+        get: |r, out| number(r.connection.number, out),
+    },
+    Builtin {
+        name: "connection_requests",
+        get: |r, out| number(r.sequence, out),
+    },
+    Builtin {
+        name: "connection_time",
+        get: |r, out| seconds(r.connection.age_ms(), out),
+    },
+    Builtin {
+        name: "content_length",
+        get: content_length,
+    },
+    Builtin {
+        name: "content_type",
+        get: |r, out| r.header_joined(b"content-type", out),
+    },
+    Builtin {
+        name: "document_root",
+        get: document_root,
+    },
+    Builtin {
+        name: "document_uri",
+        get: |r, out| !r.path.is_empty() && some(&r.path, out),
+    },
+    Builtin {
+        name: "uri",
+        get: |r, out| !r.path.is_empty() && some(&r.path, out),
+    },
+    Builtin {
+        name: "host",
+        get: host,
+    },
+    Builtin {
+        name: "hostname",
+        get: |r, out| some(r.site.logs.clock().host_name(), out),
+    },
+    Builtin {
+        name: "http2",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "http3",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "https",
+        get: |_, out| text("", out),
+    },
+    Builtin {
+        name: "msec",
+        get: |r, out| seconds(r.site.logs.clock().unix_ms(), out),
+    },
+    Builtin {
+        name: "nginx_version",
+        get: |_, out| text(env!("CARGO_PKG_VERSION"), out),
+    },
+    Builtin {
+        name: "pid",
+        get: |_, out| number(u64::from(std::process::id()), out),
+    },
+    Builtin {
+        name: "pipe",
+        get: |r, out| text(if r.connection.pipelined() { "p" } else { "." }, out),
+    },
+    Builtin {
+        name: "realpath_root",
+        get: realpath_root,
+    },
+    Builtin {
+        name: "remote_addr",
+        get: |r, out| {
+            r.connection.append_peer(out);
+            true
+        },
+    },
+    Builtin {
+        name: "remote_port",
+        get: |r, out| match &r.connection.peer {
+            Address::Inet(address) => number(u64::from(address.port()), out),
+            Address::Unix(_) => text("", out),
+        },
+    },
+    Builtin {
+        name: "remote_user",
+        get: remote_user,
+    },
+    Builtin {
+        name: "request",
+        get: |r, out| some(request_line(r), out),
+    },
+    Builtin {
+        name: "request_completion",
+        get: |r, out| text(if r.completed { "OK" } else { "" }, out),
+    },
+    Builtin {
+        name: "request_filename",
+        get: |r, out| {
+            map_path(r, &r.path, out);
+            true
+        },
+    },
+    Builtin {
+        name: "request_id",
+        get: |r, out| some(r.http_loop.request_id(r).as_bytes(), out),
+    },
+    Builtin {
+        name: "request_length",
+        get: |r, out| number(r.length, out),
+    },
+    Builtin {
+        name: "request_method",
+        get: |r, out| r.head_done && some(method_name(r), out),
+    },
+    Builtin {
+        name: "request_time",
+        get: |r, out| {
+            seconds(
+                revolve_reactor::now()
+                    .saturating_duration_since(r.started_at)
+                    .as_millis() as u64,
+                out,
+            )
+        },
+    },
+    Builtin {
+        name: "request_uri",
+        get: |r, out| r.parser.request_line_done() && some(r.bytes(r.head().target.raw), out),
+    },
+    Builtin {
+        name: "scheme",
+        get: |_, out| text("http", out),
+    },
+    Builtin {
+        name: "sent_http_connection",
+        get: |r, out| text(if r.keep_alive { "keep-alive" } else { "close" }, out),
+    },
+    Builtin {
+        name: "sent_http_keep_alive",
+        get: |r, out| match r.settings().keepalive.header_s.filter(|_| r.keep_alive) {
+            Some(seconds) => write!(out, "timeout={seconds}").is_ok(),
+            None => false,
+        },
+    },
+    Builtin {
+        name: "server_addr",
+        get: |r, out| {
+            local(r, out, |address| match address {
+                Address::Inet(address) => address.ip().to_string(),
+                unix => unix.to_string(),
+            })
+        },
+    },
+    Builtin {
+        name: "server_name",
+        get: |r, out| text(&r.server().primary_name, out),
+    },
+    Builtin {
+        name: "server_port",
+        get: |r, out| {
+            local(r, out, |address| match address {
+                Address::Inet(address) => address.port().to_string(),
+                Address::Unix(_) => String::new(),
+            })
+        },
+    },
+    Builtin {
+        name: "server_protocol",
+        get: |r, out| {
+            let protocol = r.head().protocol;
+            r.head_done && !protocol.is_empty() && some(r.bytes(protocol), out)
+        },
+    },
+    Builtin {
+        name: "status",
+        get: status,
+    },
+    Builtin {
+        name: "tcpinfo_rtt",
+        get: |r, out| tcp_info(r, out, |info| info.rtt_us),
+    },
+    Builtin {
+        name: "tcpinfo_rttvar",
+        get: |r, out| tcp_info(r, out, |info| info.rttvar_us),
+    },
+    Builtin {
+        name: "tcpinfo_snd_cwnd",
+        get: |r, out| tcp_info(r, out, |info| info.snd_cwnd),
+    },
+    Builtin {
+        name: "tcpinfo_rcv_space",
+        get: |r, out| tcp_info(r, out, |info| info.rcv_space),
+    },
+    Builtin {
+        name: "time_iso8601",
+        get: |r, out| {
+            r.site.logs.clock().iso8601_time(out);
+            true
+        },
+    },
+    Builtin {
+        name: "time_local",
+        get: |r, out| {
+            r.site.logs.clock().access_time(out);
+            true
+        },
+    },
+];
+
+/// Nothing where there are none, which logs show as `-`.
+fn args(request: &Request, out: &mut Vec<u8>) -> bool {
+    !request.args.is_empty() && some(&request.args, out)
+}
+
+fn some(value: &[u8], out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(value);
+    true
+}
+
+fn text(value: &str, out: &mut Vec<u8>) -> bool {
+    some(value.as_bytes(), out)
+}
+
+fn number(value: u64, out: &mut Vec<u8>) -> bool {
+    text(itoa::Buffer::new().format(value), out)
+}
+
+/// Milliseconds as seconds with three decimals.
+fn seconds(ms: u64, out: &mut Vec<u8>) -> bool {
+    number(ms / 1000, out);
+    out.push(b'.');
+    three_digits((ms % 1000) as u16, out)
+}
+
+/// A number below a thousand with all its digits.
+fn three_digits(value: u16, out: &mut Vec<u8>) -> bool {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    some(&[digit(value / 100), digit(value / 10), digit(value)], out)
+}
+
+fn local(request: &Request, out: &mut Vec<u8>, form: impl Fn(&Address) -> String) -> bool {
+    match request.connection.local() {
+        Some(address) => text(&form(address), out),
+        None => false,
+    }
+}
+
+fn binary_remote_addr(request: &Request, out: &mut Vec<u8>) -> bool {
+    match &request.connection.peer {
+        Address::Inet(address) => match address.ip() {
+            std::net::IpAddr::V4(ip) => some(&ip.octets(), out),
+            std::net::IpAddr::V6(ip) => some(&ip.octets(), out),
+        },
+        Address::Unix(_) => text("unix:", out),
+    }
+}
+
+fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
+    match request.framing() {
+        Framing::Length(length) => number(length, out),
+        _ => false,
+    }
+}
+
+fn document_root(request: &Request, out: &mut Vec<u8>) -> bool {
+    append_root(request, out);
+    true
+}
+
+fn realpath_root(request: &Request, out: &mut Vec<u8>) -> bool {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut root = Vec::new();
+    append_root(request, &mut root);
+    match std::fs::canonicalize(std::ffi::OsStr::from_bytes(&root)) {
+        Ok(path) => some(&path.into_os_string().into_vec(), out),
+        Err(_) => false,
+    }
+}
+
+/// The host of the request line or the `Host` header, else the server's name.
+fn host(request: &Request, out: &mut Vec<u8>) -> bool {
+    request.append_host(out) || text(&request.server().primary_name, out)
+}
+
+/// The name of the `Authorization: Basic` line.
+fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
+    if !request.head_done {
+        return false;
+    }
+    let Some(value) = request.known(HeaderId::Authorization) else {
+        return false;
+    };
+    let Some((scheme, encoded)) = value.split_at_checked(6) else {
+        return false;
+    };
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return false;
+    }
+    let Some(decoded) = decode_base64(encoded.trim_ascii()) else {
+        return false;
+    };
+    match memchr::memchr(b':', &decoded) {
+        Some(at) if at > 0 => some(&decoded[..at], out),
+        _ => false,
+    }
+}
+
+fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(encoded.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0u32);
+    for byte in encoded.iter().take_while(|byte| **byte != b'=') {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    Some(out)
+}
+
+fn method_name(request: &Request) -> &[u8] {
+    use revolve_http::h1::Method;
+    // An internal redirect to an error page makes any method GET.
+    if request.method == Method::Get && request.head().method != Method::Get {
+        return b"GET";
+    }
+    request.bytes(request.head().method_span)
+}
+
+/// The port that the client asked for: of the request line where that names a host, else of `Host`.
+fn request_port(request: &Request) -> Option<u16> {
+    if !request.head_done {
+        return None;
+    }
+    let head = request.head();
+    let port = match head.target.host {
+        Some(_) => request.bytes(head.target.port?),
+        None => {
+            let host = request.known(HeaderId::Host)?;
+            &host[memchr::memrchr(b':', host)? + 1..]
+        }
+    };
+    // What follows the last colon of an IPv6 address without a port is no number.
+    std::str::from_utf8(port).ok()?.parse().ok()
+}
+
+/// The request line; of a request whose head was not sound, what came of it.
+fn request_line(request: &Request) -> &[u8] {
+    if request.head_done {
+        return request.bytes(request.head().request_line);
+    }
+    let bytes = &request.head_bytes;
+    let start = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))
+        .unwrap_or(bytes.len());
+    let line = &bytes[start..];
+    let end = line
+        .iter()
+        .position(|byte| matches!(byte, b'\r' | b'\n'))
+        .unwrap_or(line.len());
+    &line[..end]
+}
+
+fn status(request: &Request, out: &mut Vec<u8>) -> bool {
+    // What answers in an error's place has the error's status from the beginning.
+    let status = match request.response.error_status {
+        0 => request.response.status,
+        error_status => error_status,
+    };
+    three_digits(status, out)
+}
+
+fn tcp_info(request: &Request, out: &mut Vec<u8>, field: fn(&TcpInfo) -> u32) -> bool {
+    match request.connection.stream.tcp_info() {
+        Some(info) => number(u64::from(field(&info)), out),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_of_credentials() {
+        assert_eq!(super::decode_base64(b"dXNlcjpwYXNz").unwrap(), b"user:pass");
+        assert_eq!(super::decode_base64(b"dTo=").unwrap(), b"u:");
+        assert_eq!(super::decode_base64(b"d*"), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! The block `location`.
+//!
+//! ```nginx
+//! location = /exact { }
+//! location ^~ /no-regex/ { }
+//! location ~* \.(png|jpe?g)$ { }
+//! location / { location /nested/ { } }
+//! location @named { }
+//! ```
+
+use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive, Word};
+
+use crate::http::modules::{Module};
+use crate::config::regex::Patterns;
+use crate::config::scope::{LOCATION, SERVER};
+use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_core_module",
+    directives: DIRECTIVES,
+    ..Module::EMPTY
+};
+
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+    name: "location",
+    contexts: SERVER | LOCATION,
+    args: Args::ONE_OR_TWO_BLOCK,
+    set: location,
+}];
+
+fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let matching = matching(&mut scope.shared.patterns, directive)?;
+    check_nesting(&scope.level, &matching, directive)?;
+    let level = Block::new(LOCATION, matching, Some(directive.span));
+    let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
+    scope.level.children.push(level);
+    Ok(())
+}
+
+/// Reads `= x`, `=x`, `^~ x`, `~ x`, `~* x`, `@x` and `x`.
+fn matching(patterns: &mut Patterns, directive: &Directive) -> Result<LocationMatch, Diagnostic> {
+    if let [modifier, word] = directive.args.as_slice() {
+        return with_modifier(patterns, &modifier.text, &word.text, word).ok_or_else(|| {
+            Diagnostic::new(
+                modifier.span,
+                format!("invalid location modifier \"{}\"", modifier.text),
+            )
+            .label("expected =, ^~, ~ or ~*")
+        })?;
+    }
+    let word = &directive.args[0];
+    for modifier in ["=", "^~", "~*", "~"] {
+        if let Some(rest) = word.text.strip_prefix(modifier) {
+            return with_modifier(patterns, modifier, rest, word)
+                .expect("the modifier is one of the list");
+        }
+    }
+    if let Some(name) = word.text.strip_prefix('@') {
+        return Ok(LocationMatch::Named(name.to_owned()));
+    }
+    Ok(LocationMatch::Prefix {
+        path: word.text.clone(),
+        regex_follows: true,
+    })
+}
+
+fn with_modifier(
+    patterns: &mut Patterns,
+    modifier: &str,
+    text: &str,
+    word: &Word,
+) -> Option<Result<LocationMatch, Diagnostic>> {
+    let mut pattern = |ignore_case| {
+        let pattern = patterns.compile(word, text, ignore_case);
+        pattern.map(LocationMatch::Regex)
+    };
+    Some(match modifier {
+        "=" => Ok(LocationMatch::Exact(text.to_owned())),
+        "^~" => Ok(LocationMatch::Prefix {
+            path: text.to_owned(),
+            regex_follows: false,
+        }),
+        "~" => pattern(false),
+        "~*" => pattern(true),
+        _ => return None,
+    })
+}
+
+fn check_nesting(
+    outer: &Block,
+    inner: &LocationMatch,
+    directive: &Directive,
+) -> Result<(), Diagnostic> {
+    let name = |matching: &LocationMatch| match matching {
+        LocationMatch::Server => String::new(),
+        LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => path.clone(),
+        LocationMatch::Regex(pattern) => pattern.to_string(),
+        LocationMatch::Named(name) => format!("@{name}"),
+    };
+    let span = directive
+        .args
+        .last()
+        .map_or(directive.span, |word| word.span);
+    let (inner_name, outer_name) = (name(inner), name(&outer.matching));
+    let (message, label) = match (&outer.matching, inner) {
+        (LocationMatch::Server, _) => return Ok(()),
+        (LocationMatch::Exact(_), _) => (
+            format!(
+                "location \"{inner_name}\" cannot be inside the exact location \"{outer_name}\""
+            ),
+            "one path alone leads there, nothing can be below it",
+        ),
+        (LocationMatch::Named(_), _) => (
+            format!(
+                "location \"{inner_name}\" cannot be inside the named location \"{outer_name}\""
+            ),
+            "a named location is not found by path",
+        ),
+        (_, LocationMatch::Named(_)) => (
+            format!("named location \"{inner_name}\" can be on the server level only"),
+            "move it out of the other location",
+        ),
+        (
+            LocationMatch::Prefix { path, .. },
+            LocationMatch::Exact(_) | LocationMatch::Prefix { .. },
+        ) if !inner_name.starts_with(path.as_str()) => (
+            format!("location \"{inner_name}\" is outside location \"{outer_name}\""),
+            "expected a path that begins with that of the location around it",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Diagnostic::new(span, message).label(label))
+}

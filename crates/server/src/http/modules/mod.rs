@@ -1,0 +1,183 @@
+//! The modules: one file each, and the one list that names them all.
+//!
+//! A module holds, in this order: an example of its configuration, its constant [`Module`], its
+//! directives, its settings, its variables, its handler or filter, its tests.
+
+use crate::config::setting::compose;
+use crate::http::phase::{Handler, Phase, Steps};
+use crate::http::scope::DirectiveRow;
+use crate::http::variables::Builtin;
+
+/// Whether a module has anything to do at a level.
+pub(crate) type Applies = fn(&Settings) -> bool;
+
+/// It has at each.
+pub(crate) const ALWAYS: Applies = |_| true;
+
+/// What a module brings to the server.
+pub(crate) struct Module {
+    /// The module of nginx's that has its directives, for `-V`.
+    pub(crate) name: &'static str,
+    pub(crate) directives: &'static [DirectiveRow],
+    pub(crate) variables: &'static [Builtin],
+    /// Who is asked in which phase; of one phase in the order of the list of modules.
+    pub(crate) handlers: &'static [(Phase, Applies, Handler)],
+    /// What a response's head passes, in the order of the list of modules.
+    pub(crate) header_filters: &'static [(Applies, Handler)],
+}
+
+impl Module {
+    /// One that brings nothing.
+    pub(crate) const EMPTY: Module = Module {
+        name: "",
+        directives: &[],
+        variables: &[],
+        handlers: &[],
+        header_filters: &[],
+    };
+}
+
+/// What a module keeps of a request while that is under way.
+pub(crate) trait RequestState: Default {
+    /// Forgets the request before. Memory may be kept.
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Lists the modules: `name { settings }`, and behind a semicolon what it keeps of a request.
+macro_rules! modules {
+    (
+        $( $module:ident {
+            $( $field:ident : $settings:ident / $raw:ident ),* $(; $state:ident)?
+        } )*
+    ) => {
+        $( pub(crate) mod $module; )*
+
+        /// Every module.
+        const MODULES: &[Module] = &[ $( $module::MODULE ),* ];
+
+        compose! {
+            /// What all modules were told at one level.
+            pub struct Settings / RawSettings {
+                $( $( $field: $module::$settings => $module::$raw, )* )*
+            }
+        }
+
+        /// What the modules keep of a request.
+        #[derive(Default)]
+        pub(crate) struct State {
+            $( $( pub(crate) $module: $module::$state, )? )*
+        }
+
+        impl State {
+            /// Forgets the request before.
+            #[inline]
+            pub(crate) fn reset(&mut self) {
+                $( $( <$module::$state as RequestState>::reset(&mut self.$module); )? )*
+            }
+        }
+    };
+}
+
+// In the order in which those of one phase are asked, and in which a response passes the filters.
+modules! {
+    core { core: CoreSettings / RawCore; CoreState }
+    core_variables {}
+    server {}
+    location {}
+    listen {}
+    server_name {}
+    client { client: ClientSettings / RawClient }
+    keepalive { keepalive: KeepaliveSettings / RawKeepalive }
+    output { output: OutputSettings / RawOutput }
+    types { types: TypeSettings / RawTypes }
+    file_cache { file_cache: FileCacheSettings / RawFileCache }
+    rewrite { rewrite: RewriteSettings / RawRewrite }
+    limit_req {
+        limit_req: LimitReqSettings / RawLimitReq,
+        limit_req_refusals: RefusalSettings / RawRefusals;
+        LimitReqState
+    }
+    limit_conn {
+        limit_conn: LimitConnSettings / RawLimitConn,
+        limit_conn_refusals: RefusalSettings / RawRefusals;
+        LimitConnState
+    }
+    try_files { try_files: TryFilesSettings / RawTryFiles }
+    stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    index { index: IndexSettings / RawIndex }
+    static_files {}
+    not_modified { not_modified: NotModifiedSettings / RawNotModified }
+    headers { headers: HeaderSettings / RawHeaders }
+    range { range: RangeSettings / RawRange }
+    error_page { error_page: ErrorPageSettings / RawErrorPage }
+    log_format {}
+    access_log { access_log: AccessLogSettings / RawAccessLog }
+    error_log { error_log: ErrorLogSettings / RawErrorLog }
+}
+
+/// What the limits have in common; no module by itself.
+mod limits;
+
+/// Every directive of every module.
+pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
+    MODULES.iter().flat_map(|module| module.directives)
+}
+
+/// Every variable of every module.
+pub(crate) fn variables() -> impl Iterator<Item = &'static Builtin> {
+    MODULES.iter().flat_map(|module| module.variables)
+}
+
+/// The names of the variables that there are without a configuration, without their `$`; those
+/// made of the name of a header, an argument or a cookie (`$http_name`) are not among them.
+pub fn variable_names() -> impl Iterator<Item = &'static str> {
+    variables().map(|variable| variable.name)
+}
+
+/// Those of the handlers that have anything to do at a level.
+pub(crate) fn steps(settings: &Settings) -> Steps {
+    let handlers = MODULES.iter().flat_map(|module| module.handlers);
+    let applying = handlers.filter(|(_, applies, _)| applies(settings));
+    let mut steps: Vec<_> = applying
+        .map(|&(phase, _, handler)| (phase, handler))
+        .collect();
+    steps.sort_by_key(|(phase, _)| *phase);
+    Steps::new(steps.into_iter())
+}
+
+/// Those of the header filters that have anything to do at a level.
+pub(crate) fn header_filters(settings: &Settings) -> Box<[Handler]> {
+    let filters = MODULES.iter().flat_map(|module| module.header_filters);
+    let applying = filters.filter(|(applies, _)| applies(settings));
+    applying.map(|&(_, filter)| filter).collect()
+}
+
+/// The modules by the names that nginx gives them, for `-V`.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let all = MODULES.iter().map(|module| module.name);
+    all.enumerate().filter_map(|(at, name)| {
+        let before = &MODULES[..at];
+        (!before.iter().any(|module| module.name == name)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_directive_is_in_two_tables_for_one_context() {
+        let rows: Vec<_> = rows().collect();
+        for (index, row) in rows.iter().enumerate() {
+            for other in &rows[index + 1..] {
+                assert!(
+                    row.name != other.name || row.contexts & other.contexts == 0,
+                    "{}",
+                    row.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `stub_status`: how many connections and requests there are, over all workers.
+//!
+//! ```nginx
+//! location = /basic_status { stub_status; }
+//! ```
+//!
+//! ```text
+//! Active connections: 291
+//! server accepts handled requests
+//!  16630948 16630948 31070465
+//! Reading: 6 Writing: 179 Waiting: 106
+//! ```
+
+use std::io::Write as _;
+
+use revolve_conf::directive::Args;
+use revolve_http::h1::Method;
+
+use crate::http::modules::{Module};
+use crate::config::scope::{LOCATION, SERVER};
+use crate::config::setting::settings;
+use crate::http::modules::Settings;
+use crate::http::phase::{Outcome, Phase};
+use crate::http::request::Request;
+use crate::http::response::Piece;
+use crate::http::scope::DirectiveRow;
+use crate::http::variables::Builtin;
+use crate::zones::Totals;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_stub_status_module",
+    directives: DIRECTIVES,
+    variables: VARIABLES,
+    handlers: &[(Phase::Content, applies, handle)],
+    ..Module::EMPTY
+};
+
+settings! {
+    /// `stub_status`.
+    pub struct StubStatusSettings / RawStubStatus {
+        inherit {}
+        own {
+            /// Whether the level answers with the numbers.
+            enabled: bool = false,
+        }
+    }
+}
+
+const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
+    name: "stub_status",
+    contexts: SERVER | LOCATION,
+    // Before nginx 1.7.5 an argument, of no meaning, was required.
+    args: Args::range(0, 1),
+    set: |scope, _| {
+        scope.level.settings.stub_status.enabled = Some(true);
+        Ok(())
+    },
+}];
+
+const fn variable(name: &'static str, get: fn(&Request, &mut Vec<u8>) -> bool) -> Builtin {
+    Builtin { name, get }
+}
+
+/// The module's variables.
+const VARIABLES: &[Builtin] = &[
+    variable("connections_active", |request, out| {
+        write!(out, "{}", totals(request).active).is_ok()
+    }),
+    variable("connections_reading", |request, out| {
+        write!(out, "{}", totals(request).reading).is_ok()
+    }),
+    variable("connections_writing", |request, out| {
+        write!(out, "{}", totals(request).writing).is_ok()
+    }),
+    variable("connections_waiting", |request, out| {
+        write!(out, "{}", totals(request).waiting).is_ok()
+    }),
+];
+
+fn totals(request: &Request) -> Totals {
+    Totals::of(&request.site.zones, &request.connection.is_busy)
+}
+
+/// Whether the level has anything to do with this.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    settings.stub_status.enabled
+}
+
+/// Answers with the numbers, in nginx's form.
+///
+/// Source: nginx's `ngx_http_stub_status_handler`.
+pub(crate) fn handle(request: &mut Request) -> Outcome {
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return Outcome::Finish(405);
+    }
+    let Totals {
+        accepts,
+        handled,
+        requests,
+        active,
+        reading,
+        writing,
+        waiting,
+    } = totals(request);
+    request.welcome_body();
+    let response = &mut request.response;
+    response.clear_content();
+    response.status = 200;
+    response.content_type.set_text(b"text/plain");
+    let written = write!(
+        response.text,
+        "Active connections: {active} \nserver accepts handled requests\n \
+         {accepts} {handled} {requests} \nReading: {reading} Writing: {writing} Waiting: {waiting} \n"
+    );
+    written.expect("memory takes all bytes");
+    let end = response.text.len();
+    response.body.push(Piece::Text { start: 0, end });
+    response.set_length(end as u64);
+    Outcome::Respond
+}

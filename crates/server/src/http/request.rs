@@ -1,0 +1,424 @@
+//! A request: what was asked, where it stands, and its response.
+//!
+//! Requests are pooled by the loop: their memory is kept from one to the next, so that a steady
+//! state allocates nothing.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use revolve_http::h1::{Framing, Head, HeadParser, HeaderId, HeaderSpan, Method, Span, Version};
+
+use crate::config::regex::Groups;
+use crate::config::variable::SlotId;
+use crate::config::variable::Subject as _;
+use crate::http::error_log;
+use crate::http::h1::body::BodyLeft;
+use crate::http::location::{Location, LocationId, ServerId};
+use crate::http::modules::{Settings, State};
+use crate::http::response::Response;
+use crate::http::site::Site;
+use crate::http::variables::Variables;
+use crate::http::{Http, HttpLoop, Server};
+use crate::log::Level;
+use crate::runtime::connection::Connection;
+
+/// Internal redirects that one request may take, as in nginx.
+pub(crate) const REDIRECTS_MAX: u8 = 10;
+
+/// A shared part of a request while it is under way; nothing while its memory lies in the pool,
+/// so that the pool keeps no connection open.
+pub(crate) struct Attached<T>(Option<Rc<T>>);
+
+impl<T> Attached<T> {
+    /// Another holder of the same thing.
+    pub(crate) fn share(&self) -> Rc<T> {
+        self.0.clone().expect("a request in the pool is not asked")
+    }
+}
+
+impl<T> std::ops::Deref for Attached<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+            .as_deref()
+            .expect("a request in the pool is not asked")
+    }
+}
+
+/// One request, from its first byte to its line in the log.
+pub(crate) struct Request {
+    /// The connection that it came on.
+    pub connection: Attached<Connection>,
+    /// HTTP on the loop that serves it.
+    pub(crate) http_loop: Attached<HttpLoop>,
+    /// The configuration that it began with.
+    pub site: Attached<Site>,
+    /// The bytes of its head; spans of [`Request::head`] point into it.
+    pub head_bytes: Vec<u8>,
+    pub(crate) parser: HeadParser,
+    /// Whether the head is complete and sound, so that its parts may be asked for.
+    pub head_done: bool,
+    /// The server that answers.
+    pub server: ServerId,
+    /// Whether its host decides which server that is.
+    pub(crate) hosts_differ: bool,
+    /// The location that answers.
+    pub location: LocationId,
+    /// The method; internal redirects to error pages make it GET.
+    pub method: Method,
+    /// The path, decoded and without dot segments (`$uri`).
+    pub path: Vec<u8>,
+    /// What stands after `?` (`$args`).
+    pub args: Vec<u8>,
+    /// Whether the request was redirected internally.
+    pub internal: bool,
+    /// Internal redirects left.
+    pub redirects_left: u8,
+    /// Whether an error page was chosen already, so that a second one is not.
+    pub error_page_used: bool,
+    /// The groups of the pattern that matched last, and the text it matched.
+    pub groups: Groups,
+    pub(crate) groups_subject: Vec<u8>,
+    /// Values that the request sets itself.
+    pub slots: Vec<Option<Vec<u8>>>,
+    /// The answer.
+    pub response: Response,
+    /// Whether the connection may serve another request.
+    pub keep_alive: bool,
+    /// Whether a content answers, which comes after the body: one that is not sound is answered
+    /// instead.
+    pub(crate) answers_after_body: bool,
+    /// Whether `Expect: 100-continue` is to be answered before the response.
+    pub continue_wanted: bool,
+    /// Whether an error was met: the client need not send its body then, as in nginx.
+    pub continue_refused: bool,
+    /// Whether its body was too large: whoever answers leaves it aside.
+    pub(crate) body_refused: bool,
+    /// When its first byte was read.
+    pub started_at: Instant,
+    /// Its number on its connection, from 1.
+    pub sequence: u64,
+    /// Bytes of head and body that were read.
+    pub length: u64,
+    /// Scratch memory for paths of files.
+    pub(crate) file_path: Vec<u8>,
+    /// Memory that answers are written to.
+    pub(crate) output_memory: Vec<u8>,
+    /// Memory for the next path or URI that takes the place of another.
+    pub(crate) spare: Vec<u8>,
+    /// What of its body is still to be read.
+    pub(crate) body_left: BodyLeft,
+    /// Whether it came to its end (`$request_completion`).
+    pub completed: bool,
+    /// What the modules keep of it.
+    pub(crate) state: State,
+}
+
+impl Request {
+    /// A request on a connection, nothing of it read yet.
+    pub(crate) fn new(connection: Rc<Connection>, http_loop: Rc<HttpLoop>) -> Self {
+        let mut request = Self {
+            connection: Attached(Some(connection)),
+            http_loop: Attached(Some(http_loop)),
+            site: Attached(None),
+            head_bytes: Vec::new(),
+            parser: HeadParser::new(),
+            head_done: false,
+            server: 0,
+            hosts_differ: false,
+            location: 0,
+            method: Method::Get,
+            path: Vec::new(),
+            args: Vec::new(),
+            internal: false,
+            redirects_left: REDIRECTS_MAX,
+            error_page_used: false,
+            groups: Groups::new(),
+            groups_subject: Vec::new(),
+            slots: Vec::new(),
+            response: Response::default(),
+            keep_alive: false,
+            answers_after_body: false,
+            continue_wanted: false,
+            continue_refused: false,
+            body_refused: false,
+            started_at: revolve_reactor::now(),
+            sequence: 0,
+            length: 0,
+            file_path: Vec::new(),
+            output_memory: Vec::new(),
+            spare: Vec::new(),
+            body_left: BodyLeft::None,
+            completed: false,
+            state: State::default(),
+        };
+        request.begin();
+        request
+    }
+
+    /// Makes this memory a new request of a connection, which may be another than before.
+    pub(crate) fn reuse(&mut self, connection: Rc<Connection>, http_loop: Rc<HttpLoop>) {
+        self.connection = Attached(Some(connection));
+        self.http_loop = Attached(Some(http_loop));
+        self.begin();
+    }
+
+    /// Lets go of what it shares, before its memory goes into the pool.
+    pub(crate) fn release(&mut self) {
+        self.response.body.clear();
+        self.state.reset();
+        self.connection = Attached(None);
+        self.http_loop = Attached(None);
+        self.site = Attached(None);
+    }
+
+    /// Empty memory for a path or URI; what it replaces is given to [`Request::give_spare`].
+    pub(crate) fn take_spare(&mut self) -> Vec<u8> {
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.clear();
+        spare
+    }
+
+    /// Lets a client that asks send its body, unless an error was met before.
+    pub(crate) fn welcome_body(&mut self) {
+        self.answers_after_body = true;
+        self.continue_wanted |= !self.continue_refused;
+    }
+
+    /// Keeps memory for [`Request::take_spare`].
+    pub(crate) fn give_spare(&mut self, spare: Vec<u8>) {
+        self.spare = spare;
+    }
+
+    /// Forgets the request before; called for each request of a connection.
+    pub(crate) fn begin(&mut self) {
+        self.site = Attached(Some(self.http_loop.site()));
+        self.head_bytes.clear();
+        self.parser.reset();
+        self.head_done = false;
+        let hosts = self.site.http.hosts_at(&self.connection);
+        (self.server, self.hosts_differ) = (hosts.default, !hosts.is_single());
+        self.location = self.http().servers[self.server as usize].location;
+        self.method = Method::Get;
+        self.path.clear();
+        self.args.clear();
+        self.internal = false;
+        self.redirects_left = REDIRECTS_MAX;
+        self.error_page_used = false;
+        self.groups.clear();
+        self.slots.clear();
+        self.slots.resize(self.http().variables.slots, None);
+        self.response.reset();
+        self.keep_alive = false;
+        self.answers_after_body = false;
+        self.continue_wanted = false;
+        self.continue_refused = false;
+        self.body_refused = false;
+        self.started_at = revolve_reactor::now();
+        self.sequence = self.connection.next_sequence();
+        self.length = 0;
+        self.completed = false;
+        self.state.reset();
+    }
+
+    /// The `http` block that it is served by.
+    pub(crate) fn http(&self) -> &Http {
+        &self.site.http
+    }
+
+    /// The server that answers.
+    pub(crate) fn server(&self) -> &Server {
+        &self.http().servers[self.server as usize]
+    }
+
+    /// The location that answers.
+    pub(crate) fn location(&self) -> &Location {
+        &self.site.locations[self.location as usize]
+    }
+
+    /// The settings that hold here.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.location().settings
+    }
+
+    /// The settings of the server, which hold before a location is found.
+    pub(crate) fn server_settings(&self) -> &Settings {
+        &self.site.locations[self.server().location as usize].settings
+    }
+
+    /// The variables of the configuration.
+    pub(crate) fn variables(&self) -> &Variables {
+        &self.http().variables
+    }
+
+    /// The head as parsed; meaningful once [`Request::head_done`] is set.
+    pub(crate) fn head(&self) -> &Head {
+        self.parser.head()
+    }
+
+    /// The bytes of a part of the head.
+    pub(crate) fn bytes(&self, span: Span) -> &[u8] {
+        span.of(&self.head_bytes)
+    }
+
+    /// The value of a known request header, the first line's where there are several.
+    pub(crate) fn known(&self, id: HeaderId) -> Option<&[u8]> {
+        self.head().known.get(id).map(|span| self.bytes(span))
+    }
+
+    /// The HTTP version that was asked in; 1.0 until it is known.
+    pub(crate) fn version(&self) -> Version {
+        if self.head_done {
+            self.head().version
+        } else {
+            Version::HTTP_10
+        }
+    }
+
+    /// Whether the answer goes without a body (HEAD).
+    pub(crate) fn is_head(&self) -> bool {
+        self.head().method == Method::Head
+    }
+
+    /// How the body is delimited.
+    pub(crate) fn framing(&self) -> Framing {
+        if self.head_done {
+            self.head().framing
+        } else {
+            Framing::None
+        }
+    }
+
+    /// Sets the variables of a pattern's named groups from the groups at hand.
+    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
+        for (index, slot) in slots {
+            let value = self.group(*index).to_vec();
+            self.slots[slot.0 as usize] = Some(value);
+        }
+    }
+
+    /// Appends the host that was asked for, in lower case, without port and final dot; false
+    /// where there is none.
+    pub(crate) fn append_host(&self, out: &mut Vec<u8>) -> bool {
+        self.head_done && self.append_host_so_far(out)
+    }
+
+    /// [`Request::append_host`], also of a head that is not complete.
+    pub(crate) fn append_host_so_far(&self, out: &mut Vec<u8>) -> bool {
+        let Some(host) = self.head().host.map(|span| self.bytes(span)) else {
+            return false;
+        };
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        let start = out.len();
+        out.extend_from_slice(host);
+        out[start..].make_ascii_lowercase();
+        !host.is_empty()
+    }
+
+    /// Appends the values of a request header, joined by ", " (cookies by "; "); false where it has no
+    /// line.
+    pub(crate) fn header_joined(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        self.join_values(name == b"cookie", out, |header| {
+            let known = self.bytes(header.name);
+            known.len() == name.len() && same_header_name(known, name)
+        })
+    }
+
+    /// The same for a known header, whose name need not be compared.
+    pub(crate) fn known_joined(&self, id: HeaderId, out: &mut Vec<u8>) -> bool {
+        let is_cookie = id == HeaderId::Cookie;
+        self.known(id).is_some() && self.join_values(is_cookie, out, |header| header.id == id)
+    }
+
+    #[inline]
+    fn join_values(
+        &self,
+        are_cookies: bool,
+        out: &mut Vec<u8>,
+        is_wanted: impl Fn(&HeaderSpan) -> bool,
+    ) -> bool {
+        if !self.head_done {
+            return false;
+        }
+        let joiner: &[u8] = if are_cookies { b"; " } else { b", " };
+        let mut found = false;
+        for header in self.head().headers.iter().filter(|it| is_wanted(it)) {
+            if found {
+                out.extend_from_slice(joiner);
+            }
+            out.extend_from_slice(self.bytes(header.value));
+            found = true;
+        }
+        found
+    }
+
+    /// Appends the value of a cookie.
+    pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        if !self.head_done {
+            return false;
+        }
+        for header in &self.head().headers {
+            if header.id != HeaderId::Cookie {
+                continue;
+            }
+            if let Some(value) = cookie_in(self.bytes(header.value), name) {
+                out.extend_from_slice(value);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Appends the value of an argument of the query, as it was written.
+    pub(crate) fn argument(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        for pair in self.args.split(|byte| *byte == b'&') {
+            let Some(at) = memchr::memchr(b'=', pair) else {
+                continue;
+            };
+            if pair[..at].eq_ignore_ascii_case(name) {
+                out.extend_from_slice(&pair[at + 1..]);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Writes a line to the error log of the place where the request stands.
+    pub(crate) fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        if self
+            .site
+            .logs
+            .wants(&self.settings().error_log.targets, level)
+        {
+            error_log::write(self, level, message);
+        }
+    }
+}
+
+/// Compares a header's name with one in lower case with dashes, taking `_` for `-` as nginx's
+/// variables do.
+fn same_header_name(known: &[u8], wanted: &[u8]) -> bool {
+    known.iter().zip(wanted).all(|(known, wanted)| {
+        let known = known.to_ascii_lowercase();
+        known == *wanted || (known == b'_' && *wanted == b'-')
+    })
+}
+
+/// The value of a cookie in a `Cookie` line. A pair begins after `;` or `,`, a value ends at `;`.
+/// Source: nginx's `ngx_http_parse_multi_header_lines`.
+fn cookie_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = line;
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.len() > name.len() && rest[..name.len()].eq_ignore_ascii_case(name) {
+            let after = rest[name.len()..].trim_ascii_start();
+            if let Some(value) = after.strip_prefix(b"=") {
+                let value = value.trim_ascii_start();
+                return value.split(|byte| *byte == b';').next();
+            }
+        }
+        let next = memchr::memchr2(b';', b',', rest)?;
+        rest = &rest[next + 1..];
+    }
+}

@@ -1,0 +1,40 @@
+//! A configuration in use by one loop: what a request holds on to from its beginning to its end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::Base;
+use crate::http::Http;
+use crate::http::location::Location;
+use crate::log::Logs;
+use crate::runtime::loop_state::Installed;
+use crate::zones::Zones;
+
+/// One configuration and its open logs, on one loop.
+///
+/// A reload puts a new one beside it; requests under way keep theirs, and the last of them
+/// frees it.
+pub(crate) struct Site {
+    /// The `http` block.
+    pub(crate) http: Arc<Http>,
+    /// What the configuration says besides.
+    pub(crate) base: Arc<Base>,
+    /// The logs that it names.
+    pub(crate) logs: Rc<Logs>,
+    /// The zones that it names, open.
+    pub(crate) zones: Arc<Zones>,
+    /// The locations of the configuration, within easy reach: every step of a request asks one.
+    pub(crate) locations: Arc<[Location]>,
+}
+
+impl Site {
+    pub(crate) fn new(http: Arc<Http>, installed: &Installed) -> Self {
+        Self {
+            base: installed.base.clone(),
+            logs: installed.logs.clone(),
+            zones: installed.zones.clone(),
+            locations: Arc::clone(&http.locations),
+            http,
+        }
+    }
+}

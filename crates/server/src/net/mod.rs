@@ -1,0 +1,12 @@
+//! Sockets: what is to be bound, and how.
+
+use revolve_reactor::{Address, ListenOptions};
+
+/// A socket to be bound.
+#[derive(Debug, Clone)]
+pub struct ListenSpec {
+    /// Its address.
+    pub address: Address,
+    /// Its options.
+    pub options: ListenOptions,
+}

@@ -1,0 +1,255 @@
+//! A client's connection: what stays while it idles, and its one task.
+
+use std::cell::{Cell, OnceCell};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use revolve_reactor::{Address, Stream};
+
+use crate::runtime::loop_state::LoopState;
+use crate::runtime::report::{ConnectionReport, ConnectionState};
+
+/// A socket that connections come from, by its address.
+#[derive(Debug)]
+pub(crate) struct ListenerInfo {
+    address: Address,
+    /// Its place in the ports of the configuration of that number.
+    place: Cell<(u64, usize)>,
+}
+
+impl ListenerInfo {
+    /// The listener of an address.
+    pub(crate) fn new(address: Address) -> Self {
+        Self {
+            address,
+            place: Cell::new((u64::MAX, 0)),
+        }
+    }
+
+    /// The address as it was bound.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its place in a list of the configuration of that number, as `find` gives it; one that the
+    /// configuration does not have any more counts as the first, whose connections are about to be
+    /// closed.
+    pub(crate) fn place(&self, config: u64, find: impl FnOnce(&Address) -> Option<usize>) -> usize {
+        let (known, place) = self.place.get();
+        if known == config {
+            return place;
+        }
+        let place = find(&self.address).unwrap_or(0);
+        self.place.set((config, place));
+        place
+    }
+}
+
+/// What a connection has behind it that another binary has served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct History {
+    pub(crate) requests: u32,
+    pub(crate) age_ms: u64,
+    pub(crate) idle_ms: u64,
+}
+
+/// In place of a time: the connection does not idle.
+const BUSY: u64 = u64::MAX;
+
+/// A connection.
+pub(crate) struct Connection {
+    /// Its stream.
+    pub stream: Stream,
+    /// The state of its loop.
+    pub(crate) state: Rc<LoopState>,
+    /// The client.
+    pub peer: Address,
+    /// Its number in logs (`*1`).
+    pub number: u64,
+    listener: Rc<ListenerInfo>,
+    local: OnceCell<Option<Box<Address>>>,
+    /// By the loop's clock, as all times here; what lies before its beginning has wrapped around.
+    started_ms: Cell<u64>,
+    requests: Cell<u32>,
+    /// Since when it waits for a request; [`BUSY`] while one is read or answered.
+    idle_since_ms: Cell<u64>,
+    pipelined: Cell<bool>,
+    /// Whether it counts as one whose request is under way.
+    pub(crate) is_busy: Cell<bool>,
+    pub(crate) key: Cell<usize>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: Stream,
+        peer: Address,
+        listener: Rc<ListenerInfo>,
+        state: Rc<LoopState>,
+    ) -> Self {
+        let number = state.next_connection_number();
+        Self {
+            stream,
+            state,
+            peer,
+            number,
+            listener,
+            local: OnceCell::new(),
+            started_ms: Cell::new(revolve_reactor::now_ms()),
+            requests: Cell::new(0),
+            idle_since_ms: Cell::new(revolve_reactor::now_ms()),
+            pipelined: Cell::new(false),
+            is_busy: Cell::new(false),
+            key: Cell::new(usize::MAX),
+        }
+    }
+
+    /// Goes on where another binary has left off.
+    pub(crate) fn resume(&self, history: History) {
+        let now_ms = revolve_reactor::now_ms();
+        let ago = |ms| Some(now_ms.wrapping_sub(ms)).filter(|ms| *ms != BUSY);
+        self.requests.set(history.requests);
+        self.started_ms.set(now_ms.wrapping_sub(history.age_ms));
+        self.idle_since_ms
+            .set(ago(history.idle_ms).unwrap_or(now_ms));
+    }
+
+    /// What another binary is to go on with.
+    pub(crate) fn history(&self) -> History {
+        let idle = self.idle_for().unwrap_or_default();
+        History {
+            requests: self.requests.get(),
+            age_ms: self.age_ms(),
+            idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether it waits for a request: nothing is lost when it is closed then.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle_since_ms.get() != BUSY
+    }
+
+    /// How long it has waited for a request; `None` while one is read or answered.
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
+        let idle_ms = revolve_reactor::now_ms().wrapping_sub(self.idle_since_ms.get());
+        self.is_idle().then(|| Duration::from_millis(idle_ms))
+    }
+
+    /// It begins to wait for a request.
+    pub(crate) fn begin_idle(&self) {
+        self.idle_since_ms.set(revolve_reactor::now_ms());
+    }
+
+    /// A request has begun to come in.
+    pub(crate) fn end_idle(&self) {
+        self.idle_since_ms.set(BUSY);
+    }
+
+    /// Requests that it has begun.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// What is left of a wait that began when it began to idle.
+    pub(crate) fn left_of(&self, wait: Duration) -> Duration {
+        match revolve_reactor::now_ms().wrapping_sub(self.idle_since_ms.get()) {
+            0 => wait,
+            idle_ms => wait.saturating_sub(Duration::from_millis(idle_ms)),
+        }
+    }
+
+    /// How long it has lived, in milliseconds.
+    pub(crate) fn age_ms(&self) -> u64 {
+        revolve_reactor::now_ms().wrapping_sub(self.started_ms.get())
+    }
+
+    /// The address that the client reached; asked of the kernel once, when somebody wants it.
+    pub(crate) fn local(&self) -> Option<&Address> {
+        let local = self
+            .local
+            .get_or_init(|| self.stream.local_address().ok().map(Box::new));
+        local.as_deref()
+    }
+
+    /// What there is to be told of it.
+    pub(crate) fn report(&self) -> ConnectionReport {
+        let requests = self.requests.get();
+        let state = match (self.is_idle(), requests) {
+            (true, 0) => ConnectionState::New,
+            (true, _) => ConnectionState::Idle,
+            (false, _) => ConnectionState::Active,
+        };
+        let kernel = self.stream.tcp_info();
+        ConnectionReport {
+            number: self.number,
+            peer: self.peer.clone(),
+            listener: self.listener.address.clone(),
+            state,
+            age: Duration::from_millis(self.age_ms()),
+            idle: self.idle_for(),
+            requests,
+            received_bytes: kernel.and_then(|info| info.received_bytes),
+            sent_bytes: kernel.and_then(|info| info.acked_bytes),
+        }
+    }
+
+    pub(crate) fn listener_rc(&self) -> &Rc<ListenerInfo> {
+        &self.listener
+    }
+
+    /// The listener that it came by.
+    pub(crate) fn listener(&self) -> &ListenerInfo {
+        &self.listener
+    }
+
+    /// Whether the request at hand came while the one before was being answered.
+    pub(crate) fn pipelined(&self) -> bool {
+        self.pipelined.get()
+    }
+
+    pub(crate) fn set_pipelined(&self, pipelined: bool) {
+        self.pipelined.set(pipelined);
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.requests.set(self.requests.get().saturating_add(1));
+        u64::from(self.requests.get())
+    }
+
+    /// Appends the client's address as logs show it: without port; `unix:` for Unix sockets.
+    pub(crate) fn append_peer(&self, out: &mut Vec<u8>) {
+        match &self.peer {
+            Address::Inet(SocketAddr::V4(address)) => append_ipv4(*address.ip(), out),
+            Address::Inet(SocketAddr::V6(address)) => {
+                let _ = write!(out, "{}", address.ip());
+            }
+            Address::Unix(_) => out.extend_from_slice(b"unix:"),
+        }
+    }
+
+    /// Ends the wait for a next request: what the client has sent by now is still answered.
+    pub(crate) fn close_idle(&self) {
+        // Reading ends; the task sees the end of the stream and closes.
+        let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Read);
+    }
+}
+
+/// Each line of an access log has one, and `Display` of the standard library takes its time.
+fn append_ipv4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+    let [first, rest @ ..] = ip.octets();
+    out.extend_from_slice(itoa::Buffer::new().format(first).as_bytes());
+    for octet in rest {
+        out.push(b'.');
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
+}
+
+/// Removes a connection from the loop's list however its task ends.
+pub(crate) struct Registered(pub(crate) Rc<Connection>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.state.remove(&self.0);
+    }
+}
