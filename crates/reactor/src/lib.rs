@@ -40,6 +40,7 @@ mod frame;
 mod hook;
 mod interval;
 mod job_queue;
+pub mod local;
 mod mailbox;
 pub mod net;
 mod op;

@@ -250,6 +250,19 @@ impl Scheduler {
         }
     }
 
+    /// Wakes who waited if it is a task; gives a foreign waker, which may run code of the user, back.
+    pub(crate) fn wake_own(&self, waiter: Waiter) -> Option<Waker> {
+        match waiter {
+            Waiter::Task(task) => {
+                if let Some(task) = task {
+                    self.queue(task);
+                }
+                None
+            }
+            Waiter::Waker(waker) => Some(waker),
+        }
+    }
+
     pub(crate) fn defer(&self, waker: &Waker) {
         let waiter = self.waiter(waker);
         self.yielded.borrow_mut().push(waiter);

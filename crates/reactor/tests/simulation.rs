@@ -30,6 +30,8 @@ mod datagrams;
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
+#[path = "simulation/local.rs"]
+mod local;
 #[path = "simulation/loops.rs"]
 mod loops;
 
