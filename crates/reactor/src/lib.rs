@@ -36,7 +36,6 @@ mod channel;
 mod codec;
 mod delimited;
 mod event_loop;
-mod frame;
 mod hook;
 mod interval;
 mod job_queue;
@@ -67,7 +66,6 @@ pub use builder::Builder;
 pub use codec::{Codec, CodecError, Decoder, Extent, Framed, Outgoing};
 pub use delimited::{FixedCodec, LengthCodec, LineCodec};
 pub use event_loop::{EventLoop, LoopHandle, current, now, now_ms, spawn, spawn_urgent, turn};
-pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use interval::{Interval, interval};
 #[cfg(feature = "futures-io")]
