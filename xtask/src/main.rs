@@ -1,7 +1,7 @@
 //! Development tasks of the repository: `cargo xtask tidy`, `sanitize` and `bench`.
 //!
 //! A task is an ordinary program, so that it needs nothing installed but the toolchain. `tidy`
-//! holds the shape of the sources (lengths, arrows, dead files, unsafe code); `sanitize` runs the
+//! holds the shape of the sources (lengths, arrows, what is dead or unused, unsafe code); `sanitize` runs the
 //! tests where every access to memory is checked; `bench` measures Revolve beside nginx and beside a
 //! bare epoll loop.
 #![forbid(unsafe_code)]
@@ -16,19 +16,17 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  tidy [--write]     check the shape of the sources; --write lowers allowances that have shrunk
+  tidy               check the shape of the sources; --write lowers allowances that have shrunk,
+                     --arrows shows what still points up
   sanitize [filter]  the tests of the crates with unsafe code under AddressSanitizer (nightly)
   bench [http]       CPU per request, requests per second and p99 beside nginx and the floor;
                      --instructions counts those of user space, --strace system calls,
                      --against BINARY measures another commit's in the same turns
   bench memory       resident memory of idle keep-alive connections, beside nginx
   bench dealing      how many of a burst of connections each worker process has
-  bench slow         one client's latency while 10,000 others send a byte a second
-  bench echo         CPU per message of an echo on the reactor, beside the floors, tokio and monoio;
-                     --instructions counts those of user space
-  bench fairness     the round trips of 100 connections beside one that sends without end
-  bench idle         what 15,000 idle connections cost, and what they do to the active ones
-  bench models       what a message costs on each I/O model; draws docs/models.svg
+  bench echo         CPU per message of an echo on the reactor, beside the floors; --instructions
+                     counts those of user space
+  bench models       what a message costs on each I/O model, beside idle connections
   floor PORT BODY_BYTES [HEAD_BYTES]
                      the bare epoll server that the bench compares with
 

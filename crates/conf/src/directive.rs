@@ -2,17 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
-
-/// One word of a directive, as the file's author meant it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The word without its quotes and with its escapes replaced. Variables stay plain text.
-    pub text: String,
-    /// Where it stands, quotes included.
-    pub span: Span,
-    /// Whether it was written in quotes.
-    pub quoted: bool,
-}
+use crate::word::Word;
 
 /// One directive: `name args…;` or `name args… { block }`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 //! count only at a word's start; a backslash takes the next character with it; `{` directly after
 //! `$` belongs to the word; `}` and `#` are special only where a word could begin.
 
-use crate::directive::Word;
 use crate::span::{FileId, Span};
+use crate::word::Word;
 
 /// One token.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,9 +34,11 @@ mod lexer;
 mod parser;
 mod span;
 pub mod value;
+mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Level, error_text, os_error_text};
-pub use directive::{Directive, Word};
+pub use directive::Directive;
 pub use files::{DecodeError, DiskFiles, Files, HostNames, Recorded, Snapshot, SnapshotFiles};
 pub use parser::{Document, parse};
 pub use span::{FileId, Source, Sources, Span};
+pub use word::Word;

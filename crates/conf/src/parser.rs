@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, os_error_text};
-use crate::directive::{Directive, Word, wrong_count};
+use crate::directive::{Directive, wrong_count};
 use crate::files::Files;
 use crate::glob::is_pattern;
 use crate::lexer::{Lexer, Token};
 use crate::span::{FileId, Sources, Span};
+use crate::word::Word;
 
 /// How deep blocks may lie in blocks, and how deep files may include files. nginx's own contexts
 /// never lie deeper than a few levels; the bound keeps our stack safe from a hostile file.

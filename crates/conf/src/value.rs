@@ -4,7 +4,7 @@
 //! its `ngx_parse_size`, `ngx_parse_offset` and `ngx_parse_time`.
 
 use crate::diagnostic::Diagnostic;
-use crate::directive::Word;
+use crate::word::Word;
 
 /// The largest value of any kind: nginx's numbers are signed and 64 bits wide.
 const VALUE_MAX: u64 = i64::MAX as u64;

@@ -4,8 +4,10 @@
 //! bytes wherever they come from, shows them to a parser, and acts on what it says. Every parser
 //! takes its bytes in any fragmentation and says the same.
 //!
-//! * [`h1`] — HTTP/1.1, 1.0 and 0.9: request heads, request targets, chunked bodies, and the
-//!   writer of response heads;
+//! * [`Head`] — what every request has, whatever version it came by: method, target, header lines;
+//!   [`normalize_path`] turns the path that it asks for into the one that is looked up;
+//! * [`h1`] — HTTP/1.1, 1.0 and 0.9: parser of request heads, chunked bodies, writer of response
+//!   heads;
 //! * [`status`] — reason phrases;
 //! * [`date`] — HTTP dates.
 //!
@@ -13,6 +15,21 @@
 //! crate refuses what nginx takes, the item's documentation says so, and why.
 #![forbid(unsafe_code)]
 
+mod body;
 pub mod date;
 pub mod h1;
+mod head;
+mod header;
+mod method;
+mod span;
 pub mod status;
+mod target;
+mod version;
+
+pub use body::Framing;
+pub use head::{Head, KeepAlive};
+pub use header::{HeaderId, HeaderSpan, Known};
+pub use method::Method;
+pub use span::Span;
+pub use target::{Target, TargetError, TargetForm, normalize_path};
+pub use version::Version;

@@ -8,7 +8,8 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use revolve_http::h1::{HeadLimits, HeadParser, Progress, Span, writer};
+use revolve_http::Span;
+use revolve_http::h1::{HeadLimits, HeadParser, Progress, writer};
 
 /// Text put together from pieces that mean something, so that random tests get somewhere.
 fn pieces(of: &'static [&'static str], count: usize) -> impl Strategy<Value = Vec<u8>> {

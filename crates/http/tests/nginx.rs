@@ -1,9 +1,7 @@
 //! The status of each request, compared with what nginx 1.22.1 answered to the same bytes.
 
-use revolve_http::h1::{
-    Framing, Head, HeadError, HeadLimits, HeadParser, HeaderId, KeepAlive, Progress, TargetForm,
-    Version, normalize_path,
-};
+use revolve_http::h1::{HeadError, HeadLimits, HeadParser, Progress};
+use revolve_http::{Framing, Head, HeaderId, KeepAlive, TargetForm, Version, normalize_path};
 
 /// The status with which a request is refused, or 200.
 fn status(bytes: &[u8]) -> u16 {
@@ -425,7 +423,7 @@ fn names_with_invalid_bytes_are_left_out_or_taken() {
     let read = |limits: &HeadLimits| {
         let mut parser = HeadParser::new();
         assert!(parser.parse(bytes, limits).is_ok());
-        let text = |span: &revolve_http::h1::Span| span.of(bytes).escape_ascii().to_string();
+        let text = |span: &revolve_http::Span| span.of(bytes).escape_ascii().to_string();
         let names: Vec<_> = parser
             .head()
             .headers
@@ -552,7 +550,7 @@ fn known_headers_are_at_hand() {
     let end = bytes.len() - b"User\ragent: z\r\n\r\n".len();
     let bytes = [&bytes[..end], b"\r\n"].concat();
     let head = parsed(&bytes);
-    let text = |span: revolve_http::h1::Span| span.of(&bytes);
+    let text = |span: revolve_http::Span| span.of(&bytes);
     let first = |id| head.known.get(id).map(text);
     assert_eq!(first(HeaderId::UserAgent), Some(b"x y".as_slice()));
     assert_eq!(first(HeaderId::Range), Some(b"bytes=0-1".as_slice()));

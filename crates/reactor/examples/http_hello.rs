@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_http::h1::{Framing, HeadLimits, HeadParser, Progress, writer};
+use revolve_http::Framing;
+use revolve_http::h1::{HeadLimits, HeadParser, Progress, writer};
 use revolve_reactor::{AcceptMode, Address, SendQueue, Stream, TcpServer};
 
 const KEEPALIVE_MAX: Duration = Duration::from_secs(75);

@@ -36,6 +36,7 @@ mod channel;
 mod codec;
 mod delimited;
 mod event_loop;
+mod give_way;
 mod hook;
 mod interval;
 mod job_queue;

@@ -9,7 +9,8 @@ use std::pin::{Pin, pin};
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::sync::{Arc, Mutex, MutexGuard, Thread, gives_way, thread};
+use super::give_way::gives_way;
+use super::sync::{Arc, Mutex, MutexGuard, Thread, thread};
 
 /// A counting semaphore (Dijkstra's; compare sem_overview(7)). Cheap to clone; every clone counts
 /// the same permits. From any thread.

@@ -17,8 +17,10 @@ mod sync {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread::{self, Thread};
+}
 
-    /// There is no loop here.
+/// There is no loop here that a task could keep to itself.
+mod give_way {
     pub(crate) fn gives_way(_: &std::task::Context<'_>) -> bool {
         false
     }

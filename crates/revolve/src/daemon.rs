@@ -12,8 +12,9 @@ use std::process::{Command, ExitCode};
 
 use revolve_conf::os_error_text;
 
+use crate::role::{EXECUTABLE, ROLE, ROLE_DAEMON};
 use crate::version::PROGRAM;
-use crate::{EXECUTABLE, ROLE, ROLE_DAEMON, handover, title};
+use crate::{handover, title};
 
 /// Runs the daemon and waits until it serves or has failed; its messages come on our standard
 /// error.

@@ -22,6 +22,7 @@ mod pid_file;
 mod privilege;
 mod report;
 mod resources;
+mod role;
 mod service;
 mod signal_process;
 mod single;
@@ -42,6 +43,7 @@ use cli::Options;
 use daemon::Readiness;
 use folder::Folder;
 use handover::Predecessor;
+use role::{ROLE, ROLE_DAEMON, ROLE_SUCCESSOR, ROLE_WORKER};
 use service::Service;
 use source::Source;
 use starter::Starter;
@@ -49,18 +51,6 @@ use systemd::activation::Activated;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The executable that is running, also after its file was replaced or removed: workers are
-/// always of their master's version.
-const EXECUTABLE: &str = "/proc/self/exe";
-/// The environment variable that tells a process started by another of ours what it is.
-const ROLE: &str = "REVOLVE_ROLE";
-const ROLE_DAEMON: &str = "daemon";
-const ROLE_WORKER: &str = "worker";
-/// A role that other versions give and take: it must not change.
-const ROLE_SUCCESSOR: &str = "successor";
-/// The exit code of a worker that cannot serve what it was handed. Source: nginx's fatal code.
-const EXIT_UNFIT: u8 = 2;
 
 fn main() -> ExitCode {
     // A process started through /proc/self/exe is called `exe` where only that name is shown.

@@ -27,9 +27,10 @@ use rustix::process::{Pid, Signal};
 use crate::control::{self, Inbox, Received};
 use crate::ctl::desk::Desk;
 use crate::message::Message;
+use crate::role::EXIT_UNFIT;
 use crate::service::{Reloaded, Service};
 use crate::successor::{Program, Successor};
-use crate::{EXIT_UNFIT, systemd, worker_process};
+use crate::{systemd, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
 const QUICK_DEATH: Duration = Duration::from_secs(1);

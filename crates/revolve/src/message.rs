@@ -12,7 +12,14 @@ use revolve_conf::Snapshot;
 use revolve_reactor::Address;
 use revolve_server::ZoneLabel;
 
-use crate::ctl::desk::Question;
+/// A question to a worker.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The number that the answer carries.
+    pub(crate) number: u64,
+    /// How many connections of each loop are to be listed.
+    pub(crate) connections_max: usize,
+}
 
 /// One message. `F` is a descriptor: borrowed where it is sent, owned where it is received.
 #[derive(Debug, PartialEq, Eq)]

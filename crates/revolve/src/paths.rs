@@ -5,8 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::Options;
-
 /// The folder of relative paths. As the default configuration file, it is that of Debian's nginx
 /// package, so that the same file means the same here.
 pub(crate) const PREFIX: &str = or(option_env!("REVOLVE_PREFIX"), "/usr/share/nginx");
@@ -50,17 +48,18 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// The paths that the command line asks for.
+    /// The paths that the command line asks for, by `-p` and `-c`.
     ///
     /// A relative `-c` is relative to the prefix, as in nginx; where no such file exists and no
     /// `-p` was given it is relative to the current folder, as one would expect.
-    pub(crate) fn new(options: &Options) -> Paths {
-        let prefix = options.prefix.clone().unwrap_or_else(|| PREFIX.into());
-        let config = match &options.config {
+    pub(crate) fn new(prefix: Option<&Path>, config: Option<&Path>) -> Paths {
+        let is_given = prefix.is_some();
+        let prefix = prefix.unwrap_or(Path::new(PREFIX)).to_owned();
+        let config = match config {
             None => PathBuf::from(CONFIG),
             Some(named) => {
                 let in_prefix = prefix.join(named);
-                let is_elsewhere = options.prefix.is_none() && !in_prefix.exists();
+                let is_elsewhere = !is_given && !in_prefix.exists();
                 match std::path::absolute(named) {
                     Ok(in_current) if is_elsewhere && in_current.exists() => in_current,
                     _ => in_prefix,
@@ -76,12 +75,8 @@ mod tests {
     use super::*;
 
     fn config(prefix: Option<&str>, config: Option<&str>) -> String {
-        let options = Options {
-            prefix: prefix.map(PathBuf::from),
-            config: config.map(PathBuf::from),
-            ..Options::default()
-        };
-        Paths::new(&options).config.display().to_string()
+        let paths = Paths::new(prefix.map(Path::new), config.map(Path::new));
+        paths.config.display().to_string()
     }
 
     #[test]

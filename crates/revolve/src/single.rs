@@ -14,8 +14,9 @@ use revolve_reactor::{LoopHandle, spawn};
 use revolve_server::log::Level;
 use revolve_server::{Descriptors, Worker};
 
-use crate::ctl::desk::{Desk, Question};
+use crate::ctl::desk::Desk;
 use crate::ctl::{Operated, WorkerView, answer};
+use crate::message::Question;
 use crate::service::{Reloaded, Service};
 use crate::{systemd, worker_process};
 

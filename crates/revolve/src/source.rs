@@ -52,7 +52,7 @@ impl Source {
     /// The configuration file that the command line asks for.
     pub(crate) fn from_options(options: &Options) -> Source {
         Source {
-            paths: Paths::new(options),
+            paths: Paths::new(options.prefix.as_deref(), options.config.as_deref()),
             error_log: options
                 .error_log
                 .clone()

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use revolve_reactor::Readable;
 use rustix::net::Shutdown;
 
+use crate::role::{EXECUTABLE, ROLE, ROLE_SUCCESSOR};
 use crate::service::Service;
-use crate::{EXECUTABLE, ROLE, ROLE_SUCCESSOR, control, handover, inboxes, report, title};
+use crate::{control, handover, inboxes, report, title};
 
 /// The longest line that is taken from a new binary in one piece.
 const LINE_BYTES_MAX: usize = 4096;

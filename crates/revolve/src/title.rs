@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::EXECUTABLE;
+use crate::role::EXECUTABLE;
 
 const TITLE: &[u8] = b"revolve: master process ";
 

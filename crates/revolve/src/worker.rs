@@ -19,8 +19,9 @@ use crate::control::{self, Inbox, Received};
 use crate::ctl::answer;
 use crate::message::{Bundle, Dealing, Message};
 use crate::paths::Paths;
+use crate::role::EXIT_UNFIT;
 use crate::source::Source;
-use crate::{EXIT_UNFIT, handover, privilege, report};
+use crate::{handover, privilege, report};
 
 /// Runs a worker; its standard input is the socket to the master.
 pub(crate) fn run() -> ExitCode {

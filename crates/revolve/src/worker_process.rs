@@ -13,8 +13,9 @@ use revolve_server::log::Level;
 use rustix::process::Pid;
 
 use crate::message::Message;
+use crate::role::{EXECUTABLE, ROLE, ROLE_WORKER};
 use crate::service::Service;
-use crate::{EXECUTABLE, ROLE, ROLE_WORKER, control, privilege};
+use crate::{control, privilege};
 
 /// How the names of those variables begin that are read when the program starts: our own, and those
 /// of the dynamic linker, the C library, the allocator and the Rust runtime.

@@ -26,16 +26,6 @@ pub(super) fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// What a look at a connection found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrived {
-    /// Nothing: the connection is open and silent.
-    Nothing,
-    Bytes(usize),
-    /// The server has closed or reset it.
-    Closed,
-}
-
 /// One blocking client connection.
 pub(super) struct Client {
     socket: OwnedFd,
@@ -69,12 +59,6 @@ impl Client {
             sent += send(&self.socket, &bytes[sent..], SendFlags::NOSIGNAL)?;
         }
         Ok(())
-    }
-
-    /// Sends what can be sent at once. A server that has closed the connection is no error here.
-    pub(super) fn send_now(&self, bytes: &[u8]) -> bool {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        send(&self.socket, bytes, flags).is_ok()
     }
 
     /// Reads one whole answer of `bytes` bytes.
@@ -120,16 +104,6 @@ impl Client {
             head.lines().next().unwrap_or_default()
         )))
     }
-
-    /// Takes what has arrived, without waiting.
-    pub(super) fn look(&self, buffer: &mut [u8]) -> Arrived {
-        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Arrived::Closed,
-            Ok((read, _)) => Arrived::Bytes(read),
-            Err(Errno::AGAIN | Errno::INTR) => Arrived::Nothing,
-            Err(_) => Arrived::Closed,
-        }
-    }
 }
 
 /// Connects `numbers`, and says which could not.
@@ -165,13 +139,11 @@ mod tests {
         near.send(b"ask").unwrap();
         let mut asked = [0; 3];
         server.read_exact(&mut asked).unwrap();
-        assert_eq!(near.look(&mut [0; 8]), Arrived::Nothing);
         server.write_all(b"answer").unwrap();
         let mut answer = [0; 6];
         near.receive(&mut answer).unwrap();
         assert_eq!(&answer, b"answer");
         drop(other);
         assert!(far.receive(&mut answer).is_err());
-        assert_eq!(far.look(&mut answer), Arrived::Closed);
     }
 }

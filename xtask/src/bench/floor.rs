@@ -198,7 +198,7 @@ impl Connection {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
     use std::time::Duration;
@@ -206,7 +206,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A floor on a free port, which answers `response` until the tests' process ends.
-    pub(in super::super) fn spawn(response: Vec<u8>) -> SocketAddr {
+    fn spawn(response: Vec<u8>) -> SocketAddr {
         let mut floor = Floor::bind(0, response).unwrap();
         let address = rustix::net::getsockname(&floor.listener).unwrap();
         std::thread::spawn(move || {
@@ -217,14 +217,9 @@ pub(super) mod tests {
         SocketAddr::try_from(address).unwrap()
     }
 
-    /// The floor's answer with a body of `body_bytes`.
-    pub(in super::super) fn response(body_bytes: usize) -> Vec<u8> {
-        super::response(body_bytes, HEAD_BYTES)
-    }
-
     #[test]
     fn the_response_has_the_size_asked_for() {
-        let made = response(1024);
+        let made = response(1024, HEAD_BYTES);
         assert_eq!(made.len(), HEAD_BYTES + 1024);
         let text = String::from_utf8(made).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -235,7 +230,7 @@ pub(super) mod tests {
     #[test]
     fn every_request_of_a_kept_connection_is_answered_whole() {
         // Larger than the socket's buffers, so that the answer leaves in several sends.
-        let expected = response(8 * 1024 * 1024);
+        let expected = response(8 * 1024 * 1024, HEAD_BYTES);
         let mut stream = TcpStream::connect(spawn(expected.clone())).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))

@@ -50,16 +50,10 @@ impl Case {
     /// Where a server answers it.
     pub(super) fn address(&self, server: &Server) -> SocketAddr {
         let mut address = server.address();
-        if !self.lines.is_empty() && server.kind.has_site() {
+        if !self.lines.is_empty() && server.kind != Kind::Floor {
             address.set_port(address.port() + site::PORT_STEP);
         }
         address
-    }
-
-    /// Whether a server can answer it.
-    pub(super) fn is_for(&self, kind: Kind) -> bool {
-        let has_site = self.lines.is_empty() || kind.has_site() || kind == Kind::Floor;
-        has_site && kind.serves(self.body_bytes)
     }
 }
 
@@ -153,9 +147,7 @@ fn measure(
 ) -> Result<Option<String>, String> {
     let connections = options.connections.unwrap_or(case.connections);
     let seconds = options.seconds.unwrap_or(2);
-    let kinds = options.servers.iter().copied();
-    let kinds: Vec<Kind> = kinds.filter(|kind| case.is_for(*kind)).collect();
-    let servers = start(workspace, case, connections, &kinds)?;
+    let servers = start(workspace, case, connections, &options.servers)?;
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
     for server in &servers {
         // What is opened, mapped or grown once is not the cost of a request.

@@ -32,9 +32,6 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
         // What nginx answers decides the floor's head, as in the bench of time.
         let mut head_bytes = HEAD_BYTES;
         for kind in http::floor_last(&options.servers) {
-            if !case.is_for(kind) {
-                continue;
-            }
             let setup = Setup {
                 floor_head_bytes: head_bytes,
                 floor_body_bytes: case.body_bytes,

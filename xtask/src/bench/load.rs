@@ -16,28 +16,13 @@ const WAIT_MS: i64 = 100;
 /// Idle connections between two that make a round trip: below the backlog of every server.
 const ROUND_TRIP_EACH: usize = 64;
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(20);
-/// The one that has no number.
-const GREEDY: u64 = u64::MAX;
-/// What a greedy connection sends at once.
-const GREEDY_BYTES: usize = 64 * 1024;
-/// Round trips that are noted of one measurement at most.
-const NOTED_MAX: usize = 4_000_000;
-
 /// Connections to an echo server.
 pub(super) struct Load {
     epoll: OwnedFd,
     connections: Vec<Connection>,
     idle: Vec<TcpStream>,
-    greedy: Option<Greedy>,
     message: Vec<u8>,
     space: Vec<u8>,
-}
-
-/// A connection that always has more to send. It takes the answers, so that the server goes on with
-/// it, and does not look at them.
-struct Greedy {
-    stream: TcpStream,
-    bytes: Vec<u8>,
 }
 
 struct Connection {
@@ -45,16 +30,6 @@ struct Connection {
     /// Bytes of the present message that are sent, and that have come back.
     sent: usize,
     received: usize,
-    /// When it was begun, if that was in the present measurement.
-    begun: Option<Instant>,
-}
-
-/// What a measurement found.
-pub(super) struct Answered {
-    pub(super) messages: u64,
-    pub(super) length: Duration,
-    /// Round trips in microseconds.
-    pub(super) taken_us: Vec<f64>,
 }
 
 impl Load {
@@ -80,14 +55,12 @@ impl Load {
                 stream,
                 sent: 0,
                 received: 0,
-                begun: None,
             });
         }
         let mut load = Self {
             epoll,
             connections,
             idle: Vec::new(),
-            greedy: None,
             message: (0..message_bytes).map(|at| at as u8).collect(),
             space: vec![0; 64 * 1024],
         };
@@ -117,34 +90,13 @@ impl Load {
         Ok(())
     }
 
-    /// Opens a connection that sends without end and as fast as the server takes it, until
-    /// [`calm`](Load::calm).
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](Load::connect).
-    pub(super) fn greed(&mut self, server: SocketAddr) -> io::Result<()> {
-        let stream = TcpStream::connect(server)?;
-        stream.set_nonblocking(true)?;
-        // Level-triggered: there is always something to do for it.
-        let flags = EventFlags::IN | EventFlags::OUT;
-        epoll::add(&self.epoll, &stream, EventData::new_u64(GREEDY), flags)?;
-        let bytes = vec![0; GREEDY_BYTES];
-        self.greedy = Some(Greedy { stream, bytes });
-        Ok(())
-    }
-
-    /// Closes that connection.
-    pub(super) fn calm(&mut self) {
-        self.greedy = None;
-    }
-
-    /// Echoes for `length`: each answer that is whole is followed by the next message at once.
+    /// Echoes for `length`: each answer that is whole is followed by the next message at once. Gives
+    /// the messages that came back, and how long it took.
     ///
     /// # Errors
     ///
     /// A connection that ended, or brought back something else than was sent.
-    pub(super) fn run(&mut self, length: Duration) -> io::Result<Answered> {
+    pub(super) fn run(&mut self, length: Duration) -> io::Result<(u64, Duration)> {
         self.run_until(|_, took| took >= length)
     }
 
@@ -157,24 +109,22 @@ impl Load {
         &mut self,
         messages: u64,
         length_max: Duration,
-    ) -> io::Result<Answered> {
+    ) -> io::Result<(u64, Duration)> {
         let answered =
             self.run_until(|answered, took| answered >= messages || took >= length_max)?;
-        if answered.messages < messages {
+        if answered.0 < messages {
             return Err(ErrorKind::TimedOut.into());
         }
         Ok(answered)
     }
 
-    fn run_until(&mut self, over: impl Fn(u64, Duration) -> bool) -> io::Result<Answered> {
+    fn run_until(&mut self, over: impl Fn(u64, Duration) -> bool) -> io::Result<(u64, Duration)> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
         let wait = Timespec {
             tv_sec: 0,
             tv_nsec: WAIT_MS * 1_000_000,
         };
-        let (begin, mut messages, mut taken_us) = (Instant::now(), 0, Vec::new());
-        // What is in flight has waited since the last measurement: it counts, its time does not.
-        self.connections.iter_mut().for_each(|one| one.begun = None);
+        let (begin, mut messages) = (Instant::now(), 0);
         loop {
             let (ready, _) = match epoll::wait(&self.epoll, &mut events, Some(&wait)) {
                 Err(Errno::INTR) => continue,
@@ -183,46 +133,16 @@ impl Load {
             // Read once for all that is ready: what the load does itself is not to be measured.
             let now = Instant::now();
             for event in ready {
-                if event.data.u64() == GREEDY {
-                    if let Some(greedy) = &mut self.greedy {
-                        greedy.go_on(&mut self.space)?;
-                    }
-                    continue;
-                }
                 let connection = &mut self.connections[event.data.u64() as usize];
                 connection.send(&self.message)?;
                 if connection.recv(&self.message, &mut self.space)? {
                     messages += 1;
-                    if let Some(begun) = connection.begun.replace(now)
-                        && taken_us.len() < NOTED_MAX
-                    {
-                        taken_us.push((now - begun).as_secs_f64() * 1e6);
-                    }
                     connection.send(&self.message)?;
                 }
             }
             if over(messages, now - begin) {
-                return Ok(Answered {
-                    messages,
-                    length: now - begin,
-                    taken_us,
-                });
+                return Ok((messages, now - begin));
             }
-        }
-    }
-}
-
-impl Greedy {
-    /// One send and one receive, so that the load has time for its other connections.
-    fn go_on(&mut self, space: &mut [u8]) -> io::Result<()> {
-        let blocked = |error: io::Error| match error.kind() {
-            ErrorKind::WouldBlock => Ok(1),
-            _ => Err(error),
-        };
-        let _sent = self.stream.write(&self.bytes).or_else(blocked)?;
-        match self.stream.read(space).or_else(blocked)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
         }
     }
 }
@@ -291,21 +211,7 @@ mod tests {
         let mut load = Load::connect(address, 3, 100_000).unwrap();
         load.idle(address, 5).unwrap();
         let answered = load.run(Duration::from_millis(200)).unwrap();
-        assert!(answered.messages >= 3);
-        // The first of each connection was in flight before.
-        assert_eq!(answered.messages, answered.taken_us.len() as u64 + 3);
-        assert!(answered.length >= Duration::from_millis(200));
-    }
-
-    #[test]
-    fn a_greedy_connection_goes_on_beside_the_others() {
-        let address = server(|_| ());
-        let mut load = Load::connect(address, 2, 64).unwrap();
-        load.greed(address).unwrap();
-        let answered = load.run_messages(100, Duration::from_secs(20)).unwrap();
-        assert!(answered.messages >= 100);
-        load.calm();
-        load.run_messages(100, Duration::from_secs(20)).unwrap();
+        assert!(answered.0 >= 3 && answered.1 >= Duration::from_millis(200));
     }
 
     #[test]

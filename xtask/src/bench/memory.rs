@@ -10,7 +10,7 @@ use super::servers::{Kind, Server, Setup, Workspace};
 use super::table::Table;
 
 const CONNECTIONS: usize = 10_000;
-const REQUEST: &[u8] = b"GET /1k.html HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const PATH: &str = "/1k.html";
 /// Connections that have come and gone before the first look, so that what grows once has grown.
 const WARM_CONNECTIONS: usize = 100;
 /// How long the server is left alone before its memory is read.
@@ -46,13 +46,12 @@ fn measure(workspace: &Workspace, kind: Kind, connections: usize) -> Result<Vec<
         ..Setup::default()
     };
     let server = Server::start(workspace, kind, &setup)?;
-    let response_bytes = response_bytes(&server)?;
-    drop(open(&server, 0..WARM_CONNECTIONS, response_bytes)?);
+    drop(open(&server, 0..WARM_CONNECTIONS)?);
     let before = settled(&server)?;
     let half = connections / 2;
-    let first = open(&server, 0..half, response_bytes)?;
+    let first = open(&server, 0..half)?;
     let between = settled(&server)?;
-    let second = open(&server, half..connections, response_bytes)?;
+    let second = open(&server, half..connections)?;
     let after = settled(&server)?;
     let each = |from: u64, to: u64, count: usize| {
         format!("{:.0}", (to as f64 - from as f64) / count.max(1) as f64)
@@ -66,42 +65,11 @@ fn measure(workspace: &Workspace, kind: Kind, connections: usize) -> Result<Vec<
     ])
 }
 
-/// Bytes of the server's whole answer, head and body.
-fn response_bytes(server: &Server) -> Result<usize, String> {
-    let say = |error: std::io::Error| format!("{}: {error}", server.kind.name());
-    let client = Client::connect(server.address(), 0).map_err(say)?;
-    client.send(REQUEST).map_err(say)?;
-    let mut bytes = 0;
-    let mut buffer = vec![0; 64 * 1024];
-    // The answer is one small file: what a second brings is all of it.
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(50));
-        if let clients::Arrived::Bytes(read) = client.look(&mut buffer[bytes..]) {
-            bytes += read;
-        }
-    }
-    if buffer[..bytes].starts_with(b"HTTP/1.1 200 ") {
-        return Ok(bytes);
-    }
-    let line = String::from_utf8_lossy(&buffer[..bytes]);
-    Err(format!(
-        "{} answered `{}`",
-        server.kind.name(),
-        line.lines().next().unwrap_or_default()
-    ))
-}
-
-fn open(
-    server: &Server,
-    numbers: std::ops::Range<usize>,
-    response_bytes: usize,
-) -> Result<Vec<Client>, String> {
+fn open(server: &Server, numbers: std::ops::Range<usize>) -> Result<Vec<Client>, String> {
     let clients = clients::connect_all(server.address(), numbers)?;
-    let mut answer = vec![0; response_bytes];
     for client in &clients {
         client
-            .send(REQUEST)
-            .and_then(|()| client.receive(&mut answer))
+            .ask(PATH)
             .map_err(|error| format!("{}: a request failed: {error}", server.kind.name()))?;
     }
     Ok(clients)

@@ -7,19 +7,12 @@
 pub(crate) mod floor;
 
 mod callgrind;
-mod chart;
 mod clients;
-mod contenders;
 mod dealing;
 mod echo;
-mod echoes;
-mod fairness;
-mod field;
+mod echo_server;
 mod http;
 mod http_instructions;
-mod idle;
-mod instructions;
-mod latency;
 mod load;
 mod memory;
 mod models;
@@ -27,7 +20,6 @@ mod options;
 mod process;
 mod servers;
 mod site;
-mod slow;
 mod strace;
 mod table;
 mod tools;
@@ -43,14 +35,6 @@ use options::{Mode, Options};
 ///
 /// A missing tool (with how to install it), a server that does not start, a load that fails.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
-    let rest = arguments.get(1..).unwrap_or_default();
-    match arguments.first().map(String::as_str) {
-        Some("echo") => return echo::run(root, rest),
-        Some("fairness") => return fairness::run(root, rest),
-        Some("idle") => return idle::run(root, rest),
-        Some("models") => return models::run(root, rest),
-        _ => {}
-    }
     let Some(options) = Options::parse(arguments)? else {
         print!("{}", options::USAGE);
         return Ok(());
@@ -62,7 +46,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         Mode::Http if options.instructions => http_instructions::run(root, &options),
         Mode::Http => http::run(root, &options),
         Mode::Memory => memory::run(root, &options),
-        Mode::Slow => slow::run(root, &options),
         Mode::Dealing => dealing::run(root, &options),
+        Mode::Echo => echo::run(root, &options),
+        Mode::Models => models::run(root, &options),
     }
 }

@@ -6,25 +6,20 @@ use super::http::CASES;
 use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
-usage: cargo xtask bench [http | memory | slow | dealing] [options]
-       cargo xtask bench [echo | fairness | idle | models] [--rounds N] [--seconds S] [--no-build]
-       cargo xtask bench echo [--bytes N] [--connections N] [--kind epoll | io_uring]
-       cargo xtask bench echo --instructions [--no-build]
+usage: cargo xtask bench [http | memory | dealing | echo | models] [options]
 
   --rounds N          rounds of turns (5)
-  --seconds S         length of one measurement (2; slow: 10)
-  --connections N     connections of the load (64, and 8 for 10 MiB; memory and slow: 10000;
-                      dealing: 480)
+  --seconds S         length of one measurement (2; echo and models: 1)
+  --connections N     connections of the load (64, and 8 for 10 MiB; memory: 10000; dealing: 480)
   --case NAME         one case of http alone: static-1k, return, site, static-100k,
                       static-10m
-  --servers A,B       some of floor, nginx, nginx-cache, revolve, h2o, haproxy (the last two are
-                      left out unless named; haproxy has no large bodies)
+  --servers A,B       http, memory and dealing: some of floor, nginx, nginx-cache, revolve
   --against BINARY    one more server in the same turns: a revolve built at another commit
   --strace            http: system calls per request instead of time
-  --instructions      http: user-space instructions per request instead of time, by callgrind
+  --instructions      http and echo: user-space instructions instead of time, by callgrind
   --check             http and dealing: fail when Revolve is past the bounds that the project holds
                       itself to
-  --no-build          measure target/release/revolve as it is
+  --no-build          measure what was built before
 
 Servers run on CPU 0 and the load on CPU 1, on ports 18200 and up of 127.0.0.1.
 ";
@@ -34,8 +29,9 @@ Servers run on CPU 0 and the load on CPU 1, on ports 18200 and up of 127.0.0.1.
 pub(super) enum Mode {
     Http,
     Memory,
-    Slow,
     Dealing,
+    Echo,
+    Models,
 }
 
 /// What was asked for.
@@ -79,8 +75,9 @@ impl Options {
                 "--help" | "-h" => return Ok(None),
                 "http" => options.mode = Mode::Http,
                 "memory" => options.mode = Mode::Memory,
-                "slow" => options.mode = Mode::Slow,
                 "dealing" => options.mode = Mode::Dealing,
+                "echo" => options.mode = Mode::Echo,
+                "models" => options.mode = Mode::Models,
                 "--against" => options.against = Some(binary(words.next())?),
                 "--instructions" => options.instructions = true,
                 "--strace" => options.strace = true,
@@ -112,12 +109,13 @@ impl Options {
         match self.mode {
             Mode::Http if self.strace => vec![Kind::Nginx, Kind::Revolve],
             Mode::Http => vec![Kind::Floor, Kind::Nginx, Kind::NginxCache, Kind::Revolve],
-            Mode::Memory | Mode::Slow | Mode::Dealing => vec![Kind::Nginx, Kind::Revolve],
+            Mode::Memory | Mode::Dealing => vec![Kind::Nginx, Kind::Revolve],
+            Mode::Echo | Mode::Models => Vec::new(),
         }
     }
 }
 
-pub(super) fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
+fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
     let value = value.ok_or_else(|| format!("{option} needs a number"))?;
     match value.parse() {
         Ok(number) if number > 0 => Ok(number),
@@ -177,7 +175,7 @@ mod tests {
             (options.mode, options.rounds, options.build),
             (Mode::Http, 5, true)
         );
-        assert_eq!(options.servers, Kind::ALL[..4]);
+        assert_eq!(options.servers, Kind::ALL);
     }
 
     #[test]
@@ -209,6 +207,7 @@ mod tests {
             "--against",
             "--against /no/such/revolve",
             "disk",
+            "slow",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -42,15 +42,11 @@ pub(super) fn workers(pid: u32) -> Vec<u32> {
 }
 
 /// CPU time of all threads of `pids` so far, in nanoseconds (proc(5), `schedstat`).
-///
-/// The kernel counts here in nanoseconds; `stat` counts in ticks of 10 ms, which is taken where
-/// the kernel was built without these statistics.
 pub(super) fn cpu_ns(pids: &[u32]) -> Result<u64, String> {
     pids.iter().map(|pid| process_cpu_ns(*pid)).sum()
 }
 
 fn process_cpu_ns(pid: u32) -> Result<u64, String> {
-    let gone = || format!("the server's process {pid} has ended");
     let mut total_ns = 0;
     for task in numbers(&format!("/proc/{pid}/task")) {
         let text = fs::read_to_string(format!("/proc/{pid}/task/{task}/schedstat"));
@@ -64,28 +60,9 @@ fn process_cpu_ns(pid: u32) -> Result<u64, String> {
     if total_ns > 0 {
         return Ok(total_ns);
     }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|_| gone())?;
-    ticks_ns(&stat).ok_or_else(gone)
-}
-
-/// User and system time of a process so far, in ticks of the clock: coarse, but apart.
-pub(super) fn cpu_ticks(pid: u32) -> Result<(u64, u64), String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    ticks(&stat).ok_or_else(|| format!("the server's process {pid} has ended"))
-}
-
-/// User and system time of a line of `/proc/PID/stat`, in ticks.
-fn ticks(stat: &str) -> Option<(u64, u64)> {
-    // The second field is the program's name in brackets and may hold spaces.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-/// User and system time of a line of `/proc/PID/stat`, in nanoseconds.
-fn ticks_ns(stat: &str) -> Option<u64> {
-    let (user, system) = ticks(stat)?;
-    Some((user + system) * 1_000_000_000 / rustix::param::clock_ticks_per_second())
+    Err(format!(
+        "the server's process {pid} has ended, or the kernel has no schedstat"
+    ))
 }
 
 /// Resident memory of `pids`, in bytes.
@@ -185,13 +162,6 @@ fn numbers(folder: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_read_past_a_name_with_brackets() {
-        let stat = "12 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20";
-        let per_tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        assert_eq!(ticks_ns(stat), Some(200 * per_tick));
-    }
 
     #[test]
     fn this_process_has_a_family_cpu_time_and_memory() {

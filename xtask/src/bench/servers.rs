@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::echoes;
-use super::field;
+use super::echo_server;
 use super::options::Options;
 use super::process::{self, SERVER_CPU};
 use super::site;
@@ -19,8 +18,6 @@ use super::tools;
 
 /// The first port of the bench; each server takes its own.
 const PORT_FIRST: u16 = 18200;
-/// What fits into a buffer of HAProxy's is more, and less than the next larger file.
-const HAPROXY_BODY_BYTES_MAX: usize = 1 << 10;
 /// How long a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take to end when asked.
@@ -41,20 +38,11 @@ pub(super) enum Kind {
     Revolve,
     /// Another binary of it, as it was built at another commit.
     Against,
-    H2o,
-    Haproxy,
 }
 
 impl Kind {
     /// Those that have a name on the command line; the other binary is named by its path.
-    pub(super) const ALL: [Self; 6] = [
-        Self::Floor,
-        Self::Nginx,
-        Self::NginxCache,
-        Self::Revolve,
-        Self::H2o,
-        Self::Haproxy,
-    ];
+    pub(super) const ALL: [Self; 4] = [Self::Floor, Self::Nginx, Self::NginxCache, Self::Revolve];
 
     /// The name on the command line and in tables.
     pub(super) fn name(self) -> &'static str {
@@ -64,8 +52,6 @@ impl Kind {
             Self::NginxCache => "nginx-cache",
             Self::Revolve => "revolve",
             Self::Against => "against",
-            Self::H2o => "h2o",
-            Self::Haproxy => "haproxy",
         }
     }
 
@@ -73,23 +59,8 @@ impl Kind {
     pub(super) fn package(self) -> Option<&'static str> {
         match self {
             Self::Nginx | Self::NginxCache => Some("nginx"),
-            Self::H2o => Some("h2o"),
-            Self::Haproxy => Some("haproxy"),
             Self::Floor | Self::Revolve | Self::Against => None,
         }
-    }
-
-    /// Whether it answers with bodies of so many bytes.
-    pub(super) fn serves(self, body_bytes: usize) -> bool {
-        self != Self::Haproxy || body_bytes <= HAPROXY_BODY_BYTES_MAX
-    }
-
-    /// Whether it reads nginx's configuration, and so has the site of `site.rs`.
-    pub(super) fn has_site(self) -> bool {
-        matches!(
-            self,
-            Self::Nginx | Self::NginxCache | Self::Revolve | Self::Against
-        )
     }
 
     pub(super) fn port(self) -> u16 {
@@ -124,8 +95,6 @@ impl Workspace {
                 file("100k.html", 100 << 10),
                 file("10m.html", 10 << 20),
                 file(&site::PATH[1..], site::BODY_BYTES),
-                // For a server that has no `return`.
-                ("return", b"ok".to_vec()),
             ] {
                 let path = folder.join("site").join(name);
                 fs::write(&path, content)?;
@@ -169,8 +138,6 @@ pub(super) struct Setup<'a> {
     pub(super) floor_body_bytes: usize,
     /// Connections that must be possible at once.
     pub(super) connections_max: usize,
-    /// Further directives of the `http` block.
-    pub(super) http_directives: &'a str,
     /// Worker processes: none or one for one on the server's CPU, more for so many on any.
     pub(super) workers: usize,
     /// What runs the server: a program and its arguments. It can follow no other process, so that
@@ -284,7 +251,7 @@ pub(super) fn build(root: &Path, options: &Options) -> Result<(), String> {
     if !options.build || !options.servers.contains(&Kind::Revolve) {
         return Ok(());
     }
-    echoes::build(root, &["--package", "revolve"])
+    echo_server::build(root, &["--package", "revolve"])
 }
 
 /// The program that a server is.
@@ -294,13 +261,13 @@ fn program(workspace: &Workspace, kind: Kind) -> Result<PathBuf, String> {
             let own = std::env::current_exe();
             return own.map_err(|error| format!("this program's own path is not known: {error}"));
         }
-        Kind::Nginx | Kind::NginxCache | Kind::H2o | Kind::Haproxy => {
+        Kind::Nginx | Kind::NginxCache => {
             let name = kind.package().unwrap_or_default();
             return tools::find(name).ok_or_else(|| format!("{name} is missing"));
         }
         // In cargo's target folder, wherever that was moved to.
         Kind::Revolve => (
-            echoes::target(&workspace.root).join("release/revolve"),
+            echo_server::target(&workspace.root).join("release/revolve"),
             "cargo build --release",
         ),
         Kind::Against => (
@@ -324,15 +291,8 @@ fn command(workspace: &Workspace, kind: Kind, setup: &Setup) -> Result<Command, 
         return Ok(command);
     }
     let path = workspace.folder.join(format!("{}.conf", kind.name()));
-    let write = |text: String| {
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    if let Some((text, arguments)) = field::configuration(kind, &workspace.folder, setup) {
-        write(text)?;
-        command.args(arguments).arg(&path);
-        return Ok(command);
-    }
-    write(configuration(workspace, kind, setup))?;
+    fs::write(&path, configuration(workspace, kind, setup))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     command.arg("-c").arg(&path);
     command.arg("-p").arg(&workspace.folder);
     command.arg("-e");
@@ -373,7 +333,6 @@ http {{
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     {cache}
-    {extra}
     server {{
         listen 127.0.0.1:{port};
         root {folder}/site;
@@ -389,7 +348,6 @@ http {{
     }}
 {site}}}
 ",
-        extra = setup.http_directives,
         site = site::servers(&workspace.folder, name, port),
     )
 }

@@ -24,20 +24,6 @@ impl Spread {
     }
 }
 
-/// The middle of some figures; not a number, if there are none.
-pub(super) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
-    Spread::of(figures).map_or(f64::NAN, |spread| spread.median)
-}
-
-/// The figure below which `fraction` of `figures` lie.
-pub(super) fn percentile(figures: &mut [f64], fraction: f64) -> Option<f64> {
-    figures.sort_by(f64::total_cmp);
-    let last = figures.len().checked_sub(1)?;
-    figures
-        .get((last as f64 * fraction).round() as usize)
-        .copied()
-}
-
 /// Rows of cells, the first column to the left, the others to the right.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -98,14 +84,6 @@ mod tests {
         );
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
         assert_eq!(Spread::of([]), None);
-    }
-
-    #[test]
-    fn percentiles_are_taken_from_the_sorted_figures() {
-        let mut figures: Vec<f64> = (0..=100).rev().map(f64::from).collect();
-        assert_eq!(percentile(&mut figures, 0.5), Some(50.0));
-        assert_eq!(percentile(&mut figures, 0.99), Some(99.0));
-        assert_eq!(percentile(&mut [], 0.5), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Arrows point down only: nothing below knows anything above.
 
-use super::Finding;
+use super::finding::Finding;
 use super::workspace::{Package, Workspace};
 
 /// Each package and the packages of ours that it may be built on, from the bottom up. A new
@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["revolve-server", "revolve-reactor", "revolve-conf"],
     ),
     ("revolve-hyper", &["revolve-reactor"]),
+    ("revolve-message", &["revolve-reactor"]),
     (
         "revolve-tests",
         &[
@@ -43,7 +44,6 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
-    ("revolve-rivals", &[]),
 ];
 
 /// The protocol crate is a state machine: it may not be built on what does I/O.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
-use super::tree::{SourceFile, Tree};
+use super::finding::Finding;
+use super::tree::{MODULES_MACRO, SourceFile, Tree, listed_modules};
 use super::workspace::Workspace;
 
 /// Rust files that no `mod` reaches, and `mod`s whose file is missing.
@@ -83,24 +83,35 @@ struct Child {
 /// The modules that `items` declare without a body, those inside inline modules too.
 fn children_of(items: &[syn::Item], beside: &str, folder: &str, children: &mut Vec<Child>) {
     for item in items {
-        let syn::Item::Mod(module) = item else {
-            continue;
+        let module = match item {
+            syn::Item::Mod(module) => module,
+            syn::Item::Macro(listing) if listing.mac.path.is_ident(MODULES_MACRO) => {
+                let listed = listed_modules(&listing.mac.tokens);
+                children.extend(listed.iter().map(|name| child(name, folder)));
+                continue;
+            }
+            _ => continue,
         };
         let name = module.ident.to_string();
         match (&module.content, path_attribute(&module.attrs)) {
             (Some((_, inner)), _) => children_of(inner, beside, &join(folder, &name), children),
-            (None, given) => children.push(Child {
-                line: module.ident.span().start().line,
-                candidates: match given {
-                    Some(given) => vec![join(beside, &given)],
-                    None => vec![
-                        join(folder, &format!("{name}.rs")),
-                        join(folder, &format!("{name}/mod.rs")),
-                    ],
-                },
-                name,
+            (None, Some(given)) => children.push(Child {
+                candidates: vec![join(beside, &given)],
+                ..child(&module.ident, folder)
             }),
+            (None, None) => children.push(child(&module.ident, folder)),
         }
+    }
+}
+
+fn child(name: &syn::Ident, folder: &str) -> Child {
+    Child {
+        name: name.to_string(),
+        line: name.span().start().line,
+        candidates: vec![
+            join(folder, &format!("{name}.rs")),
+            join(folder, &format!("{name}/mod.rs")),
+        ],
     }
 }
 
@@ -190,7 +201,7 @@ mod tests {
         let files = [
             (
                 "src/lib.rs",
-                "mod a;\nmod b;\n#[path = \"odd.rs\"]\nmod c;\nmod d { mod e; }\n",
+                "mod a;\nmod b;\n#[path = \"odd.rs\"]\nmod c;\nmod d { mod e; }\nmodules! { g { g: G } }\n",
             ),
             ("src/a.rs", "mod inner;\n"),
             ("src/a/inner.rs", "include!(\"table.rs\");\n"),
@@ -199,6 +210,7 @@ mod tests {
             ("src/b/tests.rs", ""),
             ("src/odd.rs", ""),
             ("src/d/e.rs", ""),
+            ("src/g.rs", ""),
             ("tests/t.rs", "mod support;\n"),
             ("tests/support/mod.rs", ""),
         ];

@@ -1,75 +1,49 @@
 //! `cargo xtask tidy`: the shape of the sources, held by a program instead of by reviewers.
 //!
 //! Each rule is one file of this folder and gives [`Finding`]s; a finding says where, what is
-//! wrong, and what to do about it. What is too long today is listed in `xtask/tidy.allow` with
+//! wrong, and what to do about it. What is too much today is listed in `xtask/tidy.allow` with
 //! its present size, and may only shrink.
 
 mod allowances;
 mod arrows;
 mod dead;
+mod finding;
+mod floors;
+mod houses;
+mod imports;
 mod lengths;
 mod safety;
 mod style;
 mod tree;
+mod unused;
 mod workspace;
 
-use std::fmt;
 use std::path::Path;
 
 use allowances::Allowances;
+use finding::Finding;
 use tree::Tree;
 use workspace::Workspace;
 
 /// Where the exceptions are listed, from the root of the checkout.
 const ALLOWANCES_PATH: &str = "xtask/tidy.allow";
 
-/// One broken rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Finding {
-    path: String,
-    line: usize,
-    problem: String,
-    remedy: String,
-}
-
-impl Finding {
-    fn new(
-        path: impl Into<String>,
-        line: usize,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self {
-            path: path.into(),
-            line,
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}\n    {}",
-            self.path, self.line, self.problem, self.remedy
-        )
-    }
-}
-
 /// Runs every rule over the checkout at `root`. With `--write`, allowances that have shrunk are
-/// lowered in `xtask/tidy.allow` first.
+/// lowered in `xtask/tidy.allow` first; with `--arrows`, those that point up and the circles are
+/// shown even where they are allowed.
 ///
 /// # Errors
 ///
 /// The findings as one message, or the reason why the sources could not be read.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
-    let write = match arguments {
-        [] => false,
-        [one] if one == "--write" => true,
-        _ => return Err("usage: cargo xtask tidy [--write]".into()),
-    };
+    let (mut write, mut show_arrows) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--write" => write = true,
+            "--arrows" => show_arrows = true,
+            _ => return Err("usage: cargo xtask tidy [--write] [--arrows]".into()),
+        }
+    }
     let tree = Tree::load(root)?;
     let workspace = Workspace::load(root, tree.manifests())?;
     let allowances_path = root.join(ALLOWANCES_PATH);
@@ -79,14 +53,27 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         Err(error) => return Err(format!("{}: {error}", allowances_path.display())),
     };
     let (mut allowances, mut findings) = Allowances::parse(ALLOWANCES_PATH, &text);
-    if write && findings.is_empty() {
-        let lowered = allowances.lowered(&lengths::measure(&tree));
+    let mut figures = lengths::measure(&tree);
+    figures.extend(unused::measure(&tree));
+    for measured in floors::measure(&tree) {
+        println!("tidy: {measured}");
+        for figure in measured.figures() {
+            if show_arrows && figure.count > 0 {
+                println!("{}", figure.finding);
+            }
+            figures.push(figure);
+        }
+        findings.extend(measured.findings);
+    }
+    if write {
+        let lowered = allowances.lowered(&figures);
         if lowered != text {
             std::fs::write(&allowances_path, &lowered)
                 .map_err(|error| format!("{}: {error}", allowances_path.display()))?;
             allowances = Allowances::parse(ALLOWANCES_PATH, &lowered).0;
         }
     }
+    findings.extend(allowances.check(&figures));
     findings.extend(check(&tree, &workspace, &allowances));
     report(findings, &tree)
 }
@@ -95,7 +82,6 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
 fn check(tree: &Tree, workspace: &Workspace, allowances: &Allowances) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(tree.unreadable());
-    findings.extend(lengths::check(tree, allowances));
     findings.extend(arrows::check(workspace));
     findings.extend(dead::check(tree, workspace));
     findings.extend(safety::check(tree, workspace, allowances));

@@ -1,7 +1,7 @@
 //! Unsafe code stands in one place, and every other crate forbids it.
 
-use super::Finding;
 use super::allowances::Allowances;
+use super::finding::Finding;
 use super::tree::Tree;
 use super::workspace::{Package, Workspace};
 

@@ -1,6 +1,6 @@
 //! What rustfmt and clippy do not hold: documented roots, no leftovers, no stray white space.
 
-use super::Finding;
+use super::finding::Finding;
 use super::tree::{SourceFile, Tree};
 use super::workspace::Workspace;
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use proc_macro2::{Ident, Punct, TokenStream, TokenTree};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Folders that hold no sources of ours: build output and what other programs keep.
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
@@ -56,6 +56,19 @@ impl SourceFile {
         });
         lines
     }
+}
+
+/// The macro that declares the modules that it lists: `modules! { core {} index { … } }`.
+pub(super) const MODULES_MACRO: &str = "modules";
+
+/// The modules that the inside of such a macro declares.
+pub(super) fn listed_modules(tokens: &TokenStream) -> Vec<Ident> {
+    let trees: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    let listed = trees.windows(2).filter_map(|pair| match pair {
+        [TokenTree::Ident(name), TokenTree::Group(_)] => Some(name.clone()),
+        _ => None,
+    });
+    listed.collect()
 }
 
 /// Calls `visit` with each identifier and the punctuation that follows it, macros' insides

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::target::hex_digit;
+use crate::target::hex_digit;
 
 /// The longest chunk line that is taken, size and extensions and CRLF: 4096 bytes.
 pub const CHUNK_LINE_BYTES_MAX: usize = 4096;

@@ -1,109 +1,14 @@
 //! Request heads: the request line and the header lines.
 
-use std::cmp::Ordering;
-
 use super::error::HeadError;
-use super::headers::{Framing, HeaderId, HeaderSpan, HostCheck, KeepAlive, Known};
-use super::target::{Target, TargetForm};
-use super::{Span, request_line, scan};
-
-/// A request method, as nginx knows them; the exact name is at [`Head::method_span`].
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Hash)]
-pub enum Method {
-    /// GET
-    Get,
-    /// HEAD
-    Head,
-    /// POST
-    Post,
-    /// PUT
-    Put,
-    /// DELETE
-    Delete,
-    /// MKCOL
-    Mkcol,
-    /// COPY
-    Copy,
-    /// MOVE
-    Move,
-    /// OPTIONS
-    Options,
-    /// PROPFIND
-    Propfind,
-    /// PROPPATCH
-    Proppatch,
-    /// LOCK
-    Lock,
-    /// UNLOCK
-    Unlock,
-    /// PATCH
-    Patch,
-    /// TRACE, which is answered by [`HeadError::TraceMethod`].
-    Trace,
-    /// CONNECT, which is answered by [`HeadError::ConnectMethod`].
-    Connect,
-    /// Any other name of `A`-`Z`, `_` and `-`.
-    #[default]
-    Other,
-}
-
-impl Method {
-    pub(super) fn of_name(name: &[u8]) -> Self {
-        match name {
-            b"GET" => Self::Get,
-            b"HEAD" => Self::Head,
-            b"POST" => Self::Post,
-            b"PUT" => Self::Put,
-            b"DELETE" => Self::Delete,
-            b"MKCOL" => Self::Mkcol,
-            b"COPY" => Self::Copy,
-            b"MOVE" => Self::Move,
-            b"OPTIONS" => Self::Options,
-            b"PROPFIND" => Self::Propfind,
-            b"PROPPATCH" => Self::Proppatch,
-            b"LOCK" => Self::Lock,
-            b"UNLOCK" => Self::Unlock,
-            b"PATCH" => Self::Patch,
-            b"TRACE" => Self::Trace,
-            b"CONNECT" => Self::Connect,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// The version of a request. Minor versions above 1 are kept and otherwise treated as HTTP/1.1.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub struct Version {
-    /// 1, or 0 for HTTP/0.9.
-    pub major: u16,
-    /// 9 for HTTP/0.9, otherwise at most 999.
-    pub minor: u16,
-}
-
-impl Version {
-    /// A request line without a version: no head, and a response that is a body and nothing else.
-    pub const HTTP_09: Self = Self { major: 0, minor: 9 };
-    /// HTTP/1.0.
-    pub const HTTP_10: Self = Self { major: 1, minor: 0 };
-    /// HTTP/1.1.
-    pub const HTTP_11: Self = Self { major: 1, minor: 1 };
-
-    fn number(self) -> u32 {
-        u32::from(self.major) << 16 | u32::from(self.minor)
-    }
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.number().cmp(&other.number())
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
+use super::headers;
+use super::parser::{HeadParser, State, line_end};
+use super::{request_line, scan};
+use crate::head::Head;
+use crate::header::{HeaderId, HeaderSpan};
+use crate::span::Span;
+use crate::target::TargetForm;
+use crate::version::Version;
 
 /// What a head may cost. A parser may be given other limits with each call, as long as they are
 /// the same for one head.
@@ -151,114 +56,6 @@ pub enum Progress {
         /// How many bytes it took, with line ends skipped before it and the empty line after it.
         head_bytes: usize,
     },
-}
-
-/// A request head. Spans are offsets into the bytes that were shown to the parser.
-///
-/// After an error it holds what had been read until then.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Head {
-    /// The method.
-    pub method: Method,
-    /// The method's name.
-    pub method_span: Span,
-    /// The request target.
-    pub target: Target,
-    /// The version.
-    pub version: Version,
-    /// The version as sent, with spaces that follow it: `$server_protocol`; empty for HTTP/0.9.
-    pub protocol: Span,
-    /// The request line without its line end: `$request`. Empty until the line is complete.
-    pub request_line: Span,
-    /// The header lines in order.
-    pub headers: Vec<HeaderSpan>,
-    /// The header lines left out for their names, without line ends; nginx logs each at level info
-    /// as `client sent invalid header line: "..."`.
-    pub ignored: Vec<Span>,
-    /// The headers that matter, by name.
-    pub known: Known,
-    /// How the body is delimited.
-    pub framing: Framing,
-    /// Whether the connection stays open.
-    pub keep_alive: KeepAlive,
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    pub expect_continue: bool,
-    /// The host that the request is for, validated, without port and without the dot that may end
-    /// it, in the client's letters. That of an absolute form goes before the `Host` line.
-    pub host: Option<Span>,
-}
-
-impl Head {
-    fn reset(&mut self) {
-        self.headers.clear();
-        self.ignored.clear();
-        self.known.reset();
-        self.method = Method::Other;
-        self.method_span = Span::default();
-        self.target = Target::default();
-        self.version = Version::default();
-        self.protocol = Span::default();
-        self.request_line = Span::default();
-        self.framing = Framing::None;
-        self.keep_alive = KeepAlive::Off;
-        self.expect_continue = false;
-        self.host = None;
-    }
-}
-
-/// Where the parser stands. Within a state, `at` is the next byte to read and `mark` the first
-/// byte of the element being read.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub(super) enum State {
-    /// Line ends before the request line.
-    #[default]
-    Lead,
-    Method,
-    BeforeTarget,
-    Scheme,
-    Host,
-    HostEnd,
-    Port,
-    Path,
-    Query,
-    Fragment,
-    /// Spaces after the target, then the version.
-    Protocol,
-    AfterVersion,
-    HeaderStart,
-    HeaderName,
-    BeforeValue,
-    HeaderValue,
-    Complete,
-    Failed(HeadError),
-}
-
-/// Reads request heads, one after the other, from bytes in any fragmentation.
-///
-/// It is shown *all* bytes of the head received so far with each call, the same ones as before and
-/// then more, and goes on where it stopped: every byte is read once. What it says does not depend
-/// on how the bytes were cut, and what is wrong is said at the first byte that is wrong, as in
-/// nginx. After a head is complete, [`reset`](Self::reset) makes it ready for the next, which
-/// begins at offset 0 again. It allocates only while the number of header lines exceeds any before.
-///
-/// Stricter than nginx 1.22 on purpose: the line ends skipped before a request are CRLF or LF, not
-/// CR alone; one CR ends a header line, not two; a header line has a colon; tabs around a value are
-/// trimmed (RFC 9110, section 5.5), so `Transfer-Encoding:<tab>chunked` is what it says; a host
-/// that is no host is refused (see `Host` in [`Known`]). A bare LF ends a line, as in nginx.
-///
-/// A parser is a plain value: it may be used from any thread, one at a time.
-#[derive(Clone, Debug, Default)]
-pub struct HeadParser {
-    pub(super) state: State,
-    pub(super) at: usize,
-    pub(super) mark: usize,
-    pub(super) line_start: usize,
-    /// The name of the header line being read.
-    name: Span,
-    /// Whether that name holds a byte that makes it invalid, not an error.
-    name_invalid: bool,
-    host_check: HostCheck,
-    pub(super) head: Head,
 }
 
 impl HeadParser {
@@ -571,8 +368,8 @@ impl HeadParser {
     pub(super) fn finish(&mut self, window: &[u8]) -> Result<(), HeadError> {
         let head = &mut self.head;
         if head.version > Version::HTTP_09 {
-            head.framing = head.known.framing(window, head.method, head.version)?;
-            head.keep_alive = head.known.keep_alive_of(head.version);
+            head.framing = headers::framing(&head.known, window, head.method, head.version)?;
+            head.keep_alive = headers::keep_alive_of(&head.known, head.version);
         }
         if let Some(expect) = head.known.get(HeaderId::Expect) {
             head.expect_continue = head.version > Version::HTTP_10
@@ -654,7 +451,7 @@ impl HeadParser {
         match line.id {
             HeaderId::Other => Ok(()),
             HeaderId::Host => self.note_host(bytes, line),
-            _ => self.head.known.note(bytes, line),
+            _ => headers::note(&mut self.head.known, bytes, line),
         }
     }
 
@@ -672,7 +469,7 @@ impl HeadParser {
     #[inline(always)]
     fn note_host(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
         let head = &mut self.head;
-        head.known.note(bytes, line)?;
+        headers::note(&mut head.known, bytes, line)?;
         let len = self.host_check.len(line.value.of(bytes));
         let len = len.ok_or(HeadError::InvalidHost)?;
         if head.target.form != TargetForm::Absolute {
@@ -680,16 +477,5 @@ impl HeadParser {
             head.host = Some(Span::new(start, start + len));
         }
         Ok(())
-    }
-}
-
-/// Reads the line end that begins at `at`: where the next line begins, `Some(Err)` where a CR is
-/// not followed by LF or the byte is neither, `None` where more bytes are needed to tell.
-pub(super) fn line_end(window: &[u8], at: usize) -> Option<Result<usize, ()>> {
-    match (window.get(at)?, window.get(at + 1)) {
-        (b'\n', _) => Some(Ok(at + 1)),
-        (b'\r', Some(b'\n')) => Some(Ok(at + 2)),
-        (b'\r', None) => None,
-        _ => Some(Err(())),
     }
 }

@@ -1,368 +1,68 @@
-//! What header lines mean to the protocol: which of them are known, how the body is framed,
-//! whether the connection stays open.
+//! What header lines mean to HTTP/1: how the body is framed, whether the connection stays open,
+//! which hosts are hosts.
 
-use super::Span;
 use super::error::HeadError;
-use super::head::{Method, Version};
+use crate::body::Framing;
+use crate::head::KeepAlive;
+use crate::header::{HeaderId, HeaderSpan, Known, bits};
+use crate::method::Method;
+use crate::version::Version;
 
-/// One header line of a request.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct HeaderSpan {
-    /// The name, in the letters that the client used.
-    pub name: Span,
-    /// The value without the spaces and tabs around it; never holds CR, LF or NUL.
-    pub value: Span,
-    /// Which of the known headers it is, so that nobody need compare names again.
-    pub id: HeaderId,
+/// Whether the connection stays open; see [`KeepAlive`].
+pub(super) fn keep_alive_of(known: &Known, version: Version) -> KeepAlive {
+    let on = !known.says_close() && (known.says_keep_alive() || version > Version::HTTP_10);
+    if on { KeepAlive::On } else { KeepAlive::Off }
 }
 
-/// How a request's body is delimited (RFC 9112, section 6).
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub enum Framing {
-    /// No body: neither `Content-Length` nor `Transfer-Encoding`.
-    #[default]
-    None,
-    /// As many bytes as `Content-Length` says, which may be 0. At most `i64::MAX`, as in nginx.
-    Length(u64),
-    /// `Transfer-Encoding: chunked`: read it with [`ChunkedDecoder`](super::ChunkedDecoder).
-    Chunked,
-}
-
-/// Whether the client wants the connection to stay open after the response.
-///
-/// As in nginx: a `Connection` line that contains `close` turns it off, one that contains
-/// `keep-alive` turns it on, otherwise it is on from HTTP/1.1 onwards. Where one line says `close`
-/// and another `keep-alive`, `close` wins, whatever their order (RFC 9112, section 9.3); nginx
-/// lets the later line win.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub enum KeepAlive {
-    /// Close after the response.
-    #[default]
-    Off,
-    /// Another request may follow.
-    On,
-}
-
-impl KeepAlive {
-    /// Whether another request may follow.
-    #[must_use]
-    pub fn is_on(self) -> bool {
-        self == Self::On
+/// Takes note of one line of a known header.
+#[inline(always)]
+pub(super) fn note(known: &mut Known, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
+    if known.note(bytes, line) {
+        return Ok(());
+    }
+    match line.id {
+        HeaderId::Host => Err(HeadError::DuplicateHost),
+        _ => Err(HeadError::DuplicateHeader),
     }
 }
 
-/// Declares [`HeaderId`] together with the table of names that it is looked up in.
-macro_rules! header_ids {
-    ($($id:ident $name:literal,)*) => {
-        /// The headers that Revolve knows by name, so that they are compared once, when they are
-        /// parsed.
-        #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
-        #[repr(u8)]
-        pub enum HeaderId {
-            $(#[doc = concat!("`", $name, "`")] $id,)*
-            /// Any other header.
-            Other,
-        }
-
-        impl HeaderId {
-            /// The known ones, each at the place of its number.
-            const KNOWN: [Self; KNOWN_HEADERS.len()] = [$(Self::$id,)*];
-        }
-
-        const KNOWN_HEADERS: &[(&str, HeaderId)] = &[$(($name, HeaderId::$id),)*];
+/// Checks what can only be checked when all lines are there, in nginx's order, and says how
+/// the body is framed.
+#[inline]
+pub(super) fn framing(
+    known: &Known,
+    bytes: &[u8],
+    method: Method,
+    version: Version,
+) -> Result<Framing, HeadError> {
+    const HOST: u64 = bits(&[HeaderId::Host]);
+    const FRAMING: u64 = bits(&[HeaderId::ContentLength, HeaderId::TransferEncoding]);
+    if version > Version::HTTP_10 && !known.has_any(HOST) {
+        return Err(HeadError::MissingHost);
+    }
+    let length = match known.get(HeaderId::ContentLength) {
+        Some(value) => Some(content_length(value.of(bytes))?),
+        None => None,
     };
-}
-
-header_ids! {
-    Accept "accept",
-    AcceptEncoding "accept-encoding",
-    AcceptLanguage "accept-language",
-    Authorization "authorization",
-    CacheControl "cache-control",
-    Connection "connection",
-    ContentLength "content-length",
-    ContentRange "content-range",
-    ContentType "content-type",
-    Cookie "cookie",
-    Depth "depth",
-    Destination "destination",
-    Expect "expect",
-    Host "host",
-    IfMatch "if-match",
-    IfModifiedSince "if-modified-since",
-    IfNoneMatch "if-none-match",
-    IfRange "if-range",
-    IfUnmodifiedSince "if-unmodified-since",
-    KeepAlive "keep-alive",
-    Overwrite "overwrite",
-    Range "range",
-    Referer "referer",
-    Te "te",
-    TransferEncoding "transfer-encoding",
-    Upgrade "upgrade",
-    UpgradeInsecureRequests "upgrade-insecure-requests",
-    UserAgent "user-agent",
-    Via "via",
-    XForwardedFor "x-forwarded-for",
-    XForwardedProto "x-forwarded-proto",
-    XRealIp "x-real-ip",
-}
-
-const SLOTS: usize = 128;
-
-/// A known name, as it is compared: in lower case, and padded.
-struct KnownName {
-    id: HeaderId,
-    len: usize,
-    words: [u64; 4],
-    /// The bits that count: of a letter all but the case, of a `-` all, past the name none.
-    masks: [u64; 4],
-}
-
-impl KnownName {
-    const NONE: Self = Self {
-        id: HeaderId::Other,
-        len: 0,
-        words: [0; 4],
-        masks: [0; 4],
+    match method {
+        Method::Connect => return Err(HeadError::ConnectMethod),
+        Method::Trace => return Err(HeadError::TraceMethod),
+        _ if !known.has_any(FRAMING) => return Ok(Framing::None),
+        _ => {}
+    }
+    let Some(coding) = known.get(HeaderId::TransferEncoding) else {
+        return Ok(length.map_or(Framing::None, Framing::Length));
     };
-
-    const fn new(name: &[u8], id: HeaderId) -> Self {
-        let mut known = Self {
-            id,
-            len: name.len(),
-            ..Self::NONE
-        };
-        let mut at = 0;
-        while at < name.len() {
-            let shift = at % 8 * 8;
-            let mask = if name[at].is_ascii_lowercase() {
-                0xdf
-            } else {
-                0xff
-            };
-            known.words[at / 8] |= (name[at] as u64) << shift;
-            known.masks[at / 8] |= mask << shift;
-            at += 1;
-        }
-        known
+    if version < Version::HTTP_11 {
+        return Err(HeadError::TransferEncodingInHttp10);
     }
-
-    fn is(&self, name: &[u8; 32], len: usize) -> bool {
-        let mut difference = 0;
-        for (index, word) in name.as_chunks::<8>().0.iter().enumerate() {
-            difference |= (u64::from_le_bytes(*word) ^ self.words[index]) & self.masks[index];
-        }
-        self.len == len && difference == 0
+    if !coding.of(bytes).eq_ignore_ascii_case(b"chunked") {
+        return Err(HeadError::UnknownTransferEncoding);
     }
-}
-
-/// One slot for each value of [`slot`], holding the only known name that hashes to it.
-static KNOWN_BY_SLOT: [KnownName; SLOTS] = {
-    let mut slots = [const { KnownName::NONE }; SLOTS];
-    let mut index = 0;
-    while index < KNOWN_HEADERS.len() {
-        let (name, id) = KNOWN_HEADERS[index];
-        let name = name.as_bytes();
-        let slot = slot(name[0], name[name.len() - 1], name.len());
-        assert!(
-            slots[slot].len == 0,
-            "two known headers share a slot: change the hash"
-        );
-        slots[slot] = KnownName::new(name, id);
-        index += 1;
+    if length.is_some() {
+        return Err(HeadError::ContentLengthAndTransferEncoding);
     }
-    slots
-};
-
-/// A hash of a name by its first byte, its last and its length: the same in either case, and
-/// different for each known name (else the table's construction does not compile).
-const fn slot(first: u8, last: u8, len: usize) -> usize {
-    (len + (first | 0x20) as usize * 3 + (last | 0x20) as usize * 5) % SLOTS
-}
-
-impl HeaderId {
-    /// Its bit in a set.
-    const fn bit(self) -> u64 {
-        1 << self as u64
-    }
-
-    /// The header of this name, in letters of either case.
-    #[must_use]
-    pub fn of_name(name: &[u8]) -> Self {
-        let mut padded = [0; 32];
-        match padded.get_mut(..name.len()) {
-            Some(start) => start.copy_from_slice(name),
-            None => return Self::Other,
-        }
-        Self::of_padded_name(&padded, name.len())
-    }
-
-    /// The same for a name of `len` bytes, of which at most 32, with anything after it.
-    #[inline]
-    pub(super) fn of_padded_name(name: &[u8; 32], len: usize) -> Self {
-        if len == 0 || len > name.len() {
-            return Self::Other;
-        }
-        let known = &KNOWN_BY_SLOT[slot(name[0], name[len - 1], len)];
-        if known.is(name, len) {
-            known.id
-        } else {
-            Self::Other
-        }
-    }
-}
-
-/// Where the values of the known headers stand, for access without a search.
-#[derive(Clone, Default)]
-pub struct Known {
-    /// One bit for each header that a line was there for.
-    seen: u64,
-    /// The value of its first line; what is not seen means nothing.
-    first: [Span; KNOWN_HEADERS.len()],
-    /// A `Connection` line said `close`.
-    close: bool,
-    /// A `Connection` line said `keep-alive`.
-    persist: bool,
-}
-
-/// Headers of which a second line is refused; nginx refuses the same ones.
-const UNIQUE: u64 = bits(&[
-    HeaderId::Authorization,
-    HeaderId::ContentLength,
-    HeaderId::ContentRange,
-    HeaderId::Expect,
-    HeaderId::Host,
-    HeaderId::IfMatch,
-    HeaderId::IfModifiedSince,
-    HeaderId::IfNoneMatch,
-    HeaderId::IfRange,
-    HeaderId::IfUnmodifiedSince,
-    HeaderId::TransferEncoding,
-]);
-
-const fn bits(ids: &[HeaderId]) -> u64 {
-    let mut bits = 0;
-    let mut index = 0;
-    while index < ids.len() {
-        bits |= ids[index].bit();
-        index += 1;
-    }
-    bits
-}
-
-impl Known {
-    /// The value of the header's only line, or of the first where it may be repeated, as in nginx
-    /// (`Cookie`, `Range`, `X-Forwarded-For` and so on). `Host` is as sent, with its port; see also
-    /// [`Head::host`](super::Head::host).
-    #[must_use]
-    pub fn get(&self, id: HeaderId) -> Option<Span> {
-        (self.seen & id.bit() != 0).then(|| self.first[id as usize])
-    }
-
-    /// Empties it.
-    pub(super) fn reset(&mut self) {
-        self.seen = 0;
-        self.close = false;
-        self.persist = false;
-    }
-
-    /// Takes note of one line of a known header; whether the value of `Host` is a host is for the
-    /// head's parser to see.
-    #[inline(always)]
-    pub(super) fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
-        let HeaderSpan { id, value, .. } = line;
-        if id == HeaderId::Connection {
-            self.note_connection(value.of(bytes));
-        }
-        if self.seen & id.bit() == 0 {
-            self.seen |= id.bit();
-            self.first[id as usize] = value;
-            return Ok(());
-        }
-        match id {
-            HeaderId::Host => Err(HeadError::DuplicateHost),
-            _ if UNIQUE & id.bit() != 0 => Err(HeadError::DuplicateHeader),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether there is a line of any of these.
-    #[inline]
-    fn has_any(&self, ids: u64) -> bool {
-        self.seen & ids != 0
-    }
-
-    fn note_connection(&mut self, value: &[u8]) {
-        if value == b"keep-alive" || value.eq_ignore_ascii_case(b"keep-alive") {
-            self.persist = true;
-        } else if contains_ignore_case(value, b"close") {
-            self.close = true;
-        } else if contains_ignore_case(value, b"keep-alive") {
-            self.persist = true;
-        }
-    }
-
-    pub(super) fn keep_alive_of(&self, version: Version) -> KeepAlive {
-        let on = !self.close && (self.persist || version > Version::HTTP_10);
-        if on { KeepAlive::On } else { KeepAlive::Off }
-    }
-
-    /// Checks what can only be checked when all lines are there, in nginx's order, and says how
-    /// the body is framed.
-    #[inline]
-    pub(super) fn framing(
-        &self,
-        bytes: &[u8],
-        method: Method,
-        version: Version,
-    ) -> Result<Framing, HeadError> {
-        const FRAMING: u64 = bits(&[HeaderId::ContentLength, HeaderId::TransferEncoding]);
-        if version > Version::HTTP_10 && !self.has_any(HeaderId::Host.bit()) {
-            return Err(HeadError::MissingHost);
-        }
-        let length = match self.get(HeaderId::ContentLength) {
-            Some(value) => Some(content_length(value.of(bytes))?),
-            None => None,
-        };
-        match method {
-            Method::Connect => return Err(HeadError::ConnectMethod),
-            Method::Trace => return Err(HeadError::TraceMethod),
-            _ if !self.has_any(FRAMING) => return Ok(Framing::None),
-            _ => {}
-        }
-        let Some(coding) = self.get(HeaderId::TransferEncoding) else {
-            return Ok(length.map_or(Framing::None, Framing::Length));
-        };
-        if version < Version::HTTP_11 {
-            return Err(HeadError::TransferEncodingInHttp10);
-        }
-        if !coding.of(bytes).eq_ignore_ascii_case(b"chunked") {
-            return Err(HeadError::UnknownTransferEncoding);
-        }
-        if length.is_some() {
-            return Err(HeadError::ContentLengthAndTransferEncoding);
-        }
-        Ok(Framing::Chunked)
-    }
-}
-
-impl PartialEq for Known {
-    fn eq(&self, other: &Self) -> bool {
-        let values = |known: &Self| HeaderId::KNOWN.map(|id| known.get(id));
-        (self.close, self.persist, values(self)) == (other.close, other.persist, values(other))
-    }
-}
-
-impl Eq for Known {}
-
-impl std::fmt::Debug for Known {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let there = HeaderId::KNOWN.into_iter();
-        f.debug_map()
-            .entries(there.filter_map(|id| Some((id, self.get(id)?))))
-            .finish()
-    }
+    Ok(Framing::Chunked)
 }
 
 /// Digits and nothing else: no sign, no list, no space, and no more than `i64::MAX`.
@@ -377,12 +77,6 @@ fn content_length(value: &[u8]) -> Result<u64, HeadError> {
         Some(length) if !value.is_empty() => Ok(length as u64),
         _ => Err(HeadError::InvalidContentLength),
     }
-}
-
-fn contains_ignore_case(value: &[u8], word: &[u8]) -> bool {
-    value
-        .windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// Checks hosts, and remembers the last: it is most often the next, too.

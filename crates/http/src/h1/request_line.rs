@@ -4,10 +4,13 @@
 //! the window ends before the element does.
 
 use super::error::HeadError;
-use super::head::{HeadParser, Method, State, Version, line_end};
 use super::headers::validate_host;
-use super::target::TargetForm;
-use super::{Span, scan};
+use super::parser::{HeadParser, State, line_end};
+use super::scan;
+use crate::method::Method;
+use crate::span::Span;
+use crate::target::TargetForm;
+use crate::version::Version;
 
 /// A request line that is all there and has nothing unusual about it, as offsets from its first
 /// byte.

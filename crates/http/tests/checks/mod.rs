@@ -2,9 +2,9 @@
 //! functions.
 
 use revolve_http::h1::{
-    BodyError, ChunkedDecoder, Decoded, Framing, Head, HeadError, HeadLimits, HeadParser, HeaderId,
-    Progress, Span, Version, normalize_path,
+    BodyError, ChunkedDecoder, Decoded, HeadError, HeadLimits, HeadParser, Progress,
 };
+use revolve_http::{Framing, Head, HeaderId, Span, Version, normalize_path};
 
 /// A head: the first byte chooses the limits, the second the size of the pieces, the rest is what
 /// arrives.

@@ -14,41 +14,10 @@ mod notify;
 mod one_shot;
 mod queue;
 mod select;
+mod wait;
 
 pub use cancellation::{Cancellation, Cancelled, WasCancelled};
 pub use notify::{Notified, Notify};
 pub use one_shot::{OneReceiver, OneSender, SenderGone, oneshot};
 pub use queue::{Enqueue, QueueReceiver, QueueSender, TrySendError, queue};
 pub use select::{Either, Select, select};
-
-use std::task::{Context, Poll};
-
-use crate::event_loop;
-use crate::scheduler::Waiter;
-
-/// Who polls, without an atomic instruction where it is a task of this thread's loop.
-fn waiter(cx: &Context<'_>) -> Waiter {
-    let waiter = event_loop::try_with_core(|core| core.tasks.waiter(cx.waker()));
-    waiter.unwrap_or_else(|| Waiter::Waker(cx.waker().clone()))
-}
-
-/// Wakes who waits. Not to be called while anything is borrowed: a foreign waker runs code of the user.
-fn wake(waiter: Option<Waiter>) {
-    let Some(waiter) = waiter else {
-        return;
-    };
-    let foreign = event_loop::try_with_core(|core| core.tasks.wake_own(waiter));
-    if let Some(Some(waker)) = foreign {
-        waker.wake();
-    }
-}
-
-/// Ready at once, unless the task that polls has had its share.
-fn at_once<T>(cx: &Context<'_>, take: impl FnOnce() -> T) -> Poll<T> {
-    let gives_way = event_loop::try_with_core(|core| core.gives_way(cx.waker()));
-    if gives_way == Some(true) {
-        Poll::Pending
-    } else {
-        Poll::Ready(take())
-    }
-}

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{at_once, waiter, wake};
+use super::wait::{at_once, waiter, wake};
 use crate::scheduler::Waiter;
 
 /// Who waits, and whether that is over.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{waiter, wake};
+use super::wait::{waiter, wake};
 use crate::scheduler::Waiter;
 
 /// What lies between the two ends.

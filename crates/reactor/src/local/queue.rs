@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{at_once, waiter, wake};
+use super::wait::{at_once, waiter, wake};
 use crate::scheduler::Waiter;
 
 /// A sender that waits for room, with what it sends.

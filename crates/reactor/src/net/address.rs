@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
-use crate::sys::{self, platform};
+use crate::sys::address;
+use crate::sys::platform;
 
 /// The address of a TCP or Unix socket.
 ///
@@ -69,7 +70,7 @@ impl Address {
 impl From<SocketAddrAny> for Address {
     /// A socket of another family counts as one without a name.
     fn from(raw: SocketAddrAny) -> Address {
-        sys::address::from_raw(&raw)
+        address::from_raw(&raw)
     }
 }
 

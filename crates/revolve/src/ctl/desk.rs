@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::socket::{self, SocketFile};
 use super::{Operated, serve, socket_path};
+use crate::message::Question;
 
 /// How long a worker may take to answer. It answers between two turns, so that one which takes
 /// longer stands still.
@@ -19,15 +20,6 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// Questions that a worker may leave unanswered. More would fill the socket that the master needs
 /// for what matters.
 const UNANSWERED_MAX: usize = 4;
-
-/// A question to a worker.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    /// The number that the answer carries.
-    pub(crate) number: u64,
-    /// How many connections of each loop are to be listed.
-    pub(crate) connections_max: usize,
-}
 
 struct Open {
     pid: u32,

@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::message::Question;
 use crate::service::{Reloaded, Service};
 
 /// The longest command.
@@ -127,7 +128,7 @@ pub(crate) trait Operated: 'static {
     /// Has the worker `pid` say what it does; its answer goes to the desk, under this number.
     ///
     /// Errors: the question could not be sent.
-    fn ask(self: Rc<Self>, pid: u32, question: desk::Question) -> io::Result<()>;
+    fn ask(self: Rc<Self>, pid: u32, question: Question) -> io::Result<()>;
 
     /// Reads the configuration again.
     fn reload(self: Rc<Self>, color: bool) -> Reloaded;

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use super::{Master, Phase, Slot};
 use crate::control;
-use crate::ctl::desk::{Desk, Question};
+use crate::ctl::desk::Desk;
 use crate::ctl::{Operated, WorkerView};
-use crate::message::Message;
+use crate::message::{Message, Question};
 use crate::service::{Reloaded, Service};
 
 impl Operated for Master {

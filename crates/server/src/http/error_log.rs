@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use revolve_http::h1::HeaderId;
+use revolve_http::HeaderId;
 
 use crate::http::request::Request;
 use crate::log::{Level, escape};

@@ -6,7 +6,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use revolve_http::h1::{Framing, Head, HeadParser, HeaderId, HeaderSpan, Method, Span, Version};
+use revolve_http::h1::HeadParser;
+use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
 use crate::config::regex::Groups;
 use crate::config::variable::SlotId;

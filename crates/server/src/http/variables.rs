@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use revolve_conf::{Diagnostic, Diagnostics, Span};
-use revolve_http::h1::HeaderId;
+use revolve_http::HeaderId;
 
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules;

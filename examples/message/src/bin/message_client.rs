@@ -9,6 +9,7 @@
 //!
 //! Standard input may block, so that a thread of its own copies it to a socket, which the loop
 //! reads like any other.
+#![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::io::{self, Write};

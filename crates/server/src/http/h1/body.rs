@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use revolve_http::h1::{ChunkedDecoder, Decoded, Framing};
+use revolve_http::Framing;
+use revolve_http::h1::{ChunkedDecoder, Decoded};
 use revolve_reactor::{Buffer, Stream};
 
 use crate::http::modules::keepalive::KeepaliveSettings;

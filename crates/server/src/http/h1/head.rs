@@ -3,9 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use revolve_http::h1::{
-    HeadError, HeadLimits, Progress, Target, TargetError, TargetForm, Version, normalize_path,
-};
+use revolve_http::h1::{HeadError, HeadLimits, Progress};
+use revolve_http::{Target, TargetError, TargetForm, Version, normalize_path};
 use revolve_reactor::Buffer;
 
 use super::output::Output;

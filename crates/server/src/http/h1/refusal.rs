@@ -1,6 +1,7 @@
 //! What the error log says of a request whose head is refused, in nginx's words.
 
-use revolve_http::h1::{HeadError, HeaderId, HeaderSpan, Span};
+use revolve_http::h1::HeadError;
+use revolve_http::{HeaderId, HeaderSpan, Span};
 
 use crate::http::request::Request;
 use crate::log::{Level, escape};

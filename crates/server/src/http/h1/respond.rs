@@ -1,6 +1,6 @@
 //! From a response to bytes: header filters, head, body.
 
-use revolve_http::h1::Version;
+use revolve_http::Version;
 use revolve_reactor::Chunk;
 
 use super::output::Output;

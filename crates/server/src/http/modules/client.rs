@@ -8,7 +8,8 @@
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, value};
-use revolve_http::h1::{Framing, HeadLimits};
+use revolve_http::Framing;
+use revolve_http::h1::HeadLimits;
 
 use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_value, set_once};

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use revolve_http::h1::{Framing, HeaderId};
+use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
@@ -391,7 +391,7 @@ fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn method_name(request: &Request) -> &[u8] {
-    use revolve_http::h1::Method;
+    use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
     if request.method == Method::Get && request.head().method != Method::Get {
         return b"GET";

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
-use revolve_http::h1::{HeaderId, Method};
+use revolve_http::{HeaderId, Method};
 
 use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER};

@@ -134,7 +134,7 @@ fn of_folder(request: &mut Request) -> Outcome {
 }
 
 fn modules_may_answer(request: &Request) -> bool {
-    use revolve_http::h1::Method;
+    use revolve_http::Method;
     matches!(request.method, Method::Get | Method::Head | Method::Post)
 }
 

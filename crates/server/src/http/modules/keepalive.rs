@@ -9,7 +9,7 @@
 use revolve_conf::directive::Args;
 use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
-use revolve_http::h1::HeaderId;
+use revolve_http::HeaderId;
 
 use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
@@ -199,7 +199,7 @@ fn is_disabled(request: &Request, disable: Disable) -> bool {
     };
     let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
     if disable.msie6
-        && request.method == revolve_http::h1::Method::Post
+        && request.method == revolve_http::Method::Post
         && let Some(at) = memchr::memmem::find(agent, b"MSIE ")
         && !has(b"Opera")
     {

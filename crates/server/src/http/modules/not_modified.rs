@@ -7,7 +7,7 @@
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
-use revolve_http::h1::HeaderId;
+use revolve_http::HeaderId;
 
 use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};

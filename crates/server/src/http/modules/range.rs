@@ -5,7 +5,7 @@
 //! ```
 
 use revolve_conf::directive::Args;
-use revolve_http::h1::HeaderId;
+use revolve_http::HeaderId;
 
 use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
@@ -65,7 +65,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     };
     if response.status != 200
         || !request.head_done
-        || request.version() < revolve_http::h1::Version::HTTP_10
+        || request.version() < revolve_http::Version::HTTP_10
         || ranges_max == 0
     {
         return Outcome::Next;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use revolve_http::h1::Method;
+use revolve_http::Method;
 
 use crate::http::modules::{Module, ALWAYS};
 use crate::file_cache::{FileEntry, Found};

@@ -14,7 +14,7 @@
 use std::io::Write as _;
 
 use revolve_conf::directive::Args;
-use revolve_http::h1::Method;
+use revolve_http::Method;
 
 use crate::http::modules::{Module};
 use crate::config::scope::{LOCATION, SERVER};

@@ -6,6 +6,7 @@
 //!
 //! One loop serves all clients. The text of a message begins with the time at which it was said, so
 //! that the speaker, who hears it too, knows how long it took.
+#![forbid(unsafe_code)]
 
 mod misbehave;
 mod options;

@@ -20,6 +20,7 @@
 //! | `hall.rs`, `registry.rs` | a loop's clients; names and rooms that the loop is the home of |
 //! | `call.rs` | a question to another loop |
 //! | `flood.rs`, `archive.rs`, `console.rs`, `options.rs` | what they say |
+#![forbid(unsafe_code)]
 
 mod archive;
 mod business;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Span;
+use crate::span::Span;
 
 /// The form of a request target.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -200,7 +200,7 @@ fn decode_escape(digits: &[u8]) -> Result<u8, TargetError> {
 }
 
 /// The value of a hexadecimal digit in either case.
-pub(super) fn hex_digit(byte: u8) -> Option<u8> {
+pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
