@@ -21,6 +21,8 @@ mod unix_datagram;
 mod writable;
 
 pub use address::Address;
+#[cfg(target_os = "linux")]
+pub(crate) use address::parse as parse_address;
 pub use client::{Backoff, TcpClient};
 pub use datagram::Datagram;
 pub use descriptors::DescriptorLimit;

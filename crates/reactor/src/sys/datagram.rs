@@ -57,7 +57,7 @@ mod linux {
     use rustix::net::{MMsgHdr, SendAncillaryBuffer};
 
     use super::*;
-    use crate::sys::address;
+    use crate::net::parse_address;
 
     /// Receives datagrams of an internet socket into empty buffers, one each, and says how many;
     /// `take` is told of each.
@@ -107,7 +107,7 @@ mod linux {
             let name = unsafe { std::slice::from_raw_parts(name, name_len) };
             buffers[index].extend(message.msg_len as usize);
             take(Meta {
-                from: address::parse(name),
+                from: parse_address(name),
                 truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             });
         }
