@@ -10,6 +10,7 @@ mod held_logs;
 mod life;
 mod log_failures;
 mod logs;
+mod peer_names;
 mod pid_file;
 mod reload;
 mod starting;

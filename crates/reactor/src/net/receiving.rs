@@ -2,13 +2,12 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::buffer::Buffer;
-use crate::channel::Side;
-use crate::net::stream::Stream;
+use crate::channel::{Deadline, Side};
+use crate::net::stream::{Stream, ticks_ms};
 use crate::op::{ReadOp, ReadOutcome};
-use crate::timer_queue::NEVER_MS;
 
 /// The state of a receive that is polled. [`Stream::recv`] borrows its stream; a source of bytes that
 /// owns one, or shares it, keeps this beside it.
@@ -22,7 +21,8 @@ pub struct Receiving {
 
 impl Receiving {
     /// Receives what there is: an empty buffer means the end of the stream. To be called on the stream's
-    /// loop, with the same stream each time. The deadline is that of the first call after a result.
+    /// loop, with the same stream each time. `within` is that of the first call after a result: it fails with `TimedOut` if nothing has come
+    /// for so long.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl Receiving {
     pub fn poll(
         &mut self,
         stream: &Stream,
-        deadline: Option<Instant>,
+        within: Option<Duration>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Buffer>> {
         let handle = stream.handle();
@@ -40,11 +40,13 @@ impl Receiving {
                 self.submitted = false;
                 outcome
             } else {
-                let deadline_ms = deadline.map_or(NEVER_MS, |at| handle.core.tick_ms(at));
+                let deadline = within.map_or(Deadline::NEVER, |duration| {
+                    handle.core.after_ms(ticks_ms(duration))
+                });
                 let op = ReadOp::Recv {
                     bytes_max: u32::MAX,
                 };
-                match handle.begin_read(op, deadline_ms, cx) {
+                match handle.begin_read(op, deadline, cx) {
                     Poll::Ready(outcome) => outcome,
                     Poll::Pending => {
                         self.submitted = true;

@@ -65,15 +65,11 @@ pub(crate) fn exchange(
             }
             let keeps = request.response.keep_alive == Some(true);
             let more = keeps && is_read && !input.is_empty();
-            if !more || output.gathered_bytes > GATHER_BYTES_MAX {
-                let sent = match output.try_flush(&request) {
-                    Ok(false) => output.send_rest(&request).await,
-                    sent => sent.map(drop),
-                };
-                if let Err(lost) = sent {
-                    abort(&mut request, &lost);
-                    break After::Close;
-                }
+            if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
+                && let Err(lost) = output.flush(&request).await
+            {
+                abort(&mut request, &lost);
+                break After::Close;
             }
             note_end(&mut request, body.as_deref());
             if !keeps {
@@ -83,12 +79,12 @@ pub(crate) fn exchange(
             if let Some(body) = body
                 && !is_read
             {
-                if !body.drain(&mut request).await {
-                    let _ = body.finish();
+                let is_drained = body.drain(&mut request).await;
+                input = body.finish();
+                if !is_drained {
                     close(&request, &input, is_read).await;
                     break After::Close;
                 }
-                input = body.finish();
             }
             if input.is_empty() {
                 break idle(&request);

@@ -64,7 +64,7 @@ struct Reading {
     receiving: Receiving,
     body_bytes: u64,
     body_bytes_max: u64,
-    timeout: Duration,
+    timeout: Option<Duration>,
     fault: Option<Fault>,
 }
 
@@ -102,7 +102,7 @@ impl Input {
                 receiving: Receiving::default(),
                 body_bytes: 0,
                 body_bytes_max: u64::MAX,
-                timeout: Duration::MAX,
+                timeout: None,
                 fault: None,
             }),
             received_bytes: Cell::new(0),
@@ -123,7 +123,7 @@ impl Input {
     pub(crate) fn set_limits(&self, request: &Request) {
         let client = &request.settings().client;
         let mut reading = self.reading.borrow_mut();
-        reading.timeout = Duration::from_millis(client.body_timeout_ms);
+        reading.timeout = Some(Duration::from_millis(client.body_timeout_ms));
         reading.body_bytes_max = match client.body_bytes_max {
             0 => u64::MAX,
             bytes_max => bytes_max,
@@ -159,9 +159,8 @@ impl Input {
                 // The answers before this one have left: nobody waits for a body before they have.
                 let _ = self.connection.stream.try_send(CONTINUE);
             }
-            let deadline = revolve_reactor::now().checked_add(reading.timeout);
             let stream = &self.connection.stream;
-            match reading.receiving.poll(stream, deadline, cx) {
+            match reading.receiving.poll(stream, reading.timeout, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(received)) if !received.is_empty() => reading.buffer = received,
                 Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {

@@ -1,7 +1,7 @@
 //! Bodies of frames, put together and taken apart.
 
+use crate::frame::Frame;
 use bytes::Bytes;
-use revolve_reactor::Frame;
 
 use super::Malformed;
 

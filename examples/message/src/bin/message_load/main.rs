@@ -1,14 +1,13 @@
 //! A load for the message server: clients that talk, and clients that misbehave.
 //!
 //! ```text
-//! cargo run --release -p revolve-reactor --example message_load -- --help
+//! cargo run --release --manifest-path examples/message/Cargo.toml --bin message_load -- --help
 //! ```
 //!
 //! One loop serves all clients. The text of a message begins with the time at which it was said, so
 //! that the speaker, who hears it too, knows how long it took.
+#![forbid(unsafe_code)]
 
-#[path = "../message/mod.rs"]
-mod message;
 mod misbehave;
 mod options;
 mod talk;

@@ -13,10 +13,10 @@ use revolve_reactor::{JobError, JoinHandle, spawn};
 
 use crate::call::{Answer, ask};
 use crate::hall::{Hall, Shared};
-use crate::message::{
+use crate::session::Session;
+use revolve_message::message::{
     BODY_BYTES_MAX, Code, Event, NAME_BYTES_MAX, Request, TEXT_BYTES_MAX, members, said,
 };
-use crate::session::Session;
 
 /// Rooms that one client may be in.
 const ROOMS_MAX: usize = 32;

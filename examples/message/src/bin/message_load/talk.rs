@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use revolve_reactor::{Address, Framed, Outbox, Stream, TcpClient, interval, now, sleep, spawn};
 
-use crate::message::{Event, Request, codec};
 use crate::options::Options;
 use crate::{Seen, add};
+use revolve_message::message::{Event, Request, codec};
 
 /// What a client's own messages may take up on their way out.
 const QUEUE_BYTES_MAX: u64 = 256 * 1024;

@@ -13,16 +13,16 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use revolve_message::frame::{Frame, FrameCodec};
 use revolve_reactor::{
-    Address, CodecError, Frame, FrameCodec, Framed, Lease, Outbox, OutboxError, Stream, now,
-    timeout,
+    Address, CodecError, Framed, Lease, Outbox, OutboxError, Stream, now, timeout,
 };
 
 use crate::business::{self, Refusal, Step, refusal};
 use crate::flood::{FloodGuard, Verdict};
 use crate::hall::{Hall, Seat, Shared};
 use crate::line::Line;
-use crate::message::{Code, Event, Malformed, Request, codec};
+use revolve_message::message::{Code, Event, Malformed, Request, codec};
 
 /// What the kernel holds for a client beside its outbox (it takes twice that for its own use). Left
 /// to itself it would hold up to 4 MiB for each that reads slowly (`tcp_wmem` of tcp(7)).

@@ -1,7 +1,7 @@
 //! A client of the message server, for a terminal.
 //!
 //! ```text
-//! cargo run -p revolve-reactor --example message_client -- NAME [ADDRESS]
+//! cargo run --manifest-path examples/message/Cargo.toml --bin message_client -- NAME [ADDRESS]
 //! ```
 //!
 //! What is typed is said in the room that was joined last. Lines that begin with a slash are orders:
@@ -9,8 +9,7 @@
 //!
 //! Standard input may block, so that a thread of its own copies it to a socket, which the loop
 //! reads like any other.
-
-mod message;
+#![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -19,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 
-use message::{Event, Request, codec, members_of};
+use revolve_message::message::{Event, Request, codec, members_of};
 use revolve_reactor::{EventLoop, Framed, LineCodec, Outbox, Stream, TcpClient, spawn};
 
 const QUEUE_BYTES_MAX: u64 = 1 << 20;

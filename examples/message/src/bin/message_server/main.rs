@@ -1,9 +1,9 @@
 //! A message server: rooms and direct messages, over frames with a checksum.
 //!
 //! ```text
-//! cargo run --release -p revolve-reactor --example message_server -- --help
-//! cargo run --release -p revolve-reactor --example message_client -- NAME
-//! cargo run --release -p revolve-reactor --example message_load -- --help
+//! cargo run --release --manifest-path examples/message/Cargo.toml --bin message_server -- --help
+//! cargo run --release --manifest-path examples/message/Cargo.toml --bin message_client -- NAME
+//! cargo run --release --manifest-path examples/message/Cargo.toml --bin message_load -- --help
 //! ```
 //!
 //! `docs/message-server.md` has the protocol. The main reactor, on the main thread, accepts and
@@ -20,6 +20,7 @@
 //! | `hall.rs`, `registry.rs` | a loop's clients; names and rooms that the loop is the home of |
 //! | `call.rs` | a question to another loop |
 //! | `flood.rs`, `archive.rs`, `console.rs`, `options.rs` | what they say |
+#![forbid(unsafe_code)]
 
 mod archive;
 mod business;
@@ -28,8 +29,6 @@ mod console;
 mod flood;
 mod hall;
 mod line;
-#[path = "../message/mod.rs"]
-mod message;
 mod options;
 mod registry;
 mod session;
@@ -52,8 +51,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use archive::Archive;
 use hall::{Hall, Shared};
-use message::{Code, Event};
 use options::Options;
+use revolve_message::message::{Code, Event};
 use session::Ending;
 
 /// How long accepting rests when the process is out of descriptors.

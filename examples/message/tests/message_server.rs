@@ -1,7 +1,5 @@
 //! The message server as the process that it is: what it promises, and what it bears.
 
-#[path = "../examples/message/mod.rs"]
-mod message;
 mod programs;
 
 use std::collections::HashSet;
@@ -11,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use revolve_reactor::{FRAME_HEADER_BYTES, Frame};
+use revolve_message::frame::{FRAME_HEADER_BYTES, Frame};
 
-use message::{Code, Event, Request, members_of};
 use programs::{ANY, Example, STEP_MAX, program, read};
+use revolve_message::message::{Code, Event, Request, members_of};
 
 fn server(options: &[&str]) -> Example {
     let arguments = [options, &["--quiet", ANY]].concat();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use revolve_reactor::{Address, sleep, yield_now};
 
-use crate::message::Request;
 use crate::talk::enter;
 use crate::{Seen, add};
+use revolve_message::message::Request;
 
 /// Messages of a flood that are sent at once.
 const FLOOD_AT_ONCE: usize = 100;

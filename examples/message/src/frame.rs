@@ -14,16 +14,16 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crc32fast::Hasher;
-
-use crate::codec::{Codec, CodecError, Extent, Outgoing};
-use crate::delimited::append;
-use crate::piece::Piece;
+use revolve_reactor::{Codec, CodecError, Extent, Outgoing, Piece};
 
 /// Bytes in front of a frame's body.
 pub const FRAME_HEADER_BYTES: usize = 12;
 
 /// The largest body that [`FrameCodec::default`] takes: 64 KiB.
 pub const FRAME_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// A body of so many bytes is copied behind its header: less work than a piece of its own.
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// One message. The body is not copied where the frame lay in one buffer.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -151,7 +151,12 @@ impl Codec for FrameCodec {
     fn encode(&mut self, frame: Frame, out: &mut Outgoing) -> Result<(), CodecError> {
         self.check(frame.body.len() as u64)?;
         out.put(&frame.header()?);
-        append(frame.body.into_chunk(), out);
+        let body = frame.body;
+        if body.len() <= COPIED_BYTES_MAX {
+            out.put(&body);
+        } else {
+            out.push(body.into_chunk());
+        }
         Ok(())
     }
 }

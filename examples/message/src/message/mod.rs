@@ -7,26 +7,26 @@
 
 mod body;
 
+use crate::frame::{Frame, FrameCodec};
 use bytes::Bytes;
-use revolve_reactor::{Frame, FrameCodec};
 
 use body::{Body, Reader};
 
 /// Bytes of a body at most, both ways.
-pub(crate) const BODY_BYTES_MAX: usize = 4096;
+pub const BODY_BYTES_MAX: usize = 4096;
 /// Bytes of a name at most, of a room or of a client.
-pub(crate) const NAME_BYTES_MAX: usize = 32;
+pub const NAME_BYTES_MAX: usize = 32;
 /// Bytes of a text at most, so that what is heard fits into a body with its two names and number.
-pub(crate) const TEXT_BYTES_MAX: usize = 4000;
+pub const TEXT_BYTES_MAX: usize = 4000;
 
 /// The codec of both ends.
-pub(crate) fn codec() -> FrameCodec {
+pub fn codec() -> FrameCodec {
     FrameCodec::new(BODY_BYTES_MAX)
 }
 
 /// Why a body means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// No such type of frame.
     Kind(u16),
     /// A body that ends too early, goes on too long, or is not UTF-8.
@@ -36,7 +36,7 @@ pub(crate) enum Malformed {
 /// What is refused, and why a connection ends; the numbers travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub(crate) enum Code {
+pub enum Code {
     Malformed = 1,
     UnknownType = 2,
     NotLoggedIn = 3,
@@ -84,7 +84,7 @@ impl Code {
 
 /// What a client asks. Each is answered once, in order, but for `Pong`, which answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub enum Request {
     Login { name: String },
     Join { room: String },
     Leave { room: String },
@@ -99,7 +99,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// The type of its frame.
-    pub(crate) fn kind(&self) -> u16 {
+    pub fn kind(&self) -> u16 {
         match self {
             Request::Login { .. } => 1,
             Request::Join { .. } => 2,
@@ -115,7 +115,7 @@ impl Request {
     }
 
     /// Its frame.
-    pub(crate) fn to_frame(&self, tag: u16) -> Frame {
+    pub fn to_frame(&self, tag: u16) -> Frame {
         let body = match self {
             Request::Login { name } => Body::new().text(name),
             Request::Join { room } | Request::Leave { room } | Request::Who { room } => {
@@ -131,7 +131,7 @@ impl Request {
     }
 
     /// What a frame asks.
-    pub(crate) fn of(frame: &Frame) -> Result<Request, Malformed> {
+    pub fn of(frame: &Frame) -> Result<Request, Malformed> {
         let mut body = Reader(&frame.body);
         let request = match frame.kind {
             1 => Request::Login { name: body.text()? },
@@ -168,7 +168,7 @@ impl Request {
 
 /// What the server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// The answer to the request of this type, whose tag the frame repeats.
     Done { request: u16, payload: Bytes },
     /// The other answer.
@@ -211,7 +211,7 @@ impl Event {
     }
 
     /// Its frame.
-    pub(crate) fn to_frame(&self, tag: u16) -> Frame {
+    pub fn to_frame(&self, tag: u16) -> Frame {
         let body = match self {
             Event::Done { request, payload } => Body::new().u16(*request).bytes(payload),
             Event::Failed {
@@ -236,7 +236,7 @@ impl Event {
     }
 
     /// What a frame says.
-    pub(crate) fn of(frame: &Frame) -> Result<Event, Malformed> {
+    pub fn of(frame: &Frame) -> Result<Event, Malformed> {
         let mut body = Reader(&frame.body);
         let code = |body: &mut Reader<'_>| Code::of(body.u16()?).ok_or(Malformed::Body);
         let event = match frame.kind {
@@ -280,12 +280,12 @@ impl Event {
 
 /// The payload of the answer to `Say`, in its two numbers: the message's in its room, and how many
 /// heard it.
-pub(crate) fn said(number: u64, heard: u32) -> Bytes {
+pub fn said(number: u64, heard: u32) -> Bytes {
     Body::new().u64(number).u32(heard).into_bytes()
 }
 
 /// The payload of the answer to `Who`: how many there are, and as many names as fit.
-pub(crate) fn members(names: &[impl AsRef<str>]) -> Bytes {
+pub fn members(names: &[impl AsRef<str>]) -> Bytes {
     let mut body = Body::new().u32(u32::try_from(names.len()).unwrap_or(u32::MAX));
     for name in names {
         // The type of the request stands before the payload.
@@ -298,7 +298,7 @@ pub(crate) fn members(names: &[impl AsRef<str>]) -> Bytes {
 }
 
 /// What [`members`] wrote.
-pub(crate) fn members_of(payload: &[u8]) -> Result<(u32, Vec<String>), Malformed> {
+pub fn members_of(payload: &[u8]) -> Result<(u32, Vec<String>), Malformed> {
     let mut body = Reader(payload);
     let (count, mut names) = (body.u32()?, Vec::new());
     while !body.0.is_empty() {
