@@ -1,7 +1,9 @@
 //! What is said of a configuration, and what the command line does with it.
 
+mod advice;
 mod alike;
 mod command_line;
+mod exit_codes;
 mod mistakes;
 mod several;
 mod zones;

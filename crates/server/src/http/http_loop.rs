@@ -46,7 +46,7 @@ impl HttpLoop {
     pub(crate) fn request_id(&self, request: &Request) -> String {
         let half = |salt: u8| {
             self.ids
-                .hash_one((request.connection.number, request.sequence, salt))
+                .hash_one((request.connection.number, request.current.sequence, salt))
         };
         format!("{:016x}{:016x}", half(0), half(1))
     }

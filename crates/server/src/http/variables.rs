@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use revolve_conf::{Diagnostic, Diagnostics, Span};
+use revolve_conf::Diagnostics;
 use revolve_http::HeaderId;
 
+use crate::config::known;
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules;
 use crate::http::request::Request;
@@ -31,6 +32,8 @@ enum Definition {
     KnownHeader(HeaderId),
     /// `$sent_http_name`: a response header.
     ResponseHeader(Vec<u8>),
+    /// `$sent_trailer_name`: a line behind the body.
+    Trailer(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -51,21 +54,15 @@ pub(crate) fn resolve(registry: &Registry, diagnostics: &mut Diagnostics) -> Var
             .or_else(|| by_prefix(name));
         match definition {
             Some(definition) => definitions.push(definition),
-            None => diagnostics.push(unknown_variable(name, span)),
+            None => {
+                let ours = modules::variable_names();
+                diagnostics.push(known::unknown_variable(name, span, ours));
+            }
         }
     }
     Variables {
         definitions,
         slots: registry.slot_count(),
-    }
-}
-
-fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
-    let message = format!("unknown \"{name}\" variable");
-    let diagnostic = Diagnostic::new(span, message).label("used here");
-    match revolve_conf::directive::suggest(name, modules::variable_names()) {
-        Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
-        None => diagnostic,
     }
 }
 
@@ -91,6 +88,9 @@ fn by_prefix(name: &str) -> Option<Definition> {
     }
     if let Some(rest) = name.strip_prefix("sent_http_") {
         return Some(Definition::ResponseHeader(header(rest)));
+    }
+    if let Some(rest) = name.strip_prefix("sent_trailer_") {
+        return Some(Definition::Trailer(header(rest)));
     }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
@@ -125,6 +125,14 @@ impl Variables {
             Definition::RequestHeader(name) => request.header_joined(name, out),
             Definition::KnownHeader(id) => request.known_joined(*id, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
+            Definition::Trailer(name) => {
+                let trailers = &request.response.trailers;
+                let value = trailers.get(name);
+                value.is_some_and(|value| {
+                    out.extend_from_slice(value);
+                    true
+                })
+            }
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
             Definition::Slot(slot) => match &request.slots[slot.0 as usize] {
