@@ -74,7 +74,7 @@ impl TestSite {
         let connection = Rc::new(Connection::new(ours, peer, info, self.state.clone()));
         let mut request = Box::new(Request::new(connection, self.http_loop.clone()));
         let head = format!("{head}\r\nHost: x\r\n\r\n");
-        request.head_bytes.extend_from_slice(head.as_bytes());
+        request.head_bytes().extend_from_slice(head.as_bytes());
         let progress = request
             .parser
             .parse(head.as_bytes(), &HeadLimits::default());
