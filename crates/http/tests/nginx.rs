@@ -211,7 +211,11 @@ fn a_method_that_is_too_long_is_no_long_target() {
         head_bytes_max: 100,
         ..HeadLimits::default()
     };
-    let parsed = HeadParser::new().parse(&mut Head::default(), method.as_bytes(), &limits);
+    let parsed = HeadParser::new().parse(
+        &mut revolve_http::Head::default(),
+        method.as_bytes(),
+        &limits,
+    );
     assert_eq!(parsed, Err(HeadError::InvalidMethod));
 }
 

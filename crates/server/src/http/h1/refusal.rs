@@ -50,7 +50,7 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
     let line = request.parser.error_line();
     match error {
         HeadError::InvalidHeaderLine => {
-            let byte = request.head_bytes.get(line.end as usize);
+            let byte = request.head_bytes().get(line.end as usize);
             let byte = byte.map_or(String::new(), |byte| format!("\\x{byte:02x}"));
             Some(format!("\"{}{byte}...\"", escaped(request, line)))
         }

@@ -422,7 +422,7 @@ fn request_line(request: &Request) -> &[u8] {
     if request.current.head_done {
         return request.bytes(request.head().request_line);
     }
-    let bytes = &request.head_bytes;
+    let bytes = request.head_bytes();
     let start = bytes
         .iter()
         .position(|byte| !matches!(byte, b'\r' | b'\n'))
