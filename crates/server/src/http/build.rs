@@ -104,6 +104,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         scope,
     } = merging;
     let ports = hosts::build(&listens, diagnostics);
+    let upstreams = std::mem::take(&mut scope.upstreams);
+    let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
     let variables = variables::resolve(&scope.shared.registry, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
@@ -113,6 +115,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         servers,
         locations: locations.into(),
         ports,
+        upstreams,
         variables,
         file_limits,
         files_within,
