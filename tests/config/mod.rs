@@ -2,6 +2,7 @@
 
 mod alike;
 mod command_line;
+mod defined_variables;
 mod mistakes;
 mod several;
 mod zones;

@@ -7,6 +7,7 @@
 mod access_log;
 mod bodies;
 mod conditionals;
+mod defined_variables;
 mod error_log;
 mod error_pages;
 mod known;

@@ -106,7 +106,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         scope,
     } = merging;
     let ports = hosts::build(&listens, diagnostics);
-    let variables = variables::resolve(&scope.shared.registry, diagnostics);
+    let definitions = std::mem::take(&mut scope.definitions);
+    let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
     Http {
@@ -183,7 +184,7 @@ impl Merging<'_> {
             LocationMatch::Named(name) => format!("@{name}"),
         };
         let group_slots = match &level.matching {
-            LocationMatch::Regex(pattern) => self.scope.shared.registry.define_groups(pattern),
+            LocationMatch::Regex(pattern) => self.scope.shared.registry.groups(pattern),
             _ => Vec::new(),
         };
         let inner = lookup.build();

@@ -9,6 +9,7 @@ use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
 use crate::http::modules::{self, RawSettings};
+use crate::http::variables::Definitions;
 
 /// A row of a module's directive table.
 pub(crate) type DirectiveRow = Row<Scope>;
@@ -69,6 +70,8 @@ pub(crate) struct Scope {
     pub level: Block,
     pub shared: Shared,
     pub log_formats: Vec<LogFormat>,
+    /// The variables that directives define.
+    pub definitions: Definitions,
 }
 
 impl Scope {
@@ -79,6 +82,7 @@ impl Scope {
             level,
             shared,
             log_formats: Vec::new(),
+            definitions: Definitions::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());
         scope

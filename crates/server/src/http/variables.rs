@@ -2,14 +2,17 @@
 //!
 //! Source: nginx's variables of `ngx_http_variables.c` as documented under "Embedded Variables".
 
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use revolve_conf::{Diagnostic, Diagnostics, Span};
-use revolve_http::HeaderId;
+use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
 
+use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
-use crate::http::modules;
+use crate::http::modules::{self, RequestState};
 use crate::http::request::Request;
+use crate::log::{Level, Shown};
 
 /// Appends a variable's value; false where it has none ("not found").
 pub(crate) type Getter = fn(&Request, &mut Vec<u8>) -> bool;
@@ -22,15 +25,76 @@ pub(crate) struct Builtin {
     pub get: Getter,
 }
 
+/// A variable that a directive of the configuration defines.
+pub(crate) trait Evaluate: std::fmt::Debug + Send + Sync {
+    /// Appends the value for a request; false where it has none.
+    fn evaluate(&self, request: &Request, out: &mut Vec<u8>) -> bool;
+}
+
+/// What a directive says of the variable that it defines.
+#[derive(Debug)]
+pub(crate) struct Defined {
+    evaluate: Box<dyn Evaluate>,
+    /// Where its value lies once it is known.
+    slot: SlotId,
+    /// Whether a request that knows its value keeps it (no `volatile`).
+    is_kept: bool,
+}
+
+/// The variables that directives define, by their names without the dollar.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions(HashMap<String, Defined>);
+
+/// The variables of ours that may be set or defined anew, as in nginx.
+const CHANGEABLE: [&str; 2] = ["args", "limit_rate"];
+
+impl Definitions {
+    /// The name that a directive defines, without its dollar.
+    ///
+    /// Errors: a word that is no variable, or one whose value is ours.
+    pub(crate) fn name(word: &Word) -> Result<&str, Diagnostic> {
+        let name = word.text.strip_prefix('$').filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            let message = format!("invalid variable name \"{}\"", word.text);
+            return Err(Diagnostic::new(word.span, message).label("expected $ and a name"));
+        };
+        let is_ours = modules::variable_names().any(|ours| ours == name);
+        if is_ours && !CHANGEABLE.contains(&name) {
+            let message = format!("the duplicate \"{name}\" variable");
+            let label = "this variable has its value already, and cannot be defined";
+            return Err(Diagnostic::new(word.span, message).label(label));
+        }
+        Ok(name)
+    }
+
+    /// Defines a variable. As in nginx the last definition of a name holds.
+    pub(crate) fn insert(
+        &mut self,
+        name: &str,
+        evaluate: impl Evaluate + 'static,
+        is_kept: bool,
+        registry: &mut Registry,
+    ) {
+        let defined = Defined {
+            evaluate: Box::new(evaluate),
+            slot: registry.define_made(name),
+            is_kept,
+        };
+        self.0.insert(name.to_owned(), defined);
+    }
+}
+
 /// What stands behind a number.
 enum Definition {
     Builtin(Getter),
+    /// By its name.
+    Defined(String, Defined),
     /// `$http_name`: a request header; the name in lower case with dashes.
     RequestHeader(Vec<u8>),
-    /// The same for one of which nginx, too, takes no spelling but with dashes.
-    KnownHeader(HeaderId),
     /// `$sent_http_name`: a response header.
     ResponseHeader(Vec<u8>),
+    /// `$sent_trailer_name`: no response has trailers yet.
+    ResponseTrailer,
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -39,14 +103,20 @@ enum Definition {
 }
 
 /// Gives each number its meaning; a name that nothing defines is an error where it was used.
-pub(crate) fn resolve(registry: &Registry, diagnostics: &mut Diagnostics) -> Variables {
+pub(crate) fn resolve(
+    registry: &Registry,
+    mut defined: Definitions,
+    diagnostics: &mut Diagnostics,
+) -> Variables {
     let builtins: HashMap<&str, Getter> = modules::variables()
         .map(|builtin| (builtin.name, builtin.get))
         .collect();
     let mut definitions = Vec::new();
     for (name, span) in registry.names() {
-        let builtin = builtins.get(name).map(|get| Definition::Builtin(*get));
-        let definition = builtin
+        let defined = defined.0.remove(name).filter(|_| registry.is_made(name));
+        let definition = defined
+            .map(|defined| Definition::Defined(name.to_owned(), defined))
+            .or_else(|| builtins.get(name).map(|get| Definition::Builtin(*get)))
             .or_else(|| registry.slot(name).map(Definition::Slot))
             .or_else(|| by_prefix(name));
         match definition {
@@ -60,37 +130,45 @@ pub(crate) fn resolve(registry: &Registry, diagnostics: &mut Diagnostics) -> Var
     }
 }
 
+/// Every variable of nginx 1.31 with its module, `module<TAB>name` a line; of those that are made of the
+/// name of something else the part before that, which ends with `_`.
+const NGINX_VARIABLES: &str = include_str!("nginx_variables.tsv");
+
+fn nginx_module(name: &str) -> Option<&'static str> {
+    let rows = NGINX_VARIABLES.lines();
+    let mut rows = rows.filter_map(|line| line.split_once('\t'));
+    let found = rows.find(|(_, known)| match known.ends_with('_') {
+        true => name.starts_with(known),
+        false => name == *known,
+    });
+    found.map(|(module, _)| module)
+}
+
 fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
     let message = format!("unknown \"{name}\" variable");
-    let diagnostic = Diagnostic::new(span, message).label("used here");
+    let diagnostic = Diagnostic::new(span, message);
+    if let Some(module) = nginx_module(name) {
+        return diagnostic.label(format!(
+            "nginx has it in {module}; Revolve does not have it yet"
+        ));
+    }
+    let diagnostic = diagnostic.label("used here");
     match revolve_conf::directive::suggest(name, modules::variable_names()) {
         Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
         None => diagnostic,
     }
 }
 
-/// Headers that have a variable of their own in nginx, and are not looked for by the name of it.
-const DASHED: [HeaderId; 6] = [
-    HeaderId::Cookie,
-    HeaderId::Host,
-    HeaderId::Referer,
-    HeaderId::UserAgent,
-    HeaderId::Via,
-    HeaderId::XForwardedFor,
-];
-
 fn by_prefix(name: &str) -> Option<Definition> {
     let header = |name: &str| name.to_ascii_lowercase().replace('_', "-").into_bytes();
     if let Some(rest) = name.strip_prefix("http_") {
-        let name = header(rest);
-        let id = HeaderId::of_name(&name);
-        return Some(match DASHED.contains(&id) {
-            true => Definition::KnownHeader(id),
-            false => Definition::RequestHeader(name),
-        });
+        return Some(Definition::RequestHeader(header(rest)));
     }
     if let Some(rest) = name.strip_prefix("sent_http_") {
         return Some(Definition::ResponseHeader(header(rest)));
+    }
+    if name.starts_with("sent_trailer_") {
+        return Some(Definition::ResponseTrailer);
     }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
@@ -123,18 +201,201 @@ impl Variables {
         match &self.definitions[id.0 as usize] {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
-            Definition::KnownHeader(id) => request.known_joined(*id, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
-            Definition::Slot(slot) => match &request.slots[slot.0 as usize] {
-                Some(value) => {
-                    out.extend_from_slice(value);
-                    true
-                }
-                None => false,
-            },
+            Definition::ResponseTrailer => false,
+            Definition::Defined(name, defined) => get_defined(name, defined, request, out),
+            Definition::Slot(slot) => {
+                let kept = request.state.core_variables.append_kept(*slot, out);
+                kept.unwrap_or_else(|| match &request.slots[slot.0 as usize] {
+                    Some(value) => {
+                        out.extend_from_slice(value);
+                        true
+                    }
+                    None => false,
+                })
+            }
         }
+    }
+}
+
+/// How deep variables may be made of others, as in nginx.
+const DEPTH_MAX: u8 = 100;
+
+fn get_defined(name: &str, defined: &Defined, request: &Request, out: &mut Vec<u8>) -> bool {
+    let state = &request.state.core_variables;
+    if let Some(is_found) = state.append_kept(defined.slot, out) {
+        return is_found;
+    }
+    let depth = state.depth.get();
+    if depth == DEPTH_MAX {
+        let message = format_args!("cycle while evaluating variable \"{name}\"");
+        request.log(Level::Error, message);
+        return false;
+    }
+    state.depth.set(depth + 1);
+    let start = out.len();
+    let is_found = defined.evaluate.evaluate(request, out);
+    state.depth.set(depth);
+    if defined.is_kept {
+        state.keep(defined.slot, is_found.then(|| &out[start..]));
+    }
+    is_found
+}
+
+/// What a request keeps of its variables.
+#[derive(Default)]
+pub(crate) struct VariableState {
+    kept: RefCell<Kept>,
+    matched: RefCell<Matched>,
+    /// How many variables are being made of others right now.
+    depth: Cell<u8>,
+    request_id: Cell<Option<[u8; 16]>>,
+    /// Memory for what variables are made of.
+    spare: RefCell<Vec<Vec<u8>>>,
+}
+
+/// Values by their slots.
+#[derive(Default)]
+struct Kept {
+    slots: Vec<Option<KeptValue>>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum KeptValue {
+    /// It has none.
+    NotFound,
+    /// These of the bytes.
+    Found { start: usize, end: usize },
+}
+
+/// What a pattern of a variable's definition captured, which takes the place of what that of the location
+/// did.
+#[derive(Default)]
+struct Matched {
+    is_set: bool,
+    groups: Groups,
+    subject: Vec<u8>,
+}
+
+impl RequestState for VariableState {
+    fn reset(&mut self) {
+        let kept = self.kept.get_mut();
+        kept.slots.clear();
+        kept.bytes.clear();
+        self.matched.get_mut().is_set = false;
+        self.depth.set(0);
+        self.request_id.set(None);
+    }
+}
+
+impl VariableState {
+    /// `$request_id`, which is made when it is asked for first.
+    pub(crate) fn request_id(&self, make: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
+        let id = self.request_id.get().unwrap_or_else(make);
+        self.request_id.set(Some(id));
+        id
+    }
+
+    /// Empty memory; it is given back with [`VariableState::give_spare`].
+    pub(crate) fn take_spare(&self) -> Vec<u8> {
+        let mut spare = self.spare.borrow_mut().pop().unwrap_or_default();
+        spare.clear();
+        spare
+    }
+
+    pub(crate) fn give_spare(&self, spare: Vec<u8>) {
+        self.spare.borrow_mut().push(spare);
+    }
+
+    /// Appends a value that is known, and says whether it is one; nothing where it is not known.
+    fn append_kept(&self, slot: SlotId, out: &mut Vec<u8>) -> Option<bool> {
+        let kept = self.kept.borrow();
+        match (*kept.slots.get(slot.0 as usize)?)? {
+            KeptValue::NotFound => Some(false),
+            KeptValue::Found { start, end } => {
+                out.extend_from_slice(&kept.bytes[start..end]);
+                Some(true)
+            }
+        }
+    }
+
+    fn keep(&self, slot: SlotId, value: Option<&[u8]>) {
+        let mut kept = self.kept.borrow_mut();
+        let Kept { slots, bytes } = &mut *kept;
+        let place = slot.0 as usize;
+        if slots.len() <= place {
+            slots.resize(place + 1, None);
+        }
+        slots[place] = Some(match value {
+            None => KeptValue::NotFound,
+            Some(value) => {
+                let start = match slots[place] {
+                    // Set again and again, it need not grow.
+                    Some(KeptValue::Found { start, end }) if end - start >= value.len() => {
+                        bytes[start..start + value.len()].copy_from_slice(value);
+                        start
+                    }
+                    _ => {
+                        bytes.extend_from_slice(value);
+                        bytes.len() - value.len()
+                    }
+                };
+                let end = start + value.len();
+                KeptValue::Found { start, end }
+            }
+        });
+    }
+}
+
+impl Request {
+    /// Whether a pattern of a variable's definition matches. What it captured is `$1` to `$9` from then
+    /// on, as in nginx, and sets the variables of its named groups.
+    pub(crate) fn matches(
+        &self,
+        pattern: &Pattern,
+        slots: &[(usize, SlotId)],
+        subject: &[u8],
+    ) -> Result<bool, GivenUp> {
+        let state = &self.state.core_variables;
+        let mut matched = state.matched.borrow_mut();
+        match pattern.captures(subject, &mut matched.groups) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(given_up) => {
+                drop(matched);
+                let subject = Shown(subject);
+                self.log(
+                    Level::Alert,
+                    format_args!(
+                        "regular expression given up on \"{subject}\" using \"{pattern}\""
+                    ),
+                );
+                return Err(given_up);
+            }
+        }
+        matched.is_set = true;
+        matched.subject.clear();
+        matched.subject.extend_from_slice(subject);
+        for (index, slot) in slots {
+            state.keep(*slot, Some(matched.group(*index)));
+        }
+        Ok(true)
+    }
+}
+
+impl Matched {
+    fn group(&self, index: usize) -> &[u8] {
+        group(&self.groups, &self.subject, index)
+    }
+}
+
+fn group<'a>(groups: &Groups, subject: &'a [u8], index: usize) -> &'a [u8] {
+    match groups.get(index) {
+        Some(Some((start, end))) => &subject[*start as usize..*end as usize],
+        _ => b"",
     }
 }
 
@@ -143,10 +404,11 @@ impl Subject for Request {
         self.variables().get(id, self, out)
     }
 
-    fn group(&self, index: usize) -> &[u8] {
-        match self.groups.get(index) {
-            Some(Some((start, end))) => &self.groups_subject[*start as usize..*end as usize],
-            _ => b"",
+    fn group(&self, index: usize) -> Cow<'_, [u8]> {
+        let matched = self.state.core_variables.matched.borrow();
+        match matched.is_set {
+            true => Cow::Owned(matched.group(index).to_vec()),
+            false => Cow::Borrowed(group(&self.groups, &self.groups_subject, index)),
         }
     }
 }

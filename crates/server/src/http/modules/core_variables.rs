@@ -11,6 +11,7 @@ use crate::http::modules::{Module};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::request::Request;
 use crate::http::variables::Builtin;
+pub(crate) use crate::http::variables::VariableState;
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -99,6 +100,30 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| some(r.site.logs.clock().host_name(), out),
     },
     Builtin {
+        name: "http_cookie",
+        get: |r, out| r.known_joined(HeaderId::Cookie, out),
+    },
+    Builtin {
+        name: "http_host",
+        get: |r, out| r.known_joined(HeaderId::Host, out),
+    },
+    Builtin {
+        name: "http_referer",
+        get: |r, out| r.known_joined(HeaderId::Referer, out),
+    },
+    Builtin {
+        name: "http_user_agent",
+        get: |r, out| r.known_joined(HeaderId::UserAgent, out),
+    },
+    Builtin {
+        name: "http_via",
+        get: |r, out| r.known_joined(HeaderId::Via, out),
+    },
+    Builtin {
+        name: "http_x_forwarded_for",
+        get: |r, out| r.known_joined(HeaderId::XForwardedFor, out),
+    },
+    Builtin {
         name: "http2",
         get: |_, _| false,
     },
@@ -125,6 +150,22 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "pipe",
         get: |r, out| text(if r.connection.pipelined() { "p" } else { "." }, out),
+    },
+    Builtin {
+        name: "proxy_protocol_addr",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "proxy_protocol_port",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "proxy_protocol_server_addr",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "proxy_protocol_server_port",
+        get: |_, _| false,
     },
     Builtin {
         name: "realpath_root",
@@ -165,7 +206,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_id",
-        get: |r, out| some(r.http_loop.request_id(r).as_bytes(), out),
+        get: request_id,
     },
     Builtin {
         name: "request_length",
@@ -193,6 +234,34 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "scheme",
         get: |_, out| text("http", out),
+    },
+    Builtin {
+        name: "sent_http_cache_control",
+        get: |r, out| r.response.header_joined(b"cache-control", out),
+    },
+    Builtin {
+        name: "sent_http_content_length",
+        get: |r, out| r.response.header_joined(b"content-length", out),
+    },
+    Builtin {
+        name: "sent_http_content_type",
+        get: |r, out| r.response.header_joined(b"content-type", out),
+    },
+    Builtin {
+        name: "sent_http_last_modified",
+        get: |r, out| r.response.header_joined(b"last-modified", out),
+    },
+    Builtin {
+        name: "sent_http_link",
+        get: |r, out| r.response.header_joined(b"link", out),
+    },
+    Builtin {
+        name: "sent_http_location",
+        get: |r, out| r.response.header_joined(b"location", out),
+    },
+    Builtin {
+        name: "sent_http_transfer_encoding",
+        get: |r, out| r.response.header_joined(b"transfer-encoding", out),
     },
     Builtin {
         name: "sent_http_connection",
@@ -397,6 +466,13 @@ fn method_name(request: &Request) -> &[u8] {
         return b"GET";
     }
     request.bytes(request.head().method_span)
+}
+
+/// 32 hexadecimal digits, the same for one request however often it is asked.
+fn request_id(request: &Request, out: &mut Vec<u8>) -> bool {
+    let state = &request.state.core_variables;
+    let id = state.request_id(|| request.http_loop.next_request_id());
+    write!(out, "{:032x}", u128::from_be_bytes(id)).is_ok()
 }
 
 /// The port that the client asked for: of the request line where that names a host, else of `Host`.

@@ -33,6 +33,9 @@ const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let matching = matching(&mut scope.shared.patterns, directive)?;
     check_nesting(&scope.level, &matching, directive)?;
+    if let LocationMatch::Regex(pattern) = &matching {
+        let _ = scope.shared.registry.define_groups(pattern);
+    }
     let level = Block::new(LOCATION, matching, Some(directive.span));
     let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
     scope.level.children.push(level);

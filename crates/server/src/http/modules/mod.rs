@@ -83,7 +83,10 @@ macro_rules! modules {
 // In the order in which those of one phase are asked, and in which a response passes the filters.
 modules! {
     core { core: CoreSettings / RawCore; CoreState }
-    core_variables {}
+    core_variables { ; VariableState }
+    map {}
+    geo {}
+    split_clients {}
     server {}
     location {}
     listen {}
