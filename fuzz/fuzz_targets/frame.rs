@@ -6,4 +6,4 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../crates/reactor/tests/checks/mod.rs"]
 mod checks;
 
-fuzz_target!(|data: &[u8]| checks::frame(data));
+fuzz_target!(|data: &[u8]| checks::any_frame(data));

@@ -187,29 +187,6 @@ const SPLIT_CLIENTS: &[Mistake] = &[
     ),
 ];
 
-const NAMES: &[Mistake] = &[
-    ours(
-        "events {}\nhttp { add_header X $upstream_addr; }\n",
-        "unknown \"upstream_addr\" variable in FILE:2",
-        "nginx has it in http_upstream_module; Revolve does not have it yet",
-    ),
-    ours(
-        "events {}\nhttp { add_header X $upstream_http_x; }\n",
-        "unknown \"upstream_http_x\" variable in FILE:2",
-        "nginx has it in http_upstream_module",
-    ),
-    same(
-        "events {}\nhttp { add_header X $urj; }\n",
-        "unknown \"urj\" variable",
-        "$uri",
-    ),
-];
-
-#[test]
-fn unknown_variables_are_named() {
-    check_all(NAMES);
-}
-
 #[test]
 fn mistakes_in_maps_are_named() {
     check_all(MAP);

@@ -78,3 +78,19 @@ fn errors_have_the_pages_that_nginx_gives_them() {
     };
     compare_requests(PATHS.iter().flat_map(each));
 }
+
+/// What a filter refuses (412, 416), and what takes the place of it.
+#[test]
+fn pages_of_refused_answers_are_those_of_nginx() {
+    compare_requests([
+        get("/ep412/small.txt").line("If-Match: \"no\""),
+        get("/ep416/small.txt").line("Range: bytes=1000-2000"),
+        get("/ep416x/small.txt").line("Range: bytes=1000-2000"),
+        get("/ep416x/small.txt").line("Range: bytes=0-1"),
+    ]);
+}
+
+#[test]
+fn what_is_meant_otherwise_is_so() {
+    compare_requests(["/tfslash/none", "/split", "/splitloc"].map(get));
+}

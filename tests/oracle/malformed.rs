@@ -134,6 +134,10 @@ fn request_lines_are_judged_as_by_nginx() {
         raw("\n\nGET /exact HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
         raw("\rGET /exact HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
         raw("GET / HTTP/1.1\rHost: a\r\n\r\n"),
+        raw(format!(
+            "{} / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "A".repeat(9000)
+        )),
         raw("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         // Cut before the end: they are closed when their time is over.
@@ -287,6 +291,10 @@ fn framing_is_judged_as_by_nginx() {
         " 1\r\na\r\n0\r\n\r\n",
         "1 \r\na\r\n0\r\n\r\n",
         "1\na\n0\n\n",
+        "1;\r\na\r\n0\r\n\r\n",
+        "1;a=\r\na\r\n0\r\n\r\n",
+        "1;a b\r\na\r\n0\r\n\r\n",
+        "1;a=\"b c\";d\r\na\r\n0\r\n\r\n",
         "1\r\na\r\n0\r\nX: y\r\n\r\n",
         "1\r\na\r\n0\r\nX y\r\n\r\n",
         "1;a=\"b\r\n\"\r\na\r\n0\r\n\r\n",

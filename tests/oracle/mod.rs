@@ -8,6 +8,7 @@ mod access_log;
 mod bodies;
 mod conditionals;
 mod defined_variables;
+mod differences;
 mod error_log;
 mod error_pages;
 mod known;

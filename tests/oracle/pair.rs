@@ -167,7 +167,7 @@ fn check(pair: &Pair, case: &Case, known: &[Known]) -> Option<String> {
 
 /// Whether two answers are as they should be: the same, or different in the way that is meant.
 fn judge(it: &Difference, known: &[Known]) -> Result<(), String> {
-    for Known { about, why } in known {
+    for Known { about, row: why } in known {
         match about {
             About::One(case, _) if case != it.case => {}
             About::One(..) if it.theirs == it.ours => {

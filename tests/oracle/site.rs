@@ -93,6 +93,15 @@ http {
     location /ep200/ { error_page 404 =200 /404.html; }
     location /epe/ { error_page 404 = /404.html; }
     location /epx/ { error_page 404 = @named; }
+    location /ep412/ { alias ROOT/html/; error_page 412 =200 /exact; }
+    location /ep416/ { alias ROOT/html/; error_page 416 @named; }
+    location /ep416x/ { alias ROOT/html/; error_page 416 /closes; }
+    location = /closes { return 444; }
+    location /tfslash/ { try_files $uri / =404; }
+    location /split { add_header X-First "second
+X-Split: line"; return 200 ok; }
+    location /splitloc { return 301 "http://second
+X-Split: line"; }
     location /epn/ { error_page 404 @named; }
     location /epu/ { error_page 404 http://example.org/404; }
     location /epu301/ { error_page 404 =301 http://example.org/404; }

@@ -268,6 +268,29 @@ fn without_its_socket_the_server_serves_and_reloads_by_signal() {
         crate::support::get(site.port, "/").text() == "new"
     });
     assert_eq!(site.folder.read("pid.ctl"), "somebody's file");
+    assert_eq!(site.folder.count("logs/error.log", warning), 1);
+}
+
+#[test]
+fn a_link_in_the_sockets_place_is_said_once() {
+    let site = Site::new();
+    std::os::unix::fs::symlink("elsewhere", site.folder.file("pid.ctl")).expect("a link");
+    let _server = site.start("", "");
+    until("it serves", || {
+        site.log().contains("serves configuration 1") && site.folder.file("pid").exists()
+    });
+    let reload = Run::of(revolve(&site.folder).args(["-s", "reload"]));
+    assert_eq!(reload.code, 0, "{}", reload.err);
+    until("it is reloaded", || {
+        site.log().contains("serves configuration 2")
+    });
+    let warning = "pid.ctl\" could not be opened";
+    assert_eq!(site.folder.count("logs/error.log", warning), 1);
+    let link = std::fs::read_link(site.folder.file("pid.ctl"));
+    assert_eq!(
+        link.expect("it is left alone"),
+        std::path::Path::new("elsewhere")
+    );
 }
 
 #[test]

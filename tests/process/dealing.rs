@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -168,4 +168,56 @@ fn fewer_workers_lose_no_connection() {
     // A worker that was alone meanwhile deals and is dealt to again.
     until("all serve", || serving(&site) >= WORKERS + 2 + 1 + 3);
     even_burst(port, 3);
+}
+
+/// How long each of so many new connections waits for its answer, one after the other.
+#[track_caller]
+fn waits(port: u16, count: usize, kept: &mut Vec<Client>) -> Vec<Duration> {
+    let one = || {
+        let start = Instant::now();
+        let mut client = Client::connect(port);
+        assert_eq!(client.get("/pid").status, 200);
+        kept.push(client);
+        start.elapsed()
+    };
+    std::iter::repeat_with(one).take(count).collect()
+}
+
+/// What a client may wait that a late worker was dealt first: the patience with that one, and what a busy
+/// machine adds.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_worker_that_stands_still_keeps_nobody_waiting() {
+    for top in [
+        "worker_processes 2;",
+        "worker_processes 3;",
+        "worker_processes 2; worker_threads 2;",
+    ] {
+        let site = Site::new();
+        let server = site.start(top, PID);
+        let count = top.as_bytes()[17] - b'0';
+        until("all serve", || serving(&site) == usize::from(count));
+        let workers = server.workers_once(count.into());
+        proc::signal(workers[0], Signal::STOP);
+        // What it takes before it stands still it has for itself.
+        until("it stands still", || proc::is_stopped(workers[0]));
+        let mut kept = Vec::new();
+        let slowest = waits(site.port, 88, &mut kept).into_iter().max();
+        assert!(slowest.is_some_and(|it| it < WAIT_MAX), "{top} {slowest:?}");
+        let mut served: Vec<String> = kept.iter_mut().map(|it| it.get("/pid").text()).collect();
+        served.sort();
+        served.dedup();
+        assert_eq!(served.len(), workers.len() - 1, "{top}");
+        // It runs again, and gets its share.
+        proc::signal(workers[0], Signal::CONT);
+        let own = workers[0].to_string();
+        until("it is dealt to", || {
+            waits(site.port, 4, &mut kept);
+            kept.iter_mut()
+                .rev()
+                .take(4)
+                .any(|it| it.get("/pid").text() == own)
+        });
+    }
 }

@@ -33,7 +33,7 @@ impl Disk {
         let mut probe = Command::new("unshare");
         probe.args(["--mount", "sh", "-c", script, "sh"]);
         if !proc::is_root() || Run::of(probe.arg(&image).arg(&disk)).code != 0 {
-            eprintln!("skipped: a file system that could be frozen cannot be mounted here");
+            crate::support::left_out("a file system that could be frozen cannot be mounted here");
             return None;
         }
         let http = format!(

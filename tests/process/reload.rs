@@ -1,9 +1,12 @@
 //! HUP: a new configuration, in the same workers.
 
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use super::Site;
-use crate::support::{Client, Run, get, ports, revolve, until};
+use crate::support::{Client, Run, Server, get, ports, proc, revolve, until};
 
 #[test]
 fn the_next_request_of_an_open_connection_sees_the_new_configuration() {
@@ -162,4 +165,42 @@ fn a_download_goes_on_through_a_reload() {
     let rest = client.take(size - (1000 - head)).expect("all of it");
     assert!(rest.iter().all(|&byte| byte == b'x'));
     assert_eq!(client.get("/").text(), "new");
+}
+
+#[test]
+fn a_backlog_is_changed_where_it_is() {
+    let site = Site::new();
+    let config = |backlog: u32| {
+        let config = site.config("daemon off;", "");
+        let listen = format!("listen 127.0.0.1:{}", site.port);
+        config.replace(&listen, &format!("{listen} backlog={backlog}"))
+    };
+    let server = Server::start(&site.folder, &config(1), &[site.port]);
+    let worker = server.workers_once(1)[0];
+    site.settle(1);
+    proc::signal(worker, Signal::STOP);
+    let address = SocketAddr::from(([127, 0, 0, 1], site.port));
+    let connect = |patience| TcpStream::connect_timeout(&address, patience);
+    let mut waiting = Vec::new();
+    let first_refused = (0..40).find(|_| match connect(Duration::from_millis(300)) {
+        Ok(stream) => {
+            waiting.push(stream);
+            false
+        }
+        Err(_) => true,
+    });
+    // The kernel takes one more than it is told.
+    assert!(
+        first_refused.is_some_and(|place| place >= 1),
+        "{first_refused:?}"
+    );
+    site.folder.write("nginx.conf", config(64));
+    server.signal(Signal::HUP);
+    until("it is taken", || site.log().contains("configuration 2: "));
+    // The worker has heard nothing of it: the socket is the master's, too.
+    for _ in 0..20 {
+        waiting.push(connect(crate::support::wait::PATIENCE).expect("there is room"));
+    }
+    proc::signal(worker, Signal::CONT);
+    assert_eq!(get(site.port, "/").text(), "home\n");
 }

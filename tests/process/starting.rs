@@ -65,6 +65,10 @@ fn a_daemon_that_cannot_start_says_so_and_returns_failure() {
         site.port
     );
     assert_eq!(run.first_line(), format!("revolve: [emerg] {says}"));
+    let place = format!(" --> {}/nginx.conf:", site.folder.path().display());
+    assert_eq!(run.err.matches(&place).count(), 1, "{}", run.err);
+    let help = format!("another program listens on port {}; `ss -ltnp", site.port);
+    assert_eq!(run.err.matches(&help).count(), 1, "{}", run.err);
     assert!(
         run.err.contains("revolve: [emerg] still could not bind()"),
         "{}",
@@ -173,7 +177,10 @@ fn a_folder_is_served_by_its_name_alone() {
     let mut server = Server::run(&mut command, site.folder.file("stderr.txt"), &[site.port]);
     let response = get(site.port, "/");
     assert_eq!(response.text(), "home\n");
-    assert_eq!(response.header("content-type"), Some("text/html"));
+    assert_eq!(
+        response.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     server.signal(Signal::INT);
     assert!(server.wait().success());
 
@@ -186,7 +193,7 @@ fn a_folder_is_served_by_its_name_alone() {
 #[test]
 fn workers_give_up_the_rights_of_root() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let site = Site::new();
@@ -223,7 +230,7 @@ fn workers_give_up_the_rights_of_root() {
 #[test]
 fn a_user_that_does_not_exist_is_named() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let site = Site::new();
@@ -242,4 +249,31 @@ fn a_user_that_does_not_exist_is_named() {
         assert_eq!(run.code, 1);
         assert!(!ports::is_listening(site.port));
     }
+}
+
+#[test]
+fn a_backlog_that_the_kernel_cuts_is_said() {
+    let site = Site::new();
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a limit");
+    let limit = limit.trim();
+    let config = |backlog: &str| {
+        let config = site.config("daemon off;", "");
+        let listen = format!("listen 127.0.0.1:{}", site.port);
+        config.replace(&listen, &format!("{listen} backlog={backlog}"))
+    };
+    let server = Server::start(&site.folder, &config("1000000000"), &[site.port]);
+    let address = format!("127.0.0.1:{}", site.port);
+    let line = format!(
+        "revolve: [warn] the backlog of {address} is 1000000000, and the kernel cuts it to {limit}: \
+         raise net.core.somaxconn, or set backlog={limit}\n"
+    );
+    until("it serves", || {
+        site.log().contains("serves configuration 1")
+    });
+    assert_eq!(server.stderr(), line);
+    assert!(site.log().contains("[warn]"), "{}", site.log());
+    drop(server);
+    let server = Server::start(&site.folder, &config(limit), &[site.port]);
+    site.settle(2);
+    assert_eq!(server.stderr(), "");
 }

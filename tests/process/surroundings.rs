@@ -1,11 +1,12 @@
 //! What workers run in: environment, folder, priority, limits, rights.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::Site;
-use crate::support::{Run, get, proc, revolve, until};
+use crate::support::{Run, get, proc, revolve, until, until_some};
 
 fn environment(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).expect("a process");
@@ -60,7 +61,7 @@ fn workers_get_what_is_configured_and_nothing_else() {
 #[test]
 fn workers_of_root_have_its_priority_and_none_of_its_rights() {
     if !proc::is_root() {
-        eprintln!("skipped: only root can become somebody else");
+        crate::support::left_out("only root can become somebody else");
         return;
     }
     let site = Site::new();
@@ -154,4 +155,72 @@ fn processes_have_the_titles_of_nginx() {
     until("it ends", || {
         site.folder.read("pid").trim() == server.pid().to_string()
     });
+}
+
+#[test]
+fn root_serves_where_nobody_may_change_groups() {
+    if !proc::has_user_namespaces() {
+        return;
+    }
+    let site = Site::new();
+    site.folder
+        .write("nginx.conf", site.config("daemon off; user root;", ""));
+    let plain = revolve(&site.folder);
+    let mut command = Command::new("unshare");
+    // The namespace of such a container: one user, and setgroups(2) denied.
+    command.args(["--user", "--map-root-user"]);
+    command.current_dir(site.folder.path());
+    command.arg(plain.get_program()).args(plain.get_args());
+    let stderr = site.folder.file("stderr.txt");
+    let server = crate::support::Server::run(&mut command, stderr, &[site.port]);
+    site.settle(1);
+    assert_eq!(get(site.port, "/").text(), "home\n");
+    let line = until_some("the worker says so", || {
+        let log = site.log();
+        let line = log.lines().find(|it| it.contains("initgroups(root, 0)"));
+        line.map(str::to_owned)
+    });
+    assert!(
+        line.contains("[warn] ") && line.contains("denies it"),
+        "{line}"
+    );
+    let worker = server.workers_once(1)[0];
+    assert_eq!(proc::status(worker, "NoNewPrivs:"), Some(1));
+}
+
+#[test]
+fn a_folder_that_cannot_be_watched_is_said_once() {
+    if !proc::has_user_namespaces() {
+        return;
+    }
+    let site = Site::new();
+    site.folder.write("html/sub/x.txt", "x");
+    site.folder
+        .write("nginx.conf", site.config("daemon off; user root;", ""));
+    let plain = revolve(&site.folder);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c"]);
+    command.arg("echo 2 >/proc/sys/user/max_inotify_watches && exec \"$@\"");
+    command
+        .arg("sh")
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    command.current_dir(site.folder.path());
+    let stderr = site.folder.file("stderr.txt");
+    let _server = crate::support::Server::run(&mut command, stderr, &[site.port]);
+    site.settle(1);
+    for _ in 0..3 {
+        assert_eq!(get(site.port, "/").text(), "home\n");
+        assert_eq!(get(site.port, "/sub/x.txt").text(), "x");
+    }
+    let warning = "[warn] ";
+    until("it is said", || {
+        site.log().contains("raise fs.inotify.max_user_watches")
+    });
+    let log = site.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("inotify_add_watch()"));
+    let lines: Vec<&str> = lines.collect();
+    assert!(lines.len() == 1 && lines[0].contains(warning), "{log}");
 }

@@ -1,5 +1,6 @@
 //! USR2: another binary takes over while both serve.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 
 use super::Site;
 use crate::support::server::REVOLVE;
-use crate::support::{Client, End, Run, get, ports, proc, until};
+use crate::support::{Client, End, Run, get, ports, proc, until, until_some};
 
 /// A daemon that runs from a binary of its own, which can be replaced.
 pub(super) struct Upgraded<'a> {
@@ -427,4 +428,90 @@ fn a_download_that_began_before_is_finished_by_the_old_workers() {
     let (rest, end) = client.rest(crate::support::wait::PATIENCE);
     assert_eq!((rest.len(), end), (size, End::Closed));
     until("the old one ends", || !proc::is_alive(old));
+}
+
+/// Has the old master start a program that does not come to serve, and gives both.
+#[track_caller]
+fn hanging(server: &Upgraded, site: &Site) -> (u32, u32) {
+    let old = server.pid();
+    let workers = proc::children(old);
+    proc::signal(old, Signal::USR2);
+    let new = until_some("the new binary runs", || {
+        let mut children = proc::children(old).into_iter();
+        children.find(|pid| !workers.contains(pid))
+    });
+    until("the old one has made way", || {
+        site.folder.file("pid.oldbin.ctl").exists()
+    });
+    (old, new)
+}
+
+#[track_caller]
+fn nothing_stays(site: &Site, new: u32) {
+    until("the new one ends with it", || !proc::is_alive(new));
+    until("nobody listens", || !ports::is_listening(site.port));
+    for name in ["pid", "pid.oldbin", "pid.ctl", "pid.oldbin.ctl"] {
+        until(name, || !site.folder.file(name).exists());
+    }
+}
+
+#[test]
+fn a_new_binary_that_hangs_ends_with_the_old_one() {
+    for signal in [Signal::TERM, Signal::QUIT] {
+        let site = Site::new();
+        let server = Upgraded::start(&site, "", "return 200 $pid;");
+        let program = site.folder.file("kept");
+        std::fs::rename(server.binary(), &program).expect("the binary has another name");
+        server.break_binary("#!/bin/sh\nexec sleep 600\n");
+        let (old, new) = hanging(&server, &site);
+        let named = format!("the old master process is {old} (");
+        let command = |words: &[&str]| {
+            let mut command = Command::new(&program);
+            command.current_dir(site.folder.path());
+            Run::of(command.args(words).args(server.arguments()))
+        };
+        for name in ["reload", "stop", "reopen"] {
+            let run = command(&["-s", name]);
+            assert_eq!(run.code, 1);
+            let says = run.err.contains(&named) && run.err.contains("/pid.oldbin\")");
+            assert!(says, "{name}: {}", run.err);
+        }
+        assert!(command(&["upgrade"]).err.contains(&named));
+        assert!(command(&["ctl", "status"]).err.contains(&named));
+        proc::signal(old, signal);
+        until("the old one ends", || !proc::is_alive(old));
+        nothing_stays(&site, new);
+        let log = site.log();
+        assert!(
+            log.contains("does not serve yet, and ends with this one"),
+            "{log}"
+        );
+        assert!(!log.contains("[alert]"), "{log}");
+    }
+}
+
+#[test]
+fn a_new_one_that_does_not_serve_yet_ends_with_a_killed_parent() {
+    let site = Site::new();
+    let server = Upgraded::start(&site, "", "return 200 $pid;");
+    // Its configuration never comes to an end.
+    let run = Run::of(Command::new("mkfifo").arg(site.folder.file("endless")));
+    assert_eq!(run.code, 0, "{}", run.err);
+    let config = site.folder.read("nginx.conf");
+    site.folder
+        .write("nginx.conf", format!("{config}\ninclude endless;\n"));
+    let (old, new) = hanging(&server, &site);
+    let _writer = until_some("it reads that", || {
+        let mut options = std::fs::File::options();
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits();
+        let options = options.write(true).custom_flags(nonblocking.cast_signed());
+        options.open(site.folder.file("endless")).ok()
+    });
+    proc::signal(old, Signal::KILL);
+    until("the new one ends with it", || !proc::is_alive(new));
+    until("nobody listens", || !ports::is_listening(site.port));
+    // Left behind, as by any master that is killed.
+    for name in ["pid.oldbin", "pid.oldbin.ctl"] {
+        assert!(site.folder.file(name).exists());
+    }
 }

@@ -130,7 +130,7 @@ fn a_folder_renamed_on_the_way_is_seen_at_once() {
 #[test]
 fn a_changed_mode_is_seen_at_once() {
     if !proc::is_root() {
-        eprintln!("skipped: only root starts workers that may not read what the test wrote");
+        crate::support::left_out("only root starts workers that may not read what the test wrote");
         return;
     }
     let site = Site::start("", "");

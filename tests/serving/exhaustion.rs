@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Site, config};
 use crate::support::server::REVOLVE;
 use crate::support::wait::PATIENCE;
-use crate::support::{Client, Folder, Server, get, ports, proc, until};
+use crate::support::{Client, End, Folder, Server, get, ports, proc, until};
 
 /// Starts a server that may open 64 files.
 fn with_64_descriptors(folder: Folder, http: &str) -> Site {
@@ -117,6 +117,43 @@ fn idle_connections_give_way_at_worker_connections() {
             .read("logs/error.log")
             .contains("worker_connections are not enough")
     );
+}
+
+#[test]
+fn of_those_that_idle_a_share_gives_way_longest_idle_first() {
+    const KEPT: usize = 40;
+    let folder = Folder::new();
+    folder.write("html/index.html", "home\n");
+    let port = ports::free();
+    let text = config(&folder, port, "keepalive_timeout 600s;", "");
+    let connections = format!("worker_connections {KEPT};");
+    let text = text.replace("worker_connections 1024;", &connections);
+    let server = Server::start(&folder, &text, &[port]);
+    server.workers_once(1);
+    let kept = || {
+        let mut client = Client::connect(port);
+        assert_eq!(client.get("/").text(), "home\n");
+        client
+    };
+    let mut clients: Vec<Client> = std::iter::repeat_with(kept).take(KEPT).collect();
+    // From then on they are those that make way.
+    std::thread::sleep(Duration::from_millis(1300));
+    let mut one_more = Client::connect(port);
+    assert_eq!(one_more.get("/").text(), "home\n");
+    let ends = clients
+        .iter_mut()
+        .map(|it| it.rest(Duration::from_millis(20)).1);
+    let ends: Vec<End> = ends.collect();
+    let closed = ends.iter().filter(|end| **end != End::Open).count();
+    assert!((1..=KEPT / 8).contains(&closed), "{closed} of {KEPT}");
+    assert!(
+        ends[..closed].iter().all(|end| *end != End::Open),
+        "{ends:?}"
+    );
+    // Those are served that stay, and so is who comes back.
+    for client in &mut clients[closed..] {
+        assert_eq!(client.get("/").text(), "home\n");
+    }
 }
 
 #[test]

@@ -73,6 +73,10 @@ fn a_file_that_shrinks_on_the_way_closes_the_connection_and_no_more() {
         assert_eq!(get(site.port, "/").text(), "home\n");
         let response = get(site.port, "/big.bin");
         assert_eq!(response.body.len(), 1 << 20);
+        until("the log says what is missing", || {
+            let log = site.folder.read("logs/error.log");
+            log.contains("[alert]") && log.contains("html/big.bin\" was truncated, ")
+        });
         until("nobody panicked", || {
             !site.folder.read("logs/error.log").contains("panicked")
         });

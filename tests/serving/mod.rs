@@ -1,12 +1,15 @@
 //! Serving under pressure: changing files, slow clients, few descriptors, full disks, odd requests.
 
+mod alias;
 mod bodies;
 mod changing_tree;
 mod coherence;
 mod exhaustion;
+mod forged_lines;
 mod fragments;
 mod large_files;
 mod limits;
+mod mounted_files;
 mod slow_clients;
 mod traversal;
 mod variables;

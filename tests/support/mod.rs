@@ -1,7 +1,9 @@
 //! What all tests share. Every server here has its own folder and ports, and ends with its test.
 
 pub(crate) mod client;
+pub(crate) mod daemon;
 pub(crate) mod folder;
+pub(crate) mod left_out;
 pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod ports;
@@ -11,6 +13,7 @@ pub(crate) mod wait;
 
 pub(crate) use client::{Client, End, Response, get};
 pub(crate) use folder::Folder;
+pub(crate) use left_out::left_out;
 pub(crate) use load::Load;
 pub(crate) use server::{Run, Server, revolve};
 pub(crate) use wait::{until, until_some};

@@ -14,7 +14,7 @@ pub(crate) fn is_here() -> bool {
     let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
     assert!(is_here || !is_ci, "{NGINX} is missing; .ci/run installs it");
     if !is_here {
-        eprintln!("skipped: {NGINX} is missing (apt-get install nginx)");
+        crate::support::left_out("nginx is missing (apt-get install nginx)");
     }
     is_here
 }

@@ -1,6 +1,7 @@
 //! What the kernel says about processes.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -41,6 +42,15 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 /// Whether the process lives; a zombie does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
+}
+
+/// Whether a signal has stopped all threads of the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status"));
+        status.is_ok_and(|text| text.contains("\nState:\tT"))
+    })
 }
 
 /// The living children of a process, in the order of their ids.
@@ -95,6 +105,42 @@ pub(crate) fn open_files(pid: u32) -> Vec<String> {
     names
 }
 
+/// The addresses on which this machine listens on a TCP port, sorted.
+pub(crate) fn listening(port: u16) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let Some((address, number)) = fields[1].split_once(':') else {
+                continue;
+            };
+            // 0A is the state of a socket that listens.
+            if fields[3] == "0A" && number == format!("{port:04X}") {
+                found.push(shown(address));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// An address of `/proc/net/tcp`: words of four bytes, each in the order of this machine.
+fn shown(hex: &str) -> String {
+    let words = hex.as_bytes().chunks(8).map(|word| {
+        let word = std::str::from_utf8(word).expect("digits");
+        u32::from_str_radix(word, 16).expect("digits")
+    });
+    let bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+    match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(bytes) => std::net::Ipv4Addr::from(bytes).to_string(),
+        Err(_) => {
+            let bytes: [u8; 16] = bytes.try_into().expect("sixteen bytes");
+            std::net::Ipv6Addr::from(bytes).to_string()
+        }
+    }
+}
+
 /// Lets this process and those that it starts have as many open files as the system allows.
 pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
@@ -108,4 +154,15 @@ pub(crate) fn raise_open_files() {
 /// Whether this test runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether a test can have a user namespace of its own. Where it cannot the test is skipped, with a word.
+pub(crate) fn has_user_namespaces() -> bool {
+    let mut command = Command::new("unshare");
+    let tried = command.args(["--user", "--map-root-user", "true"]).output();
+    let has = tried.is_ok_and(|it| it.status.success());
+    if !has {
+        crate::support::left_out("this machine gives no user namespaces");
+    }
+    has
 }

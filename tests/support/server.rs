@@ -87,11 +87,19 @@ impl Server {
     /// Starts a command, and waits until it listens on `ports`.
     #[track_caller]
     pub(crate) fn run(command: &mut Command, stderr: PathBuf, ports: &[u16]) -> Server {
+        Server::run_to(command, stderr, Stdio::null(), ports)
+    }
+
+    /// Starts a command whose standard output goes somewhere, and waits until it listens on `ports`.
+    #[track_caller]
+    pub(crate) fn run_to(
+        command: &mut Command,
+        stderr: PathBuf,
+        stdout: impl Into<Stdio>,
+        ports: &[u16],
+    ) -> Server {
         let file = File::create(&stderr).expect("a file");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file);
+        command.stdin(Stdio::null()).stdout(stdout).stderr(file);
         let child = command.spawn().expect("the program can be run");
         let mut server = Server { child, stderr };
         until("the server listens", || {

@@ -24,7 +24,7 @@ pub struct Directive {
 pub struct Args {
     /// The least number of arguments.
     pub min: u16,
-    /// The largest number of arguments.
+    /// The largest number of arguments; `u16::MAX` is for any number.
     pub max: u16,
     /// Whether the one argument must be `on` or `off`.
     pub flag: bool,
@@ -87,7 +87,7 @@ impl Args {
 
     /// Whether `count` arguments are acceptable.
     pub const fn accepts(self, count: usize) -> bool {
-        self.min as usize <= count && count <= self.max as usize
+        self.min as usize <= count && (count <= self.max as usize || self.max == u16::MAX)
     }
 
     /// What is accepted, in words: `1 to 3 arguments`.
@@ -248,6 +248,9 @@ mod tests {
         assert_eq!(message(Args::ONE_OR_TWO, "x a b;"), "");
         assert_eq!(message(Args::ONE_OR_TWO, "x a b c;"), wrong);
         assert_eq!(message(Args::TWO_MORE, "x a b c d e;"), "");
+        let many = format!("x{};", " a".repeat(70_000));
+        assert_eq!(message(Args::ONE_MORE, &many), "");
+        assert_eq!(message(Args::ONE_TO_THREE, &many), wrong);
         assert_eq!(message(Args::BLOCK, "x {}"), "");
         assert_eq!(message(Args::BLOCK, "x a {}"), wrong);
         assert_eq!(

@@ -29,7 +29,13 @@ pub trait Files {
 pub struct HostNames {
     known: BTreeMap<String, Vec<IpAddr>>,
     asks: bool,
+    /// How many names the resolver did not know.
+    failed: usize,
 }
+
+/// After so many names that the resolver did not know it is not asked any more: each may take seconds,
+/// and the configuration is refused anyway.
+const FAILED_NAMES_MAX: usize = 30;
 
 impl HostNames {
     /// Asks the system's resolver, and waits for its answer.
@@ -37,6 +43,7 @@ impl HostNames {
         HostNames {
             known: BTreeMap::new(),
             asks: true,
+            failed: 0,
         }
     }
 
@@ -49,11 +56,12 @@ impl HostNames {
         if let Some(known) = self.known.get(host) {
             return Ok(known.clone());
         }
-        if !self.asks {
+        if !self.asks || self.failed == FAILED_NAMES_MAX {
             return Err(not_found());
         }
         let mut addresses = Vec::new();
-        for address in (host, 0).to_socket_addrs()? {
+        let answer = (host, 0).to_socket_addrs();
+        for address in answer.inspect_err(|_| self.failed += 1)? {
             if !addresses.contains(&address.ip()) {
                 addresses.push(address.ip());
             }
@@ -341,6 +349,7 @@ impl Files for SnapshotFiles {
         HostNames {
             known: self.snapshot.hosts.clone(),
             asks: false,
+            failed: 0,
         }
     }
 }

@@ -164,10 +164,12 @@ impl<'a> Lexer<'a> {
 
     fn word(&self, start: usize, inner_start: usize, inner_end: usize, quoted: bool) -> Token {
         let text = unescape(&self.text[inner_start..inner_end]);
+        let before = self.text[..start].trim_end_matches([' ', '\t', '\r']);
         Token::Word(Word {
             text,
             span: self.span(start, self.position),
             quoted,
+            begins_line: before.is_empty() || before.ends_with('\n'),
         })
     }
 }

@@ -32,13 +32,17 @@ mod files;
 mod glob;
 mod lexer;
 mod parser;
+pub mod shown;
 mod span;
 pub mod value;
 mod word;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Level, error_text, os_error_text};
+pub use diagnostic::{
+    DIAGNOSTICS_SHOWN_MAX, Diagnostic, Diagnostics, Level, error_text, os_error_text,
+};
 pub use directive::Directive;
 pub use files::{DecodeError, DiskFiles, Files, HostNames, Recorded, Snapshot, SnapshotFiles};
 pub use parser::{Document, parse};
+pub use shown::{Shown, ShownLine};
 pub use span::{FileId, Source, Sources, Span};
 pub use word::Word;

@@ -11,6 +11,7 @@ use crate::directive::{Directive, wrong_count};
 use crate::files::Files;
 use crate::glob::is_pattern;
 use crate::lexer::{Lexer, Token};
+use crate::shown::Shown;
 use crate::span::{FileId, Sources, Span};
 use crate::word::Word;
 
@@ -98,7 +99,7 @@ impl Parser<'_> {
             },
         };
         if self.open.contains(&file) {
-            let message = format!("\"{}\" includes itself", path.display());
+            let message = format!("\"{}\" includes itself", shown_path(path));
             return self.error(Diagnostic::new(included, message).label("already being read"));
         }
         if self.open.len() == DEPTH_MAX {
@@ -127,7 +128,7 @@ impl Parser<'_> {
             "open"
         };
         let reason = os_error_text(error);
-        let message = format!("{call}() \"{}\" failed {reason}", path.display());
+        let message = format!("{call}() \"{}\" failed {reason}", shown_path(path));
         self.error(Diagnostic::new(included, message));
     }
 
@@ -164,7 +165,7 @@ impl Parser<'_> {
         }
         let pattern = OsString::from(path.clone()).into_string();
         let Ok(pattern) = pattern else {
-            let message = format!("the path \"{}\" is not UTF-8", path.display());
+            let message = format!("the path \"{}\" is not UTF-8", shown_path(&path));
             return self.error(Diagnostic::new(argument.span, message));
         };
         match self.files.glob(&pattern) {
@@ -180,6 +181,10 @@ impl Parser<'_> {
             }
         }
     }
+}
+
+fn shown_path(path: &Path) -> Shown<'_> {
+    Shown(path.as_os_str().as_bytes())
 }
 
 /// A block that is being read.
@@ -234,8 +239,9 @@ impl TextParser<'_, '_, '_> {
 
     /// The directive that the words make up; `None` if there are none.
     fn take_directive(&mut self) -> Option<Directive> {
-        let mut words = std::mem::take(&mut self.words).into_iter();
+        let mut words = self.words.drain(..);
         let name = words.next()?;
+        // As many as there are: a file of a million lines has a million such lists.
         let args: Vec<Word> = words.collect();
         let span = args
             .last()

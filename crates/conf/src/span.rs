@@ -1,7 +1,10 @@
 //! Places in configuration text, and the texts themselves.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::shown::Shown;
 
 /// One of the texts that a configuration was read from; an index into [`Sources`].
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -192,7 +195,8 @@ impl Sources {
         if source.is_command_line {
             "command line".to_owned()
         } else {
-            format!("{}:{}", source.path.display(), self.line(span))
+            let path = Shown(source.path.as_os_str().as_bytes());
+            format!("{path}:{}", self.line(span))
         }
     }
 

@@ -251,6 +251,7 @@ mod tests {
             text: "5q".into(),
             span,
             quoted: false,
+            begins_line: false,
         };
         let of = |result: Result<u64, Diagnostic>| {
             let diagnostic = result.unwrap_err();

@@ -11,4 +11,6 @@ pub struct Word {
     pub span: Span,
     /// Whether it was written in quotes.
     pub quoted: bool,
+    /// Whether nothing but white space stands before it in its line.
+    pub begins_line: bool,
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use revolve_conf::{
-    Diagnostic, Diagnostics, Document, Snapshot, SnapshotFiles, Span, directive, parse, value,
+    DIAGNOSTICS_SHOWN_MAX, Diagnostic, Diagnostics, Document, Snapshot, SnapshotFiles, Sources,
+    Span, directive, parse, value,
 };
 
 /// Parses `/etc/x.conf` among the given files.
@@ -308,7 +309,7 @@ fn control_characters_do_not_break_the_first_line() {
     let rendered = diagnostics.render(&document.sources, "revolve", false);
     assert_eq!(
         rendered.lines().next().unwrap(),
-        r#"revolve: [emerg] unknown directive "a\nb\u{1b}[31m" in /etc/x.conf:1"#
+        r#"revolve: [emerg] unknown directive "a\x0Ab\x1B[31m" in /etc/x.conf:1"#
     );
     assert!(!rendered.contains('\x1b'), "{rendered}");
 }
@@ -350,6 +351,106 @@ fn a_span_past_the_text_is_shown_and_not_a_panic() {
     let rendered = diagnostics.render(&document.sources, "revolve", false);
     assert!(
         rendered.starts_with("revolve: [emerg] odd in /etc/x.conf:1\n"),
+        "{rendered}"
+    );
+}
+
+/// A million lines that are all wrong, or one that is a megabyte long, are as soon said as thirty.
+#[test]
+fn what_is_said_is_bounded() {
+    let (document, diagnostics) = read(&[("/etc/x.conf", &"\"b\"c;\n".repeat(100_000))], None);
+    assert_eq!(diagnostics.len(), 100_000);
+    assert_eq!(diagnostics.iter().count(), DIAGNOSTICS_SHOWN_MAX);
+    let rendered = diagnostics.render(&document.sources, "revolve", false);
+    let lines = first_lines(&rendered);
+    assert_eq!(lines.len(), DIAGNOSTICS_SHOWN_MAX + 1);
+    assert!(lines[0].ends_with(" in /etc/x.conf:1"), "{}", lines[0]);
+    assert!(lines[29].ends_with(" in /etc/x.conf:30"), "{}", lines[29]);
+    assert_eq!(lines[30], "revolve: [emerg] 99970 more errors not shown");
+
+    let word = "x".repeat(1 << 20);
+    for text in [
+        format!("a }} {word};"),
+        format!("{word} }}"),
+        format!("a {{ {};", "\n".repeat(1 << 20)),
+        format!("a {}", "b\n".repeat(1 << 19)),
+    ] {
+        let rendered = errors(&text);
+        assert!(
+            !rendered.is_empty() && rendered.len() < 20_000,
+            "{}",
+            rendered.len()
+        );
+    }
+}
+
+#[test]
+fn errors_are_kept_before_warnings_and_those_of_the_beginning_before_others() {
+    let mut sources = Sources::default();
+    let file = sources.add("/x", "a;\n".repeat(100).into_bytes());
+    let at = |line: u32| {
+        let (start, end) = (line * 3, line * 3 + 1);
+        Span { file, start, end }
+    };
+    let mut diagnostics = Diagnostics::new();
+    for line in 0..50 {
+        diagnostics.push(Diagnostic::new(at(line), "odd").warn());
+    }
+    for line in (50..90).rev() {
+        assert!(diagnostics.keeps_error_at(at(line)));
+        diagnostics.push(Diagnostic::new(at(line), "wrong"));
+        diagnostics.push(Diagnostic::new(at(line), "wrong"));
+    }
+    assert!(!diagnostics.keeps_error_at(at(90)));
+    let mut others = Diagnostics::new();
+    others.push(Diagnostic::new(at(0), "first"));
+    diagnostics.append(others);
+    assert_eq!(diagnostics.len(), 91);
+    assert_eq!(
+        diagnostics.more().unwrap(),
+        "11 more errors and 50 more warnings not shown"
+    );
+    let rendered = diagnostics.render(&sources, "revolve", false);
+    let lines = first_lines(&rendered);
+    assert_eq!(lines[0], "revolve: [emerg] first in /x:1");
+    assert_eq!(lines[1], "revolve: [emerg] wrong in /x:51");
+    assert_eq!(lines[29], "revolve: [emerg] wrong in /x:79");
+}
+
+/// A terminal does what it reads, and a line that runs backwards says something else.
+#[test]
+fn nothing_of_a_file_is_shown_that_is_not_seen() {
+    let text = "events {}\u{85};\n\"\u{9b}31m\u{202e}\" y \u{2066}\u{1b};\n\"b\"c;}";
+    let (document, mut diagnostics) = read(&[("/etc/\u{202e}x.conf", text)], None);
+    assert!(
+        document.sources.iter().next().is_none(),
+        "the name is another"
+    );
+    let (document, more) = read(&[("/etc/x.conf", text)], None);
+    diagnostics.append(more);
+    for directive in &document.directives {
+        let wrong = directive::unknown(directive, std::iter::empty());
+        let note = format!("\u{200b}{}", directive.name.text);
+        diagnostics.push(
+            wrong
+                .help(note.clone())
+                .label(note.clone())
+                .note(directive.span, note),
+        );
+    }
+    let mut sources = document.sources.clone();
+    let file = sources.add("/etc/\u{202e}\"x\u{9b}.conf", text.into());
+    let (start, end) = (12, 20);
+    diagnostics.push(Diagnostic::new(Span { file, start, end }, "here"));
+    let rendered = diagnostics.render(&sources, "revolve", false);
+    let is_hidden = |character: &char| {
+        let is_control = character.is_control() && *character != '\n';
+        is_control || "\u{202e}\u{2066}\u{200b}".contains(*character)
+    };
+    assert_eq!(rendered.chars().find(is_hidden), None, "{rendered}");
+    assert!(rendered.contains(r"\xC2\x9B31m\xE2\x80\xAE"), "{rendered}");
+    assert!(
+        rendered.contains(r"in /etc/\xE2\x80\xAE\x22x\xC2\x9B.conf:1"),
         "{rendered}"
     );
 }

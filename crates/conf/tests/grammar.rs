@@ -166,6 +166,7 @@ fn spans_point_at_the_words() {
         text: text.into(),
         span,
         quoted,
+        begins_line: text == "root",
     };
     assert_eq!(directive.name, word("root", span(3, 7), false));
     assert_eq!(directive.args[0], word("/a b", span(8, 14), true));

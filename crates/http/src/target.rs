@@ -14,8 +14,9 @@ pub enum TargetForm {
     Absolute,
     /// `host:port`, with CONNECT only, which is always answered by an error.
     Authority,
-    /// `*`, with OPTIONS only. nginx answers 400, and so does whoever passes the path to
-    /// [`normalize_path`], as [`Target::complex`] asks.
+    /// `*`, with OPTIONS only: a question about the server, not about what it has (RFC 9110,
+    /// section 9.3.7). It has no path to be looked up, and [`normalize_path`] refuses it. nginx
+    /// answers 400.
     Asterisk,
 }
 

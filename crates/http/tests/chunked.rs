@@ -83,6 +83,59 @@ fn what_is_ambiguous_is_refused() {
 }
 
 #[test]
+fn extensions_have_the_form_of_the_rfc() {
+    for line in [
+        "1;a",
+        "1;a;b",
+        "1 ; a = b",
+        "1;a=b;c=\"d\"",
+        "1;a=\"\"",
+        "1;a=\"x\\\"y;z\u{e9}\t\";b",
+        "1\t;\ta\t=\t!#$%&'*+-.^_`|~",
+        "1;a=b ;c",
+    ] {
+        let body = format!("{line}\r\na\r\n0\r\n\r\n");
+        assert_eq!(decode(body.as_bytes()), Ok(Some(body.len())), "{line}");
+    }
+    for line in [
+        "1;",
+        "1;;",
+        "1; ",
+        "1;;a",
+        "1;a;",
+        "1;=b",
+        "1;a=",
+        "1;a=;b",
+        "1;a b",
+        "1;a=b c",
+        "1;a ",
+        "1;a=b ",
+        "1;a=b=c",
+        "1;\"a\"",
+        "1;a=\"b",
+        "1;a=\"b\"c",
+        "1;a=b\"c\"",
+        "1;a=\"b\\",
+        "1;a=\"\u{1}\"",
+        "1;a=\"\u{7f}\"",
+        "1;a\u{e9}",
+        "1;a=\u{e9}",
+        "1;(a)",
+        "1;a=\"\\\u{1}\"",
+        "0;",
+        "0;=",
+        "1 ;",
+    ] {
+        let body = format!("{line}\r\na\r\n0\r\n\r\n");
+        assert_eq!(
+            decode(body.as_bytes()),
+            Err(BodyError::InvalidExtension),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn a_chunk_line_is_limited() {
     let line = |len: usize| format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(len - 4)).into_bytes();
     assert!(matches!(decode(&line(CHUNK_LINE_BYTES_MAX)), Ok(Some(_))));

@@ -151,20 +151,66 @@ fn header_lines_are_answered_as_nginx_does() {
             (b"Content-Length: 5\r\nContent-Length: 5", 400),
             (b"Transfer-Encoding: CHUNKED", 200),
             (b"Transfer-Encoding: gzip, chunked", 501),
-            (b"Transfer-Encoding: identity", 501),
-            (b"Transfer-Encoding: ", 501),
             (
                 b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
                 400,
             ),
             (b"Transfer-Encoding: chunked\r\nContent-Length: 5", 400),
-            (b"Content-Length: 5\r\nTransfer-Encoding: gzip", 501),
             (b"Content-Length: x\r\nTransfer-Encoding: chunked", 400),
         ],
         with_line,
     );
     let http10 = b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(refused(http10), HeadError::TransferEncodingInHttp10);
+}
+
+/// nginx answers 501 to all of them.
+#[test]
+fn a_coding_that_is_not_chunked_at_its_end_is_a_bad_request() {
+    check(
+        &[
+            (b"Transfer-Encoding: gzip, chunked", 501),
+            (b"Transfer-Encoding: gzip;q=1 ,\t chunked", 501),
+            (b"Transfer-Encoding: a,b,c,CHUNKED", 501),
+            (
+                b"Content-Length: 5\r\nTransfer-Encoding: gzip, chunked",
+                501,
+            ),
+            (b"Transfer-Encoding: ", 400),
+            (b"Transfer-Encoding: ,", 400),
+            (b"Transfer-Encoding: ,chunked", 400),
+            (b"Transfer-Encoding: chunked,", 400),
+            (b"Transfer-Encoding: gzip", 400),
+            (b"Transfer-Encoding: identity", 400),
+            (b"Transfer-Encoding: xchunked", 400),
+            (b"Transfer-Encoding: chunked;q=1", 400),
+            (b"Transfer-Encoding: chunked, gzip", 400),
+            (b"Transfer-Encoding: chunked, chunked", 400),
+            (b"Transfer-Encoding: chunked;q=1, chunked", 400),
+            (b"Transfer-Encoding: g zip, chunked", 400),
+            (b"Transfer-Encoding: g\x01zip, chunked", 400),
+            (b"Transfer-Encoding: gzip;\x7f, chunked", 400),
+            (b"Transfer-Encoding: \xe9, chunked", 400),
+            (b"Transfer-Encoding: \"gzip\", chunked", 400),
+            (b"Transfer-Encoding: \x0bchunked", 400),
+            (b"Content-Length: 5\r\nTransfer-Encoding: gzip", 400),
+        ],
+        with_line,
+    );
+}
+
+#[test]
+fn a_method_that_is_too_long_is_no_long_target() {
+    let method = format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(9000));
+    assert_eq!(refused(method.as_bytes()), HeadError::InvalidMethod);
+    let spaces = format!("GET{}/ HTTP/1.1\r\nHost: a\r\n\r\n", " ".repeat(9000));
+    assert_eq!(refused(spaces.as_bytes()), HeadError::InvalidRequest);
+    let limits = HeadLimits {
+        head_bytes_max: 100,
+        ..HeadLimits::default()
+    };
+    let parsed = HeadParser::new().parse(method.as_bytes(), &limits);
+    assert_eq!(parsed, Err(HeadError::InvalidMethod));
 }
 
 #[test]

@@ -123,6 +123,13 @@ impl Buffer {
     }
 }
 
+impl Default for Buffer {
+    /// A buffer without memory: it holds nothing, and nothing can be put into it.
+    fn default() -> Self {
+        Buffer::over(Box::default())
+    }
+}
+
 impl Deref for Buffer {
     type Target = [u8];
 

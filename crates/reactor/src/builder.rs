@@ -162,3 +162,45 @@ impl EventLoop {
         Builder::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::ListenOptions;
+
+    /// The row of the guide's table of limits for a setting.
+    fn default_of(setting: &str) -> String {
+        let guide = include_str!("../../../docs/reactor.md");
+        let ending = format!("| `{setting}` |");
+        let row = guide.lines().find(|line| line.ends_with(&ending));
+        let row = row.unwrap_or_else(|| panic!("the guide has no row for {setting}"));
+        row.split('|').nth(2).unwrap_or_default().trim().to_owned()
+    }
+
+    #[test]
+    fn the_guide_has_the_defaults_that_the_code_has() {
+        let builder = Builder::default();
+        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+        let rows = [
+            (
+                "Builder::events_per_poll",
+                builder.limits.events_per_poll.to_string(),
+            ),
+            (
+                "Builder::buffers_kept_max",
+                builder.buffers_kept_max.to_string(),
+            ),
+            ("Builder::send_budget_bytes", mib(builder.limits.send_bytes)),
+            (
+                "ListenOptions::backlog",
+                ListenOptions::default().backlog.to_string(),
+            ),
+        ];
+        for (setting, value) in rows {
+            assert_eq!(default_of(setting), value, "{setting}");
+        }
+        let kib = builder.buffer_bytes as f64 / 1024.0;
+        let row = default_of("Builder::buffer_bytes");
+        assert!(row.starts_with(&format!("{kib:.1} KiB")), "{row}");
+    }
+}

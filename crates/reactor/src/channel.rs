@@ -18,6 +18,7 @@ use crate::paged_slab::PagedSlab;
 use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueue};
 use crate::timer_queue::{NEVER_MS, TimerKey};
+use crate::trigger::{Interest, Trigger};
 
 /// Names a channel. The generation makes a late event for a descriptor that is gone harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,59 @@ pub(crate) enum Kind {
     Listener,
     /// Any descriptor that can be polled: read side, edge-triggered.
     Source,
+    /// The same, for readiness alone and told of as the caller wants it.
+    Watched(Interest, Trigger),
+}
+
+impl Kind {
+    /// Whether it is told again and again, so that it is not to be watched while nobody asks.
+    pub(crate) fn is_level(self) -> bool {
+        match self {
+            Kind::Stream | Kind::Source => false,
+            Kind::Listener => true,
+            Kind::Watched(_, trigger) => matches!(trigger, Trigger::Level | Trigger::Exclusive),
+        }
+    }
+
+    /// Whether it may be anything, a file that is always ready included.
+    pub(crate) fn is_anything(self) -> bool {
+        matches!(self, Kind::Source | Kind::Watched(..))
+    }
+
+    /// Whether it is told once, until it is armed.
+    pub(crate) fn is_one_shot(self) -> bool {
+        matches!(self, Kind::Watched(_, Trigger::OneShot))
+    }
+
+    /// Refuses a trigger that a driver has not.
+    pub(crate) fn check_trigger(self, driver: &str, has: &[Trigger]) -> io::Result<()> {
+        match self {
+            Kind::Watched(_, trigger) if !has.contains(&trigger) => {
+                let message = format!(
+                    "{driver} has no {trigger:?} trigger (of those that it has, choose one of \
+                     {has:?}, or another driver)"
+                );
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// When an operation fails if it is not complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// In ticks of the loop.
+    pub(crate) at_ms: u64,
+    /// The turn whose time it was counted from; 0 for a moment that is fixed.
+    pub(crate) asked: u32,
+}
+
+impl Deadline {
+    pub(crate) const NEVER: Deadline = Deadline {
+        at_ms: NEVER_MS,
+        asked: 0,
+    };
 }
 
 /// A side of a channel.
@@ -87,10 +141,17 @@ impl Flags {
     pub(crate) const MANY: Flags = Flags(32);
     /// A large buffer was taken, and the last receive would have fitted into a small one.
     pub(crate) const FEW_ONCE: Flags = Flags(64);
+    /// What a descriptor that is watched for readiness alone may be told of.
+    pub(crate) const TOLD: Flags = Flags(1 | 2 | 4);
 
     #[inline]
     pub(crate) const fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
+    }
+
+    /// True if it has one of these.
+    pub(crate) const fn any(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
     }
 
     #[inline]
@@ -228,6 +289,9 @@ pub(crate) struct ChannelState {
     pub(crate) write: Slot<WriteOp, WriteOutcome>,
     pub(crate) read_deadline_ms: u64,
     pub(crate) write_deadline_ms: u64,
+    /// In which turn these were asked for, counted from its time; 0 for a moment that is fixed.
+    pub(crate) read_asked: u32,
+    pub(crate) write_asked: u32,
     pub(crate) timer: Option<TimerKey>,
     /// When its timer fires: never later than its next deadline, so that moving a deadline later
     /// does not touch the timers.
@@ -311,6 +375,7 @@ impl ChannelState {
                 queue.move_sent(work.sent);
                 if *stall_ms != 0 && queue.bytes() < bytes_before {
                     self.write_deadline_ms = work.now_ms.saturating_add(u64::from(*stall_ms));
+                    self.write_asked = 0;
                 }
                 progress
             }
@@ -329,6 +394,19 @@ impl ChannelState {
         };
         self.write = Slot::Pending(op, waiter);
         written
+    }
+
+    /// Puts off what would be overdue, by how long the turn that asked for it went on: it was asked for
+    /// before that turn's end, and its time began with the turn.
+    pub(crate) fn put_off(&mut self, now_ms: u64, lasted_ms: impl Fn(u32) -> u64) {
+        if self.read_asked != 0 && self.read_deadline_ms <= now_ms {
+            let lasted_ms = lasted_ms(std::mem::take(&mut self.read_asked));
+            self.read_deadline_ms = self.read_deadline_ms.saturating_add(lasted_ms);
+        }
+        if self.write_asked != 0 && self.write_deadline_ms <= now_ms {
+            let lasted_ms = lasted_ms(std::mem::take(&mut self.write_asked));
+            self.write_deadline_ms = self.write_deadline_ms.saturating_add(lasted_ms);
+        }
     }
 
     /// Fails the operations whose deadline has passed.
@@ -408,6 +486,8 @@ impl Channels {
                 write: Slot::Idle,
                 read_deadline_ms: NEVER_MS,
                 write_deadline_ms: NEVER_MS,
+                read_asked: 0,
+                write_asked: 0,
                 timer: None,
                 looked_at_ms: NEVER_MS,
                 accepted: None,

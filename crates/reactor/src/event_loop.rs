@@ -1,12 +1,14 @@
 //! The event loop: one a thread, and everything it owns stays on that thread.
 //!
 //! A turn polls; performs what is ready, within each channel's budget; fires due timers; runs
-//! posted functions; runs woken tasks; and calls the turn's-end hooks. Time is read once.
+//! posted functions; runs woken tasks; and calls the turn's-end hooks. Time is read once, and again
+//! where the loop is about to sleep for a timer that is near.
 //!
 //! No borrow of the loop's insides is held while code of the user runs: wakers, tasks, hooks and
 //! the destructors of what was sent run between the steps.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
@@ -20,16 +22,18 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::buffer::BufferPool;
-use crate::channel::{Channel, ChannelState, Token, Work};
+use crate::channel::{Channel, ChannelState, Deadline, Token, Work};
 use crate::hook::Hooks;
 use crate::mailbox::Mailbox;
 use crate::scheduler::{Scheduler, TaskWaker, Urgency, Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueuePool};
 use crate::stats::{Counters, LoopStats};
+use crate::sys::sigpipe::Blocked;
 use crate::sys::sim::{Clock, Network};
 use crate::sys::{AnyDriver, Driver, Wake};
 use crate::task::{self, JoinHandle};
 use crate::timer_queue::TimerQueue;
+use crate::unwind::guard;
 use crate::watchdog::{Watchdog, Watched};
 
 thread_local! {
@@ -57,6 +61,10 @@ pub(crate) struct Core {
     now: Cell<Instant>,
     now_ms: Cell<u64>,
     turn: Cell<u64>,
+    /// Whether anything was run in the turn that may have taken its time.
+    has_run: Cell<bool>,
+    /// The last turns that went on for a while.
+    long_turns: RefCell<VecDeque<LongTurn>>,
     /// When the turn began by the system's clock, if turns are measured.
     turn_began: Cell<Option<Instant>>,
     measure_turns: bool,
@@ -73,16 +81,57 @@ struct Left {
 }
 
 impl Left {
-    /// Wakes and drops.
+    /// Wakes and drops. One that panics does not keep the others from it.
     #[inline]
-    fn finish(&mut self, buffers: &BufferPool) {
+    fn finish(&mut self, core: &Core) {
         if !self.woken.is_empty() {
-            self.woken.drain(..).for_each(Waker::wake);
+            let mut woken = self.woken.drain(..);
+            while woken.len() > 0 {
+                core.guard("a waker", || woken.by_ref().for_each(Waker::wake));
+            }
         }
         if !self.sent.is_empty() {
-            self.sent.drain(..).for_each(|chunk| chunk.release(buffers));
+            let mut sent = self.sent.drain(..);
+            while sent.len() > 0 {
+                core.guard("the owner of bytes that were sent", || {
+                    sent.by_ref().for_each(|chunk| chunk.release(&core.buffers));
+                });
+            }
         }
     }
+}
+
+/// The clock is read again before the loop sleeps for a timer that is nearer than this, so that it does
+/// not sleep for what its tasks have taken already.
+const NEAR_MS: u64 = 1000;
+
+/// After a turn that has run something, the loop sleeps for so long first where the next timer is not
+/// near. It wakes from that to a clock that is read, as it does from any sleep, and so a request pays for
+/// no second look at it.
+const NAP_MS: u64 = 50;
+
+/// Long turns that are remembered.
+const LONG_TURNS_MAX: usize = 32;
+
+/// A turn that went on for more than a tick.
+struct LongTurn {
+    turn: u32,
+    lasted_ms: u64,
+}
+
+/// How long the loop may sleep.
+struct Sleep {
+    /// In ticks; none for ever.
+    max_ms: Option<u64>,
+    /// When that began, where the clock was read for it.
+    begun_ms: Option<u64>,
+}
+
+impl Sleep {
+    const NONE: Sleep = Sleep {
+        max_ms: Some(0),
+        begun_ms: None,
+    };
 }
 
 /// Whom a timer is for.
@@ -109,15 +158,66 @@ impl Core {
         since.as_secs().saturating_mul(1000).saturating_add(part_ms)
     }
 
-    fn read_clock(&self) {
-        let now = match &self.virtual_clock {
+    /// The tick that `now` lies in.
+    fn passed_ms(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.epoch);
+        since.as_secs() * 1000 + u64::from(since.subsec_millis())
+    }
+
+    /// The time at this moment, which costs a look at the clock.
+    #[inline]
+    pub(crate) fn ask_clock(&self) -> Instant {
+        match &self.virtual_clock {
             None => Instant::now(),
             Some(clock) => clock.now(),
-        };
-        let since = now.saturating_duration_since(self.epoch);
+        }
+    }
+
+    fn read_clock(&self) {
+        let now = self.ask_clock();
         self.now.set(now);
-        self.now_ms
-            .set(since.as_secs() * 1000 + u64::from(since.subsec_millis()));
+        self.now_ms.set(self.passed_ms(now));
+    }
+
+    /// So many ticks from the turn's time on, to be put off by what the turn takes.
+    #[inline]
+    pub(crate) fn after_ms(&self, ticks: u64) -> Deadline {
+        Deadline {
+            at_ms: self.now_ms.get().saturating_add(ticks),
+            asked: self.turn.get() as u32,
+        }
+    }
+
+    /// How long a turn went on, if that is known and more than a tick.
+    fn lasted_ms(&self, turn: u32) -> u64 {
+        let long_turns = self.long_turns.borrow();
+        let found = long_turns.iter().rev().find(|long| long.turn == turn);
+        found.map_or(0, |long| long.lasted_ms)
+    }
+
+    /// Remembers how long the turn that has ended went on: until the loop slept, or all of the time but
+    /// for what it may have slept.
+    #[inline]
+    fn note_turn(&self, began_ms: u64, sleep: &Sleep) {
+        let now_ms = self.now_ms.get();
+        let lasted_ms = match (sleep.begun_ms, sleep.max_ms) {
+            (Some(begun_ms), _) => begun_ms.saturating_sub(began_ms),
+            (None, Some(max_ms)) => now_ms.saturating_sub(began_ms.saturating_add(max_ms)),
+            (None, None) => 0,
+        };
+        if lasted_ms > 1 {
+            self.note_long_turn(lasted_ms);
+        }
+    }
+
+    #[cold]
+    fn note_long_turn(&self, lasted_ms: u64) {
+        let mut long_turns = self.long_turns.borrow_mut();
+        if long_turns.len() == LONG_TURNS_MAX {
+            long_turns.pop_front();
+        }
+        let turn = self.turn.get() as u32;
+        long_turns.push_back(LongTurn { turn, lasted_ms });
     }
 
     /// Makes sure that the loop looks at a channel no later than its next deadline.
@@ -136,10 +236,17 @@ impl Core {
         }
     }
 
+    /// True if a task that is polled with this waker has had its share of what it need not wait for: it
+    /// gives way then, and is polled again in the next turn.
+    pub(crate) fn gives_way(&self, waker: &Waker) -> bool {
+        self.tasks.gives_way(waker)
+    }
+
     /// Polls and performs, fires timers, and runs posted functions.
     fn begin_turn(&self, idle: bool) {
-        let timeout = self.timeout(idle);
-        let slept = timeout != Some(Duration::ZERO);
+        let (began_ms, sleep) = (self.now_ms.get(), self.sleep(idle));
+        let slept = sleep.max_ms != Some(0);
+        let timeout = sleep.max_ms.map(Duration::from_millis);
         let result = self.driver.borrow_mut().wait(timeout);
         if let Err(error) = result {
             let name = self.driver.borrow().name();
@@ -147,6 +254,7 @@ impl Core {
         }
         let notified = self.shared.mailbox.awake(slept);
         self.read_clock();
+        self.note_turn(began_ms, &sleep);
         self.turn.set(self.turn.get() + 1);
         self.shared.counters.turns.set(self.turn.get());
         if self.measure_turns {
@@ -157,17 +265,33 @@ impl Core {
         if notified {
             self.run_posted();
         }
-        self.tasks.wake_yielded();
+        self.tasks
+            .wake_yielded(|message| self.on_panic_of("a waker", message));
     }
 
-    fn timeout(&self, idle: bool) -> Option<Duration> {
+    /// How long to sleep now that the turn is over.
+    fn sleep(&self, idle: bool) -> Sleep {
+        let has_run = self.has_run.replace(false);
         if !idle || !self.shared.mailbox.may_sleep() {
-            return Some(Duration::ZERO);
+            return Sleep::NONE;
         }
-        let next_ms = self.timers.borrow().next_ms()?;
-        Some(Duration::from_millis(
-            next_ms.saturating_sub(self.now_ms.get()),
-        ))
+        let mut sleep = Sleep {
+            max_ms: None,
+            begun_ms: None,
+        };
+        if let Some(next_ms) = self.timers.borrow().next_ms() {
+            let left_ms = next_ms.saturating_sub(self.now_ms.get());
+            sleep.max_ms = Some(if !has_run {
+                left_ms
+            } else if left_ms < NEAR_MS {
+                let now_ms = self.passed_ms(self.ask_clock());
+                sleep.begun_ms = Some(now_ms);
+                next_ms.saturating_sub(now_ms)
+            } else {
+                NAP_MS
+            });
+        }
+        sleep
     }
 
     fn perform(&self) {
@@ -185,7 +309,7 @@ impl Core {
         };
         self.driver.borrow_mut().perform(&mut work);
         self.shared.counters.ready_events.add(work.woken.count);
-        left.finish(&self.buffers);
+        left.finish(self);
         self.left.set(Some(left));
     }
 
@@ -213,6 +337,10 @@ impl Core {
                 match timers.owner_mut(key) {
                     Some(TimerOwner::Task(waiter)) => woken.wake(waiter.take()),
                     Some(&mut TimerOwner::Channel(token)) => {
+                        if let Some(channel) = driver.channels_mut().find(token) {
+                            let lasted_ms = |turn| self.lasted_ms(turn);
+                            channel.state().put_off(now_ms, lasted_ms);
+                        }
                         let next_ms = driver.expire(token, now_ms, &mut woken);
                         timers.set(key, next_ms);
                     }
@@ -220,17 +348,18 @@ impl Core {
                 }
             }
         }
-        left.finish(&self.buffers);
+        left.finish(self);
         self.left.set(Some(left));
     }
 
     fn run_posted(&self) {
+        self.has_run.set(true);
         let posted = self.shared.mailbox.take();
         for waker in posted.woken {
             self.tasks.wake_posted(&waker);
         }
         for function in posted.functions {
-            function();
+            self.guard("a posted function", function);
         }
     }
 
@@ -254,6 +383,9 @@ impl Core {
         let on_panic = |message: &str| self.on_panic(message);
         let run = self.tasks.run_urgent(self.watched.as_deref(), on_panic);
         self.shared.counters.tasks_run.add(run);
+        if run > 0 {
+            self.has_run.set(true);
+        }
     }
 
     /// Runs tasks, and calls the hooks.
@@ -261,14 +393,29 @@ impl Core {
         let on_panic = |message: &str| self.on_panic(message);
         let run = self.tasks.run(self.watched.as_deref(), on_panic);
         self.shared.counters.tasks_run.add(run);
-        self.hooks.end_turn();
+        if run > 0 {
+            self.has_run.set(true);
+        }
+        self.hooks
+            .end_turn(|message| self.on_panic_of("a hook at a turn's end", message));
         if self.measure_turns {
             self.end_measured();
         }
     }
 
     fn on_panic(&self, message: &str) {
-        self.hooks.report_panic(message);
+        self.hooks.report_panic("a task", message);
+    }
+
+    #[cold]
+    fn on_panic_of(&self, what: &str, message: &str) {
+        self.hooks.report_panic(what, message);
+    }
+
+    /// Calls what is the user's, outside of any task: a panic there is reported, and costs nobody else.
+    #[inline]
+    pub(crate) fn guard(&self, what: &str, f: impl FnOnce()) {
+        guard(|message| self.on_panic_of(what, message), f);
     }
 
     /// Drops all tasks and what waits for them. Destructors may wake and spawn others, so that
@@ -277,12 +424,11 @@ impl Core {
         self.shared.closed.store(true, Ordering::Release);
         loop {
             let remains = self.driver.borrow_mut().channels_mut().abandon();
-            drop(remains);
             let owners: Vec<TimerOwner> = self.timers.borrow_mut().drain().collect();
-            drop(owners);
-            drop(self.shared.mailbox.take());
+            let posted = self.shared.mailbox.take();
+            self.guard("a destructor", || drop((remains, owners, posted)));
             let any = self.tasks.drop_all(|message| self.on_panic(message));
-            self.hooks.clear();
+            self.guard("a destructor", || self.hooks.clear());
             if !any {
                 return;
             }
@@ -379,9 +525,19 @@ impl std::fmt::Debug for LoopHandle {
 /// ```
 ///
 /// Dropping it drops all its tasks.
+///
+/// While it lives, `SIGPIPE` is blocked on its thread: sending is told to raise none, but sendfile(2) and
+/// splice(2) cannot be.
+///
+/// A child after fork(2) has a copy of the loop, which it may drop, with all that was made on it: its
+/// parent notices nothing of that. It must not turn it, nor send, receive or accept: what the kernel
+/// keeps for a loop (an epoll instance, a ring) is its parent's. Descriptors that it has inherited stay
+/// open as long as both have them, so that a connection which the parent closes ends when the child has
+/// dropped its copy too.
 pub struct EventLoop {
     core: Rc<Core>,
     _watchdog: Option<Watchdog>,
+    _no_sigpipe: Blocked,
     local: PhantomData<*const ()>,
 }
 
@@ -420,6 +576,8 @@ impl EventLoop {
             now: Cell::new(now),
             now_ms: Cell::new(0),
             turn: Cell::new(0),
+            has_run: Cell::new(false),
+            long_turns: RefCell::default(),
             turn_began: Cell::new(None),
             measure_turns: measure_turns || watchdog.is_some(),
             watched: watchdog.as_ref().map(Watchdog::watched),
@@ -429,6 +587,7 @@ impl EventLoop {
         EventLoop {
             core,
             _watchdog: watchdog,
+            _no_sigpipe: Blocked::here(),
             local: PhantomData,
         }
     }
@@ -460,6 +619,8 @@ impl EventLoop {
                 .begin_turn(self.core.tasks.is_idle() && !main.woken.load(Ordering::Acquire));
             self.core.run_urgent();
             let output = if main.woken.swap(false, Ordering::AcqRel) {
+                self.core.has_run.set(true);
+                self.core.tasks.begin_run();
                 f.as_mut().poll(&mut cx)
             } else {
                 Poll::Pending

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::event_loop;
+use crate::unwind::guard;
 
 type TurnHook = Box<dyn FnMut()>;
 type PanicHook = Rc<dyn Fn(&str)>;
@@ -34,7 +35,8 @@ impl Hooks {
         if found { hooks.remove(index).1 } else { None }
     }
 
-    pub(crate) fn end_turn(&self) {
+    /// Calls the hooks. One that panics stays, and is called again in the next turn.
+    pub(crate) fn end_turn(&self, on_panic: impl Fn(&str)) {
         let count = self.turn_end.borrow().capacity();
         for index in 0..count {
             let taken = match self.turn_end.borrow_mut().get_mut(index) {
@@ -42,7 +44,7 @@ impl Hooks {
                 None => None,
             };
             if let Some((id, mut hook)) = taken {
-                hook();
+                guard(&on_panic, &mut hook);
                 if let Some((now_id, place)) = self.turn_end.borrow_mut().get_mut(index)
                     && *now_id == id
                 {
@@ -52,11 +54,20 @@ impl Hooks {
         }
     }
 
-    pub(crate) fn report_panic(&self, message: &str) {
+    /// Says what has panicked, with which message. Where saying so panics too, standard error hears
+    /// of both.
+    pub(crate) fn report_panic(&self, what: &str, message: &str) {
         let hook = self.panic.borrow().clone();
-        match hook {
-            Some(hook) => hook(message),
-            None => eprintln!("revolve-reactor: a task panicked: {message}"),
+        let Some(hook) = hook else {
+            return say(what, message);
+        };
+        let failed = |worse: &str| {
+            say(what, message);
+            say("the hook for panics", worse);
+        };
+        match what {
+            "a task" => guard(failed, || hook(message)),
+            _ => guard(failed, || hook(&format!("{what}: {message}"))),
         }
     }
 
@@ -66,6 +77,10 @@ impl Hooks {
         let panic = self.panic.take();
         drop((hooks, panic));
     }
+}
+
+fn say(what: &str, message: &str) {
+    eprintln!("revolve-reactor: {what} panicked: {message}");
 }
 
 /// A hook that is called at the end of each turn until this is dropped.
@@ -102,6 +117,10 @@ pub fn on_turn_end(f: impl FnMut() + 'static) -> TurnEnd {
 
 /// Calls `f` with the message when a task of this thread's loop panics. The panic has cost that
 /// task alone. Default: a line on standard error.
+///
+/// What else the loop calls is caught and told likewise, with what it was in front of the message: a
+/// posted function, a hook at a turn's end (which stays), a waker, the destructor of what was sent, a
+/// server's handler before it has made its future.
 ///
 /// # Panics
 ///

@@ -36,10 +36,11 @@ mod channel;
 mod codec;
 mod delimited;
 mod event_loop;
-mod frame;
+mod give_way;
 mod hook;
 mod interval;
 mod job_queue;
+pub mod local;
 mod mailbox;
 pub mod net;
 mod op;
@@ -57,6 +58,7 @@ mod task;
 mod thread_pool;
 mod time;
 mod timer_queue;
+mod trigger;
 mod unwind;
 mod watchdog;
 
@@ -65,15 +67,14 @@ pub use builder::Builder;
 pub use codec::{Codec, CodecError, Decoder, Extent, Framed, Outgoing};
 pub use delimited::{FixedCodec, LengthCodec, LineCodec};
 pub use event_loop::{EventLoop, LoopHandle, current, now, now_ms, spawn, spawn_urgent, turn};
-pub use frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameCodec};
 pub use hook::{TurnEnd, on_task_panic, on_turn_end};
 pub use interval::{Interval, interval};
 #[cfg(feature = "futures-io")]
 pub use net::StreamIo;
 pub use net::{
     Accept, Address, Backoff, Datagram, DescriptorLimit, Keepalive, ListenOptions, Listener,
-    Outbox, OutboxError, Readable, Ready, Recv, Send, SendAll, Spliced, Stream, TcpClient,
-    UdpSocket, UnixDatagram, splice, splice_both,
+    Outbox, OutboxError, Readable, Readiness, Ready, Receiving, Recv, Registration, Send, SendAll,
+    Spliced, Stream, TcpClient, Told, UdpSocket, UnixDatagram, splice, splice_both,
 };
 pub use piece::Piece;
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};
@@ -89,6 +90,7 @@ pub use thread_pool::{
 };
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer_queue::{NEVER_MS, TimerKey, TimerQueue};
+pub use trigger::{Interest, Trigger};
 pub use watchdog::Stall;
 
 /// The guide: its code is compiled and run by the documentation's tests.

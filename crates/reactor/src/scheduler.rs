@@ -5,7 +5,6 @@
 //! which may go to any thread, is made once for each task; woken on another thread, it names the task
 //! by its number and goes through the loop's mailbox.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -17,11 +16,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use crate::event_loop::{self, Shared};
 use crate::mailbox::InMailbox;
 use crate::paged_slab::PagedSlab;
-use crate::unwind::{discard, panic_message};
+use crate::unwind::{guard, told};
 use crate::watchdog::Watched;
 
 /// Tasks run in one turn at most; the rest waits for the next, which does not sleep.
 const TASKS_PER_TURN_MAX: u64 = 4096;
+
+/// What a task is given in one run that it need not wait for: permits that are free, things that lie in a
+/// queue. A task that takes and takes would keep the loop from its sockets.
+const GIVEN_AT_ONCE_MAX: u32 = 128;
 
 /// Where a task was spawned.
 pub(crate) type Origin = &'static Location<'static>;
@@ -150,6 +153,8 @@ pub(crate) struct Scheduler {
     /// The task that runs.
     running: RefCell<Option<Rc<Task>>>,
     next_generation: Cell<u32>,
+    /// What the running task was given that it need not wait for.
+    given_at_once: Cell<u32>,
 }
 
 impl Scheduler {
@@ -245,17 +250,49 @@ impl Scheduler {
         }
     }
 
+    /// Wakes who waited if it is a task; gives a foreign waker, which may run code of the user, back.
+    pub(crate) fn wake_own(&self, waiter: Waiter) -> Option<Waker> {
+        match waiter {
+            Waiter::Task(task) => {
+                if let Some(task) = task {
+                    self.queue(task);
+                }
+                None
+            }
+            Waiter::Waker(waker) => Some(waker),
+        }
+    }
+
     pub(crate) fn defer(&self, waker: &Waker) {
         let waiter = self.waiter(waker);
         self.yielded.borrow_mut().push(waiter);
     }
 
+    /// A task is about to run.
+    #[inline]
+    pub(crate) fn begin_run(&self) {
+        self.given_at_once.set(0);
+    }
+
+    /// Counts what a task is given without having to wait; true if that is enough for one run. The
+    /// task is woken in the next turn then.
+    pub(crate) fn gives_way(&self, waker: &Waker) -> bool {
+        let given = self.given_at_once.get() + 1;
+        let gives_way = given > GIVEN_AT_ONCE_MAX;
+        if gives_way {
+            self.defer(waker);
+        } else {
+            self.given_at_once.set(given);
+        }
+        gives_way
+    }
+
     /// Wakes the tasks that gave way in the last turn.
     #[inline]
-    pub(crate) fn wake_yielded(&self) {
+    pub(crate) fn wake_yielded(&self, on_panic: impl Fn(&str)) {
         if !self.yielded.borrow().is_empty() {
             for waiter in self.yielded.take() {
-                self.wake(waiter);
+                guard(&on_panic, || self.wake(waiter));
             }
         }
     }
@@ -330,6 +367,7 @@ impl Scheduler {
         future: Pin<&mut dyn Future<Output = ()>>,
         on_panic: impl Fn(&str),
     ) -> bool {
+        self.begin_run();
         let former = self.running.replace(Some(Rc::clone(task)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.poll(&mut Context::from_waker(&task.waker))
@@ -338,7 +376,7 @@ impl Scheduler {
         match polled {
             Ok(polled) => polled == Poll::Ready(()),
             Err(panic) => {
-                report(panic, on_panic);
+                told(panic, on_panic);
                 true
             }
         }
@@ -361,13 +399,5 @@ impl Scheduler {
 }
 
 fn drop_future(future: Pin<Box<dyn Future<Output = ()>>>, on_panic: impl Fn(&str)) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-        report(panic, on_panic);
-    }
-}
-
-#[cold]
-fn report(panic: Box<dyn Any + Send>, on_panic: impl Fn(&str)) {
-    on_panic(panic_message(&*panic));
-    discard(panic);
+    guard(on_panic, || drop(future));
 }

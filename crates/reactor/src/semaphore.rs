@@ -9,13 +9,15 @@ use std::pin::{Pin, pin};
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Wake, Waker};
 
+use super::give_way::gives_way;
 use super::sync::{Arc, Mutex, MutexGuard, Thread, thread};
 
 /// A counting semaphore (Dijkstra's; compare sem_overview(7)). Cheap to clone; every clone counts
 /// the same permits. From any thread.
 ///
 /// Permits are granted in the order in which they were asked for: who wants many is not overtaken
-/// by those who want few.
+/// by those who want few. A task that takes free ones again and again gives way to the others of its loop
+/// after 128 of them.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -251,6 +253,11 @@ impl Future for Acquire {
             if state.closed {
                 return Poll::Ready(Err(Closed));
             }
+            // A loop that takes what is free again and again would keep all others from running.
+            let is_free = state.waiting.is_empty() && state.permits >= acquire.wanted;
+            if is_free && gives_way(cx) {
+                return Poll::Pending;
+            }
             if state.take(acquire.wanted) {
                 drop(state);
                 return Poll::Ready(Ok(acquire.semaphore.permit(acquire.wanted)));
@@ -384,6 +391,35 @@ mod tests {
             yield_now().await;
             assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
         });
+    }
+
+    #[test]
+    fn whoever_takes_free_permits_without_end_lets_the_loop_turn() {
+        let mut event_loop = EventLoop::new().unwrap();
+        let handle = event_loop.handle();
+        let takes = async {
+            let semaphore = Semaphore::new(1);
+            let begun = crate::turn();
+            let mut taken = 0;
+            while crate::turn() < begun + 5 && taken < 1_000_000 {
+                drop(semaphore.acquire().await.unwrap());
+                taken += 1;
+            }
+            taken
+        };
+        // In a task, and in the future that the loop was given.
+        let in_task = event_loop.spawn(takes);
+        assert!(event_loop.block_on(in_task).unwrap() < 10_000);
+        let semaphore = Semaphore::new(1);
+        let taken = event_loop.block_on(async {
+            let mut taken = 0;
+            while handle.stats().turns < 20 && taken < 1_000_000 {
+                drop(semaphore.acquire().await.unwrap());
+                taken += 1;
+            }
+            taken
+        });
+        assert!(taken < 10_000, "{taken}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -499,10 +500,12 @@ fn local_addresses(listeners: &[OwnedFd]) -> io::Result<Vec<Address>> {
         .collect()
 }
 
-/// Hands a connection to the handler; one whose registration fails is closed.
+/// Hands a connection to the handler; one whose registration fails is closed, and so is one whose
+/// handler panics before there is a task for it: who accepts goes on.
 fn serve_one(fd: OwnedFd, peer: Address, lease: Lease, handler: &impl Fn(Stream, Address, Lease)) {
     if let Ok(stream) = Stream::from_fd(fd) {
-        handler(stream, peer, lease);
+        let core = Rc::clone(&stream.handle().core);
+        core.guard("a handler", || handler(stream, peer, lease));
     }
 }
 

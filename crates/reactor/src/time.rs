@@ -86,7 +86,8 @@ impl std::fmt::Debug for Sleep {
     }
 }
 
-/// Ready after `duration`, counted from the turn's time.
+/// Ready after `duration`, counted from this moment, which costs a look at the clock:
+/// [`sleep_until`] with the turn's time does without.
 ///
 /// # Panics
 ///
@@ -94,7 +95,7 @@ impl std::fmt::Debug for Sleep {
 pub fn sleep(duration: Duration) -> Sleep {
     event_loop::with_core(|core| {
         let far = Duration::from_secs(u32::MAX.into());
-        Sleep::new(Rc::clone(core), core.now() + duration.min(far))
+        Sleep::new(Rc::clone(core), core.ask_clock() + duration.min(far))
     })
 }
 
@@ -148,8 +149,8 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// Runs a future for at most `duration`, counted from the turn's time: [`Elapsed`] if that passes
-/// first. The future is dropped with what this returns.
+/// Runs a future for at most `duration`, counted from this moment: [`Elapsed`] if that passes first.
+/// The future is polled before that is said, so that what is ready by then counts. The future is dropped with what this returns.
 ///
 /// # Panics
 ///

@@ -18,6 +18,20 @@ pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     std::mem::forget(payload);
 }
 
+/// Calls what is the user's; a panic is told to `report` instead of going on.
+pub(crate) fn guard(report: impl FnOnce(&str), f: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+        told(panic, report);
+    }
+}
+
+/// Reports a panic, and drops what it carried.
+#[cold]
+pub(crate) fn told(panic: Box<dyn Any + Send>, report: impl FnOnce(&str)) {
+    report(panic_message(&*panic));
+    discard(panic);
+}
+
 /// The words of a panic, if it had any.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     if let Some(message) = panic.downcast_ref::<&str>() {

@@ -119,6 +119,8 @@ impl Watched {
 pub(crate) struct Watchdog {
     watched: Arc<Watched>,
     thread: Option<thread::JoinHandle<()>>,
+    /// Threads do not come along with a fork(2).
+    process: u32,
 }
 
 impl Watchdog {
@@ -133,6 +135,7 @@ impl Watchdog {
         Ok(Watchdog {
             watched,
             thread: Some(thread),
+            process: std::process::id(),
         })
     }
 
@@ -145,8 +148,10 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         *lock(&self.watched.ended) = true;
         self.watched.end.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        match self.thread.take() {
+            Some(thread) if self.process != std::process::id() => std::mem::forget(thread),
+            Some(thread) => drop(thread.join()),
+            None => {}
         }
     }
 }

@@ -343,3 +343,55 @@ fn every_io_model_echoes_whole_messages_to_all() {
         }
     }
 }
+
+/// What the example says of each trigger, by its headings.
+fn triggers_on(driver: &str) -> String {
+    let mut command = Command::new(program("triggers"));
+    let output = command.env("REVOLVE_DRIVER", driver).output().unwrap();
+    assert!(output.status.success(), "{driver}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn section<'a>(shown: &'a str, heading: &str) -> &'a str {
+    let (_, behind) = shown
+        .split_once(heading)
+        .unwrap_or_else(|| panic!("{shown}"));
+    behind.split("\n\n").next().unwrap()
+}
+
+#[test]
+fn triggers_shows_what_each_is_told() {
+    let shown = triggers_on("epoll");
+    let edge = section(&shown, "Edge, reading from a pipe");
+    assert!(
+        edge.contains("none was read: nothing") && edge.contains("4 more were written: readable")
+    );
+    let level = section(&shown, "Level, reading from a pipe");
+    assert!(level.contains("none was read still: readable"), "{level}");
+    let one_shot = section(&shown, "OneShot, reading from a pipe");
+    assert!(one_shot.contains("none was read: nothing"), "{one_shot}");
+    assert!(one_shot.contains("armed anew: readable"), "{one_shot}");
+    for trigger in ["Edge", "Level", "OneShot", "Exclusive"] {
+        let writing = section(&shown, &format!("{trigger}, writing to a socket"));
+        assert!(writing.contains("filled up: nothing"), "{writing}");
+        assert!(
+            writing.contains("the peer has read all: writable"),
+            "{writing}"
+        );
+    }
+    let waiting = section(&shown, "Exclusive, 4 loops that wait for the same pipe");
+    assert!(
+        waiting.contains("of 4 woken") && !waiting.contains("0 of 4"),
+        "{waiting}"
+    );
+
+    let shown = triggers_on("poll");
+    for trigger in ["Edge", "Exclusive"] {
+        let refused = section(&shown, &format!("{trigger}, reading from a pipe"));
+        assert!(
+            refused.contains(&format!("poll(2) has no {trigger} trigger")),
+            "{refused}"
+        );
+    }
+    assert_eq!(shown.matches("of 4 woken").count(), 1, "{shown}");
+}

@@ -125,7 +125,10 @@ stay_on_their_thread! {
     revolve_reactor::UdpSocket, revolve_reactor::UnixDatagram, revolve_reactor::Readable,
     revolve_reactor::Sleep, revolve_reactor::Interval, revolve_reactor::JoinHandle<()>,
     revolve_reactor::Outbox, revolve_reactor::Recv<'static>, revolve_reactor::Send<'static>,
-    revolve_reactor::Accept<'static>,
+    revolve_reactor::Accept<'static>, revolve_reactor::Registration, revolve_reactor::local::Notify,
+    revolve_reactor::local::Cancellation, revolve_reactor::local::OneSender<()>,
+    revolve_reactor::local::OneReceiver<()>, revolve_reactor::local::QueueSender<()>,
+    revolve_reactor::local::QueueReceiver<()>,
 }
 
 const fn goes_anywhere<T: Send + Sync>() {}

@@ -211,6 +211,32 @@ fn a_panic_in_one_connection_leaves_the_others_alone() {
     eventually(|| server.connections() == [1]);
 }
 
+/// A handler that panics before it has given its future would, where it is called by who accepts, leave
+/// nobody to accept.
+#[test]
+fn a_handler_that_panics_at_once_leaves_the_others_alone() {
+    let each = |reuse_port| AcceptMode::PerReactor { reuse_port };
+    for mode in [MAIN, each(false), each(true)] {
+        let calls = AtomicUsize::new(0);
+        let server = TcpServer::builder().bind(any_port()).accept(mode).serve(
+            move |stream: Stream, peer: Address| {
+                let call = calls.fetch_add(1, Ordering::Relaxed);
+                assert!(call != 1, "killed by {peer}");
+                echo(stream, peer)
+            },
+        );
+        let server = server.expect("serve");
+        let address = server.addresses()[0].as_inet().expect("TCP");
+        let mut survivor = TcpStream::connect(address).expect("connect");
+        ask(&mut survivor);
+        let mut killer = TcpStream::connect(address).expect("connect");
+        assert_eq!(killer.read(&mut [0]).expect("read"), 0);
+        ask(&mut survivor);
+        ask(&mut TcpStream::connect(address).expect("connect"));
+        eventually(|| server.connections() == [1]);
+    }
+}
+
 #[test]
 fn an_address_in_use_is_an_error() {
     let (server, _) = serve(MAIN, 1);

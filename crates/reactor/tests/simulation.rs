@@ -10,6 +10,10 @@ use std::time::Duration;
 use revolve_reactor::{EventLoop, Faults, Simulation, timeout};
 
 mod common;
+/// The message server's, a codec made outside of the library.
+#[path = "../../../examples/message/src/frame.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests take what they need")]
+mod frame;
 #[macro_use]
 #[path = "conformance/mod.rs"]
 mod suite;
@@ -30,6 +34,8 @@ mod datagrams;
 mod echo;
 #[path = "simulation/framing.rs"]
 mod framing;
+#[path = "simulation/local.rs"]
+mod local;
 #[path = "simulation/loops.rs"]
 mod loops;
 

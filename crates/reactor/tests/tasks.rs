@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use revolve_reactor::signal::{SIGUSR1, SIGUSR2, Signals};
 use revolve_reactor::{
-    Elapsed, EventLoop, JoinError, Stream, current, now, on_task_panic, on_turn_end, sleep,
-    sleep_until, spawn, spawn_urgent, timeout, turn, yield_now,
+    Elapsed, EventLoop, JoinError, SendQueue, Stream, current, now, on_task_panic, on_turn_end,
+    sleep, sleep_until, spawn, spawn_urgent, timeout, turn, yield_now,
 };
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -459,5 +459,108 @@ fn functions_posted_from_the_loop_run_in_the_loop() {
         assert!(!ran.load(Ordering::Relaxed));
         yield_now().await;
         assert!(ran.load(Ordering::Relaxed));
+    });
+}
+
+/// Panics when it is woken.
+struct WakesBadly;
+
+impl std::task::Wake for WakesBadly {
+    fn wake(self: Arc<Self>) {
+        panic!("a bad waker");
+    }
+}
+
+/// Bytes whose owner panics when they are dropped.
+struct Sour;
+
+impl AsRef<[u8]> for Sour {
+    fn as_ref(&self) -> &[u8] {
+        b"sour"
+    }
+}
+
+impl Drop for Sour {
+    fn drop(&mut self) {
+        panic!("a bad owner");
+    }
+}
+
+#[test]
+fn a_panic_outside_of_any_task_costs_nobody_else() {
+    run(async {
+        let messages = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&messages);
+        on_task_panic(move |message| heard.borrow_mut().push(message.to_owned()));
+        let calls = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&calls);
+        let hook = on_turn_end(move || {
+            counted.set(counted.get() + 1);
+            assert!(counted.get() != 1, "a bad hook");
+        });
+        let after = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&after);
+        current().run_in_loop(|| panic!("a bad function"));
+        current().run_in_loop(move || flag.store(true, Ordering::Relaxed));
+        yield_now().await;
+        yield_now().await;
+        assert!(after.load(Ordering::Relaxed));
+        assert!(calls.get() >= 2, "a hook that has panicked stays");
+        drop(hook);
+
+        // A timer, an operation and a yield that wake something bad beside something good.
+        let bad = std::task::Waker::from(Arc::new(WakesBadly));
+        let mut cx = std::task::Context::from_waker(&bad);
+        let at = now() + Duration::from_millis(2);
+        let mut timer = Box::pin(sleep_until(at));
+        assert!(timer.as_mut().poll(&mut cx).is_pending());
+        let (one, other) = Stream::pair().expect("a pair");
+        let mut receive = Box::pin(other.recv());
+        assert!(receive.as_mut().poll(&mut cx).is_pending());
+        let mut gives_way = Box::pin(yield_now());
+        assert!(gives_way.as_mut().poll(&mut cx).is_pending());
+        let beside = spawn(sleep_until(at));
+        one.send_all(&b"sweet"[..]).await.expect("send");
+        sleep(Duration::from_millis(5)).await;
+        beside.await.expect("the other sleeper");
+        assert_eq!(&receive.await.expect("receive")[..], b"sweet");
+
+        // More than a socket takes at once, so that the loop drops it and not the task.
+        let mut queue = SendQueue::from(bytes::Bytes::from(vec![b's'; 8 << 20]));
+        queue.push(bytes::Bytes::from_owner(Sour));
+        let sending = spawn(async move { one.send(queue).await.0 });
+        let mut received = 0;
+        while received < (8 << 20) + 4 {
+            received += other.recv().await.expect("receive").len();
+        }
+        sending.await.expect("the sender lives").expect("send");
+
+        let mut messages = messages.take();
+        messages.sort();
+        messages.dedup();
+        let expected = [
+            "a hook at a turn's end: a bad hook",
+            "a posted function: a bad function",
+            "the owner of bytes that were sent: a bad owner",
+            "a waker: a bad waker",
+        ];
+        for line in expected {
+            assert!(
+                messages.iter().any(|message| message == line),
+                "{messages:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_hook_for_panics_that_panics_costs_nothing() {
+    run(async {
+        on_task_panic(|message| panic!("worse than {message}"));
+        let failed = spawn(async { panic!("bad") }).await;
+        assert_eq!(failed, Err::<(), _>(JoinError::Panicked));
+        current().run_in_loop(|| panic!("a bad function"));
+        yield_now().await;
+        assert_eq!(spawn(async { "alive" }).await, Ok("alive"));
     });
 }

@@ -27,14 +27,20 @@ pub(crate) fn run(source: &Source, quiet: bool, dump: bool) -> ExitCode {
     if !quiet {
         eprintln!("{PROGRAM}: the configuration file {shown} syntax is ok");
     }
-    let mut is_fine = resources::test(&config, &mut |error| report::emerg(&error.message));
+    let mut is_fine = resources::test(&config, &mut |error| {
+        report::not_opened(&error.message, error.advice.as_deref());
+    });
     let process = config.process();
     if let Some(warning) = privilege::useless_user(process) {
+        report::warn(warning);
+    }
+    let pid_path = crate::service::pid_path(process);
+    if let Some(warning) = pid_file::foreign(&pid_path) {
         eprintln!("{PROGRAM}: [warn] {warning}");
     }
     let others = [
         privilege::identity(process).map(|_| ()),
-        pid_file::check(&crate::service::pid_path(process)),
+        pid_file::check(&pid_path),
     ];
     for error in others.into_iter().filter_map(Result::err) {
         report::emerg(&error);

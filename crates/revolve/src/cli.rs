@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) folder: Option<PathBuf>,
     /// Where the folder is served: `--listen`, or `--port` on this machine alone.
     pub(crate) listen: Option<String>,
+    /// `--follow-links`: symbolic links may lead out of the folder.
+    pub(crate) follow_links: bool,
 }
 
 impl Options {
@@ -213,6 +215,11 @@ fn check(options: Options) -> Result<Options, Error> {
                     a configuration file has \"listen\"";
         return Err(Error::Together(what));
     }
+    if options.follow_links && !options.serves_folder() {
+        let what = "option \"--follow-links\" is for serving a folder; \
+                    a configuration file has \"files_within\"";
+        return Err(Error::Together(what));
+    }
     Ok(options)
 }
 
@@ -267,6 +274,7 @@ fn long(name: &str, options: &mut Options, parser: &mut Parser) -> Result<(), Er
             let what = Error::RequiresLong("--listen", "address");
             options.listen = Some(lossy(parser.value().map_err(|_| what)?));
         }
+        "follow-links" => options.follow_links = true,
         "port" => {
             let what = Error::RequiresLong("--port", "number");
             let text = lossy(parser.value().map_err(|_| what)?);

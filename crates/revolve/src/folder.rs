@@ -1,14 +1,18 @@
 //! Serving a folder without a configuration file.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Group, Uid, User};
 use revolve_conf::Snapshot;
 
 use crate::cli::Options;
 use crate::paths::{self, Paths};
+use crate::privilege;
 use crate::source::Source;
 
-/// The built-in configuration; `{listen}` and `{error_page}` are filled in.
+/// The built-in configuration; what stands in braces there is filled in.
 const CONFIG: &str = include_str!("folder.conf");
 
 /// The types of files.
@@ -17,6 +21,9 @@ const TYPES: &str = include_str!("mime.types");
 /// Where the built-in configuration pretends to be: messages about it name this path.
 const CONFIG_PATH: &str = "/built-in/revolve.conf";
 const TYPES_PATH: &str = "/built-in/mime.types";
+
+/// The port of an address that names none.
+const DEFAULT_PORT: u16 = 80;
 
 /// The site that comes with the sources.
 const EXAMPLE: &str = "examples/site";
@@ -28,6 +35,10 @@ pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     /// `127.0.0.1:8080`, or whatever was asked for.
     pub(crate) listen: String,
+    /// The addresses that a host name in it stands for; none where it has no name.
+    addresses: Vec<SocketAddr>,
+    /// User and group of the workers, where the one who started us is root and they are not `nobody`.
+    user: Option<(String, String)>,
 }
 
 impl Folder {
@@ -59,7 +70,9 @@ impl Folder {
         let default = || format!("127.0.0.1:{}", paths::FOLDER_PORT);
         let listen = options.listen.clone().unwrap_or_else(default);
         Ok(Folder {
+            user: owner(&absolute),
             path: absolute,
+            addresses: resolve(&listen)?,
             listen,
         })
     }
@@ -72,20 +85,19 @@ impl Folder {
         } else {
             ""
         };
+        let within = if options.follow_links {
+            ""
+        } else {
+            "files_within .;"
+        };
         let config = CONFIG
-            .replace("{listen}", &quoted(&self.listen))
-            .replace(
-                "{user}",
-                if rustix::process::geteuid().is_root() {
-                    "user root;"
-                } else {
-                    ""
-                },
-            )
+            .replace("{listen}", &self.listen_directives())
+            .replace("{user}", &self.user_directive())
+            .replace("{within}", within)
             .replace("{error_page}", error_page);
         let mut snapshot = Snapshot::default();
         snapshot.insert_file(CONFIG_PATH, config.into_bytes());
-        snapshot.insert_file(TYPES_PATH, TYPES.as_bytes().to_vec());
+        snapshot.insert_file(TYPES_PATH, with_charset(TYPES).into_bytes());
         Source {
             // The folder is the prefix and the root is ".": so its name may hold quotes and the
             // like.
@@ -100,6 +112,51 @@ impl Folder {
             access_log: None,
             globals: options.globals.clone(),
             built_in: Some(snapshot),
+        }
+    }
+
+    fn listen_directives(&self) -> String {
+        if self.addresses.is_empty() {
+            return format!("listen {};", quoted(&self.listen));
+        }
+        let lines = self.addresses.iter().map(|it| format!("listen {it};"));
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
+    fn user_directive(&self) -> String {
+        let line =
+            |(user, group): &(String, String)| format!("user {} {};", quoted(user), quoted(group));
+        self.user.as_ref().map(line).unwrap_or_default()
+    }
+
+    /// Whom the workers run as, and what is wrong with that: for whoever started us as root.
+    pub(crate) fn workers(&self) -> Option<String> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let name = self.user.as_ref().map_or(privilege::USER, |(user, _)| user);
+        let mut said = format!("the worker processes run as user {name}");
+        let user = User::from_name(name).ok().flatten();
+        if let Some(user) = user
+            && let Some(closed) = self.path.ancestors().find(|it| !may_enter(&user, it))
+        {
+            said.push_str(&format!(
+                ", who may not enter \"{}\": change its mode, or the owner of the folder that is served",
+                closed.display()
+            ));
+        }
+        Some(said)
+    }
+
+    /// Where it is served, as printed: what a browser takes, and which addresses that are where they are
+    /// all of the machine's.
+    pub(crate) fn place(&self) -> String {
+        let url = self.url();
+        let is_open = self.listen.parse::<u16>().is_ok() || self.listen.starts_with("*:");
+        if is_open {
+            format!("{url} and every other IPv4 address of this machine")
+        } else {
+            url
         }
     }
 
@@ -148,6 +205,83 @@ fn example() -> Option<PathBuf> {
         .find(|path| path.is_dir())
 }
 
+/// The addresses of a host name in `listen`, as far as this machine has them; none where there is no name.
+fn resolve(listen: &str) -> Result<Vec<SocketAddr>, String> {
+    let (host, port) = match listen.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse::<u16>()),
+        None => (listen, Ok(DEFAULT_PORT)),
+    };
+    let is_number = listen.parse::<u16>().is_ok() || host.parse::<Ipv4Addr>().is_ok();
+    let is_other = listen.starts_with("unix:") || host.starts_with(['[', '*']) || host.is_empty();
+    let Ok(port) = port else {
+        return Ok(Vec::new());
+    };
+    if is_number || is_other {
+        return Ok(Vec::new());
+    }
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        format!("cannot listen on \"{listen}\": the host \"{host}\" is not known ({error})")
+    })?;
+    let mut addresses = Vec::new();
+    for address in found {
+        let is_here = || TcpListener::bind((address.ip(), 0)).is_ok();
+        if !addresses.contains(&address) && is_here() {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        let reason = "is no address of this machine";
+        return Err(format!(
+            "cannot listen on \"{listen}\": \"{host}\" {reason}"
+        ));
+    }
+    Ok(addresses)
+}
+
+/// User and group of a folder's owner, who may read it better than `nobody`. `None` where that is root,
+/// or unknown by name, or where we cannot choose.
+fn owner(path: &Path) -> Option<(String, String)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let uid = std::fs::metadata(path).ok()?.uid();
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    let user = user.filter(|user| !user.uid.is_root())?;
+    let group = Group::from_gid(user.gid).ok().flatten()?;
+    Some((user.name, group.name))
+}
+
+/// Whether the mode of a folder lets a user pass.
+fn may_enter(user: &User, path: &Path) -> bool {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return true;
+    };
+    let shift = if metadata.uid() == user.uid.as_raw() {
+        6
+    } else if metadata.gid() == user.gid.as_raw() {
+        3
+    } else {
+        0
+    };
+    metadata.mode() >> shift & 1 == 1
+}
+
+/// The types of text with the charset that nearly all text has today: a browser would guess another one.
+fn with_charset(types: &str) -> String {
+    let mut out = String::with_capacity(types.len());
+    for line in types.lines() {
+        let kind = line.split_whitespace().next().unwrap_or_default();
+        if kind.starts_with("text/") && kind != "text/xml" {
+            let line = line.replacen(kind, &format!("\"{kind}; charset=utf-8\""), 1);
+            out.push_str(&line);
+        } else {
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    out
+}
+
 fn quoted(word: &str) -> String {
     format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
 }
@@ -160,6 +294,8 @@ mod tests {
         Folder {
             path: "/srv/x".into(),
             listen: listen.into(),
+            addresses: resolve(listen).unwrap(),
+            user: None,
         }
     }
 
@@ -170,6 +306,69 @@ mod tests {
         assert_eq!(folder("8000").url(), "http://localhost:8000/");
         assert_eq!(folder("*:81").url(), "http://localhost:81/");
         assert_eq!(folder("unix:/run/x").url(), "unix:/run/x");
+    }
+
+    #[test]
+    fn what_is_printed_is_what_is_bound() {
+        assert_eq!(folder("127.0.0.1:81").place(), "http://127.0.0.1:81/");
+        assert_eq!(folder("localhost:81").place(), "http://localhost:81/");
+        for all in ["8133", "*:8133"] {
+            let expected = "http://localhost:8133/ and every other IPv4 address of this machine";
+            assert_eq!(folder(all).place(), expected);
+        }
+        assert_eq!(folder("0.0.0.0:8133").place(), "http://0.0.0.0:8133/");
+    }
+
+    #[test]
+    fn a_name_stands_for_its_addresses_here() {
+        let text = folder("localhost:81").listen_directives();
+        assert!(
+            text.contains("127.0.0.1:81;") || text.contains("[::1]:81;"),
+            "{text}"
+        );
+        assert_eq!(
+            folder("localhost")
+                .listen_directives()
+                .matches(":80;")
+                .count(),
+            folder("localhost").addresses.len()
+        );
+        for plain in ["127.0.0.1:81", "[::1]:81", "*:81", "81", "unix:/run/x:y"] {
+            assert_eq!(
+                folder(plain).listen_directives(),
+                format!("listen \"{plain}\";")
+            );
+        }
+        let error = resolve("no-such-host.invalid:81").unwrap_err();
+        assert!(
+            error.starts_with("cannot listen on \"no-such-host.invalid:81\": "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn text_has_a_charset_and_nothing_else_has() {
+        let types = with_charset(TYPES);
+        assert!(
+            types.contains("    \"text/html; charset=utf-8\""),
+            "{types}"
+        );
+        assert!(types.contains("    text/xml ") && types.contains("    application/json "));
+    }
+
+    #[test]
+    fn modes_say_who_may_pass() {
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let set = |mode| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(0o755);
+        assert!(may_enter(&nobody, folder.path()));
+        set(0o700);
+        let is_ours = rustix::process::geteuid().as_raw() == nobody.uid.as_raw();
+        assert_eq!(may_enter(&nobody, folder.path()), is_ours);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use revolve_conf::os_error_text;
 use revolve_reactor::Address;
 use revolve_server::ZoneLabel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
 use crate::message::{DecodeError, Reader, Writer};
@@ -206,6 +206,8 @@ impl Predecessor {
     /// Takes what the master hands over; the socket to it is taken out of standard input.
     pub(crate) fn greet() -> Result<Predecessor, String> {
         let failed = |error: io::Error| format!("the handover failed {}", os_error_text(&error));
+        // Should that process end before this one serves, nobody would know of this one.
+        end_with_parent(true).map_err(failed)?;
         let socket = take_stdin().map_err(failed)?;
         let (body, fds) = match Inbox::default().receive(&socket).map_err(failed)? {
             Received::Message(body, fds) => (body, fds),
@@ -220,18 +222,24 @@ impl Predecessor {
         if let Some(stderr) = handover.stderr {
             report::set_stderr(stderr);
         }
-        Ok(Predecessor {
+        let predecessor = Predecessor {
             socket,
             pid: rustix::process::getppid(),
             is_daemon: handover.is_daemon,
             connections: handover.connections,
             sockets: handover.sockets,
             zones: handover.zones,
-        })
+        };
+        // It may have ended before the kernel was told.
+        if !predecessor.is_alive() {
+            return Err("the handover failed: the old master is gone".into());
+        }
+        Ok(predecessor)
     }
 
     /// Says that we serve.
     pub(crate) fn tell_ready(&self) -> io::Result<()> {
+        end_with_parent(false)?;
         control::send(self.socket.as_fd(), READY, &[])
     }
 
@@ -254,6 +262,12 @@ impl Predecessor {
                 .intersects(PollFlags::HUP | PollFlags::ERR);
         !is_gone && self.pid.is_some() && rustix::process::getppid() == self.pid
     }
+}
+
+/// Whether the kernel ends this process when its parent does.
+fn end_with_parent(does: bool) -> io::Result<()> {
+    let signal = does.then_some(Signal::KILL);
+    Ok(rustix::process::set_parent_process_death_signal(signal)?)
 }
 
 /// Takes a socket out of standard input, which is the null device from now on.

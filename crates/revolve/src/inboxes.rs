@@ -44,10 +44,11 @@ impl Inboxes {
 
     /// What the worker at a place needs to deal with the others.
     pub(crate) fn of(&self, worker: usize) -> Option<Dealing<BorrowedFd<'_>>> {
+        self.0.get(worker)?;
         Some(Dealing {
             own: worker as u64,
             group: std::process::id().into(),
-            inbox: self.0.get(worker)?.out_of.as_fd(),
+            inboxes: self.0.iter().map(|inbox| inbox.out_of.as_fd()).collect(),
             others: self.0.iter().map(|inbox| inbox.into.as_fd()).collect(),
         })
     }

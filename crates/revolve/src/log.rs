@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use revolve_conf::ShownLine;
 use revolve_server::Clock;
 use revolve_server::Config;
 use revolve_server::log::file::is_standard_stream;
@@ -138,7 +139,8 @@ impl MasterLog {
 /// Says something to who started the server, in the form of the command's other errors.
 fn say(level: Level, message: &str) {
     // Where nobody can be told there is nothing to do about it.
-    let _ = writeln!(io::stderr(), "{PROGRAM}: [{}] {message}", level.name());
+    let (name, message) = (level.name(), ShownLine(message.as_bytes()));
+    let _ = writeln!(io::stderr(), "{PROGRAM}: [{name}] {message}");
 }
 
 fn is_stderr(path: &Path) -> bool {

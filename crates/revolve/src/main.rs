@@ -20,6 +20,7 @@ mod message;
 mod paths;
 mod pid_file;
 mod privilege;
+mod process;
 mod report;
 mod resources;
 mod role;

@@ -22,6 +22,7 @@ use revolve_reactor::signal::{
 use revolve_reactor::{DriverKind, EventLoop, LoopHandle, Readable, on_task_panic, sleep, spawn};
 use revolve_server::EnvVariable;
 use revolve_server::log::Level;
+use revolve_server::spawn_lasting;
 use rustix::process::{Pid, Signal};
 
 use crate::control::{self, Inbox, Received};
@@ -170,7 +171,10 @@ fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode 
     let asked = Rc::clone(&master);
     event_loop.spawn(async move { Desk::open(&asked) });
     event_loop.spawn(systemd::succeed(Rc::clone(&master)));
-    event_loop.spawn(systemd::watchdog(Rc::clone(&master)));
+    let watched = Rc::clone(&master);
+    event_loop.spawn(async move {
+        spawn_lasting(move || systemd::watchdog(Rc::clone(&watched)));
+    });
     event_loop.run();
     master.desk.close();
     if let Some(successor) = master.successor.borrow().as_ref() {
@@ -256,7 +260,7 @@ impl Master {
             is_told: false,
         });
         let master = Rc::clone(self);
-        spawn(async move { master.listen(pid, listened).await });
+        spawn_lasting(move || Rc::clone(&master).listen(pid, Rc::clone(&listened)));
     }
 
     /// Hears what one worker says, until it is gone; that it is dead `SIGCHLD` tells.
@@ -549,6 +553,7 @@ impl Master {
             return;
         }
         self.notice("signal 3 (SIGQUIT) received, shutting down");
+        self.end_unready_successor();
         let successor = self.successor.borrow();
         let heirs = self.heirs(successor.as_ref());
         self.leave(Phase::Draining, || Message::Drain(heirs));
@@ -567,6 +572,7 @@ impl Master {
             // Said twice: no patience is left.
             return self.kill(|_| true);
         }
+        self.end_unready_successor();
         self.leave(Phase::Stopping, || Message::Stop);
         let master = Rc::clone(self);
         spawn(async move {

@@ -82,8 +82,9 @@ pub(crate) struct Dealing<F> {
     pub(crate) own: u64,
     /// The master's process id, which tells its workers from those of another.
     pub(crate) group: u64,
-    /// Where the worker receives.
-    pub(crate) inbox: F,
+    /// Where each receives, by its place: the worker's own is among them, and of another it takes what that
+    /// leaves lying.
+    pub(crate) inboxes: Vec<F>,
     /// Where it sends, by the place of whom it sends to.
     pub(crate) others: Vec<F>,
 }
@@ -273,7 +274,7 @@ impl<F> Writer<F> {
             self.number(dealing.own);
             self.number(dealing.group);
             self.number(dealing.others.len() as u64);
-            self.fds.push(dealing.inbox);
+            self.fds.extend(dealing.inboxes);
             self.fds.extend(dealing.others);
         }
         self.optional_fd(bundle.inherited);
@@ -402,7 +403,7 @@ impl<'a, F> Reader<'a, F> {
         Ok(Dealing {
             own,
             group,
-            inbox: self.fd()?,
+            inboxes: (0..count).map(|_| self.fd()).collect::<Result<_, _>>()?,
             others: (0..count).map(|_| self.fd()).collect::<Result<_, _>>()?,
         })
     }
@@ -444,7 +445,7 @@ mod tests {
             dealing: Some(Dealing {
                 own: 1,
                 group: 2,
-                inbox: 16,
+                inboxes: vec![16, 20],
                 others: vec![17, 18],
             }),
             inherited: Some(19),

@@ -11,7 +11,7 @@ use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet};
 
 /// The user of the workers of a master that is root, where the configuration names none.
-const USER: &str = "nobody";
+pub(crate) const USER: &str = "nobody";
 
 /// A user to change to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +66,32 @@ fn find(name: &str, group: Option<&str>, is_configured: bool) -> Result<Identity
 }
 
 impl Identity {
-    /// Becomes this user for good, supplementary groups included.
-    pub(crate) fn assume(&self) -> Result<(), String> {
+    /// Becomes this user for good, supplementary groups included. The answer is what there is to say
+    /// where the kernel keeps those for itself: in a user namespace that denies `setgroups` nobody can
+    /// change them, so that to refuse would mean to serve nowhere there. Source: nginx, which goes on.
+    pub(crate) fn assume(&self) -> Result<Option<String>, String> {
         let Identity { name, user, group } = self;
         let shown = name.to_string_lossy();
         nix::unistd::setgid(*group)
             .map_err(|error| format!("setgid({group}) failed {}", text(error)))?;
-        nix::unistd::initgroups(name, *group)
-            .map_err(|error| format!("initgroups({shown}, {group}) failed {}", text(error)))?;
-        nix::unistd::setuid(*user).map_err(|error| format!("setuid({user}) failed {}", text(error)))
+        let failed = |error| format!("initgroups({shown}, {group}) failed {}", text(error));
+        let kept = match nix::unistd::initgroups(name, *group) {
+            Ok(()) => None,
+            Err(nix::errno::Errno::EPERM) if denies_setgroups() => Some(format!(
+                "{}, because this user namespace denies it: the worker keeps its master's groups",
+                failed(nix::errno::Errno::EPERM)
+            )),
+            Err(error) => return Err(failed(error)),
+        };
+        nix::unistd::setuid(*user)
+            .map_err(|error| format!("setuid({user}) failed {}", text(error)))?;
+        Ok(kept)
     }
+}
+
+/// Whether this user namespace denies it to all to change their groups. Source: user_namespaces(7).
+fn denies_setgroups() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 /// Lets go of what a worker does not need whoever it is: capabilities that a master which is not

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
+use revolve_conf::ShownLine;
+
 use crate::source::Loaded;
 use crate::version::PROGRAM;
 
@@ -23,12 +25,18 @@ pub(crate) fn has_color() -> bool {
 
 /// Prints a warning that no file is to blame for.
 pub(crate) fn warn(message: &str) {
-    eprintln!("{PROGRAM}: [warn] {message}");
+    eprintln!("{PROGRAM}: [warn] {}", ShownLine(message.as_bytes()));
 }
 
 /// Prints an error that no file is to blame for.
 pub(crate) fn emerg(message: &str) {
-    eprintln!("{PROGRAM}: [emerg] {message}");
+    eprintln!("{PROGRAM}: [emerg] {}", ShownLine(message.as_bytes()));
+}
+
+/// Prints what could not be opened, where it is asked for, and what to do.
+pub(crate) fn not_opened(message: &str, advice: Option<&str>) {
+    emerg(message);
+    eprint!("{}", advice.unwrap_or_default());
 }
 
 /// Where standard error leads once a new binary serves; until then its descriptor 2 leads to the

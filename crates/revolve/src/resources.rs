@@ -56,6 +56,31 @@ pub(crate) struct OpenError {
     pub(crate) message: String,
     /// Whether it is that another program has the address.
     pub(crate) is_in_use: bool,
+    /// Where the configuration asks for it, and what to do: lines as they follow a diagnostic.
+    pub(crate) advice: Option<String>,
+}
+
+impl OpenError {
+    fn new(message: String) -> OpenError {
+        OpenError {
+            message,
+            is_in_use: false,
+            advice: None,
+        }
+    }
+
+    /// A socket that cannot be bound; `is_final` if it is not tried again.
+    fn bind(spec: &ListenSpec, error: &io::Error, is_final: bool) -> OpenError {
+        let address = &spec.address;
+        OpenError {
+            is_in_use: error.kind() == io::ErrorKind::AddrInUse,
+            advice: is_final.then(|| bind_advice(spec, error)),
+            ..OpenError::new(format!(
+                "bind() to {address} failed {}",
+                os_error_text(error)
+            ))
+        }
+    }
 }
 
 impl Opened {
@@ -94,8 +119,8 @@ impl Opened {
                     Ok(socket) => *slot = Some(socket),
                     Err(error) => {
                         let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
-                        let message = bind_message(&spec.address, &error);
-                        report(OpenError { message, is_in_use });
+                        let is_final = !is_in_use || round == tries;
+                        report(OpenError::bind(spec, &error, is_final));
                         if !is_in_use {
                             return None;
                         }
@@ -115,10 +140,7 @@ impl Opened {
             }
         }
         if patience == Patience::Wait {
-            report(OpenError {
-                message: "still could not bind()".into(),
-                is_in_use: false,
-            });
+            report(OpenError::new("still could not bind()".into()));
         }
         None
     }
@@ -165,6 +187,46 @@ impl Opened {
             }
         }
         sockets
+    }
+
+    /// What there is to say of backlogs that the kernel cuts, of sockets that `old` does not have: one line
+    /// for each length that was asked for.
+    ///
+    /// Source: listen(2), which does so in silence.
+    pub(crate) fn cut_backlogs(&self, old: &Opened) -> Vec<String> {
+        let Some(backlog_max) = backlog_max() else {
+            return Vec::new();
+        };
+        let is_old = |bound: &Bound| {
+            let mut known = old.bound.iter();
+            known.any(|other| {
+                other.address == bound.address && other.options.backlog == bound.options.backlog
+            })
+        };
+        let is_cut = |bound: &&Bound| {
+            bound.owner == Owner::Us
+                && !is_old(bound)
+                && u32::try_from(bound.options.backlog).is_ok_and(|backlog| backlog > backlog_max)
+        };
+        let mut lines = Vec::new();
+        let cut: Vec<&Bound> = self.bound.iter().filter(is_cut).collect();
+        let mut lengths: Vec<i32> = cut.iter().map(|bound| bound.options.backlog).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        for length in lengths {
+            let mut those = cut.iter().filter(|bound| bound.options.backlog == length);
+            let first = those.next().map(|bound| bound.address.to_string());
+            let more = match those.count() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            lines.push(format!(
+                "the backlog of {}{more} is {length}, and the kernel cuts it to {backlog_max}: raise \
+                 net.core.somaxconn, or set backlog={backlog_max}",
+                first.unwrap_or_default()
+            ));
+        }
+        lines
     }
 
     /// The log files.
@@ -256,18 +318,19 @@ impl Bound {
     }
 }
 
+/// The longest backlog of this network namespace.
+fn backlog_max() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?;
+    text.trim().parse().ok()
+}
+
 fn open_zones(
     config: &Config,
     given: Vec<(ZoneLabel, OwnedFd)>,
     report: &mut dyn FnMut(OpenError),
 ) -> Option<Zones> {
     Zones::open(config.zones(), given)
-        .map_err(|message| {
-            report(OpenError {
-                message,
-                is_in_use: false,
-            });
-        })
+        .map_err(|message| report(OpenError::new(message)))
         .ok()
 }
 
@@ -305,15 +368,8 @@ fn open_log(path: &Path) -> io::Result<File> {
 }
 
 fn log_error(path: &Path, error: &io::Error) -> OpenError {
-    let message = format!(
-        "open() \"{}\" failed {}",
-        path.display(),
-        os_error_text(error)
-    );
-    OpenError {
-        message,
-        is_in_use: false,
-    }
+    let reason = os_error_text(error);
+    OpenError::new(format!("open() \"{}\" failed {reason}", path.display()))
 }
 
 /// Whether each worker has a socket of its own. A Unix socket's file can be bound once.
@@ -321,8 +377,35 @@ fn has_copies(address: &Address, options: &ListenOptions) -> bool {
     options.reuse_port && !address.is_unix()
 }
 
-fn bind_message(address: &Address, error: &io::Error) -> String {
-    format!("bind() to {address} failed {}", os_error_text(error))
+/// Where the configuration asks for an address that cannot be bound, and what to do about it.
+fn bind_advice(spec: &ListenSpec, error: &io::Error) -> String {
+    let ListenSpec { address, place, .. } = spec;
+    let port = address.as_inet().map_or(0, |address| address.port());
+    let help = match error.kind() {
+        io::ErrorKind::AddrInUse if port > 0 => format!(
+            "another program listens on port {port}; `ss -ltnp 'sport = :{port}'`, as root, says \
+             which. End it, or listen on another port"
+        ),
+        io::ErrorKind::AddrInUse => {
+            "another program listens there; end it, or listen on another path".into()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has the address; `ip address` lists those there are"
+                .into()
+        }
+        io::ErrorKind::PermissionDenied if port > 0 && port < 1024 => {
+            "ports below 1024 are for root: start as root, give the program the capability \
+             CAP_NET_BIND_SERVICE, or listen on a port from 1024 on"
+                .into()
+        }
+        io::ErrorKind::PermissionDenied => "this user may not write to its folder".into(),
+        io::ErrorKind::NotFound => "the folder of the socket does not exist; make it".into(),
+        _ if address.as_inet().is_some_and(|address| address.is_ipv6()) => {
+            "IPv6 may be switched off on this machine; leave the address out".into()
+        }
+        _ => return format!(" --> {place}\n"),
+    };
+    format!(" --> {place}\n  = help: {help}\n")
 }
 
 /// Binds `count` sockets to an address, beside those that are bound already.
@@ -334,6 +417,12 @@ fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
     });
     let mut copies: Vec<Rc<OwnedFd>> = kept.map(|bound| bound.copies.clone()).unwrap_or_default();
     copies.truncate(count);
+    if kept.is_some_and(|bound| bound.owner == Owner::Us) {
+        // It may have another backlog by now, or the kernel another limit.
+        for socket in &copies {
+            rustix::net::listen(socket, options.backlog)?;
+        }
+    }
     while copies.len() < count {
         copies.push(Rc::new(bind_one(&spec.address, options)?));
     }
@@ -400,10 +489,7 @@ pub(crate) fn test(config: &Config, report: &mut dyn FnMut(OpenError)) -> bool {
             Ok(bound) => unlink(&bound.address),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => {
-                report(OpenError {
-                    message: bind_message(&spec.address, &error),
-                    is_in_use: false,
-                });
+                report(OpenError::bind(spec, &error, true));
                 is_fine = false;
             }
         }

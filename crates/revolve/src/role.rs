@@ -11,3 +11,5 @@ pub(crate) const ROLE_WORKER: &str = "worker";
 pub(crate) const ROLE_SUCCESSOR: &str = "successor";
 /// The exit code of a worker that cannot serve what it was handed. Source: nginx's fatal code.
 pub(crate) const EXIT_UNFIT: u8 = 2;
+/// What process lists show of a worker, as of nginx's.
+pub(crate) const WORKER_TITLE: &str = "revolve: worker process";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use revolve_conf::Snapshot;
-use revolve_reactor::Address;
+use revolve_reactor::{Address, DriverKind};
 use revolve_server::log::Level;
 use revolve_server::{Config, ProcessConfig, ZoneLabel};
 
@@ -77,6 +77,33 @@ pub(crate) fn pid_path(config: &ProcessConfig) -> PathBuf {
     config.pid.clone().unwrap_or_else(|| paths::PID.into())
 }
 
+/// Whether the place of a server is free. Whoever is told that it runs already need not be told that its
+/// addresses are in use; a new binary takes a place that is taken.
+fn claim(
+    process: &ProcessConfig,
+    folder: Option<&Folder>,
+    starter: &Starter,
+) -> Result<(), String> {
+    if folder.is_some() || starter.is_successor() {
+        return Ok(());
+    }
+    pid_file::claim(&pid_path(process))
+}
+
+/// nginx's line about what the loops wait by: what `use` says, or the environment, or the default.
+fn event_method(process: &ProcessConfig) -> String {
+    // A name in the environment that is none ends the start with words of its own.
+    let driver = process.driver.or_else(|| DriverKind::from_env().ok());
+    let driver = driver.unwrap_or_default();
+    match driver {
+        DriverKind::IoUring => {
+            "using the \"io_uring\" event method, or \"epoll\" where the kernel refuses it"
+                .to_owned()
+        }
+        other => format!("using the \"{other}\" event method"),
+    }
+}
+
 impl Service {
     /// Opens what the configuration needs and writes the pid file. What fails is on standard
     /// error and, as far as it is open, in the error log.
@@ -88,6 +115,9 @@ impl Service {
     ) -> Option<Service> {
         let mut log = MasterLog::to_stderr(starter.has_terminal());
         let process = config.process();
+        claim(process, folder.as_ref(), &starter)
+            .map_err(|it| report::emerg(&it))
+            .ok()?;
         let identity = privilege::identity(process)
             .map_err(|it| report::emerg(&it))
             .ok()?;
@@ -101,7 +131,7 @@ impl Service {
                 report::emerg(&error.message);
                 eprintln!("  = help: {}", folder.in_use_help());
             }
-            _ => report::emerg(&error.message),
+            _ => report::not_opened(&error.message, error.advice.as_deref()),
         };
         let mut warnings = Vec::new();
         let inherited = starter.take_sockets(&config, &mut warnings);
@@ -111,6 +141,8 @@ impl Service {
         warnings.extend(heard.err());
         let opened = Opened::open(&config, (&inherited, zones), patience, &mut report)?;
         log.use_files(&config, opened.logs());
+        // Those that were handed over were told about when they were bound.
+        warnings.extend(opened.cut_backlogs(&inherited));
         let mut service = Service {
             log,
             identity,
@@ -150,14 +182,8 @@ impl Service {
         if let Some(warning) = privilege::useless_user(self.config.process()) {
             self.log.write(Level::Warn, warning);
         }
-        self.log.notice("using the \"epoll\" event method");
-        self.log.notice(
-            version::version()
-                .trim_end()
-                .rsplit(' ')
-                .next()
-                .unwrap_or_default(),
-        );
+        self.log.notice(&event_method(self.config.process()));
+        self.log.notice(&version::name());
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let shown = |limit: Option<u64>| limit.map_or("unlimited".into(), |it| it.to_string());
         let (soft, hard) = (shown(limit.current), shown(limit.maximum));
@@ -186,8 +212,11 @@ impl Service {
             println!(
                 "Revolve serves {} on {}",
                 folder.path.display(),
-                folder.url()
+                folder.place()
             );
+            if let Some(said) = folder.workers() {
+                eprintln!("{}: {said}", version::PROGRAM);
+            }
         }
         let error_log = self.log.first_file();
         if let Err(error) = self.starter.serving(error_log.as_deref()) {
@@ -284,35 +313,49 @@ impl Service {
         let config = loaded.config?;
         let process = config.process();
         let log = &self.log;
-        let mut report = |message: &str| {
+        let mut report = |message: &str, advice: Option<String>| {
             log.write(Level::Emerg, message);
             said.push_str(&format!("{}: [emerg] {message}\n", version::PROGRAM));
+            said.push_str(&advice.unwrap_or_default());
         };
         let identity = privilege::identity(process)
-            .map_err(|error| report(&error))
+            .map_err(|error| report(&error, None))
             .ok()?;
         let zones = self
             .opened
             .zone_copies()
             .map_err(|error| {
                 let reason = revolve_conf::os_error_text(&error);
-                report(&format!("copying shared memory zones failed {reason}"));
+                report(
+                    &format!("copying shared memory zones failed {reason}"),
+                    None,
+                );
             })
             .ok()?;
         let opened = Opened::open(
             &config,
             (&self.opened, zones),
             Patience::None,
-            &mut |error: OpenError| report(&error.message),
+            &mut |error: OpenError| report(&error.message, error.advice),
         )?;
+        if process.driver != self.config.process().driver {
+            self.log.notice(&event_method(process));
+        }
         for note in opened.zones().notes() {
             self.log.notice(note);
+        }
+        for warning in opened.cut_backlogs(&self.opened) {
+            self.log.write(Level::Warn, &warning);
         }
         let changes = Changes::between(
             &self.version(&self.snapshot, &self.config),
             &self.version(&loaded.snapshot, &config),
         );
-        self.move_pid_file(pid_path(process));
+        if let Err(error) = self.move_pid_file(pid_path(process)) {
+            said.push_str(&format!("{}: [emerg] {error}\n", version::PROGRAM));
+            self.log.write(Level::Emerg, &error);
+            return None;
+        }
         self.opened.unlink_dropped(&opened);
         self.opened = opened;
         self.identity = identity;
@@ -369,20 +412,21 @@ impl Service {
             self.log
                 .write_files(level, &diagnostic.headline(&loaded.sources));
         }
+        if let Some(more) = loaded.diagnostics.more() {
+            self.log.write_files(Level::Emerg, &more);
+        }
         report::print(loaded);
     }
 
-    fn move_pid_file(&mut self, new: PathBuf) {
+    /// Gives the pid file another place. An error means that the old one holds.
+    fn move_pid_file(&mut self, new: PathBuf) -> Result<(), String> {
         let Some(old) = self.pid_path.clone().filter(|old| *old != new) else {
-            return;
+            return Ok(());
         };
-        match pid_file::write(&new) {
-            Ok(()) => {
-                self.remove_pid_file(&old);
-                self.pid_path = Some(new);
-            }
-            Err(error) => self.log.write(Level::Emerg, &error),
-        }
+        pid_file::write(&new)?;
+        self.remove_pid_file(&old);
+        self.pid_path = Some(new);
+        Ok(())
     }
 
     fn remove_pid_file(&self, path: &Path) {
@@ -501,6 +545,9 @@ impl Service {
         }
         let path = pid_path(self.config.process());
         let old = pid_file::old(&path);
+        if let Err(error) = pid_file::claim(&path) {
+            return self.log.write(Level::Alert, &error);
+        }
         match pid_file::rename(&old, &path, "after the new binary was gone") {
             Ok(()) => self.pid_path = Some(path),
             Err(error) => self.log.write(Level::Alert, &error),

@@ -10,7 +10,7 @@ use crate::source::Source;
 use crate::version::PROGRAM;
 use crate::{ctl, pid_file, report, service};
 
-/// Finds the master by the configuration's pid file, and signals it. A reload goes by the control
+/// Finds the master by the configuration's pid file and the control socket beside it, and signals it. A reload goes by the control
 /// socket where there is one: so whoever asked for it learns what came of it.
 pub(crate) fn run(source: &Source, name: SignalName, quiet: bool) -> ExitCode {
     if name == SignalName::Reload
@@ -29,7 +29,7 @@ pub(crate) fn run(source: &Source, name: SignalName, quiet: bool) -> ExitCode {
         SignalName::Reopen => (Signal::USR1, 10),
         SignalName::Reload => (Signal::HUP, 1),
     };
-    let pid = match pid_file::read(&service::pid_path(config.process())) {
+    let pid = match pid_file::master(&service::pid_path(config.process())) {
         Ok(pid) => pid,
         Err(message) => {
             eprintln!("{PROGRAM}: [error] {message}");

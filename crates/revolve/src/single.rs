@@ -12,7 +12,7 @@ use revolve_reactor::signal::{
 };
 use revolve_reactor::{LoopHandle, spawn};
 use revolve_server::log::Level;
-use revolve_server::{Descriptors, Worker};
+use revolve_server::{Descriptors, Worker, spawn_lasting};
 
 use crate::ctl::desk::Desk;
 use crate::ctl::{Operated, WorkerView, answer};
@@ -60,12 +60,17 @@ fn serve(mut service: Service) -> io::Result<()> {
     event_loop.spawn(async move {
         loop {
             let signal = signals.next().await;
-            watcher.signal(signal);
+            // A task of its own: if our own bug makes it panic, later signals are still heard.
+            let single = Rc::clone(&watcher);
+            spawn(async move { single.signal(signal) });
         }
     });
     let asked = Rc::clone(&single);
     event_loop.spawn(async move { Desk::open(&asked) });
-    event_loop.spawn(systemd::watchdog(Rc::clone(&single)));
+    let watched = Rc::clone(&single);
+    event_loop.spawn(async move {
+        spawn_lasting(move || systemd::watchdog(Rc::clone(&watched)));
+    });
     event_loop.run();
     single.desk.close();
     single.worker.flush();

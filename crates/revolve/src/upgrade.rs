@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use revolve_conf::os_error_text;
 use rustix::process::{Pid, Signal};
 
+use crate::process::is_alive;
 use crate::source::Source;
 use crate::version::PROGRAM;
 use crate::{pid_file, report, service};
@@ -60,7 +61,7 @@ struct Upgrade {
 
 impl Upgrade {
     fn find(pid_path: PathBuf, error_log: String, quiet: bool) -> Result<Upgrade, String> {
-        let old = pid_file::read(&pid_path)?;
+        let old = pid_file::master(&pid_path)?;
         if let Ok(other) = pid_file::read(&pid_file::old(&pid_path))
             && is_alive(other)
         {
@@ -170,17 +171,6 @@ struct Stamp(u64, i64, i64);
 fn stamp(path: &Path) -> Option<Stamp> {
     let of = |it: std::fs::Metadata| Stamp(it.ino(), it.ctime(), it.ctime_nsec());
     std::fs::metadata(path).map(of).ok()
-}
-
-/// Whether the process is there and runs: one that has ended may not have been collected yet.
-fn is_alive(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state stands behind the name in parentheses.
-    let has_ended = stat
-        .rsplit(") ")
-        .next()
-        .is_some_and(|rest| rest.starts_with('Z'));
-    !has_ended && rustix::process::test_kill_process(pid).is_ok()
 }
 
 fn signal(pid: Pid, signal: Signal) -> Result<(), String> {

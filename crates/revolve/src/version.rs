@@ -8,9 +8,14 @@ pub(crate) const PROGRAM: &str = "revolve";
 /// The program's version.
 pub(crate) const NUMBER: &str = env!("CARGO_PKG_VERSION");
 
+/// Program and version, as nginx names itself.
+pub(crate) fn name() -> String {
+    format!("{PROGRAM}/{NUMBER}")
+}
+
 /// `-v`, in the form that tools look for in nginx's.
 pub(crate) fn version() -> String {
-    format!("{PROGRAM} version: {PROGRAM}/{NUMBER}\n")
+    format!("{PROGRAM} version: {}\n", name())
 }
 
 /// What `-V` adds: the built-in modules as arguments of nginx's `configure`, which is how tools
@@ -37,7 +42,7 @@ pub(crate) fn help() -> String {
         "\
 Usage: {PROGRAM} [-?hvVtTq] [-s signal] [-p prefix]
                [-e filename] [-c filename] [-g directives]
-       {PROGRAM} [folder] [--listen address | --port number]
+       {PROGRAM} [folder] [--listen address | --port number] [--follow-links]
        {PROGRAM} upgrade [-q] [-p prefix] [-c filename] [-g directives]
        {PROGRAM} ctl status | connections | workers | reload
 
@@ -45,6 +50,7 @@ Without a configuration file, serve a folder on this machine:
   folder        : what to serve{default}
   --port number : on 127.0.0.1 (default: {port})
   --listen addr : on address:port, or unix:path
+  --follow-links: symbolic links may lead out of the folder
 
 Replace the running binary by the one on disk, no connection lost:
   upgrade       : start the new one, wait until it serves, end the old one;

@@ -13,7 +13,7 @@ use revolve_reactor::signal::{
 };
 use revolve_reactor::{EventLoop, LoopHandle, Readable, spawn};
 use revolve_server::log::Level;
-use revolve_server::{Config, Descriptors, Peers, Worker};
+use revolve_server::{Config, Descriptors, Peers, Worker, spawn_lasting};
 
 use crate::control::{self, Inbox, Received};
 use crate::ctl::answer;
@@ -50,11 +50,14 @@ fn serve() -> Result<(), String> {
         },
     };
     let generation = bundle.generation;
-    let started = prepare(bundle).and_then(|(config, descriptors)| {
+    let started = prepare(bundle).and_then(|(config, descriptors, warning)| {
         let event_loop = config.process().event_loop().build();
         let event_loop = event_loop.map_err(|error| os_error_text(&error))?;
         let worker = Worker::start(config, descriptors);
         let worker = worker.map_err(|error| os_error_text(&error))?;
+        if let Some(warning) = warning {
+            worker.log(Level::Warn, format_args!("{warning}"));
+        }
         Ok((event_loop, worker))
     });
     match started {
@@ -69,13 +72,16 @@ fn serve() -> Result<(), String> {
 }
 
 /// Builds the first configuration, and then becomes the user that it names, with no more rights
-/// than that user's, in the folder that it names.
-fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String> {
+/// than that user's, in the folder that it names. The third part of the answer is for the log.
+fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors, Option<String>), String> {
     let changes_user = bundle.changes_user;
     let (config, descriptors) = build(bundle)?;
-    if changes_user && let Some(identity) = privilege::identity(config.process())? {
-        identity.assume()?;
-    }
+    let identity = if changes_user {
+        privilege::identity(config.process())?
+    } else {
+        None
+    };
+    let warning = identity.map(|identity| identity.assume()).transpose()?;
     privilege::confine()?;
     let surroundings = &config.process().surroundings;
     if surroundings.core_bytes.is_some() {
@@ -87,7 +93,7 @@ fn prepare(bundle: Bundle<OwnedFd>) -> Result<(Arc<Config>, Descriptors), String
             format!("chdir(\"{}\") failed {reason}", folder.display())
         })?;
     }
-    Ok((config, descriptors))
+    Ok((config, descriptors, warning.flatten()))
 }
 
 /// Builds the configuration out of the files that the master read.
@@ -124,7 +130,7 @@ fn peers(dealing: Dealing<OwnedFd>) -> Peers {
     Peers {
         group: dealing.group as u32,
         own: dealing.own as usize,
-        inbox: dealing.inbox,
+        inboxes: dealing.inboxes,
         others: dealing.others,
     }
 }
@@ -159,7 +165,10 @@ fn run_loop(
     });
     tell(Readable::as_fd(&socket), Message::Ready(generation));
     let listening = Rc::clone(&shared);
-    event_loop.spawn(async move { listening.listen(Rc::new(socket)).await });
+    let socket = Rc::new(socket);
+    event_loop.spawn(async move {
+        spawn_lasting(move || Rc::clone(&listening).listen(Rc::clone(&socket)));
+    });
     let signalled = Rc::clone(&shared);
     event_loop.spawn(async move {
         loop {

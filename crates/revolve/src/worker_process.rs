@@ -13,7 +13,7 @@ use revolve_server::log::Level;
 use rustix::process::Pid;
 
 use crate::message::Message;
-use crate::role::{EXECUTABLE, ROLE, ROLE_WORKER};
+use crate::role::{EXECUTABLE, ROLE, ROLE_WORKER, WORKER_TITLE};
 use crate::service::Service;
 use crate::{control, privilege};
 
@@ -27,15 +27,12 @@ const OWN_VARIABLES: [&str; 5] = [
     "RUST_BACKTRACE",
 ];
 
-/// What process lists show, as of nginx's.
-const TITLE: &str = "revolve: worker process";
-
 /// Starts the worker with this index and hands it all that it needs. The answer is the process
 /// and the master's end of their socket.
 pub(crate) fn start(index: usize, service: &Service) -> io::Result<(Child, Rc<Readable>)> {
     let (ours, theirs) = control::pair()?;
     let mut command = Command::new(EXECUTABLE);
-    command.arg0(TITLE).env_clear().stdin(theirs);
+    command.arg0(WORKER_TITLE).env_clear().stdin(theirs);
     command.envs(environment(&service.config.process().surroundings));
     command.env(ROLE, ROLE_WORKER);
     let (output, errors) = service.worker_output()?;

@@ -94,7 +94,7 @@ impl<'d> MainScope<'d> {
                 None => self.process.apply(directive),
             };
             if let Err(diagnostic) = applied {
-                self.process.shared.diagnostics.push(diagnostic);
+                self.process.shared.note_error(directive, diagnostic);
             }
         }
     }
@@ -175,8 +175,9 @@ fn build(
         None => (None, shared),
     };
     check_process(&process, diagnostics, &shared.diagnostics);
-    for diagnostic in shared.diagnostics.iter() {
-        diagnostics.push(diagnostic.clone());
+    diagnostics.append(std::mem::take(&mut shared.diagnostics));
+    for warning in shared.patterns.warnings.drain(..) {
+        diagnostics.push(warning);
     }
     let base = Base {
         zones: std::mem::take(&mut shared.zones).finish(process.process_count(), diagnostics),
@@ -187,11 +188,13 @@ fn build(
         listens: http
             .iter()
             .flat_map(|http| http.listens().cloned())
+            .map(|spec| spec.placed(&document.sources))
             .collect(),
         file_limits: http
             .as_ref()
             .map(|http| http.file_limits)
             .unwrap_or_default(),
+        files_within: http.as_ref().and_then(|http| http.files_within.clone()),
     };
     let base = Arc::new(base);
     (Config { base, http }, shared.hosts)

@@ -23,9 +23,9 @@ pub use config::regex;
 pub use config::{Affinity, Base, EnvVariable, Prefix, ProcessConfig, Surroundings, WorkerCount};
 pub use http::modules;
 pub use net::ListenSpec;
-pub use runtime::Peers;
 pub use runtime::report;
 pub use runtime::worker::Descriptors;
+pub use runtime::{LastingTask, Peers, spawn_lasting};
 pub use zones::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState, Zones};
 
 /// The server's name, as `Server` shows it with `server_tokens off`.

@@ -162,6 +162,15 @@ impl Counters {
             .fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Sets a counter of any slot, also of another process's. One atomic store.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` or `counter` is out of range.
+    pub fn set_at(&self, slot: usize, counter: usize, value: u64) {
+        self.counter(slot, counter).store(value, Ordering::Relaxed);
+    }
+
     /// The sum of one counter over all slots, those of dead owners too; it wraps around at 2^64.
     ///
     /// # Panics

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["revolve-server", "revolve-reactor", "revolve-conf"],
     ),
     ("revolve-hyper", &["revolve-reactor"]),
+    ("revolve-message", &["revolve-reactor"]),
     (
         "revolve-tests",
         &[

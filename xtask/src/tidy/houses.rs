@@ -28,6 +28,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/conf/src/",
         floors: &[
+            "shown",
             "span glob",
             "word files",
             "lexer",
@@ -54,7 +55,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/reactor/src/",
         floors: &[
-            "net::address paged_slab mailbox stats sync unwind",
+            "net::address paged_slab mailbox stats sync trigger unwind",
             "timer_queue watchdog",
             "buffer",
             "send_queue",
@@ -63,13 +64,12 @@ pub(super) const HOUSES: &[House] = &[
             "channel task",
             "sys hook",
             "event_loop",
-            "time",
-            "semaphore interval",
+            "time give_way",
+            "semaphore interval local",
             "net job_queue",
             "builder signal thread_pool piece",
             "server codec",
             "delimited",
-            "frame",
             "lib",
         ],
         upward: &[],
@@ -103,9 +103,9 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/revolve/src/",
         floors: &[
-            "role changes control pid_file privilege paths",
-            "title version",
-            "cli log",
+            "role changes control privilege paths",
+            "title version process",
+            "cli log pid_file",
             "source message",
             "report folder inboxes",
             "handover",

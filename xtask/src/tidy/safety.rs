@@ -31,7 +31,7 @@ pub(super) fn check(tree: &Tree, workspace: &Workspace, allowances: &Allowances)
                     &file.path,
                     line,
                     format!("unsafe code outside of {}", UNSAFE_FOLDERS.join(", ")),
-                    "use a safe interface (rustix, socket2), or move it there with its reason",
+                    "use a safe interface (rustix), or move it there with its reason",
                 )
             })),
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::scan::is_token_byte;
 use crate::target::hex_digit;
 
 /// The longest chunk line that is taken, size and extensions and CRLF: 4096 bytes.
@@ -45,7 +46,8 @@ pub enum BodyError {
     InvalidChunkSize,
     /// A size of more than `i64::MAX`.
     ChunkTooLarge,
-    /// A control character, a bare CR or a bare LF in a chunk extension.
+    /// A chunk extension that is not `;name`, `;name=token` or `;name="quoted"`, or a bare CR or LF
+    /// behind a size.
     InvalidExtension,
     /// More than [`CHUNK_LINE_BYTES_MAX`] or [`EXTENSION_BYTES_MAX`].
     ExtensionTooLong,
@@ -95,7 +97,7 @@ enum State {
     Size,
     /// Spaces after the size, which only an extension may follow.
     SizeSpace,
-    Extension,
+    Extension(Extension),
     /// After the CR of a chunk line.
     SizeLf,
     Data,
@@ -112,11 +114,59 @@ enum State {
     Failed(BodyError),
 }
 
+/// Where within a chunk extension (RFC 9112, section 7.1.1): `;name`, and perhaps `=value`. White
+/// space may stand before each part and nowhere else.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Extension {
+    /// Before the first byte of a name.
+    NameStart,
+    Name,
+    /// Spaces after a name, which only `=` or another extension may follow.
+    NameSpace,
+    /// Before the first byte of a value.
+    ValueStart,
+    Token,
+    Quoted,
+    /// After a backslash in quotes.
+    Escaped,
+    /// After the quote that ends a value.
+    ValueEnd,
+    /// Spaces after a value, which only another extension may follow.
+    ValueSpace,
+}
+
+impl Extension {
+    /// Where the next byte leads; `None` where it may not stand. CR is not asked for.
+    fn next(self, byte: u8) -> Option<Self> {
+        use Extension::*;
+        let is_space = matches!(byte, b' ' | b'\t');
+        Some(match (self, byte) {
+            (NameStart | ValueStart, _) if is_space => self,
+            (NameStart | Name, _) if is_token_byte(byte) => Name,
+            (Name | NameSpace, b'=') => ValueStart,
+            (Name | NameSpace, _) if is_space => NameSpace,
+            (Name | NameSpace | Token | ValueEnd | ValueSpace, b';') => NameStart,
+            (ValueStart, b'"') => Quoted,
+            (ValueStart | Token, _) if is_token_byte(byte) => Token,
+            (Quoted, b'"') => ValueEnd,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, b'\t' | b' '..=0x7e | 0x80..) => Quoted,
+            (Token | ValueEnd | ValueSpace, _) if is_space => ValueSpace,
+            _ => return None,
+        })
+    }
+
+    /// Whether the line may end here.
+    fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::ValueEnd)
+    }
+}
+
 /// Takes a chunked body apart, in any fragmentation, without copying it and without allocating.
 ///
 /// Stricter than nginx on purpose: every line of the framing ends in CRLF (nginx takes a bare LF
-/// too), spaces may follow a size only before an extension, and extensions and trailers are
-/// checked and bounded. Trailers are read by the rules of header lines and dropped, as nginx does.
+/// too), spaces may follow a size only before an extension, extensions have the form that the RFC
+/// gives them, and extensions and trailers are bounded. Trailers are read by the rules of header lines and dropped, as nginx does.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
@@ -209,7 +259,7 @@ impl ChunkedDecoder {
 
     fn framing_byte(&mut self, byte: u8) -> Result<(), BodyError> {
         self.state = match self.state {
-            State::SizeStart | State::Size | State::SizeSpace | State::Extension => {
+            State::SizeStart | State::Size | State::SizeSpace | State::Extension(_) => {
                 self.chunk_line_byte(byte)?
             }
             State::SizeLf => self.chunk_line_end(byte)?,
@@ -234,18 +284,17 @@ impl ChunkedDecoder {
             return Err(BodyError::ExtensionTooLong);
         }
         match (self.state, byte) {
-            (State::Extension, b'\r') | (State::Size, b'\r') => Ok(State::SizeLf),
-            (State::Extension, byte) => {
+            (State::Size, b'\r') => Ok(State::SizeLf),
+            (State::Extension(at), b'\r') if at.may_end() => Ok(State::SizeLf),
+            (State::Extension(at), byte) => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > EXTENSION_BYTES_MAX {
                     return Err(BodyError::ExtensionTooLong);
                 }
-                let valid = byte == b'\t' || (byte >= 0x20 && byte != 0x7f);
-                valid
-                    .then_some(State::Extension)
-                    .ok_or(BodyError::InvalidExtension)
+                let next = at.next(byte).ok_or(BodyError::InvalidExtension)?;
+                Ok(State::Extension(next))
             }
-            (State::Size | State::SizeSpace, b';') => Ok(State::Extension),
+            (State::Size | State::SizeSpace, b';') => Ok(State::Extension(Extension::NameStart)),
             (State::Size | State::SizeSpace, b' ' | b'\t') => Ok(State::SizeSpace),
             (State::SizeStart | State::Size, byte) => {
                 let digit = hex_digit(byte).ok_or(BodyError::InvalidChunkSize)?;

@@ -5,7 +5,8 @@ use std::fmt;
 /// Why a request is refused. The connection is closed after the answer, whichever it is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum HeadError {
-    /// A byte of the method is none of `A`-`Z`, `_`, `-`.
+    /// A byte of the method is none of `A`-`Z`, `_`, `-`, or the method is as long as a line may be
+    /// (nginx answers that with 414).
     InvalidMethod,
     /// The request line is malformed.
     InvalidRequest,
@@ -42,8 +43,11 @@ pub enum HeadError {
     TraceMethod,
     /// `Transfer-Encoding` in HTTP/1.0.
     TransferEncodingInHttp10,
-    /// `Transfer-Encoding` is not exactly `chunked`.
+    /// `Transfer-Encoding` ends in `chunked` and names other codings before it.
     UnknownTransferEncoding,
+    /// `Transfer-Encoding` is empty, is no list of codings, does not end in `chunked` or names it
+    /// twice: nobody can tell where the body ends (RFC 9112, section 6.3). nginx answers 501.
+    InvalidTransferEncoding,
     /// `Content-Length` and `Transfer-Encoding` together.
     ContentLengthAndTransferEncoding,
 }
@@ -88,7 +92,9 @@ impl HeadError {
             Self::TransferEncodingInHttp10 => {
                 "client sent HTTP/1.0 request with \"Transfer-Encoding\" header"
             }
-            Self::UnknownTransferEncoding => "client sent unknown \"Transfer-Encoding\"",
+            Self::UnknownTransferEncoding | Self::InvalidTransferEncoding => {
+                "client sent unknown \"Transfer-Encoding\""
+            }
             Self::ContentLengthAndTransferEncoding => {
                 "client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time"
             }

@@ -15,8 +15,8 @@ use crate::version::Version;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
     /// The longest line, with its CRLF: the size of one buffer of `large_client_header_buffers`.
-    /// A request line that is longer is [`HeadError::UriTooLong`], a header line
-    /// [`HeadError::HeaderTooLarge`].
+    /// A request line that is longer is [`HeadError::UriTooLong`] (or, if it has no target by then,
+    /// one that is malformed), a header line [`HeadError::HeaderTooLarge`].
     pub line_bytes_max: usize,
     /// The longest head: number times size of `large_client_header_buffers`; beyond it
     /// [`HeadError::RequestTooLarge`]. nginx adds what its first buffer holds and loses what does
@@ -193,15 +193,18 @@ impl HeadParser {
     }
 
     fn line_too_long(&self) -> HeadError {
-        match self.request_line_done() {
-            true => HeadError::HeaderTooLarge,
-            false => HeadError::UriTooLong,
+        match self.state {
+            _ if self.request_line_done() => HeadError::HeaderTooLarge,
+            // There is no target yet that could be too long.
+            State::Method => HeadError::InvalidMethod,
+            State::BeforeTarget => HeadError::InvalidRequest,
+            _ => HeadError::UriTooLong,
         }
     }
 
     fn head_too_large(&self) -> HeadError {
         match self.line_started() && !self.request_line_done() {
-            true => HeadError::UriTooLong,
+            true => self.line_too_long(),
             false => HeadError::RequestTooLarge,
         }
     }

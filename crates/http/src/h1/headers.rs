@@ -2,6 +2,7 @@
 //! which hosts are hosts.
 
 use super::error::HeadError;
+use super::scan::is_token_byte;
 use crate::body::Framing;
 use crate::head::KeepAlive;
 use crate::header::{HeaderId, HeaderSpan, Known, bits};
@@ -56,9 +57,7 @@ pub(super) fn framing(
     if version < Version::HTTP_11 {
         return Err(HeadError::TransferEncodingInHttp10);
     }
-    if !coding.of(bytes).eq_ignore_ascii_case(b"chunked") {
-        return Err(HeadError::UnknownTransferEncoding);
-    }
+    check_coding(coding.of(bytes))?;
     if length.is_some() {
         return Err(HeadError::ContentLengthAndTransferEncoding);
     }
@@ -77,6 +76,42 @@ fn content_length(value: &[u8]) -> Result<u64, HeadError> {
         Some(length) if !value.is_empty() => Ok(length as u64),
         _ => Err(HeadError::InvalidContentLength),
     }
+}
+
+/// `chunked` alone is what can be read. A list that ends in it and holds other codings is well formed
+/// (501, RFC 9112, section 6.1); where any other coding is the last, nobody can tell where the body
+/// ends (400, section 6.3), as where `chunked` is applied twice or has parameters (section 7.1).
+fn check_coding(value: &[u8]) -> Result<(), HeadError> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut codings = value.rsplit(|&byte| byte == b',').map(trim_spaces);
+    let last = codings.next().unwrap_or_default();
+    if !is_chunked(last) {
+        return Err(HeadError::InvalidTransferEncoding);
+    }
+    for coding in codings {
+        let (name, parameters) = match memchr::memchr(b';', coding) {
+            Some(at) => (trim_spaces(&coding[..at]), &coding[at + 1..]),
+            None => (coding, [].as_slice()),
+        };
+        let is_valid = !name.is_empty() && name.iter().copied().all(is_token_byte);
+        let is_visible = parameters
+            .iter()
+            .all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        if !is_valid || !is_visible || is_chunked(name) {
+            return Err(HeadError::InvalidTransferEncoding);
+        }
+    }
+    Err(HeadError::UnknownTransferEncoding)
+}
+
+fn trim_spaces(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
 
 /// Checks hosts, and remembers the last: it is most often the next, too.

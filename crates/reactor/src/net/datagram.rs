@@ -73,7 +73,7 @@ pub(crate) struct DatagramSocket {
 impl DatagramSocket {
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<DatagramSocket> {
         Ok(DatagramSocket {
-            handle: Handle::register(fd, Kind::Stream)?,
+            handle: Handle::adopt(fd, Kind::Stream)?,
             receiving: Budget::default(),
             sending: Budget::default(),
         })

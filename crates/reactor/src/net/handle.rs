@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::channel::{Channel, ChannelState, Kind, Side, Slot};
+use rustix::fs::OFlags;
+
+use crate::channel::{Channel, ChannelState, Deadline, Kind, Side, Slot};
 use crate::event_loop::{self, Core};
 use crate::op::{ReadOp, ReadOutcome, WriteOp, WriteOutcome};
 use crate::scheduler::Waiter;
@@ -26,6 +28,15 @@ impl Handle {
         Ok(Handle { core, channel })
     }
 
+    /// [`register`](Handle::register) for a socket that the loop reads and writes, and that may have come
+    /// from elsewhere: one that blocks would stop the loop, so it is made to block no more.
+    pub(crate) fn adopt(fd: OwnedFd, kind: Kind) -> io::Result<Handle> {
+        if !rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK) {
+            rustix::io::ioctl_fionbio(&fd, true)?;
+        }
+        Handle::register(fd, kind)
+    }
+
     /// Who waits, when a future of this is polled.
     #[inline]
     pub(crate) fn waiter(&self, cx: &Context<'_>) -> Waiter {
@@ -37,7 +48,7 @@ impl Handle {
     pub(crate) fn begin_read(
         &self,
         op: ReadOp,
-        deadline_ms: u64,
+        deadline: Deadline,
         cx: &Context<'_>,
     ) -> Poll<ReadOutcome> {
         let state = &mut *self.channel.state();
@@ -45,7 +56,8 @@ impl Handle {
             return Poll::Ready(left_behind(state));
         }
         state.read.begin(op, self.waiter(cx));
-        state.read_deadline_ms = deadline_ms;
+        state.read_deadline_ms = deadline.at_ms;
+        state.read_asked = deadline.asked;
         let submitted = {
             let mut driver = self.core.driver.borrow_mut();
             driver.submit_read(&self.channel, state)
@@ -53,7 +65,7 @@ impl Handle {
         if let Err(error) = submitted {
             return Poll::Ready(withdraw(state, error));
         }
-        if deadline_ms < state.looked_at_ms {
+        if deadline.at_ms < state.looked_at_ms {
             self.core.arm_channel(&self.channel, state);
         }
         Poll::Pending

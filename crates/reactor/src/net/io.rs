@@ -13,7 +13,6 @@ use crate::channel::Side;
 use crate::net::stream::Stream;
 use crate::net::writable;
 use crate::op::{ReadOp, ReadOutcome};
-use crate::timer_queue::NEVER_MS;
 
 /// Slices gathered in one write.
 const SLICES_MAX: usize = 16;
@@ -56,7 +55,7 @@ impl StreamIo {
                 let op = ReadOp::Recv {
                     bytes_max: u32::MAX,
                 };
-                match handle.begin_read(op, NEVER_MS, cx) {
+                match handle.begin_read(op, Deadline::NEVER, cx) {
                     Poll::Ready(outcome) => outcome,
                     Poll::Pending => {
                         self.receiving = true;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, sockopt};
 
-use crate::channel::{Accepted, Kind, Side};
+use crate::channel::{Accepted, Deadline, Kind, Side};
 use crate::event_loop;
 use crate::net::address::Address;
 use crate::net::handle::Handle;
@@ -19,7 +19,6 @@ use crate::net::option::{self, Keepalive};
 use crate::net::socket::stream_socket;
 use crate::op::{ReadOp, ReadOutcome};
 use crate::sys::socket_option;
-use crate::timer_queue::NEVER_MS;
 
 /// Connections accepted in one turn at most, unless told otherwise.
 const ACCEPT_BUDGET: u32 = 16;
@@ -116,13 +115,14 @@ impl Listener {
         Ok(socket)
     }
 
-    /// Registers a listening socket, which must be non-blocking, with this thread's loop.
+    /// Registers a listening socket with this thread's loop. One that blocks is made non-blocking, and
+    /// with it all duplicates of the descriptor.
     ///
     /// # Errors
     ///
     /// No loop on this thread; descriptors run out.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Listener> {
-        let handle = Handle::register(fd, Kind::Listener)?;
+        let handle = Handle::adopt(fd, Kind::Listener)?;
         let accepted = Accepted {
             queue: VecDeque::new(),
             budget: ACCEPT_BUDGET,
@@ -264,7 +264,11 @@ impl Future for Accept<'_> {
                     return Poll::Ready(result);
                 }
                 self.submitted = true;
-                ready_or_failed(ready!(handle.begin_read(ReadOp::Accept, NEVER_MS, cx)))?;
+                ready_or_failed(ready!(handle.begin_read(
+                    ReadOp::Accept,
+                    Deadline::NEVER,
+                    cx
+                )))?;
             } else {
                 ready_or_failed(ready!(handle.poll_read(cx)))?;
             }

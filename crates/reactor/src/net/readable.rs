@@ -6,10 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::channel::{Kind, Side, Slot};
+use crate::channel::{Deadline, Kind, Side, Slot};
 use crate::net::handle::Handle;
 use crate::op::{ReadOp, ReadOutcome};
-use crate::timer_queue::NEVER_MS;
 
 /// A descriptor whose owner reads it himself: inotify, a pipe, a signalfd. Loop-local.
 pub struct Readable {
@@ -17,7 +16,8 @@ pub struct Readable {
 }
 
 impl Readable {
-    /// Registers a non-blocking descriptor with this thread's loop.
+    /// Registers a descriptor with this thread's loop. It stays as it is, because the loop does not read
+    /// it: whoever reads until `WouldBlock` needs one that does not block.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Future for Ready<'_> {
         } else {
             self.submitted = true;
             let op = ReadOp::Ready { edge: self.edge };
-            ready!(self.handle.begin_read(op, NEVER_MS, cx))
+            ready!(self.handle.begin_read(op, Deadline::NEVER, cx))
         };
         self.submitted = false;
         Poll::Ready(match outcome {

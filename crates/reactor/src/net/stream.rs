@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use crate::buffer::Buffer;
-use crate::channel::{ChannelState, Flags, Kind, Side, Slot};
+use crate::channel::{ChannelState, Deadline, Flags, Kind, Side, Slot};
 use crate::net::address::Address;
 use crate::net::connector;
 use crate::net::handle::Handle;
@@ -33,14 +33,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Registers a connected, non-blocking socket with this thread's loop.
+    /// Registers a connected socket with this thread's loop. One that blocks is made non-blocking, and
+    /// with it all duplicates of the descriptor.
     ///
     /// # Errors
     ///
     /// No loop on this thread; a descriptor that cannot be polled.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
         Ok(Stream {
-            handle: Handle::register(fd, Kind::Stream)?,
+            handle: Handle::adopt(fd, Kind::Stream)?,
         })
     }
 
@@ -59,7 +60,8 @@ impl Stream {
     /// No loop on this thread; descriptors run out.
     pub fn pair() -> io::Result<(Stream, Stream)> {
         let (one, other) = socket::pair()?;
-        Ok((Stream::from_fd(one)?, Stream::from_fd(other)?))
+        let stream = |fd| Handle::register(fd, Kind::Stream).map(Stream::from_handle);
+        Ok((stream(one)?, stream(other)?))
     }
 
     /// Connects to an address.
@@ -88,7 +90,7 @@ impl Stream {
         Recv {
             stream: self,
             bytes_max: u32::MAX,
-            deadline_ms: NEVER_MS,
+            deadline: Deadline::NEVER,
             submitted: false,
         }
     }
@@ -329,7 +331,7 @@ impl std::fmt::Debug for Stream {
 /// Ticks after which a duration has passed, wherever in the present one it begins: it is rounded up,
 /// and one more stands for the part of that tick that is gone.
 #[inline]
-fn ticks_ms(duration: Duration) -> u64 {
+pub(crate) fn ticks_ms(duration: Duration) -> u64 {
     let part_ms = u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
     let whole_ms = u64::try_from(duration.as_millis()).unwrap_or(NEVER_MS);
     whole_ms.saturating_add(1 + part_ms)
@@ -340,7 +342,7 @@ fn ticks_ms(duration: Duration) -> u64 {
 pub struct Recv<'a> {
     stream: &'a Stream,
     bytes_max: u32,
-    deadline_ms: u64,
+    deadline: Deadline,
     submitted: bool,
 }
 
@@ -348,15 +350,17 @@ impl Recv<'_> {
     /// Fails with `TimedOut` if nothing has come when `at` has passed. Moving a connection's
     /// deadline later with each receive costs next to nothing.
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.deadline_ms = self.stream.handle.core.tick_ms(at);
+        self.deadline = Deadline {
+            at_ms: self.stream.handle.core.tick_ms(at),
+            asked: 0,
+        };
         self
     }
 
-    /// Fails with `TimedOut` if nothing has come for so long, counted from the turn's time. The
-    /// cheapest way to a deadline.
+    /// Fails with `TimedOut` if nothing has come for so long. The cheapest way to a deadline: it is
+    /// counted from the turn's time, and by how long the turn went on is made up for before it fails.
     pub fn within(mut self, duration: Duration) -> Self {
-        let now_ms = self.stream.handle.core.now_ms();
-        self.deadline_ms = now_ms.saturating_add(ticks_ms(duration));
+        self.deadline = self.stream.handle.core.after_ms(ticks_ms(duration));
         self
     }
 
@@ -407,7 +411,7 @@ impl Future for Recv<'_> {
             let op = ReadOp::Recv {
                 bytes_max: self.bytes_max,
             };
-            match handle.begin_read(op, self.deadline_ms, cx) {
+            match handle.begin_read(op, self.deadline, cx) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     self.submitted = true;
@@ -486,8 +490,9 @@ impl Send<'_> {
         }
         if self.stall_ms != 0 {
             let state = &mut *handle.channel.state();
-            let stall_ms = u64::from(self.stall_ms);
-            state.write_deadline_ms = handle.core.now_ms().saturating_add(stall_ms);
+            let deadline = handle.core.after_ms(self.stall_ms.into());
+            state.write_deadline_ms = deadline.at_ms;
+            state.write_asked = deadline.asked;
             handle.core.arm_channel(&handle.channel, state);
         }
         self.submitted = true;

@@ -58,7 +58,8 @@ impl UdpSocket {
         UdpSocket::from_fd(socket::datagram(address, true)?)
     }
 
-    /// Registers a non-blocking UDP socket with this thread's loop.
+    /// Registers a UDP socket with this thread's loop. One that blocks is made non-blocking, and with
+    /// it all duplicates of the descriptor.
     ///
     /// # Errors
     ///

@@ -39,7 +39,8 @@ impl UnixDatagram {
         UnixDatagram::from_fd(socket::datagram(&Address::UNNAMED, false)?)
     }
 
-    /// Registers a non-blocking Unix datagram socket with this thread's loop.
+    /// Registers a Unix datagram socket with this thread's loop. One that blocks is made non-blocking, and with
+    /// it all duplicates of the descriptor.
     ///
     /// # Errors
     ///

@@ -132,8 +132,12 @@ impl Poller for AnyPoller {
         each!(self, poller => poller.pause(fd));
     }
 
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        each!(self, poller => poller.resume(fd, token))
+    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
+        each!(self, poller => poller.resume(fd, token, kind))
+    }
+
+    fn arm(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
+        each!(self, poller => poller.arm(fd, token, kind))
     }
 
     #[inline]

@@ -52,12 +52,12 @@ pub(crate) use linux::{receive_batch, send_batch};
 #[cfg(target_os = "linux")]
 mod linux {
     use std::mem::MaybeUninit;
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
     use std::os::fd::AsRawFd;
 
     use rustix::net::{MMsgHdr, SendAncillaryBuffer};
 
     use super::*;
+    use crate::net::parse_address;
 
     /// Receives datagrams of an internet socket into empty buffers, one each, and says how many;
     /// `take` is told of each.
@@ -100,44 +100,18 @@ mod linux {
         };
         for index in 0..received {
             // SAFETY: written above, and by the kernel.
-            let (message, name) = unsafe {
-                (
-                    messages[index].assume_init_ref(),
-                    names[index].assume_init_ref(),
-                )
-            };
+            let message = unsafe { messages[index].assume_init_ref() };
+            let name = names[index].as_ptr().cast::<u8>();
+            let name_len = (message.msg_hdr.msg_namelen as usize).min(size_of_val(&names[index]));
+            // SAFETY: zeroed before the kernel wrote there, and no longer than the storage is.
+            let name = unsafe { std::slice::from_raw_parts(name, name_len) };
             buffers[index].extend(message.msg_len as usize);
             take(Meta {
-                from: address(name),
+                from: parse_address(name),
                 truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             });
         }
         Ok(received)
-    }
-
-    fn address(name: &libc::sockaddr_storage) -> Address {
-        let name: *const libc::sockaddr_storage = name;
-        // SAFETY: a storage has room for, and the alignment of, every address; the family says
-        // which one the kernel has written, and all of their fields are integers.
-        unsafe {
-            match libc::c_int::from((*name).ss_family) {
-                libc::AF_INET => {
-                    let v4 = &*name.cast::<libc::sockaddr_in>();
-                    let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-                    let port = u16::from_be(v4.sin_port);
-                    Address::Inet(SocketAddr::V4(SocketAddrV4::new(ip, port)))
-                }
-                libc::AF_INET6 => {
-                    let v6 = &*name.cast::<libc::sockaddr_in6>();
-                    let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                    let port = u16::from_be(v6.sin6_port);
-                    let flow = u32::from_be(v6.sin6_flowinfo);
-                    let inet = SocketAddrV6::new(ip, port, flow, v6.sin6_scope_id);
-                    Address::Inet(SocketAddr::V6(inet))
-                }
-                _ => Address::UNNAMED,
-            }
-        }
     }
 
     /// Sends up to [`BATCH_MAX`] datagrams, and says how many went.

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::channel::{Flags, Kind, Side, Token};
 use crate::sys::{Event, Poller, Wake};
+use crate::trigger::{Interest, Trigger};
 
 /// The data of the eventfd's registration: no token, because generations that far are never
 /// handed out together with that index.
@@ -38,7 +39,28 @@ fn interest(kind: Kind) -> EventFlags {
         Kind::Stream => EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET,
         Kind::Listener => EventFlags::IN | EventFlags::EXCLUSIVE,
         Kind::Source => EventFlags::IN | EventFlags::RDHUP | EventFlags::ET,
+        Kind::Watched(interest, trigger) => watched(interest, trigger),
     }
+}
+
+fn watched(interest: Interest, trigger: Trigger) -> EventFlags {
+    let mut flags = match trigger {
+        Trigger::Edge => EventFlags::ET,
+        Trigger::Level => EventFlags::empty(),
+        Trigger::OneShot => EventFlags::ONESHOT,
+        Trigger::Exclusive => EventFlags::EXCLUSIVE,
+    };
+    if interest.reads() {
+        flags |= EventFlags::IN;
+        // Not to be had together with the last one (epoll_ctl(2)).
+        if trigger != Trigger::Exclusive {
+            flags |= EventFlags::RDHUP;
+        }
+    }
+    if interest.writes() {
+        flags |= EventFlags::OUT;
+    }
+    flags
 }
 
 #[inline]
@@ -114,8 +136,9 @@ impl Poller for Epoll {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        self.add(fd, token, Kind::Listener)
+    fn arm(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
+        let data = EventData::new_u64(token.to_u64());
+        Ok(epoll::modify(&self.epoll, fd, data, interest(kind))?)
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::channel::Kind;
 use crate::sys::Wake;
+use crate::trigger::Trigger;
 
 /// A descriptor that another thread makes readable to end a wait: an eventfd on Linux, a pipe
 /// elsewhere.
@@ -18,6 +19,9 @@ pub(crate) struct Alarm {
 }
 
 struct Bell(OwnedFd);
+
+/// What poll(2) and select(2) can tell: levels, and a level once.
+pub(crate) const TRIGGERS: [Trigger; 2] = [Trigger::Level, Trigger::OneShot];
 
 impl Alarm {
     #[cfg(target_os = "linux")]
@@ -71,7 +75,7 @@ impl Wake for Bell {
 ///
 /// `EPERM` for a regular file or a folder.
 pub(crate) fn check_pollable(fd: BorrowedFd<'_>, kind: Kind) -> io::Result<()> {
-    if kind == Kind::Source {
+    if kind.is_anything() {
         let stat = rustix::fs::fstat(fd)?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         if matches!(file_type, FileType::RegularFile | FileType::Directory) {

@@ -54,8 +54,3 @@ pub(crate) fn unnamed() -> io::Result<SocketAddrUnix> {
 pub(crate) fn abstract_name(name: &[u8]) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(name)?)
 }
-
-/// The name in the abstract namespace, if the address is one.
-pub(crate) fn abstract_name_of(address: &SocketAddrUnix) -> Option<&[u8]> {
-    address.abstract_name()
-}

@@ -33,7 +33,8 @@
 //!    reported until [`rearm`](Poller::rearm) says that the side was drained; an edge poller
 //!    leaves that function empty;
 //! 3. reports a listener as long as a connection waits (level), and to one of the loops that share
-//!    it; a listener that nobody waits for is [paused](Poller::pause);
+//!    it; a listener that nobody waits for is [paused](Poller::pause). What is
+//!    [watched](Kind::Watched) is reported by its own trigger, or refused when it is added;
 //! 4. tells that the peer has closed its side, or looks again when the read side is rearmed: the end
 //!    of the stream may lie behind what a receive brought;
 //! 5. may report too much, never too little: performing an operation that is not ready costs
@@ -58,10 +59,12 @@ use crate::op::{self, Progress};
 use crate::scheduler::Woken;
 use crate::send_queue::{Chunk, SendQueue};
 
+pub(crate) mod address;
 pub(crate) mod any_poller;
 pub(crate) mod datagram;
 #[cfg(target_os = "linux")]
 pub(crate) mod epoll;
+pub(crate) mod fork;
 #[cfg(target_os = "linux")]
 pub(crate) mod io_uring;
 pub(crate) mod kind;
@@ -73,6 +76,7 @@ pub(crate) mod poll;
 pub(crate) mod portable;
 pub(crate) mod readiness;
 pub(crate) mod select;
+pub(crate) mod sigpipe;
 pub(crate) mod sim;
 pub(crate) mod socket_option;
 pub(crate) mod sources;
@@ -177,6 +181,9 @@ pub(crate) trait Driver {
     /// Watches a quiet channel no more, whose descriptor another process has too.
     fn let_go(&mut self, channel: &Channel);
 
+    /// Arms what is told once; the other kinds are left alone.
+    fn arm(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()>;
+
     /// Cancels the operation of a side, and gives what it owned, to be dropped by the caller.
     fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {
         channel.state().cancel(side)
@@ -221,11 +228,16 @@ pub(crate) trait Poller: Sized {
     /// A side that was reported has been seen not to be ready.
     fn rearm(&mut self, fd: BorrowedFd<'_>, token: Token, side: Side);
 
-    /// Stops reporting a listener.
+    /// Stops reporting a listener, or what is told again and again.
     fn pause(&mut self, fd: BorrowedFd<'_>);
 
-    /// Reports a listener again.
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()>;
+    /// Reports what was paused again.
+    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
+        self.add(fd, token, kind)
+    }
+
+    /// Reports once more what is told once.
+    fn arm(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()>;
 
     /// Sleeps until something is ready, and appends what is; true if there may be more that is.
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool>;
@@ -455,6 +467,10 @@ impl Driver for AnyDriver {
 
     fn let_go(&mut self, channel: &Channel) {
         each!(self, driver => driver.let_go(channel));
+    }
+
+    fn arm(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
+        each!(self, driver => driver.arm(channel, state))
     }
 
     fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {

@@ -14,8 +14,9 @@ use std::time::Duration;
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, c_short, pollfd};
 
 use crate::channel::{Flags, Kind, Side, Token};
-use crate::sys::level::{Alarm, check_pollable};
+use crate::sys::level::{Alarm, TRIGGERS, check_pollable};
 use crate::sys::{Event, Poller, Wake};
+use crate::trigger::Interest;
 
 /// The peer has closed its side. Other systems cannot tell.
 #[cfg(target_os = "linux")]
@@ -40,10 +41,13 @@ pub(crate) struct Poll {
     alarm: Alarm,
 }
 
-fn readable(kind: Kind) -> c_short {
+/// What is asked for from the beginning.
+fn asked(kind: Kind) -> c_short {
     match kind {
         Kind::Listener => POLLIN,
-        Kind::Stream | Kind::Source => POLLIN | POLLRDHUP,
+        Kind::Stream | Kind::Source | Kind::Watched(Interest::Read, _) => POLLIN | POLLRDHUP,
+        Kind::Watched(Interest::Write, _) => POLLOUT,
+        Kind::Watched(Interest::Both, _) => POLLIN | POLLRDHUP | POLLOUT,
     }
 }
 
@@ -97,9 +101,9 @@ impl Poll {
             self.alarm.quiet();
             return;
         };
-        if kind != Kind::Listener {
+        if !kind.is_level() {
             entry.events &= !told;
-            if told & BROKEN != 0 {
+            if told & BROKEN != 0 || kind.is_one_shot() {
                 entry.fd = !number(entry.fd);
                 entry.events = 0;
             }
@@ -143,6 +147,7 @@ impl Poller for Poll {
     /// The write side is asked for once it was seen to be full.
     fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
         check_pollable(fd, kind)?;
+        kind.check_trigger("poll(2)", &TRIGGERS)?;
         let fd = fd.as_raw_fd();
         let index = fd as usize;
         if index >= self.places.len() {
@@ -151,7 +156,7 @@ impl Poller for Poll {
         self.places[index] = self.entries.len() as u32;
         self.entries.push(pollfd {
             fd,
-            events: readable(kind),
+            events: asked(kind),
             revents: 0,
         });
         self.owners.push(Some((token, kind)));
@@ -180,8 +185,13 @@ impl Poller for Poll {
         self.forget(fd.as_raw_fd());
     }
 
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        self.add(fd, token, Kind::Listener)
+    fn arm(&mut self, fd: BorrowedFd<'_>, _: Token, kind: Kind) -> io::Result<()> {
+        let fd = fd.as_raw_fd();
+        if let Some(place) = self.place(fd) {
+            let entry = &mut self.entries[place];
+            (entry.fd, entry.events) = (fd, asked(kind));
+        }
+        Ok(())
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {

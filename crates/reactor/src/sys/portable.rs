@@ -18,12 +18,17 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::channel::{Flags, Kind, Side, Token};
+use crate::sys::fork::Birthplace;
 use crate::sys::level::check_pollable;
 use crate::sys::{Event, Poller, Wake};
+use crate::trigger::Trigger;
 
 /// Whether an event tells that nothing comes behind the bytes. kqueue has an event of its own for
 /// each side, and the crate adds the write side to that of a read side at its end.
 const TELLS_END: bool = !cfg!(target_os = "linux");
+
+/// What the crate can tell.
+const TRIGGERS: [Trigger; 3] = [Trigger::Edge, Trigger::Level, Trigger::OneShot];
 
 /// A `polling::Poller`, which names descriptors by their number here.
 pub(crate) struct Portable {
@@ -32,6 +37,16 @@ pub(crate) struct Portable {
     events: Events,
     /// What was found by looking, to be told in the next turn.
     found: Vec<Event>,
+    birthplace: Birthplace,
+}
+
+impl Drop for Portable {
+    /// The crate's own drop takes out what wakes the loop: in a child after fork(2), its parent's.
+    fn drop(&mut self) {
+        if self.birthplace.is_elsewhere() {
+            std::mem::forget(Arc::clone(&self.poller));
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +67,14 @@ fn interest(index: usize, kind: Kind) -> (Interest, PollMode) {
         Kind::Stream => (Interest::all(index), PollMode::Edge),
         Kind::Source => (Interest::readable(index), PollMode::Edge),
         Kind::Listener => (Interest::readable(index), PollMode::Level),
+        Kind::Watched(sides, trigger) => {
+            let mode = match trigger {
+                Trigger::Edge => PollMode::Edge,
+                Trigger::OneShot => PollMode::Oneshot,
+                Trigger::Level | Trigger::Exclusive => PollMode::Level,
+            };
+            (Interest::new(index, sides.reads(), sides.writes()), mode)
+        }
     }
 }
 
@@ -102,6 +125,7 @@ impl Portable {
             watched: Vec::new(),
             events: Events::with_capacity(capacity),
             found: Vec::new(),
+            birthplace: Birthplace::here(),
         })
     }
 }
@@ -117,6 +141,7 @@ impl Poller for Portable {
 
     fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
         check_pollable(fd, kind)?;
+        kind.check_trigger("the portable driver", &TRIGGERS)?;
         let index = fd.as_raw_fd() as usize;
         let (interest, mode) = interest(index, kind);
         // SAFETY: a channel is removed from its poller (or paused, which removes it too) before
@@ -153,8 +178,9 @@ impl Poller for Portable {
         self.forget(fd);
     }
 
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        self.add(fd, token, Kind::Listener)
+    fn arm(&mut self, fd: BorrowedFd<'_>, _: Token, kind: Kind) -> io::Result<()> {
+        let (interest, mode) = interest(fd.as_raw_fd() as usize, kind);
+        self.poller.modify_with_mode(fd, interest, mode)
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {

@@ -6,17 +6,21 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::buffer::BufferPool;
 use crate::channel::{
     Accepted, Channel, ChannelState, Channels, Flags, Kind, Side, Slot, Token, Work, Written,
 };
 use crate::op::{self, Progress, ReadOp, ReadOutcome};
+use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::SendQueue;
+use crate::sys::fork::Birthplace;
 use crate::sys::sources::Sources;
 use crate::sys::{Driver, Event, Limits, Poller, Wake};
 
@@ -31,6 +35,7 @@ pub(crate) struct Readiness<P> {
     has_more: bool,
     sources: Sources,
     limits: Limits,
+    birthplace: Birthplace,
 }
 
 impl<P: Poller> Readiness<P> {
@@ -43,6 +48,7 @@ impl<P: Poller> Readiness<P> {
             has_more: false,
             sources: Sources::default(),
             limits,
+            birthplace: Birthplace::here(),
         }
     }
 
@@ -83,7 +89,8 @@ impl<P: Poller> Readiness<P> {
                 continue;
             };
             let state = &mut *channel.state();
-            if channel.kind() == Kind::Listener && !state.read.is_pending() {
+            let kind = channel.kind();
+            if kind != Kind::Stream && kind.is_level() && !state.read.is_pending() {
                 if !state.flags.has(Flags::PAUSED) {
                     self.poller.pause(channel.as_fd());
                     state.flags.insert(Flags::PAUSED);
@@ -91,12 +98,23 @@ impl<P: Poller> Readiness<P> {
                 continue;
             }
             state.flags.insert(flags);
+            if matches!(kind, Kind::Watched(..)) {
+                work.woken.wake(tell(state));
+                continue;
+            }
             if !state.flags.has(Flags::LISTED) && state.is_due() {
                 perform_channel(&mut self.poller, channel, state, &self.limits, work);
                 list_if_due(&mut self.ready, channel, state);
             }
         }
     }
+}
+
+/// Ends the wait of who watches a channel, if somebody does; what was told stays in its flags.
+#[cold]
+fn tell(state: &mut ChannelState) -> Option<Waiter> {
+    let waits = state.read.is_pending();
+    waits.then(|| state.read.complete(ReadOutcome::Ready))?
 }
 
 #[inline]
@@ -274,7 +292,7 @@ fn rotate<P: Poller>(
     if accepted.rotate_after != 0 && accepted.since_rotation >= accepted.rotate_after {
         accepted.since_rotation = 0;
         poller.pause(channel.as_fd());
-        if let Err(error) = poller.resume(channel.as_fd(), channel.token()) {
+        if let Err(error) = poller.resume(channel.as_fd(), channel.token(), channel.kind()) {
             flags.insert(Flags::PAUSED);
             accepted.queue.push_back(Err(error));
         }
@@ -297,6 +315,12 @@ fn perform_write<P: Poller>(
     if written == Written::Blocked {
         drained(poller, channel, state, Side::Write);
     }
+}
+
+/// Asks the kernel about one descriptor.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0)
 }
 
 impl<P: Poller> Driver for Readiness<P> {
@@ -327,7 +351,8 @@ impl<P: Poller> Driver for Readiness<P> {
         if channel.kind() == Kind::Source {
             self.sources.remove(channel.token());
         }
-        if !channel.state().flags.has(Flags::PAUSED) {
+        // What a child after fork(2) removed, its parent would miss.
+        if !channel.state().flags.has(Flags::PAUSED) && !self.birthplace.is_elsewhere() {
             self.poller.remove(channel.as_fd(), channel.kind());
         }
     }
@@ -345,10 +370,19 @@ impl<P: Poller> Driver for Readiness<P> {
         }
     }
 
+    fn arm(&mut self, channel: &Channel, _: &mut ChannelState) -> io::Result<()> {
+        let kind = channel.kind();
+        if kind.is_one_shot() {
+            self.poller.arm(channel.as_fd(), channel.token(), kind)?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn submit_read(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
         if state.flags.has(Flags::PAUSED) {
-            self.poller.resume(channel.as_fd(), channel.token())?;
+            self.poller
+                .resume(channel.as_fd(), channel.token(), channel.kind())?;
             state.flags.remove(Flags::PAUSED);
         }
         list_if_due(&mut self.ready, channel, state);
@@ -398,6 +432,21 @@ impl<P: Poller> Driver for Readiness<P> {
 
     fn send_blocked(&mut self, channel: &Channel, state: &mut ChannelState) {
         drained(&mut self.poller, channel, state, Side::Write);
+    }
+
+    /// What is there, and was not told of or not performed yet, is received before it is missed.
+    fn expire(&mut self, token: Token, now_ms: u64, woken: &mut Woken<'_>) -> u64 {
+        if let Some(channel) = self.channels.find(token) {
+            let state = &mut *channel.state();
+            let is_late = state.read_deadline_ms <= now_ms && state.read.is_pending();
+            let is_there = || {
+                state.flags.has(Flags::READABLE) || (self.has_more && is_readable(channel.as_fd()))
+            };
+            if is_late && is_there() {
+                state.read_deadline_ms = now_ms + 1;
+            }
+        }
+        self.channels.expire(token, now_ms, woken)
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

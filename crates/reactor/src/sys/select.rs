@@ -19,7 +19,7 @@ use rustix::event::{
 use rustix::io::Errno;
 
 use crate::channel::{Flags, Kind, Side, Token};
-use crate::sys::level::{Alarm, check_pollable};
+use crate::sys::level::{Alarm, TRIGGERS, check_pollable};
 use crate::sys::{Event, Poller, Wake};
 
 /// The sets that are asked for, and those that select answers with.
@@ -55,6 +55,20 @@ impl Select {
         }
     }
 
+    /// Puts a descriptor into the sets that it is to be in from the beginning.
+    fn ask_for(&mut self, fd: RawFd, kind: Kind) {
+        let (reads, writes) = match kind {
+            Kind::Watched(interest, _) => (interest.reads(), interest.writes()),
+            Kind::Stream | Kind::Listener | Kind::Source => (true, false),
+        };
+        if reads {
+            fd_set_insert(&mut self.read, fd);
+        }
+        if writes {
+            fd_set_insert(&mut self.write, fd);
+        }
+    }
+
     /// Asks the kernel, and leaves its answer in the sets.
     fn ask(&mut self, timeout: Option<Timespec>) -> Result<i32, Errno> {
         self.can_read.copy_from_slice(&self.read);
@@ -71,8 +85,11 @@ impl Select {
         for fd in FdSetIter::new(&self.can_read) {
             match self.owners[fd as usize] {
                 Some((token, kind)) => {
-                    if kind != Kind::Listener {
+                    if !kind.is_level() {
                         fd_set_remove(&mut self.read, fd);
+                    }
+                    if kind.is_one_shot() {
+                        fd_set_remove(&mut self.write, fd);
                     }
                     let flags = Flags::READABLE;
                     events.push(Event { token, flags });
@@ -81,10 +98,21 @@ impl Select {
             }
         }
         for fd in FdSetIter::new(&self.can_write) {
-            if let Some((token, _)) = self.owners[fd as usize] {
-                fd_set_remove(&mut self.write, fd);
-                let flags = Flags::WRITABLE;
-                events.push(Event { token, flags });
+            if let Some((token, kind)) = self.owners[fd as usize] {
+                if !kind.is_level() {
+                    fd_set_remove(&mut self.write, fd);
+                }
+                if kind.is_one_shot() {
+                    fd_set_remove(&mut self.read, fd);
+                }
+                let both = |event: &&mut Event| kind.is_anything() && event.token == token;
+                match events.iter_mut().find(both) {
+                    Some(event) => event.flags.insert(Flags::WRITABLE),
+                    None => events.push(Event {
+                        token,
+                        flags: Flags::WRITABLE,
+                    }),
+                }
             }
         }
     }
@@ -121,8 +149,9 @@ impl Poller for Select {
     fn add(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
         let number = within_limit(fd)?;
         check_pollable(fd, kind)?;
+        kind.check_trigger("select(2)", &TRIGGERS)?;
         self.owners[number as usize] = Some((token, kind));
-        fd_set_insert(&mut self.read, number);
+        self.ask_for(number, kind);
         Ok(())
     }
 
@@ -143,8 +172,9 @@ impl Poller for Select {
         self.forget(fd.as_raw_fd());
     }
 
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        self.add(fd, token, Kind::Listener)
+    fn arm(&mut self, fd: BorrowedFd<'_>, _: Token, kind: Kind) -> io::Result<()> {
+        self.ask_for(fd.as_raw_fd(), kind);
+        Ok(())
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {

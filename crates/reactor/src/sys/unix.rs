@@ -69,8 +69,3 @@ pub(crate) fn abstract_name(_: &[u8]) -> io::Result<SocketAddrUnix> {
     let message = "this system has no abstract names of Unix sockets";
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
-
-/// Linux alone has an abstract namespace.
-pub(crate) fn abstract_name_of(_: &SocketAddrUnix) -> Option<&[u8]> {
-    None
-}

@@ -3,11 +3,22 @@
 
 use std::mem::{Discriminant, discriminant};
 
-use revolve_reactor::{Codec, CodecError, Decoder, Frame, FrameCodec, LengthCodec, LineCodec};
+use revolve_reactor::{Codec, CodecError, Decoder, LengthCodec, LineCodec};
+
+use frame::{Frame, FrameCodec};
+
+/// The message server's, a codec made outside of the library.
+#[path = "../../../../examples/message/src/frame.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each program takes what it needs"
+)]
+pub(crate) mod frame;
 
 /// Frames: the first byte chooses the maximum, the second the size of the pieces, the rest is what
 /// arrives.
-pub(crate) fn frame(data: &[u8]) {
+pub(crate) fn any_frame(data: &[u8]) {
     let [settings, piece, bytes @ ..] = data else {
         return;
     };

@@ -1,11 +1,23 @@
 //! What accepting and connecting promise.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use revolve_reactor::{Address, ListenOptions, Listener, SendQueue, Stream, sleep, timeout, turn};
+use revolve_reactor::{
+    Address, ListenOptions, Listener, SendQueue, Stream, UnixDatagram, sleep, timeout, turn,
+};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 
-use super::{Folder, On, any_port, listen, poll_once, recv_all, recv_exactly, run, turns};
+use super::{
+    Folder, On, PATIENCE, any_port, listen, poll_once, recv_all, recv_exactly, run, turns,
+};
 
 fn listener() -> (Listener, Address) {
     listen(&any_port())
@@ -193,5 +205,86 @@ pub(crate) fn a_connection_can_be_turned_away(on: On) {
         let client = Stream::connect(&address).await.expect("connect");
         assert!(listener.accept_and_close_one(b"busy").expect("accept"));
         assert_eq!(recv_all(&client).await, b"busy");
+    });
+}
+
+/// A Unix socket with a name of its own choice, whatever that is. A short one may be another process's
+/// for a while.
+fn socket_named(name: Option<SocketAddrUnix>, kind: SocketType) -> OwnedFd {
+    let socket = rustix::net::socket(AddressFamily::UNIX, kind, None).expect("socket");
+    let begun = Instant::now();
+    while let Some(Err(error)) = name.as_ref().map(|name| rustix::net::bind(&socket, name)) {
+        let waited = begun.elapsed();
+        assert!(error == Errno::ADDRINUSE && waited < PATIENCE, "{error}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    socket
+}
+
+/// A path of so many bytes, behind which there is no room for a NUL byte if it has 108.
+fn path_of(folder: &Path, number: usize, len: usize) -> PathBuf {
+    let mut path = folder.as_os_str().as_bytes().to_vec();
+    path.extend_from_slice(format!("/{number}-").as_bytes());
+    assert!(path.len() < len, "{}", folder.display());
+    path.resize(len, b'x');
+    OsString::from_vec(path).into()
+}
+
+/// Every kind of name that a Unix peer may have, and what is made of it.
+fn names(folder: &Path) -> Vec<(Option<SocketAddrUnix>, Address)> {
+    let mut names = vec![(None, Address::UNNAMED)];
+    for (number, len) in [100, 106, 107, 108].into_iter().enumerate() {
+        let path = path_of(folder, number, len);
+        let raw = SocketAddrUnix::new(&path).expect("a name");
+        names.push((Some(raw), Address::Unix(path)));
+    }
+    #[cfg(target_os = "linux")]
+    for len in [0, 1, 20, 106, 107] {
+        let mut name = format!("{}-{:?}", std::process::id(), std::thread::current().id());
+        name.extend(std::iter::repeat_n('y', 107));
+        let raw = SocketAddrUnix::new_abstract_name(&name.as_bytes()[..len]).expect("a name");
+        let path = format!("\0{}", &name[..len]);
+        names.push((Some(raw), Address::Unix(path.into())));
+    }
+    names
+}
+
+pub(crate) fn peers_may_have_any_name(on: On) {
+    if on.is_in_memory() {
+        return;
+    }
+    // The names of 0 bytes and of 1 are everybody's.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    run(on, async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let address = Address::Unix(path_of(folder.path(), 9, 108));
+        let fd = Listener::bind(&address, &ListenOptions::default()).expect("bind");
+        let listener = Listener::from_fd(fd).expect("register");
+        assert_eq!(listener.local_address().expect("name"), address);
+        let datagrams = UnixDatagram::bind(&Address::Unix(path_of(folder.path(), 8, 107)));
+        let datagrams = datagrams.expect("bind");
+        let raw = |path: &Address| match path {
+            Address::Unix(path) => SocketAddrUnix::new(path).expect("a name"),
+            Address::Inet(inet) => panic!("{inet}"),
+        };
+        let here = datagrams.local_address().expect("name");
+        for (name, expected) in names(folder.path()) {
+            let client = socket_named(name.clone(), SocketType::STREAM);
+            rustix::net::connect(&client, &raw(&address)).expect("connect");
+            let (fd, peer) = listener.accept().await.expect("accept");
+            assert_eq!(peer, expected);
+            let stream = Stream::from_fd(fd).expect("register");
+            assert_eq!(stream.peer_address().expect("name"), expected);
+            assert_eq!(stream.local_address().expect("name"), address);
+            drop(client);
+            if let Address::Unix(path) = &expected {
+                let _ = std::fs::remove_file(path);
+            }
+            let sender = socket_named(name, SocketType::DGRAM);
+            rustix::net::sendto(&sender, b"!", SendFlags::empty(), &raw(&here)).expect("send");
+            let datagram = datagrams.recv_from().await.expect("receive");
+            assert_eq!(datagram.from, expected);
+        }
     });
 }

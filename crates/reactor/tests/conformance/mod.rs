@@ -9,7 +9,7 @@ use std::task::Poll;
 use revolve_reactor::{Address, Builder, DriverKind, EventLoop, Simulation, Stream, yield_now};
 use tempfile::TempDir;
 
-use crate::common::{any_port, listen, pattern, recv_all, run_on, tcp_pair};
+use crate::common::{PATIENCE, any_port, listen, pattern, recv_all, run_on, tcp_pair};
 
 pub(crate) mod accepting;
 pub(crate) mod cancelling;
@@ -17,6 +17,7 @@ pub(crate) mod datagrams;
 pub(crate) mod fairness;
 pub(crate) mod receiving;
 pub(crate) mod sending;
+pub(crate) mod triggers;
 pub(crate) mod waking;
 
 /// Gives a macro, behind its arguments, the names of all tests: first those that hold whatever a seed
@@ -84,8 +85,21 @@ macro_rules! with_all_tests {
                     sleeps_end_in_order_and_never_early;
             }
             without_faults {
+                triggers:
+                    a_trigger_that_a_driver_has_not_is_refused
+                    an_edge_is_told_once
+                    a_level_is_told_as_long_as_it_lasts
+                    a_one_shot_is_told_when_it_is_armed
+                    a_write_side_is_told_when_there_is_room
+                    the_other_end_that_closes_is_told
+                    a_second_who_asks_is_refused
+                    an_exclusive_wakes_one_of_several_loops;
+                sending:
+                    a_peer_that_is_gone_raises_no_signal
+                    a_blocking_socket_does_not_stop_the_loop;
                 accepting:
-                    a_listener_nobody_asks_does_not_keep_the_loop_awake;
+                    a_listener_nobody_asks_does_not_keep_the_loop_awake
+                    peers_may_have_any_name;
                 cancelling:
                     a_stream_that_is_handed_over_keeps_its_bytes
                     late_events_do_not_reach_a_successor;
@@ -99,6 +113,9 @@ macro_rules! with_all_tests {
                 waking:
                     another_thread_runs_functions_in_order
                     a_waker_works_from_another_thread
+                    a_sleep_is_not_longer_for_what_is_done_meanwhile
+                    a_deadline_counts_from_when_it_is_asked_for
+                    a_stalled_send_counts_from_when_it_is_asked_for
                     any_descriptor_can_be_waited_for
                     a_source_is_told_before_what_was_sent_after_it;
             }

@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::sync::{Arc, Mutex};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_reactor::{Buffer, Chunk, SendQueue, Stream, now, sleep, spawn, turn};
+use revolve_reactor::signal::SIGPIPE;
+use revolve_reactor::{
+    Buffer, Chunk, Listener, SendQueue, Stream, UdpSocket, now, sleep, spawn, splice, timeout, turn,
+};
 
-use super::{On, pattern, poll_once, recv_all, recv_exactly, run, tcp_pair, turns, unix_pair};
+use super::{
+    On, PATIENCE, pattern, poll_once, recv_all, recv_exactly, run, tcp_pair, turns, unix_pair,
+};
 
 pub(crate) fn partial_writes_resume_where_they_stopped(on: On) {
     run(on, async {
@@ -273,4 +282,90 @@ pub(crate) fn a_chunk_that_is_given_up_arrives_up_to_somewhere(on: On) {
         let received = recv_all(&receiver).await;
         assert!(received.len() < sent.len() && sent.starts_with(&received));
     });
+}
+
+/// A program that leaves `SIGPIPE` at its default ends with it.
+pub(crate) fn a_peer_that_is_gone_raises_no_signal(on: On) {
+    let raised = Arc::new(AtomicBool::new(false));
+    let heard = signal_hook::flag::register(SIGPIPE, Arc::clone(&raised)).expect("a handler");
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(&pattern(100_000)).expect("write");
+    let file = Arc::new(file);
+    run(on, async {
+        for (sender, receiver) in [tcp_pair().await, unix_pair().await] {
+            let _ = receiver.set_linger_reset();
+            drop(receiver);
+            turns(2).await;
+            let mut failed = 0;
+            while failed < 3 {
+                let file = Arc::clone(&file);
+                let queue = SendQueue::from(Chunk::File {
+                    file,
+                    offset: 0,
+                    len: 100_000,
+                });
+                failed += u32::from(sender.send(queue).await.0.is_err());
+            }
+            let (client, front) = tcp_pair().await;
+            client
+                .send_all(Bytes::from(pattern(1000)))
+                .await
+                .expect("send");
+            splice(&front, &sender).await.expect_err("nobody is there");
+        }
+    });
+    signal_hook::low_level::unregister(heard);
+    assert!(!raised.load(Ordering::SeqCst));
+}
+
+/// Sockets of std block, and one that did would stop the loop when it is full, or empty.
+pub(crate) fn a_blocking_socket_does_not_stop_the_loop(on: On) {
+    if on.is_in_memory() {
+        return;
+    }
+    let (ended, ends) = mpsc::channel();
+    let tried = thread::spawn(move || {
+        run(on, async {
+            let (one, other) = UnixStream::pair().expect("a pair");
+            let one = Stream::from_fd(one.into()).expect("register");
+            let other = Stream::from_fd(other.into()).expect("register");
+            let sent = pattern(on.much());
+            let bytes = Bytes::from(sent.clone());
+            let sending = spawn(async move {
+                one.send_all(bytes.slice(..1000)).await.expect("send");
+                one.send(SendQueue::from(bytes.slice(1000..))).await.0
+            });
+            assert!(recv_all(&other).await == sent);
+            sending.await.expect("the sender").expect("send");
+
+            let short = Duration::from_millis(5);
+            let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+            let to = udp.local_addr().expect("name");
+            let udp = UdpSocket::from_fd(udp.into()).expect("register");
+            udp.send_to(b"!", &to.into()).await.expect("send");
+            udp.recv_from().await.expect("receive");
+            timeout(short, udp.recv_from()).await.expect_err("no more");
+
+            let (unix, peer) = UnixDatagram::pair().expect("a pair");
+            peer.send(b"!").expect("send");
+            let unix = revolve_reactor::UnixDatagram::from_fd(unix.into()).expect("register");
+            unix.recv_from().await.expect("receive");
+            timeout(short, unix.recv_from()).await.expect_err("no more");
+
+            let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+            let address = listener.local_addr().expect("name");
+            let listener = Listener::from_fd(listener.into()).expect("register");
+            listener.set_accept_budget(16);
+            for _ in 0..5 {
+                let _client = TcpStream::connect(address).expect("connect");
+                listener.accept().await.expect("accept");
+            }
+            timeout(short, listener.accept())
+                .await
+                .expect_err("no more");
+        });
+        ended.send(()).expect("the test waits");
+    });
+    ends.recv_timeout(PATIENCE).expect("the loop stands still");
+    tried.join().expect("the thread");
 }

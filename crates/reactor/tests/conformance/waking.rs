@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -10,9 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use revolve_reactor::{Readable, Stream, current, now, sleep, spawn, spawn_urgent, turn};
+use bytes::Bytes;
+use revolve_reactor::{
+    Readable, SendQueue, Stream, current, now, sleep, sleep_until, spawn, spawn_urgent, timeout,
+    turn,
+};
 
 use super::{On, poll_once, run, turns};
 
@@ -169,5 +173,110 @@ pub(crate) fn a_source_is_told_before_what_was_sent_after_it(on: On) {
             receiver.await.expect("a receiver");
         }
         listening.cancel();
+    });
+}
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// The best of some attempts: a machine that is busy otherwise may be late as well.
+async fn best(attempt: impl AsyncFn() -> Duration, enough: Duration) -> Duration {
+    let mut best = attempt().await;
+    for _ in 0..20 {
+        if best > enough {
+            best = best.min(attempt().await);
+        }
+    }
+    best
+}
+
+pub(crate) fn a_sleep_is_not_longer_for_what_is_done_meanwhile(on: On) {
+    run(on, async {
+        // Near the deadline and far from it, before the turn's work and after.
+        for (asked_ms, work_ms) in [(100, 90), (100, 60), (1200, 150)] {
+            let attempt = async || {
+                let begun = Instant::now();
+                let sleeper = spawn(sleep(ms(asked_ms)));
+                let until = spawn(sleep_until(now() + ms(asked_ms)));
+                spawn(async move { thread::sleep(ms(work_ms)) });
+                sleeper.await.expect("a sleeper");
+                until.await.expect("a sleeper");
+                begun.elapsed()
+            };
+            let slept = best(attempt, ms(asked_ms + 10)).await;
+            assert!(slept >= ms(asked_ms), "{slept:?}");
+            assert!(slept < ms(asked_ms + work_ms / 2), "{slept:?}");
+        }
+    });
+}
+
+/// What a deadline allows is allowed after it was asked for, however late in its turn that was.
+pub(crate) fn a_deadline_counts_from_when_it_is_asked_for(on: On) {
+    run(on, async {
+        let (one, other) = Stream::pair().expect("a pair");
+        let (one, other) = (Rc::new(one), Rc::new(other));
+        let send_after = |turns_before: usize| {
+            let one = Rc::clone(&one);
+            spawn(async move {
+                turns(turns_before).await;
+                one.send_all(&b"!"[..]).await.expect("send");
+            })
+        };
+        // All of it has passed when the turn ends.
+        let sending = send_after(3);
+        thread::sleep(ms(150));
+        let received = other.recv().within(ms(140)).await;
+        assert_eq!(&received.expect("in time")[..], b"!");
+        sending.await.expect("the sender");
+
+        // Most of it has, and other turns follow.
+        let attempt = async || {
+            let keeps_turning = spawn(async {
+                loop {
+                    turns(1).await;
+                }
+            });
+            turns(1).await;
+            thread::sleep(ms(100));
+            let asked = Instant::now();
+            let late = other.recv().within(ms(120)).await;
+            assert_eq!(late.expect_err("nothing").kind(), ErrorKind::TimedOut);
+            keeps_turning.cancel();
+            asked.elapsed()
+        };
+        let allowed = best(attempt, ms(140)).await;
+        assert!(allowed >= ms(120), "{allowed:?}");
+        assert!(allowed < ms(215), "{allowed:?}");
+
+        thread::sleep(ms(150));
+        let in_time = timeout(ms(140), turns(3)).await;
+        in_time.expect("three turns take less");
+    });
+}
+
+pub(crate) fn a_stalled_send_counts_from_when_it_is_asked_for(on: On) {
+    run(on, async {
+        // A machine that is busy otherwise may take all of that time away.
+        for _ in 0..20 {
+            let (one, other) = Stream::pair().expect("a pair");
+            let reading = spawn(async move {
+                turns(3).await;
+                while other
+                    .recv()
+                    .await
+                    .is_ok_and(|received| !received.is_empty())
+                {}
+            });
+            thread::sleep(ms(50));
+            let queue = SendQueue::from(Bytes::from(vec![7; on.much()]));
+            let sent = one.send(queue).stall_max(ms(40)).await.0;
+            drop(one);
+            reading.await.expect("the reader");
+            if sent.is_ok() {
+                return;
+            }
+        }
+        panic!("its time is over when it begins");
     });
 }

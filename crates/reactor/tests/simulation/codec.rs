@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use revolve_reactor::{
-    Chunk, Codec, CodecError, Faults, FixedCodec, Frame, FrameCodec, Framed, LengthCodec,
-    LineCodec, Stream, spawn,
+    Chunk, Codec, CodecError, Faults, FixedCodec, Framed, LengthCodec, LineCodec, Stream, spawn,
 };
 
+use super::frame::{Frame, FrameCodec};
 use super::{Dice, run, seeds};
 
 /// No message is longer: `Dice::bytes` gives up to 3,000.

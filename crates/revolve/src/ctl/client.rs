@@ -15,7 +15,7 @@ use super::arguments::{Arguments, Asked};
 use super::{Command, arguments, show, socket_path};
 use crate::source::Source;
 use crate::version::PROGRAM;
-use crate::{pid_file, report};
+use crate::{pid_file, process, report};
 
 /// How long the server may take. It answers within a second, a reload within a few.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -157,7 +157,15 @@ fn not_connected(socket: &Path, error: &io::Error) -> String {
             let running = process_of(socket).map_or(String::new(), |pid| {
                 format!("; process {pid} runs without one, its error log says why")
             });
-            format!("no server has its control socket at \"{shown}\" {reason}{running}")
+            let message =
+                format!("no server has its control socket at \"{shown}\" {reason}{running}");
+            let mut pid_paths = pid_paths(socket).into_iter();
+            pid_paths
+                .find_map(|path| {
+                    let told = pid_file::with_old_master(&path, message.clone());
+                    (told != message).then_some(told)
+                })
+                .unwrap_or(message)
         }
         io::ErrorKind::ConnectionRefused => {
             format!("no server listens at \"{shown}\" {reason}: the one that did has died")
@@ -170,11 +178,17 @@ fn not_connected(socket: &Path, error: &io::Error) -> String {
     }
 }
 
-/// The process whose pid file lies beside a control socket that is not there.
+/// What the pid file may be called beside which a control socket lies.
+fn pid_paths(socket: &Path) -> [PathBuf; 2] {
+    [socket.with_extension("pid"), socket.with_extension("")]
+}
+
+/// The master whose pid file lies beside a control socket that is not there.
 fn process_of(socket: &Path) -> Option<rustix::process::Pid> {
-    let beside = [socket.with_extension("pid"), socket.with_extension("")];
-    let pid = beside.iter().find_map(|path| pid_file::read(path).ok())?;
-    rustix::process::test_kill_process(pid).ok().map(|()| pid)
+    let named = pid_paths(socket)
+        .iter()
+        .find_map(|path| pid_file::read(path).ok());
+    named.filter(|&pid| process::is_master(pid))
 }
 
 /// Prints an answer for a person.

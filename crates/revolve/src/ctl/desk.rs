@@ -6,8 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{JoinHandle, Listener, Semaphore, spawn, timeout};
+use revolve_reactor::{Listener, Semaphore, timeout};
 use revolve_server::log::Level;
+use revolve_server::{LastingTask, spawn_lasting};
 use serde_json::Value;
 
 use super::socket::{self, SocketFile};
@@ -33,11 +34,13 @@ pub(crate) struct Desk {
     asked: Cell<u64>,
     open: RefCell<HashMap<u64, Rc<Open>>>,
     listening: RefCell<Option<Listening>>,
+    /// What was said last where it could not listen.
+    complaint: RefCell<String>,
 }
 
 struct Listening {
     file: SocketFile,
-    task: JoinHandle<()>,
+    task: LastingTask,
 }
 
 impl Desk {
@@ -61,10 +64,19 @@ impl Desk {
         });
         match opened {
             Ok((file, listener)) => {
-                let task = spawn(serve::listen(Rc::clone(operated), listener));
+                let (operated, listener) = (Rc::clone(operated), Rc::new(listener));
+                let task = spawn_lasting(move || {
+                    serve::listen(Rc::clone(&operated), Rc::clone(&listener))
+                });
                 *desk.listening.borrow_mut() = Some(Listening { file, task });
+                desk.complaint.take();
             }
-            Err(message) => operated.service().borrow().log.write(Level::Warn, &message),
+            Err(message) => {
+                // It is tried again with each configuration, and said once.
+                if desk.complaint.replace(message.clone()) != message {
+                    operated.service().borrow().log.write(Level::Warn, &message);
+                }
+            }
         }
     }
 

@@ -21,10 +21,10 @@ pub(crate) mod socket;
 
 use std::cell::RefCell;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::message::Question;
+pub(crate) use crate::process::socket_path;
 use crate::service::{Reloaded, Service};
 
 /// The longest command.
@@ -85,16 +85,6 @@ impl Command {
     }
 }
 
-/// The control socket of the server with this pid file.
-pub(crate) fn socket_path(pid_path: &Path) -> PathBuf {
-    let mut name = pid_path.as_os_str().to_owned();
-    if pid_path.extension().is_some_and(|it| it == "pid") {
-        name = pid_path.with_extension("").into_os_string();
-    }
-    name.push(".ctl");
-    name.into()
-}
-
 /// One worker process as its master sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerView {
@@ -136,6 +126,8 @@ pub(crate) trait Operated: 'static {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -11,11 +11,11 @@ use revolve_reactor::{
     Framed, LineCodec, Listener, Piece, Semaphore, SendQueue, Stream, now, sleep, spawn,
 };
 use revolve_server::log::Level;
-use rustix::net::UCred;
 use serde_json::{Value, json};
 
 use super::{COMMAND_BYTES_MAX, Command, Operated, facts};
 use crate::changes::Changes;
+use crate::process;
 
 /// How long a client may take to ask, and to take the answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -27,8 +27,11 @@ const RELOAD_CHECK: Duration = Duration::from_millis(5);
 /// The pause after accepting has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// A client's process and user.
+type Peer = (i32, u32);
+
 /// Serves clients until it is cancelled.
-pub(super) async fn listen<O: Operated>(operated: Rc<O>, listener: Listener) {
+pub(super) async fn listen<O: Operated>(operated: Rc<O>, listener: Rc<Listener>) {
     let room = Semaphore::new(CLIENTS_MAX);
     while let Ok(permit) = room.acquire().await {
         match listener.accept().await {
@@ -54,7 +57,7 @@ pub(super) async fn listen<O: Operated>(operated: Rc<O>, listener: Listener) {
 }
 
 async fn client<O: Operated>(operated: Rc<O>, fd: OwnedFd) {
-    let Ok(peer) = rustix::net::sockopt::socket_peercred(fd.as_fd()) else {
+    let Ok(peer) = process::peer(fd.as_fd()) else {
         return;
     };
     let Ok(stream) = Stream::from_fd(fd) else {
@@ -63,11 +66,11 @@ async fn client<O: Operated>(operated: Rc<O>, fd: OwnedFd) {
     let mut lines = Framed::new(stream, LineCodec::new(COMMAND_BYTES_MAX));
     let answer = match lines.next_before(now() + CLIENT_PATIENCE).await {
         Ok(None) => return,
-        Ok(Some(line)) if is_permitted(&peer) => match Command::parse(&line) {
-            Ok(command) => obey(&operated, command, &peer).await,
+        Ok(Some(line)) if is_permitted(peer) => match Command::parse(&line) {
+            Ok(command) => obey(&operated, command, peer).await,
             Err(error) => json!({ "error": error }),
         },
-        Ok(Some(_)) => json!({ "error": refusal(&peer) }),
+        Ok(Some(_)) => json!({ "error": refusal(peer) }),
         Err(error) => json!({ "error": format!("the command could not be read: {error}") }),
     };
     let mut bytes = answer.to_string().into_bytes();
@@ -79,28 +82,23 @@ async fn client<O: Operated>(operated: Rc<O>, fd: OwnedFd) {
 
 /// Root, and the user that the master runs as. The file's mode says the same; this holds where
 /// somebody changed it.
-fn is_permitted(peer: &UCred) -> bool {
-    peer.uid.is_root() || peer.uid == rustix::process::geteuid()
+fn is_permitted((_, uid): Peer) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
-fn refusal(peer: &UCred) -> String {
+fn refusal((_, uid): Peer) -> String {
     format!(
-        "not permitted: the user with number {} is neither root nor the one that the server runs as",
-        peer.uid.as_raw()
+        "not permitted: the user with number {uid} is neither root nor the one that the server runs as"
     )
 }
 
-async fn obey<O: Operated>(operated: &Rc<O>, command: Command, peer: &UCred) -> Value {
+async fn obey<O: Operated>(operated: &Rc<O>, command: Command, (pid, uid): Peer) -> Value {
     match command {
         Command::Status => facts::status(operated).await,
         Command::Connections(max) => facts::connections(operated, max).await,
         Command::Workers => facts::workers(operated),
         Command::Reload { color } => {
-            let message = format!(
-                "reload asked for by process {} of user {}, reconfiguring",
-                peer.pid.as_raw_nonzero(),
-                peer.uid.as_raw()
-            );
+            let message = format!("reload asked for by process {pid} of user {uid}, reconfiguring");
             operated.service().borrow().log.notice(&message);
             reload(operated, color).await
         }

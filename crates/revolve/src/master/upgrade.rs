@@ -4,7 +4,7 @@
 //! sockets, so that each step can be taken back until it is told to quit.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use revolve_conf::os_error_text;
 use revolve_reactor::{sleep, spawn};
@@ -19,6 +19,9 @@ use crate::successor::{Program, Successor};
 
 /// How long a new binary may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end of one that was killed is waited for. It takes no time, but for a disk that stands still.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
+const KILL_CHECK: Duration = Duration::from_millis(1);
 
 impl Master {
     /// `USR2`: starts the new binary. It has the sockets and the pid file's name from now on.
@@ -115,6 +118,36 @@ impl Master {
             successor.is_ready = true;
         }
         self.notice(&format!("new binary process {pid} serves"));
+    }
+
+    /// This master is to end. A new binary that does not serve yet ends with it: it would keep the
+    /// addresses and answer nobody, and no pid file names it.
+    pub(super) fn end_unready_successor(self: &Rc<Self>) {
+        let service = self.service.borrow();
+        let is_unready = |it: &&Successor| !it.is_ready && !service.names(it.pid());
+        let pid = self
+            .successor
+            .borrow()
+            .as_ref()
+            .filter(is_unready)
+            .map(Successor::pid);
+        drop(service);
+        let Some(pid) = pid else {
+            return;
+        };
+        let message =
+            format!("new binary process {pid} does not serve yet, and ends with this one");
+        self.log(Level::Error, &message);
+        self.killed(kill(pid));
+        let Some(mut successor) = self.successor.take() else {
+            return;
+        };
+        let start = Instant::now();
+        while matches!(successor.child.try_wait(), Ok(None)) && start.elapsed() < KILL_PATIENCE {
+            std::thread::sleep(KILL_CHECK);
+        }
+        self.service.borrow_mut().step_back();
+        Desk::open(self);
     }
 
     fn lose_patience(&self, pid: u32) {

@@ -50,6 +50,8 @@ pub struct Base {
     pub zones: Vec<ZoneSpec>,
     pub(crate) listens: Vec<ListenSpec>,
     pub(crate) file_limits: Limits,
+    /// The folder outside of which no file is served.
+    pub(crate) files_within: Option<PathBuf>,
 }
 
 impl Base {

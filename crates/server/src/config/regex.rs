@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 
+use regex_automata::nfa::thompson::NFA;
+use regex_automata::util::syntax;
 use revolve_conf::{Diagnostic, Word};
 
 use crate::config::pcre::{self, Needs, Translated};
@@ -24,14 +26,28 @@ pub struct Pattern {
 
 #[derive(Clone)]
 enum Engine {
-    Linear(regex::bytes::Regex),
+    /// With the number of its states: a match takes at most so many steps for each byte.
+    Linear(regex::bytes::Regex, usize),
     Backtracking(Box<fancy_regex::Regex>, Needs),
 }
 
 /// What a pattern captured: byte ranges into the subject, group 0 first.
 pub type Groups = Vec<Option<(u32, u32)>>;
 
-/// A pattern that backtracks was given up after a million steps: whether it matches is not known.
+/// The most steps that a pattern without look-around may need for a subject: about 200 ms. One that
+/// repeats what is repeated has many states, `(?:a{1,50}){1,50}` thousands, and may be in all of them at
+/// every byte.
+const STEPS_MAX: usize = 8_000_000;
+
+/// How large the parts of other patterns may be that do not look around. Each of a million steps may try
+/// one.
+const PART_BYTES_MAX: usize = 128 * 1024;
+
+/// A subject shorter than this is worth no warning where it is too long for a pattern.
+const LONG_SUBJECT_BYTES: usize = 2048;
+
+/// A pattern was given up: one that backtracks after a million steps, another where it might have taken
+/// more than eight million. Whether it matches is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GivenUp;
 
@@ -44,18 +60,20 @@ impl Pattern {
         let engine = if needs.backtracking {
             let regex = fancy_regex::RegexBuilder::new(&text)
                 .case_insensitive(ignore_case)
+                .delegate_size_limit(PART_BYTES_MAX)
                 .build();
-            let regex = regex.map_err(|error| last_line(&error))?;
+            let regex = regex.map_err(|error| why_not(&error))?;
             Engine::Backtracking(Box::new(regex), needs)
         } else {
             let regex = regex::bytes::RegexBuilder::new(&text)
                 .case_insensitive(ignore_case)
                 .unicode(needs.characters)
                 .build();
-            Engine::Linear(regex.map_err(|error| last_line(&error))?)
+            let regex = regex.map_err(|error| why_not(&error))?;
+            Engine::Linear(regex, states(&text, ignore_case, needs.characters)?)
         };
         let names: Vec<Option<String>> = match &engine {
-            Engine::Linear(regex) => regex
+            Engine::Linear(regex, _) => regex
                 .capture_names()
                 .map(|name| name.map(str::to_owned))
                 .collect(),
@@ -70,6 +88,16 @@ impl Pattern {
             engine,
             names,
         })
+    }
+
+    /// The longest subject that is never given up, where ordinary ones may be longer.
+    pub(crate) fn subject_bytes_max(&self) -> Option<usize> {
+        match &self.engine {
+            Engine::Linear(_, states) => {
+                Some(STEPS_MAX / states).filter(|it| *it < LONG_SUBJECT_BYTES)
+            }
+            Engine::Backtracking(..) => None,
+        }
     }
 
     /// The names of the groups, by index; group 0 has none.
@@ -87,14 +115,15 @@ impl Pattern {
     /// Whether the subject matches; its groups, where they are asked for, go to `groups` and replace what
     /// was there.
     ///
-    /// Errors: [`GivenUp`], of patterns that look around or refer back alone.
+    /// Errors: [`GivenUp`].
     pub fn captures(&self, subject: &[u8], groups: &mut Groups) -> Result<bool, GivenUp> {
         let mut take = |found: &mut dyn Iterator<Item = Option<(usize, usize)>>| {
             groups.clear();
             groups.extend(found.map(|group| group.map(|(from, to)| (from as u32, to as u32))));
         };
         match &self.engine {
-            Engine::Linear(regex) if !self.is_asked_for_groups => {
+            Engine::Linear(_, states) if subject.len() > STEPS_MAX / states => Err(GivenUp),
+            Engine::Linear(regex, _) if !self.is_asked_for_groups => {
                 let is_met = regex.is_match(subject);
                 if is_met {
                     groups.clear();
@@ -103,8 +132,8 @@ impl Pattern {
             }
             // Most of those that are tried one after the other do not match, which is found out faster
             // than what they would capture.
-            Engine::Linear(regex) if !regex.is_match(subject) => Ok(false),
-            Engine::Linear(regex) => {
+            Engine::Linear(regex, _) if !regex.is_match(subject) => Ok(false),
+            Engine::Linear(regex, _) => {
                 let found = regex.captures(subject);
                 let found = found.map(|found| {
                     let ranges = found.iter();
@@ -158,6 +187,8 @@ pub(crate) struct Patterns {
     known: HashMap<(String, bool), Pattern>,
     /// Whether a variable of this name has its value from us: no group may set it.
     is_builtin: fn(&str) -> bool,
+    /// What is odd about some of them.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl Patterns {
@@ -165,6 +196,7 @@ impl Patterns {
         Self {
             known: HashMap::new(),
             is_builtin,
+            warnings: Vec::new(),
         }
     }
 
@@ -181,6 +213,12 @@ impl Patterns {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(place) => {
                 let pattern = compile(word, source, ignore_case, self.is_builtin)?;
+                if let Some(bytes) = pattern.subject_bytes_max() {
+                    let message = format!("regular expression \"{source}\" repeats very much");
+                    let label = format!("given up, with 500, on more than {bytes} bytes");
+                    let warning = Diagnostic::new(word.span, message).label(label).warn();
+                    self.warnings.push(warning);
+                }
                 Ok(place.insert(pattern).clone())
             }
         }
@@ -221,14 +259,26 @@ fn compile(
     }
 }
 
-/// The crate's message draws the pattern over several lines; the last one says what is wrong.
-fn last_line(error: &impl fmt::Display) -> String {
+/// How many states the automaton of a pattern has; at least one.
+fn states(text: &str, ignore_case: bool, characters: bool) -> Result<usize, String> {
+    let syntax = syntax::Config::new()
+        .case_insensitive(ignore_case)
+        .unicode(characters)
+        .utf8(false);
+    let automaton = NFA::compiler().syntax(syntax).build(text);
+    automaton
+        .map(|automaton| automaton.states().len().max(1))
+        .map_err(|error| why_not(&error))
+}
+
+/// The crates draw the pattern over several lines; the last one says what is wrong.
+fn why_not(error: &impl fmt::Display) -> String {
     let text = error.to_string();
-    text.lines()
-        .last()
-        .unwrap_or("invalid")
-        .trim_start_matches("error: ")
-        .to_owned()
+    let last = text.lines().last().unwrap_or("invalid");
+    match last.contains("size limit") || last.ends_with("error building NFA") {
+        true => "it repeats too much: matching it would take too long".to_owned(),
+        false => last.trim_start_matches("error: ").to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +319,7 @@ mod tests {
             text: text.to_owned(),
             span,
             quoted: false,
+            begins_line: false,
         };
         for source in [r"\.php$", r"\.php$", "a"] {
             assert!(patterns.compile(&word(source), source, false).is_ok());
@@ -276,6 +327,32 @@ mod tests {
         assert!(patterns.compile(&word("a"), "a", true).is_ok());
         assert!(patterns.compile(&word("("), "(", true).is_err());
         assert_eq!(patterns.known.len(), 3);
+    }
+
+    /// The first of them held a loop for 7 to 12 seconds.
+    #[test]
+    fn what_repeats_repetitions_is_bounded() {
+        let pattern = Pattern::new("^/(?:(?:a{1,50}){1,50}){1,20}$", false).unwrap();
+        let long = [b"/".as_slice(), &[b'a'; 7000], b"!"].concat();
+        assert_eq!(pattern.captures(&long, &mut Groups::new()), Err(GivenUp));
+        assert_eq!(pattern.captures(b"/aaa", &mut Groups::new()), Ok(true));
+        let bytes_max = pattern.subject_bytes_max().unwrap();
+        assert!((16..1000).contains(&bytes_max), "{bytes_max}");
+        let at_limit = vec![b'a'; bytes_max];
+        assert_eq!(pattern.captures(&at_limit, &mut Groups::new()), Ok(false));
+        let beyond = vec![b'a'; bytes_max + 1];
+        assert_eq!(pattern.captures(&beyond, &mut Groups::new()), Err(GivenUp));
+        // With a look behind each of many steps would take as long.
+        let error = Pattern::new("^(?!x)/(?:(?:a{1,50}){1,50}){1,20}b", false).unwrap_err();
+        assert!(error.contains("repeats too much"), "{error}");
+        for ordinary in [
+            r"\.php$",
+            r"^/(img|css|js)/[\w-]{1,64}\.(png|css|js)$",
+            r"^/(?!api)\w{1,64}/$",
+        ] {
+            let pattern = Pattern::new(ordinary, true).unwrap();
+            assert_eq!(pattern.subject_bytes_max(), None, "{ordinary}");
+        }
     }
 
     #[test]

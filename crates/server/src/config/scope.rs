@@ -6,6 +6,7 @@ use std::sync::Arc;
 use revolve_conf::directive::{Row, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Word};
 
+use crate::config::known;
 use crate::config::regex::Patterns;
 use crate::config::variable::Registry;
 use crate::log::{Destination, ErrorTarget, Place};
@@ -72,6 +73,21 @@ impl Shared {
         }
     }
 
+    /// What is to be said of a directive that may not stand where it does.
+    fn refuse(&self, directive: &Directive) -> Diagnostic {
+        match self.diagnostics.keeps_error_at(directive.name.span) {
+            true => (self.vocabulary.refuse)(directive),
+            // Looking for what may have been meant costs more than to read the line.
+            false => revolve_conf::directive::unknown(directive, std::iter::empty()),
+        }
+    }
+
+    /// Takes note of what is wrong with a directive.
+    pub(crate) fn note_error(&mut self, directive: &Directive, diagnostic: Diagnostic) {
+        let hint = known::missing_semicolon(directive, diagnostic);
+        self.diagnostics.push(hint);
+    }
+
     /// Resolves a file name against the prefix, as nginx does for everything but `include`.
     pub(crate) fn full_path(&self, name: &str) -> PathBuf {
         self.prefix.join(name)
@@ -110,7 +126,7 @@ pub(crate) trait Scope: Sized + 'static {
     fn read(&mut self, directives: &[Directive]) {
         for directive in directives {
             if let Err(diagnostic) = self.apply(directive) {
-                self.shared().diagnostics.push(diagnostic);
+                self.shared().note_error(directive, diagnostic);
             }
         }
     }
@@ -125,7 +141,7 @@ pub(crate) trait Scope: Sized + 'static {
                 revolve_conf::directive::check(row, directive)?;
                 (row.set)(self, directive)
             }
-            None => Err((self.shared().vocabulary.refuse)(directive)),
+            None => Err(self.shared().refuse(directive)),
         }
     }
 }

@@ -163,6 +163,7 @@ mod tests {
                 end: 1,
             },
             quoted: false,
+            begins_line: false,
         };
         server(&word, parameters).map_err(|error| error.message)
     }

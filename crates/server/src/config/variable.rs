@@ -3,7 +3,6 @@
 //!
 //! Source: nginx's variables of `ngx_http_variables.c` as documented under "Embedded Variables".
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use revolve_conf::{Diagnostic, Span, Word};
@@ -96,11 +95,6 @@ impl Registry {
     pub(crate) fn is_made(&self, name: &str) -> bool {
         self.slots.get(name).is_some_and(|slot| slot.is_made)
     }
-
-    /// How many values a request may set itself.
-    pub(crate) fn slot_count(&self) -> usize {
-        self.slots.len()
-    }
 }
 
 /// What has variables: a request.
@@ -108,8 +102,8 @@ pub(crate) trait Subject {
     /// Appends the value of a variable; false where it has none.
     fn append_variable(&self, id: VariableId, out: &mut Vec<u8>) -> bool;
 
-    /// A group of the pattern that matched last; empty where there is none.
-    fn group(&self, index: usize) -> Cow<'_, [u8]>;
+    /// Appends a group of the pattern that matched last; nothing where there is none.
+    fn append_group(&self, index: usize, out: &mut Vec<u8>);
 }
 
 /// Text of the configuration with variables in it, compiled.
@@ -209,7 +203,7 @@ impl Value {
                     subject.append_variable(*id, out);
                 }
                 Part::Group(index) => {
-                    out.extend_from_slice(&subject.group(*index));
+                    subject.append_group(*index, out);
                 }
             }
         }

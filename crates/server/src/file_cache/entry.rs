@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use revolve_http::h1::lines::{ContentLength, LastModified};
@@ -30,6 +32,22 @@ impl Found {
         match self {
             Found::File(entry) => Some(&entry.content),
             _ => None,
+        }
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        self.content().is_some()
+    }
+
+    /// Whether an open file still has the length that it was found with; what is in memory has.
+    pub(super) fn has_its_length(&self) -> bool {
+        match self {
+            Found::File(entry) => match &entry.content {
+                Content::Descriptor(file) => rustix::fs::fstat(file)
+                    .is_ok_and(|stat| stat.st_size as u64 == entry.length.bytes),
+                Content::Bytes(_) => true,
+            },
+            Found::Directory | Found::Missing(_) => true,
         }
     }
 
@@ -113,6 +131,15 @@ impl Identity {
     }
 }
 
+/// Whether a file is mounted by itself (`mount --bind`, `docker -v ./a.html:/www/a.html`, a Kubernetes
+/// `subPath`). It changes in a folder that is not the one of its path, and nothing is heard of it.
+/// Linux tells since 5.8.
+pub(super) fn is_mounted(path: &[u8]) -> bool {
+    let path = OsStr::from_bytes(path);
+    let answer = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE);
+    answer.is_ok_and(|it| it.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// The answer of the disk, and whether it may be kept.
 pub(super) struct Probe {
     pub found: Found,
@@ -121,9 +148,10 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Opens a path. A regular file of at most `file_bytes_max` bytes is read.
-    pub(super) fn of(path: &[u8], file_bytes_max: u64) -> Self {
-        match open(path, file_bytes_max) {
+    /// Opens a path. A regular file of at most `file_bytes_max` bytes is read. What does not lie in the
+    /// folder `within` is [`Errno::XDEV`], as openat2(2) has it.
+    pub(super) fn of(path: &[u8], file_bytes_max: u64, within: Option<&Path>) -> Self {
+        match open(path, file_bytes_max, within) {
             Ok(probe) => probe,
             Err(error) => Self {
                 found: Found::Missing(error),
@@ -134,7 +162,7 @@ impl Probe {
     }
 }
 
-fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
+fn open(path: &[u8], file_bytes_max: u64, within: Option<&Path>) -> Result<Probe, Errno> {
     // Without O_NONBLOCK the open of a pipe would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(
@@ -142,6 +170,11 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
         flags,
         Mode::empty(),
     )?);
+    if let Some(folder) = within
+        && !place(&file)?.starts_with(folder)
+    {
+        return Err(Errno::XDEV);
+    }
     let stat = rustix::fs::fstat(&file)?;
     let identity = Some(Identity::from_stat(&stat));
     let mut is_still = true;
@@ -173,6 +206,12 @@ fn open(path: &[u8], file_bytes_max: u64) -> Result<Probe, Errno> {
         identity,
         cacheable,
     })
+}
+
+/// Where an open file lies, whatever links led to it: the kernel says so of the descriptor, so that nobody
+/// can change it in between.
+fn place(file: &File) -> Result<PathBuf, Errno> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::XDEV)
 }
 
 /// Reads all, where that is as much as was said. One byte more is asked for: where it does not come, the

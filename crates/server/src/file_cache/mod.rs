@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -85,6 +85,10 @@ struct Inner {
     /// What was found last and may not enter. It holds for the rest of the turn, whose requests were all
     /// read before, because one request asks several times (`try_files`, and who serves the file).
     last: Option<(Box<[u8]>, Found)>,
+    /// Whether a folder could not be watched because there are too many watches, and that was told.
+    watches_run_out: Option<bool>,
+    /// The folder outside of which nothing is opened.
+    within: Option<PathBuf>,
 }
 
 struct Entry {
@@ -126,6 +130,18 @@ impl FileCache {
         }
     }
 
+    /// Serves only what lies in this folder, wherever symbolic links lead; `None` for no such bound.
+    pub(crate) fn set_within(&self, folder: Option<&Path>) {
+        // The kernel names files without links on the way.
+        let folder = folder.map(|it| it.canonicalize().unwrap_or_else(|_| it.to_owned()));
+        let mut inner = self.inner.borrow_mut();
+        if inner.within != folder {
+            inner.clear();
+            inner.last = None;
+            inner.within = folder;
+        }
+    }
+
     /// The queue of changes, for the loop to wait on; [`FileCache::drain`] reads it.
     pub(crate) fn watch_descriptor(&self) -> Option<io::Result<OwnedFd>> {
         self.inner.borrow().watch.as_ref().map(Watch::descriptor)
@@ -147,12 +163,18 @@ impl FileCache {
         }
     }
 
-    /// Forgets what holds for this turn alone.
-    pub(crate) fn end_turn(&self) {
+    /// Forgets what holds for this turn alone. The answer is whether there are now as many watches as the
+    /// user may have, the first time that a folder was without for it.
+    pub(crate) fn end_turn(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
         if inner.last.is_some() {
             inner.last = None;
         }
+        let is_first = inner.watches_run_out == Some(false);
+        if is_first {
+            inner.watches_run_out = Some(true);
+        }
+        is_first
     }
 
     /// Closes the descriptors that the cache holds, somebody needs them more; false if it holds
@@ -176,11 +198,13 @@ impl FileCache {
     pub(crate) fn lookup(&self, path: &[u8]) -> Found {
         let now = revolve_reactor::now();
         if let Some(entry) = self.inner.borrow().entries.get(path) {
-            if now < entry.valid_until.get() {
+            // A file that is sent out of its descriptor is as long as it is now, whatever has been heard.
+            let is_same = entry.found.has_its_length();
+            if is_same && now < entry.valid_until.get() {
                 entry.used.set(true);
                 return entry.found.clone();
             }
-            if Identity::of(path) == entry.identity {
+            if is_same && Identity::of(path) == entry.identity {
                 entry.valid_until.set(now + CHECK_INTERVAL);
                 entry.used.set(true);
                 return entry.found.clone();
@@ -207,16 +231,23 @@ impl FileCache {
         // The folders are watched before the file is read, so that no change falls between.
         let watchable = limits.entries_max > 0 && path.first() == Some(&b'/');
         let dependencies = match &mut inner.watch {
-            Some(watch) if watchable => watch.cover(Path::new(OsStr::from_bytes(path)), id).ok(),
+            Some(watch) if watchable => {
+                let covered = watch.cover(Path::new(OsStr::from_bytes(path)), id);
+                if covered.as_ref().is_err_and(|error| *error == Errno::NOSPC) {
+                    inner.watches_run_out.get_or_insert(false);
+                }
+                covered.ok()
+            }
             _ => None,
         };
         let Some(dependencies) = dependencies else {
             if watchable && inner.watch.is_some() {
                 inner.refuse(path, &limits);
             }
-            return Probe::of(path, 0).found;
+            return Probe::of(path, 0, inner.within.as_deref()).found;
         };
-        let probe = Probe::of(path, limits.file_bytes_max);
+        let mut probe = Probe::of(path, limits.file_bytes_max, inner.within.as_deref());
+        probe.cacheable &= !probe.found.is_file() || !entry::is_mounted(path);
         let full = probe.found.holds_descriptor() && inner.has_no_descriptor(&limits);
         if !probe.cacheable || full {
             if let Some(watch) = &mut inner.watch {
@@ -284,7 +315,8 @@ impl Inner {
         if may_enter && !self.has_no_descriptor(limits) {
             return None;
         }
-        let found = Probe::of(path, limits.file_bytes_max.min(OUTSIDE_BYTES_MAX)).found;
+        let bytes_max = limits.file_bytes_max.min(OUTSIDE_BYTES_MAX);
+        let found = Probe::of(path, bytes_max, self.within.as_deref()).found;
         if may_enter && !found.holds_descriptor() {
             return None;
         }

@@ -32,9 +32,7 @@ impl Http {
         let mut diagnostics = Diagnostics::default();
         let http = build(&mut scope, &top, &mut diagnostics);
         let mut shared = scope.shared;
-        for diagnostic in diagnostics.iter() {
-            shared.diagnostics.push(diagnostic.clone());
-        }
+        shared.diagnostics.append(diagnostics);
         (http, shared)
     }
 }
@@ -110,6 +108,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
+    let files_within = settings.file_cache.within.clone();
     Http {
         id,
         servers,
@@ -117,6 +116,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         ports,
         variables,
         file_limits,
+        files_within,
     }
 }
 

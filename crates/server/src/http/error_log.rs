@@ -5,7 +5,7 @@ use std::io::Write as _;
 use revolve_http::HeaderId;
 
 use crate::http::request::Request;
-use crate::log::{Level, escape};
+use crate::log::{Level, Shown};
 
 /// Writes a line to the error log of the place where a request stands.
 pub(crate) fn write(request: &Request, level: Level, message: std::fmt::Arguments<'_>) {
@@ -27,10 +27,7 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(label);
-        let start = out.len();
-        out.extend_from_slice(value);
-        escape::as_default(out, start);
-        out.push(b'"');
+        let _ = write!(out, "{}\"", Shown(value));
     };
     // Of a head that is not complete, what has come of it.
     let line = request.parser.request_line_or_start(&request.head_bytes);

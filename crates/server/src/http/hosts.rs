@@ -166,6 +166,8 @@ fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>) -> Vec<Port> 
         let spec = ListenSpec {
             address: known.listen.address,
             options,
+            span: known.listen.span,
+            place: String::new(),
         };
         ports.push(Port {
             spec,

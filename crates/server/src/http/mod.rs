@@ -1,7 +1,9 @@
 //! HTTP: requests and responses, and the way from one to the other.
 
+pub(crate) mod body;
 mod build;
 mod error_log;
+pub(crate) mod filter;
 pub(crate) mod h1;
 pub(crate) mod hosts;
 mod http_loop;
@@ -9,12 +11,18 @@ pub(crate) mod location;
 pub mod modules;
 pub(crate) mod phase;
 pub(crate) mod request;
+pub(crate) mod request_body;
 pub(crate) mod response;
 pub(crate) mod scope;
+pub(crate) mod serve;
+pub(crate) mod sink;
 pub(crate) mod site;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod variables;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use revolve_http::h1::HeadLimits;
@@ -41,6 +49,8 @@ pub struct Http {
     pub(crate) variables: Variables,
     /// The bounds of the file cache.
     pub(crate) file_limits: Limits,
+    /// The folder outside of which no file is served.
+    pub(crate) files_within: Option<PathBuf>,
 }
 
 impl Http {

@@ -1,9 +1,10 @@
 //! The phases of a request, and the walk through them.
 
-use std::time::Duration;
+use std::pin::Pin;
 
-use crate::http::location::{self, LocationId};
-use crate::http::modules::{self, error_page, keepalive};
+use crate::http::location;
+use crate::http::modules::core::Satisfy;
+use crate::http::modules::{self, error_page};
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 
@@ -13,6 +14,7 @@ use crate::log::{Level, Shown};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// The head has been read.
+    #[allow(dead_code, reason = "the modules that use it come next")]
     PostRead,
     /// Rewriting by the server's own level.
     ServerRewrite,
@@ -22,14 +24,19 @@ pub(crate) enum Phase {
     Rewrite,
     /// Whether the client may now, whoever it is (`limit_req`, `limit_conn`).
     PreAccess,
+    /// Whether this client may (`satisfy` says what comes of several answers).
+    Access,
     /// Last changes before content (`try_files`).
     PreContent,
     /// Who answers.
     Content,
+    /// The answer has left: what is to be written or counted of it. What these say is not looked at.
+    Log,
 }
 
 /// What a handler says to the walk.
-#[derive(Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the modules that use it come next")]
+#[derive(Debug)]
 pub(crate) enum Outcome {
     /// Not mine; ask the next.
     Next,
@@ -43,16 +50,26 @@ pub(crate) enum Outcome {
     Named(String),
     /// Close the connection without a word (`return 444`).
     Close,
-    /// Ask again after so long; the handlers of `PreAccess` alone say this, and not twice of one
-    /// request.
-    Wait(Duration),
+    /// The client may, says a handler of the access phase; another one may say otherwise.
+    Allow,
+    /// The path was changed: look for its location.
+    FindLocation,
+    /// The rest of this handler may wait.
+    Await(Later),
 }
+
+/// A future that stays on its loop.
+pub(crate) type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The part of a handler that waits. A function and not a future, so that it borrows nothing until the
+/// walk calls it.
+pub(crate) type Later = for<'r> fn(&'r mut Request) -> LocalBoxFuture<'r, Outcome>;
 
 /// A module's part in a phase.
 pub(crate) type Handler = fn(&mut Request) -> Outcome;
 
 impl Phase {
-    const COUNT: usize = Phase::Content as usize + 1;
+    const COUNT: usize = Phase::Log as usize + 1;
 }
 
 /// The handlers of a level in the order of their phases: known when the configuration is built, so
@@ -78,46 +95,62 @@ impl Steps {
         }
     }
 
-    /// The handlers of a phase and of those after it.
-    fn from(&self, phase: Phase) -> &[Handler] {
-        &self.handlers[self.begins[phase as usize]..]
+    /// The place of the first handler of a phase, or of those after it.
+    fn begin(&self, phase: Phase) -> usize {
+        self.begins[phase as usize]
     }
 
-    /// The handlers of a phase and of those after it, up to the end.
-    fn between(&self, phase: Phase, end: Phase) -> &[Handler] {
-        &self.handlers[self.begins[phase as usize]..self.begins[end as usize]]
+    /// The handlers of the log phase.
+    fn log(&self) -> &[Handler] {
+        &self.handlers[self.begin(Phase::Log)..]
     }
 }
 
 /// How the walk ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Walked {
     /// The response is ready for the filters.
     Response,
     /// The connection is closed without a word.
     Close,
-    /// Nobody has answered yet: [`resume`] after so long.
-    Wait(Duration),
+    /// A handler waits; [`go_on`] with what it says.
+    Await(Later),
 }
 
-/// Leads a request through the phases until something answers.
+/// Leads a request through the phases until something answers. The place that it has reached is kept in
+/// the request.
+#[inline]
 pub(crate) fn walk(request: &mut Request) -> Walked {
-    match run(request, Phase::PostRead) {
+    match run(request) {
         Outcome::Respond => Walked::Response,
         other => settle(request, other),
     }
 }
 
-/// Goes on with a request that had to wait.
-pub(crate) fn resume(request: &mut Request) -> Walked {
-    let outcome = run(request, Phase::PreAccess);
-    settle(request, outcome)
+/// Answers `OPTIONS *`, which asks about the server and about nothing that it has (RFC 9110, section
+/// 9.3.7): no location is looked up, and no body is sent.
+pub(crate) fn answer_for_server(request: &mut Request) -> Walked {
+    request.response.status = 200;
+    request
+        .response
+        .headers
+        .push(b"Allow", b"GET, HEAD, OPTIONS");
+    request.response.set_length(0);
+    Walked::Response
 }
 
-/// Answers a request whose head or body is not sound, whatever was to be answered before.
+/// Goes on with a request whose handler had to wait.
+pub(crate) fn go_on(request: &mut Request, outcome: Outcome) -> Walked {
+    match judge(request, outcome) {
+        Outcome::Next => walk(request),
+        other => settle(request, other),
+    }
+}
+
+/// Answers a request whose head is not sound, whatever was to be answered before.
 pub(crate) fn refuse(request: &mut Request, status: u16) -> Walked {
     request.response.reset();
-    request.keep_alive = false;
+    request.current.must_close = true;
     settle(request, Outcome::Finish(status))
 }
 
@@ -129,53 +162,133 @@ pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
         outcome = match outcome {
             Outcome::Respond => return Walked::Response,
             Outcome::Close => return Walked::Close,
-            Outcome::Wait(time) => return Walked::Wait(time),
+            Outcome::Await(later) => return Walked::Await(later),
             Outcome::Finish(status) => error_page::finish(request, status),
             Outcome::Redirect(path, args) => redirect(request, path, args),
             Outcome::Named(name) => redirect_named(request, &name),
-            Outcome::Next => unreachable!("`run` ends with an answer"),
+            Outcome::FindLocation => find_again(request),
+            Outcome::Next | Outcome::Allow => run(request),
         };
     }
 }
 
-/// Runs the phases from `first` on.
-fn run(request: &mut Request, first: Phase) -> Outcome {
+/// Runs the handlers of the log phase: the answer has left, or will not.
+#[inline]
+pub(crate) fn log(request: &mut Request) {
     let site = request.site.share();
-    let mut first = first;
-    if first <= Phase::FindLocation {
-        let steps = &site.locations[request.location as usize].steps;
-        match ask(request, steps.between(first, Phase::FindLocation)) {
-            Outcome::Next => {}
-            other => return other,
+    for handler in site.locations[request.current.location as usize]
+        .steps
+        .log()
+    {
+        handler(request);
+    }
+}
+
+/// Runs the phases from the place on that the request has reached.
+fn run(request: &mut Request) -> Outcome {
+    let site = request.site.share();
+    loop {
+        let steps = &site.locations[request.current.location as usize].steps;
+        let end = match request.current.is_located {
+            true => steps.begin(Phase::Log),
+            false => steps.begin(Phase::FindLocation),
+        };
+        while request.current.step < end {
+            if request.current.access_refused != 0
+                && request.current.step >= steps.begin(Phase::PreContent)
+            {
+                return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+            }
+            let handler = steps.handlers[request.current.step];
+            request.current.step += 1;
+            match handler(request) {
+                Outcome::Next => {}
+                outcome => match judge(request, outcome) {
+                    Outcome::Next => {}
+                    other => return other,
+                },
+            }
+        }
+        if request.current.access_refused != 0 {
+            return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+        }
+        if request.current.is_located {
+            return nothing_answered(request);
         }
         if !find_location(request) {
             return Outcome::Finish(500);
         }
-        first = Phase::FindLocation;
+        begin_at(request, Phase::FindLocation);
     }
-    let steps = &site.locations[request.location as usize].steps;
-    match ask(request, steps.from(first)) {
-        Outcome::Next => nothing_answered(request),
+}
+
+/// Has the walk go on at a phase of the location that was found.
+fn begin_at(request: &mut Request, phase: Phase) {
+    request.current.is_located = phase >= Phase::FindLocation;
+    request.current.step = request.location().steps.begin(phase);
+}
+
+/// What a handler's word comes to in its phase. In the access phase `satisfy any` lets one handler's
+/// leave stand for all, and a refusal stand only where nobody gave leave.
+///
+/// Source: nginx's `ngx_http_core_access_phase` and `ngx_http_core_post_access_phase`.
+fn judge(request: &mut Request, outcome: Outcome) -> Outcome {
+    let steps = &request.location().steps;
+    let (begin, end) = (steps.begin(Phase::Access), steps.begin(Phase::PreContent));
+    let step = request.current.step;
+    let is_access = request.current.is_located && step > begin && step <= end;
+    if !is_access {
+        return match outcome {
+            Outcome::Allow => Outcome::Next,
+            other => other,
+        };
+    }
+    let is_any = request.settings().core.satisfy == Satisfy::Any;
+    match outcome {
+        Outcome::Allow if is_any => {
+            request.current.access_refused = 0;
+            // A refusal before takes its question to the client with it.
+            request.response.headers.remove(b"WWW-Authenticate");
+            request.current.step = end;
+            Outcome::Next
+        }
+        Outcome::Allow => Outcome::Next,
+        Outcome::Finish(status @ (401 | 403)) if is_any => {
+            if request.current.access_refused != 401 {
+                request.current.access_refused = status;
+            }
+            Outcome::Next
+        }
         other => other,
     }
 }
 
-#[inline]
-fn ask(request: &mut Request, handlers: &[Handler]) -> Outcome {
-    for handler in handlers {
-        match handler(request) {
-            Outcome::Next => {}
-            other => return other,
-        }
+/// Looks for the location anew, as often as nginx does.
+fn find_again(request: &mut Request) -> Outcome {
+    if request.current.redirects_left == 0 {
+        let shown = Shown(&request.path);
+        request.log(
+            Level::Error,
+            format_args!("rewrite or internal redirection cycle while processing \"{shown}\""),
+        );
+        return error_page::finish_plainly(request, 500);
     }
-    Outcome::Next
+    request.current.redirects_left -= 1;
+    request.current.location = request.server().location;
+    request.current.is_located = false;
+    request.current.step = request.location().steps.begin(Phase::FindLocation);
+    run(request)
 }
 
 /// The answer says whether it is known.
 fn find_location(request: &mut Request) -> bool {
     let start = request.server().location;
-    let (locations, groups) = (&request.site.locations, &mut request.groups);
-    let (found, captured) = match location::find(locations, start, &request.path, groups) {
+    let (locations, captures) = (
+        &request.site.locations,
+        request.state.core_variables.captures_mut(),
+    );
+    let found = location::find(locations, start, &request.path, &mut captures.groups);
+    let (found, captured) = match found {
         Ok(found) => found,
         Err(given_up) => {
             let pattern = &request.site.locations[given_up as usize].name;
@@ -187,22 +300,15 @@ fn find_location(request: &mut Request) -> bool {
             return false;
         }
     };
-    request.location = found;
-    if let Some(id) = captured.filter(|_| !request.groups.is_empty()) {
-        request.groups_subject.clear();
-        request.groups_subject.extend_from_slice(&request.path);
-        set_group_slots(request, id);
+    request.current.location = found;
+    let captures = request.state.core_variables.captures_mut();
+    if let Some(id) = captured.filter(|_| !captures.groups.is_empty()) {
+        captures.subject.clear();
+        captures.subject.extend_from_slice(&request.path);
+        let slots = &request.site.locations[id as usize].group_slots;
+        request.state.core_variables.set_slots(slots);
     }
-    keepalive::decide(request);
     true
-}
-
-fn set_group_slots(request: &mut Request, id: LocationId) {
-    let site = request.site.share();
-    let slots = &site.locations[id as usize].group_slots;
-    if !slots.is_empty() {
-        request.set_slots(slots);
-    }
 }
 
 /// No content handler took the request: a folder may not be listed, or nothing is there.
@@ -225,7 +331,7 @@ fn nothing_answered(request: &mut Request) -> Outcome {
 }
 
 fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outcome {
-    if request.redirects_left == 0 {
+    if request.current.redirects_left == 0 {
         let shown = Shown(&path);
         request.log(
             Level::Error,
@@ -235,20 +341,21 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outc
         );
         return error_page::finish_plainly(request, 500);
     }
-    request.redirects_left -= 1;
+    request.current.redirects_left -= 1;
     let replaced = std::mem::replace(&mut request.path, path);
     request.give_spare(replaced);
     if let Some(args) = args {
         request.args = args;
     }
-    request.internal = true;
+    request.current.internal = true;
     request.state.core.path_behind_alias = false;
-    request.location = request.server().location;
-    run(request, Phase::ServerRewrite)
+    request.current.location = request.server().location;
+    begin_at(request, Phase::ServerRewrite);
+    run(request)
 }
 
 fn redirect_named(request: &mut Request, name: &str) -> Outcome {
-    if request.redirects_left == 0 {
+    if request.current.redirects_left == 0 {
         request.log(
             Level::Error,
             format_args!(
@@ -257,13 +364,13 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
         );
         return error_page::finish_plainly(request, 500);
     }
-    request.redirects_left -= 1;
+    request.current.redirects_left -= 1;
     match request.server().named.get(name) {
         Some(id) => {
-            request.location = *id;
-            request.internal = true;
-            keepalive::decide(request);
-            run(request, Phase::Rewrite)
+            request.current.location = *id;
+            request.current.internal = true;
+            begin_at(request, Phase::Rewrite);
+            run(request)
         }
         None => {
             request.log(
@@ -284,15 +391,18 @@ mod tests {
         let handler: Handler = |_| Outcome::Next;
         let phases = [Phase::FindLocation, Phase::FindLocation, Phase::Content];
         let steps = Steps::new(phases.into_iter().map(|phase| (phase, handler)));
-        assert_eq!(steps.from(Phase::PostRead).len(), 3);
-        assert_eq!(steps.from(Phase::FindLocation).len(), 3);
-        assert_eq!(steps.from(Phase::Rewrite).len(), 1);
-        assert_eq!(steps.from(Phase::Content).len(), 1);
-        let between = |first, end| steps.between(first, end).len();
-        assert_eq!(between(Phase::ServerRewrite, Phase::FindLocation), 0);
-        assert_eq!(between(Phase::FindLocation, Phase::Rewrite), 2);
-        assert_eq!(between(Phase::Rewrite, Phase::Content), 0);
+        let phases = [
+            (Phase::PostRead, 0),
+            (Phase::FindLocation, 0),
+            (Phase::Rewrite, 2),
+            (Phase::Content, 2),
+            (Phase::Log, 3),
+        ];
+        for (phase, begin) in phases {
+            assert_eq!(steps.begin(phase), begin, "{phase:?}");
+        }
         let none = Steps::new(std::iter::empty());
-        assert_eq!(none.from(Phase::PostRead).len(), 0);
+        assert_eq!(none.begin(Phase::PostRead), 0);
+        assert!(none.log().is_empty());
     }
 }

@@ -9,13 +9,10 @@ use std::time::Instant;
 use revolve_http::h1::HeadParser;
 use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
-use crate::config::regex::Groups;
-use crate::config::variable::SlotId;
-use crate::config::variable::Subject as _;
 use crate::http::error_log;
-use crate::http::h1::body::BodyLeft;
 use crate::http::location::{Location, LocationId, ServerId};
 use crate::http::modules::{Settings, State};
+use crate::http::request_body::{Expectation, RequestBody};
 use crate::http::response::Response;
 use crate::http::site::Site;
 use crate::http::variables::Variables;
@@ -47,71 +44,77 @@ impl<T> std::ops::Deref for Attached<T> {
     }
 }
 
-/// One request, from its first byte to its line in the log.
-pub(crate) struct Request {
-    /// The connection that it came on.
-    pub connection: Attached<Connection>,
-    /// HTTP on the loop that serves it.
-    pub(crate) http_loop: Attached<HttpLoop>,
-    /// The configuration that it began with.
-    pub site: Attached<Site>,
-    /// The bytes of its head; spans of [`Request::head`] point into it.
-    pub head_bytes: Vec<u8>,
-    pub(crate) parser: HeadParser,
+/// What is forgotten when the next request begins.
+#[derive(Default)]
+pub(crate) struct Current {
     /// Whether the head is complete and sound, so that its parts may be asked for.
-    pub head_done: bool,
+    pub(crate) head_done: bool,
     /// The server that answers.
-    pub server: ServerId,
+    pub(crate) server: ServerId,
     /// Whether its host decides which server that is.
     pub(crate) hosts_differ: bool,
     /// The location that answers.
-    pub location: LocationId,
+    pub(crate) location: LocationId,
+    /// Whether that location was found; before, it is the server's own level.
+    pub(crate) is_located: bool,
+    /// The handler of the location that is asked next.
+    pub(crate) step: usize,
+    /// The status of an access handler that refused, where others may still give leave; 0 for none.
+    pub(crate) access_refused: u16,
     /// The method; internal redirects to error pages make it GET.
-    pub method: Method,
-    /// The path, decoded and without dot segments (`$uri`).
-    pub path: Vec<u8>,
-    /// What stands after `?` (`$args`).
-    pub args: Vec<u8>,
+    pub(crate) method: Method,
+    /// Whether an internal redirect has set the arguments, if only to nothing.
+    pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
-    pub internal: bool,
+    pub(crate) internal: bool,
     /// Internal redirects left.
-    pub redirects_left: u8,
+    pub(crate) redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.
-    pub error_page_used: bool,
-    /// The groups of the pattern that matched last, and the text it matched.
-    pub groups: Groups,
-    pub(crate) groups_subject: Vec<u8>,
-    /// Values that the request sets itself.
-    pub slots: Vec<Option<Vec<u8>>>,
-    /// The answer.
-    pub response: Response,
-    /// Whether the connection may serve another request.
-    pub keep_alive: bool,
-    /// Whether a content answers, which comes after the body: one that is not sound is answered
-    /// instead.
-    pub(crate) answers_after_body: bool,
-    /// Whether `Expect: 100-continue` is to be answered before the response.
-    pub continue_wanted: bool,
-    /// Whether an error was met: the client need not send its body then, as in nginx.
-    pub continue_refused: bool,
+    pub(crate) error_page_used: bool,
+    /// Whether the response has passed the filters once, so that none may refuse it any more.
+    pub(crate) filters_refused: bool,
+    /// Whether the connection must not outlive this request.
+    pub(crate) must_close: bool,
+    /// Whether the client is told to send its body.
+    pub(crate) expectation: Expectation,
     /// Whether its body was too large: whoever answers leaves it aside.
     pub(crate) body_refused: bool,
-    /// When its first byte was read.
-    pub started_at: Instant,
     /// Its number on its connection, from 1.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// Bytes of head and body that were read.
-    pub length: u64,
+    pub(crate) length: u64,
+    /// Whether it came to its end (`$request_completion`).
+    pub(crate) completed: bool,
+}
+
+/// One request, from its first byte to its line in the log.
+pub(crate) struct Request {
+    /// The connection that it came on.
+    pub(crate) connection: Attached<Connection>,
+    /// HTTP on the loop that serves it.
+    pub(crate) http_loop: Attached<HttpLoop>,
+    /// The configuration that it began with.
+    pub(crate) site: Attached<Site>,
+    /// The bytes of its head; spans of [`Request::head`] point into it.
+    pub(crate) head_bytes: Vec<u8>,
+    pub(crate) parser: HeadParser,
+    pub(crate) current: Current,
+    /// When its first byte was read.
+    pub(crate) started_at: Instant,
+    /// The path, decoded and without dot segments (`$uri`).
+    pub(crate) path: Vec<u8>,
+    /// What stands after `?` (`$args`).
+    pub(crate) args: Vec<u8>,
+    /// The body that its client sends.
+    pub(crate) body: RequestBody,
+    /// The answer.
+    pub(crate) response: Response,
     /// Scratch memory for paths of files.
     pub(crate) file_path: Vec<u8>,
     /// Memory that answers are written to.
     pub(crate) output_memory: Vec<u8>,
     /// Memory for the next path or URI that takes the place of another.
     pub(crate) spare: Vec<u8>,
-    /// What of its body is still to be read.
-    pub(crate) body_left: BodyLeft,
-    /// Whether it came to its end (`$request_completion`).
-    pub completed: bool,
     /// What the modules keep of it.
     pub(crate) state: State,
 }
@@ -125,33 +128,15 @@ impl Request {
             site: Attached(None),
             head_bytes: Vec::new(),
             parser: HeadParser::new(),
-            head_done: false,
-            server: 0,
-            hosts_differ: false,
-            location: 0,
-            method: Method::Get,
+            current: Current::default(),
+            started_at: revolve_reactor::now(),
             path: Vec::new(),
             args: Vec::new(),
-            internal: false,
-            redirects_left: REDIRECTS_MAX,
-            error_page_used: false,
-            groups: Groups::new(),
-            groups_subject: Vec::new(),
-            slots: Vec::new(),
+            body: RequestBody::None,
             response: Response::default(),
-            keep_alive: false,
-            answers_after_body: false,
-            continue_wanted: false,
-            continue_refused: false,
-            body_refused: false,
-            started_at: revolve_reactor::now(),
-            sequence: 0,
-            length: 0,
             file_path: Vec::new(),
             output_memory: Vec::new(),
             spare: Vec::new(),
-            body_left: BodyLeft::None,
-            completed: false,
             state: State::default(),
         };
         request.begin();
@@ -167,7 +152,8 @@ impl Request {
 
     /// Lets go of what it shares, before its memory goes into the pool.
     pub(crate) fn release(&mut self) {
-        self.response.body.clear();
+        self.response.drop_body();
+        self.body = RequestBody::None;
         self.state.reset();
         self.connection = Attached(None);
         self.http_loop = Attached(None);
@@ -181,12 +167,6 @@ impl Request {
         spare
     }
 
-    /// Lets a client that asks send its body, unless an error was met before.
-    pub(crate) fn welcome_body(&mut self) {
-        self.answers_after_body = true;
-        self.continue_wanted |= !self.continue_refused;
-    }
-
     /// Keeps memory for [`Request::take_spare`].
     pub(crate) fn give_spare(&mut self, spare: Vec<u8>) {
         self.spare = spare;
@@ -197,29 +177,21 @@ impl Request {
         self.site = Attached(Some(self.http_loop.site()));
         self.head_bytes.clear();
         self.parser.reset();
-        self.head_done = false;
         let hosts = self.site.http.hosts_at(&self.connection);
-        (self.server, self.hosts_differ) = (hosts.default, !hosts.is_single());
-        self.location = self.http().servers[self.server as usize].location;
-        self.method = Method::Get;
+        self.current = Current {
+            server: hosts.default,
+            hosts_differ: !hosts.is_single(),
+            location: self.site.http.servers[hosts.default as usize].location,
+            redirects_left: REDIRECTS_MAX,
+            method: Method::Get,
+            sequence: self.connection.next_sequence(),
+            ..Current::default()
+        };
+        self.started_at = revolve_reactor::now();
         self.path.clear();
         self.args.clear();
-        self.internal = false;
-        self.redirects_left = REDIRECTS_MAX;
-        self.error_page_used = false;
-        self.groups.clear();
-        self.slots.clear();
-        self.slots.resize(self.http().variables.slots, None);
+        self.body = RequestBody::None;
         self.response.reset();
-        self.keep_alive = false;
-        self.answers_after_body = false;
-        self.continue_wanted = false;
-        self.continue_refused = false;
-        self.body_refused = false;
-        self.started_at = revolve_reactor::now();
-        self.sequence = self.connection.next_sequence();
-        self.length = 0;
-        self.completed = false;
         self.state.reset();
     }
 
@@ -230,12 +202,12 @@ impl Request {
 
     /// The server that answers.
     pub(crate) fn server(&self) -> &Server {
-        &self.http().servers[self.server as usize]
+        &self.http().servers[self.current.server as usize]
     }
 
     /// The location that answers.
     pub(crate) fn location(&self) -> &Location {
-        &self.site.locations[self.location as usize]
+        &self.site.locations[self.current.location as usize]
     }
 
     /// The settings that hold here.
@@ -270,7 +242,7 @@ impl Request {
 
     /// The HTTP version that was asked in; 1.0 until it is known.
     pub(crate) fn version(&self) -> Version {
-        if self.head_done {
+        if self.current.head_done {
             self.head().version
         } else {
             Version::HTTP_10
@@ -284,25 +256,17 @@ impl Request {
 
     /// How the body is delimited.
     pub(crate) fn framing(&self) -> Framing {
-        if self.head_done {
+        if self.current.head_done {
             self.head().framing
         } else {
             Framing::None
         }
     }
 
-    /// Sets the variables of a pattern's named groups from the groups at hand.
-    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
-        for (index, slot) in slots {
-            let value = self.group(*index).to_vec();
-            self.slots[slot.0 as usize] = Some(value);
-        }
-    }
-
     /// Appends the host that was asked for, in lower case, without port and final dot; false
     /// where there is none.
     pub(crate) fn append_host(&self, out: &mut Vec<u8>) -> bool {
-        self.head_done && self.append_host_so_far(out)
+        self.current.head_done && self.append_host_so_far(out)
     }
 
     /// [`Request::append_host`], also of a head that is not complete.
@@ -339,7 +303,7 @@ impl Request {
         out: &mut Vec<u8>,
         is_wanted: impl Fn(&HeaderSpan) -> bool,
     ) -> bool {
-        if !self.head_done {
+        if !self.current.head_done {
             return false;
         }
         let joiner: &[u8] = if are_cookies { b"; " } else { b", " };
@@ -356,7 +320,7 @@ impl Request {
 
     /// Appends the value of a cookie.
     pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
-        if !self.head_done {
+        if !self.current.head_done {
             return false;
         }
         for header in &self.head().headers {

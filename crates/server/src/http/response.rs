@@ -1,63 +1,10 @@
 //! A response as modules fill it, and its head as bytes.
 
-use std::rc::Rc;
-
 use revolve_http::h1::lines::{ContentLength, ContentType, LastModified};
 use revolve_http::h1::writer;
 
-use crate::file_cache::FileEntry;
-
-/// A piece of a response's body.
-#[derive(Debug, Clone)]
-pub(crate) enum Piece {
-    /// A part of a file, from memory or by the kernel.
-    File {
-        /// The file.
-        file: Rc<FileEntry>,
-        /// First byte.
-        start: u64,
-        /// Bytes.
-        len: u64,
-    },
-    /// A range of [`Response::text`].
-    Text {
-        /// First byte.
-        start: usize,
-        /// One past the last byte.
-        end: usize,
-    },
-}
-
-impl Piece {
-    /// Bytes in the piece.
-    pub(crate) fn len(&self) -> u64 {
-        match self {
-            Piece::Text { start, end } => (end - start) as u64,
-            Piece::File { len, .. } => *len,
-        }
-    }
-
-    /// The part of the piece that begins at `start` and is `len` bytes long.
-    pub(crate) fn slice(&self, start: u64, len: u64) -> Piece {
-        debug_assert!(start + len <= self.len());
-        match self {
-            Piece::Text { start: first, .. } => {
-                let first = first + start as usize;
-                Piece::Text {
-                    start: first,
-                    end: first + len as usize,
-                }
-            }
-            Piece::File {
-                file, start: first, ..
-            } => Piece::File {
-                file: file.clone(),
-                start: first + start,
-                len,
-            },
-        }
-    }
-}
+use crate::http::body::{Piece, Source};
+use crate::http::filter::BodyFilter;
 
 /// Header lines in the order in which they were added, as they go out, in one piece of memory.
 #[derive(Debug, Default)]
@@ -97,6 +44,11 @@ impl HeaderList {
             name_end: start + name_len as u32,
             end,
         });
+    }
+
+    /// All lines as they go out.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Name and value of each line.
@@ -167,7 +119,7 @@ impl HeaderList {
 }
 
 /// What a request is answered with.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Response {
     /// The status; 0 until somebody set one.
     pub status: u16,
@@ -191,8 +143,18 @@ pub(crate) struct Response {
     pub ranges_allowed: bool,
     /// All other header lines, `ETag` among them.
     pub headers: HeaderList,
-    /// The body's pieces.
+    /// The pieces of the body that lie ready.
     pub body: Vec<Piece>,
+    /// What of the body is made while it is sent; it comes behind the pieces.
+    pub source: Option<Box<dyn Source>>,
+    /// What the body passes on its way, in this order.
+    pub filters: Vec<Box<dyn BodyFilter>>,
+    /// Lines behind the body.
+    pub trailers: HeaderList,
+    /// Whether there may be such lines, so that the body goes out in chunks where it can.
+    pub expects_trailers: bool,
+    /// Whether the connection is kept, as the client was told; nothing before the head is written.
+    pub keep_alive: Option<bool>,
     /// Memory of [`Piece::Text`].
     pub text: Vec<u8>,
     /// The status that an error handler gives whatever answers in its place; 0 for none.
@@ -211,6 +173,9 @@ impl Response {
         self.head_bytes = 0;
         self.sent_bytes = 0;
         self.headers.clear();
+        self.trailers.clear();
+        self.expects_trailers = false;
+        self.keep_alive = None;
         self.clear_content();
         self.location.clear();
         self.has_location = false;
@@ -222,8 +187,27 @@ impl Response {
         self.content_type.clear();
         self.content_length = None;
         self.clear_validators();
-        self.body.clear();
+        self.drop_body();
         self.text.clear();
+    }
+
+    /// Drops the body, and leaves what is said of it.
+    pub(crate) fn drop_body(&mut self) {
+        self.body.clear();
+        self.source = None;
+        self.filters.clear();
+    }
+
+    /// Whether [`Response::headers`] holds `Last-Modified` as the configuration wants it to be.
+    pub(crate) fn last_modified_is_replaced(&self) -> bool {
+        self.last_modified_replaced
+    }
+
+    #[allow(dead_code, reason = "the modules that use it come next")]
+    /// The body will be of another length, in other bytes: what is said of either no longer holds.
+    pub(crate) fn clear_length(&mut self) {
+        self.content_length = None;
+        self.ranges_allowed = false;
     }
 
     /// Drops `Last-Modified`, `ETag` and the permission to ask for ranges.
@@ -314,114 +298,5 @@ impl Response {
             }
         }
         found
-    }
-}
-
-/// What the head of a response needs besides the response itself.
-#[derive(Debug)]
-pub(crate) struct HeadContext<'a> {
-    /// The first line of a response that is 200, and the lines `Server` and `Date`, which are the same
-    /// for a whole second.
-    pub preamble: &'a [u8],
-    /// Whether the connection stays open.
-    pub keep_alive: bool,
-    /// Seconds for the `Keep-Alive` line (`keepalive_timeout`'s second argument).
-    pub keep_alive_header_s: Option<u64>,
-}
-
-/// How a preamble begins.
-const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
-
-/// Writes the status line and the header lines in nginx's order.
-pub(crate) fn write_head(response: &Response, context: &HeadContext<'_>, out: &mut Vec<u8>) {
-    out.reserve(512);
-    if response.status == 200 {
-        out.extend_from_slice(context.preamble);
-    } else {
-        writer::status_line(out, response.status);
-        out.extend_from_slice(&context.preamble[OK_LINE.len()..]);
-    }
-    out.extend_from_slice(response.content_type.line());
-    if let Some(length) = &response.content_length {
-        out.extend_from_slice(length.line());
-    }
-    if let Some(modified) = &response.last_modified
-        && !response.last_modified_replaced
-    {
-        out.extend_from_slice(modified.line());
-    }
-    if response.location_completed {
-        writer::header(out, b"Location", &response.location);
-    }
-    if context.keep_alive {
-        out.extend_from_slice(b"Connection: keep-alive\r\n");
-        if let Some(seconds) = context.keep_alive_header_s {
-            line(
-                out,
-                b"Keep-Alive: timeout=",
-                itoa::Buffer::new().format(seconds).as_bytes(),
-            );
-        }
-    } else {
-        out.extend_from_slice(b"Connection: close\r\n");
-    }
-    if response.has_location && !response.location_completed {
-        writer::header(out, b"Location", &response.location);
-    }
-    out.extend_from_slice(&response.headers.bytes);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// A line whose value is known to hold no line break. The name's length is known to the compiler,
-/// which copies it in a few instructions.
-#[inline]
-fn line<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_head_has_nginx_s_order() {
-        let mut response = Response {
-            status: 200,
-            content_length: Some(ContentLength::new(5)),
-            ..Default::default()
-        };
-        response.content_type = ContentType::new(b"text/plain");
-        response.last_modified = Some(LastModified::new(0));
-        response.headers.push(b"ETag", b"\"x\"");
-        response.headers.push(b"X-A", b"1");
-        response.headers.push(b"x-a", b"2");
-        let preamble = b"HTTP/1.1 200 OK\r\nServer: s\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n";
-        let context = HeadContext {
-            preamble,
-            keep_alive: true,
-            keep_alive_header_s: Some(9),
-        };
-        let mut out = Vec::new();
-        write_head(&response, &context, &mut out);
-        let expected = "HTTP/1.1 200 OK\r\nServer: s\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n\
-            Content-Type: text/plain\r\nContent-Length: 5\r\n\
-            Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive\r\n\
-            Keep-Alive: timeout=9\r\nETag: \"x\"\r\nX-A: 1\r\nx-a: 2\r\n\r\n";
-        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
-        let mut joined = Vec::new();
-        assert!(response.header_joined(b"x-a", &mut joined));
-        assert_eq!(joined, b"1, 2");
-        response.headers.push(b"X-B", b"3");
-        response.headers.remove(b"X-A");
-        assert_eq!(response.etag(), b"\"x\"");
-        assert_eq!(response.headers.get(b"x-b"), Some(&b"3"[..]));
-        out.clear();
-        write_head(&response, &context, &mut out);
-        assert!(out.ends_with(b"Keep-Alive: timeout=9\r\nETag: \"x\"\r\nX-B: 3\r\n\r\n"));
-        response.clear_etag();
-        assert_eq!(response.etag(), b"");
-        assert!(!response.header_joined(b"x-a", &mut joined));
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Source: nginx's variables of `ngx_http_variables.c` as documented under "Embedded Variables".
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
+use revolve_conf::{Diagnostic, Diagnostics, Word};
 
+use crate::config::known;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules::{self, RequestState};
@@ -93,8 +93,8 @@ enum Definition {
     RequestHeader(Vec<u8>),
     /// `$sent_http_name`: a response header.
     ResponseHeader(Vec<u8>),
-    /// `$sent_trailer_name`: no response has trailers yet.
-    ResponseTrailer,
+    /// `$sent_trailer_name`: a line behind the body.
+    Trailer(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -121,42 +121,13 @@ pub(crate) fn resolve(
             .or_else(|| by_prefix(name));
         match definition {
             Some(definition) => definitions.push(definition),
-            None => diagnostics.push(unknown_variable(name, span)),
+            None => {
+                let ours = modules::variable_names();
+                diagnostics.push(known::unknown_variable(name, span, ours));
+            }
         }
     }
-    Variables {
-        definitions,
-        slots: registry.slot_count(),
-    }
-}
-
-/// Every variable of nginx 1.31 with its module, `module<TAB>name` a line; of those that are made of the
-/// name of something else the part before that, which ends with `_`.
-const NGINX_VARIABLES: &str = include_str!("nginx_variables.tsv");
-
-fn nginx_module(name: &str) -> Option<&'static str> {
-    let rows = NGINX_VARIABLES.lines();
-    let mut rows = rows.filter_map(|line| line.split_once('\t'));
-    let found = rows.find(|(_, known)| match known.ends_with('_') {
-        true => name.starts_with(known),
-        false => name == *known,
-    });
-    found.map(|(module, _)| module)
-}
-
-fn unknown_variable(name: &str, span: Option<Span>) -> Diagnostic {
-    let message = format!("unknown \"{name}\" variable");
-    let diagnostic = Diagnostic::new(span, message);
-    if let Some(module) = nginx_module(name) {
-        return diagnostic.label(format!(
-            "nginx has it in {module}; Revolve does not have it yet"
-        ));
-    }
-    let diagnostic = diagnostic.label("used here");
-    match revolve_conf::directive::suggest(name, modules::variable_names()) {
-        Some(meant) => diagnostic.help(format!("did you mean `${meant}`?")),
-        None => diagnostic,
-    }
+    Variables { definitions }
 }
 
 fn by_prefix(name: &str) -> Option<Definition> {
@@ -167,8 +138,8 @@ fn by_prefix(name: &str) -> Option<Definition> {
     if let Some(rest) = name.strip_prefix("sent_http_") {
         return Some(Definition::ResponseHeader(header(rest)));
     }
-    if name.starts_with("sent_trailer_") {
-        return Some(Definition::ResponseTrailer);
+    if let Some(rest) = name.strip_prefix("sent_trailer_") {
+        return Some(Definition::Trailer(header(rest)));
     }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
@@ -180,18 +151,11 @@ fn by_prefix(name: &str) -> Option<Definition> {
 /// The variables of one configuration.
 pub(crate) struct Variables {
     definitions: Vec<Definition>,
-    /// How many slots a request of this configuration has.
-    pub slots: usize,
 }
 
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Variables({} names, {} slots)",
-            self.definitions.len(),
-            self.slots
-        )
+        write!(f, "Variables({} names)", self.definitions.len())
     }
 }
 
@@ -202,19 +166,20 @@ impl Variables {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
+            Definition::Trailer(name) => {
+                let trailers = &request.response.trailers;
+                let value = trailers.get(name);
+                value.is_some_and(|value| {
+                    out.extend_from_slice(value);
+                    true
+                })
+            }
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
-            Definition::ResponseTrailer => false,
             Definition::Defined(name, defined) => get_defined(name, defined, request, out),
             Definition::Slot(slot) => {
                 let kept = request.state.core_variables.append_kept(*slot, out);
-                kept.unwrap_or_else(|| match &request.slots[slot.0 as usize] {
-                    Some(value) => {
-                        out.extend_from_slice(value);
-                        true
-                    }
-                    None => false,
-                })
+                kept.unwrap_or(false)
             }
         }
     }
@@ -248,7 +213,7 @@ fn get_defined(name: &str, defined: &Defined, request: &Request, out: &mut Vec<u
 #[derive(Default)]
 pub(crate) struct VariableState {
     kept: RefCell<Kept>,
-    matched: RefCell<Matched>,
+    captures: RefCell<Captures>,
     /// How many variables are being made of others right now.
     depth: Cell<u8>,
     request_id: Cell<Option<[u8; 16]>>,
@@ -271,13 +236,21 @@ enum KeptValue {
     Found { start: usize, end: usize },
 }
 
-/// What a pattern of a variable's definition captured, which takes the place of what that of the location
-/// did.
+/// What the pattern that matched last has captured: `$1` to `$9`.
 #[derive(Default)]
-struct Matched {
-    is_set: bool,
-    groups: Groups,
-    subject: Vec<u8>,
+pub(crate) struct Captures {
+    pub(crate) groups: Groups,
+    /// The text that it matched, where there are groups.
+    pub(crate) subject: Vec<u8>,
+}
+
+impl Captures {
+    fn group(&self, index: usize) -> &[u8] {
+        match self.groups.get(index) {
+            Some(Some((start, end))) => &self.subject[*start as usize..*end as usize],
+            _ => b"",
+        }
+    }
 }
 
 impl RequestState for VariableState {
@@ -285,13 +258,26 @@ impl RequestState for VariableState {
         let kept = self.kept.get_mut();
         kept.slots.clear();
         kept.bytes.clear();
-        self.matched.get_mut().is_set = false;
+        self.captures.get_mut().groups.clear();
         self.depth.set(0);
         self.request_id.set(None);
     }
 }
 
 impl VariableState {
+    /// What the pattern that matched last has captured, for whoever asks the next one.
+    pub(crate) fn captures_mut(&mut self) -> &mut Captures {
+        self.captures.get_mut()
+    }
+
+    /// Sets the variables of a pattern's named groups from what it has captured.
+    pub(crate) fn set_slots(&self, slots: &[(usize, SlotId)]) {
+        let captures = self.captures.borrow();
+        for (index, slot) in slots {
+            self.keep(*slot, Some(captures.group(*index)));
+        }
+    }
+
     /// `$request_id`, which is made when it is asked for first.
     pub(crate) fn request_id(&self, make: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
         let id = self.request_id.get().unwrap_or_else(make);
@@ -360,12 +346,12 @@ impl Request {
         subject: &[u8],
     ) -> Result<bool, GivenUp> {
         let state = &self.state.core_variables;
-        let mut matched = state.matched.borrow_mut();
-        match pattern.captures(subject, &mut matched.groups) {
+        let mut captures = state.captures.borrow_mut();
+        match pattern.captures(subject, &mut captures.groups) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(given_up) => {
-                drop(matched);
+                drop(captures);
                 let subject = Shown(subject);
                 self.log(
                     Level::Alert,
@@ -376,26 +362,11 @@ impl Request {
                 return Err(given_up);
             }
         }
-        matched.is_set = true;
-        matched.subject.clear();
-        matched.subject.extend_from_slice(subject);
-        for (index, slot) in slots {
-            state.keep(*slot, Some(matched.group(*index)));
-        }
+        captures.subject.clear();
+        captures.subject.extend_from_slice(subject);
+        drop(captures);
+        state.set_slots(slots);
         Ok(true)
-    }
-}
-
-impl Matched {
-    fn group(&self, index: usize) -> &[u8] {
-        group(&self.groups, &self.subject, index)
-    }
-}
-
-fn group<'a>(groups: &Groups, subject: &'a [u8], index: usize) -> &'a [u8] {
-    match groups.get(index) {
-        Some(Some((start, end))) => &subject[*start as usize..*end as usize],
-        _ => b"",
     }
 }
 
@@ -404,11 +375,8 @@ impl Subject for Request {
         self.variables().get(id, self, out)
     }
 
-    fn group(&self, index: usize) -> Cow<'_, [u8]> {
-        let matched = self.state.core_variables.matched.borrow();
-        match matched.is_set {
-            true => Cow::Owned(matched.group(index).to_vec()),
-            false => Cow::Borrowed(group(&self.groups, &self.groups_subject, index)),
-        }
+    fn append_group(&self, index: usize, out: &mut Vec<u8>) {
+        let captures = self.state.core_variables.captures.borrow();
+        out.extend_from_slice(captures.group(index));
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shown_path;
 use super::syslog::SyslogServer;
 
 /// A place for lines. Two logs at one place are one log.
@@ -19,7 +20,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File(path) => write!(f, "{}", path.display()),
+            Place::File(path) => write!(f, "{}", shown_path(path)),
             Place::Syslog(server) => write!(f, "{}", server.address),
         }
     }

@@ -1,4 +1,8 @@
-//! What makes text fit for a line of a log: nobody forges a line, or paints a terminal.
+//! What makes text fit for a line of an access log: nobody forges a line, or paints a terminal.
+//!
+//! The error log's rule is that of diagnostics, [`revolve_conf::shown`]: each value that a client or a
+//! file brought passes through [`Shown`](revolve_conf::Shown), and each line through
+//! [`ShownLine`](revolve_conf::ShownLine) before it is written.
 
 /// Escapes what was appended from `start` on as nginx does by default: quotes, backslashes and bytes
 /// outside of printable ASCII become `\xHH`.
@@ -23,14 +27,6 @@ pub(crate) fn as_json(out: &mut Vec<u8>, start: usize) {
             let [high, low] = hex(byte);
             out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
         }
-    });
-}
-
-/// Escapes control characters alone, as in lines of the error log, which have text of any language.
-pub(super) fn controls(out: &mut Vec<u8>, start: usize) {
-    rewrite(out, start, is_control, |byte, out| {
-        let [high, low] = hex(byte);
-        out.extend_from_slice(&[b'\\', b'x', high, low]);
     });
 }
 
@@ -78,11 +74,6 @@ fn needs_json(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
-#[inline]
-fn is_control(byte: u8) -> bool {
-    (byte < 0x20) | (byte == 0x7f)
-}
-
 fn hex(byte: u8) -> [u8; 2] {
     let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
     [digit(byte >> 4), digit(byte & 15)]
@@ -104,13 +95,11 @@ mod tests {
         assert_eq!(escaped(as_default, text), expected);
         let expected = b"\na\\\"b\\\\c\\n\\u0001\x7f\xff";
         assert_eq!(escaped(as_json, text), expected);
-        let expected = b"\na\"b\\c\\x0A\\x01\\x7F\xff";
-        assert_eq!(escaped(controls, text), expected);
     }
 
     #[test]
     fn what_needs_escaping_is_found_wherever_it_stands() {
-        for needs in [needs_default as fn(u8) -> bool, needs_json, is_control] {
+        for needs in [needs_default as fn(u8) -> bool, needs_json] {
             for byte in 0..=u8::MAX {
                 for len in 1..40 {
                     for at in [0, len / 2, len - 1] {

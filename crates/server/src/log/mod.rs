@@ -31,6 +31,7 @@ pub use destination::{Buffering, Destination, Place};
 pub use file::OpenLogs;
 pub use output::Output;
 pub use outputs::{Outputs, say_on_stderr};
+pub(crate) use revolve_conf::Shown;
 pub use revolve_conf::error_text;
 
 use crate::clock::Clock;
@@ -181,19 +182,9 @@ impl Logs {
     }
 }
 
-/// Bytes in a message, such as a path: as they are where they are text, else as `\xE4`.
-pub(crate) struct Shown<'a>(pub &'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            f.write_str(chunk.valid())?;
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02X}")?;
-            }
-        }
-        Ok(())
-    }
+/// A path in a message.
+pub(crate) fn shown_path(path: &std::path::Path) -> Shown<'_> {
+    Shown(path.as_os_str().as_encoded_bytes())
 }
 
 /// `2026/11/22 11:00:00 [error] 1234#1234: `
@@ -204,20 +195,12 @@ fn line_head(clock: &Clock, level: Level, out: &mut Vec<u8>) {
     let _ = write!(out, " [{}] {pid}#{thread}: ", level.name());
 }
 
+/// Why the rest of a line or of a compressed block is lost that was begun in a file which is no more.
+fn cut_short() -> std::io::Error {
+    std::io::Error::other("the file was closed before the rest could be written")
+}
+
 /// [`error_text`] of an error number.
 pub fn errno_text(error: rustix::io::Errno) -> String {
     error_text(&std::io::Error::from(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Shown;
-
-    #[test]
-    fn no_byte_of_a_path_is_lost() {
-        let shown = |bytes: &[u8]| Shown(bytes).to_string();
-        assert_eq!(shown("/srv/ü".as_bytes()), "/srv/ü");
-        assert_eq!(shown(b"/srv/\xfc\xff/a"), "/srv/\\xFC\\xFF/a");
-        assert_eq!(shown(b""), "");
-    }
 }

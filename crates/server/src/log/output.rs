@@ -13,7 +13,7 @@ use super::queue::{Account, Queue, WAITING_BYTES_MAX};
 use super::sink::Sink;
 use super::spool::Spool;
 use super::syslog::SyslogSocket;
-use super::{Level, error_text};
+use super::{Level, error_text, shown_path};
 use crate::clock::Clock;
 
 /// How soon a disk, a pipe or a syslog server that took nothing is tried again.
@@ -276,7 +276,7 @@ impl Output {
         inner.buffering = buffering;
         if let Some(file) = file {
             let lost = inner.spool.give_up_begun();
-            inner.note_losses(&self.place, lost, &ErrorKind::WriteZero.into());
+            inner.note_losses(&self.place, lost, &super::cut_short());
             inner.spool.sink = match inner.is_queued {
                 true => queued(&self.place, Some(file), &inner.account),
                 false => Sink::of(Some(file)),
@@ -325,7 +325,7 @@ impl Inner {
         let (call, reason) = (self.spool.sink.call(), error_text(error));
         let why = match place {
             Place::File(path) => {
-                format!("{call} to \"{}\" failed ({reason})", path.display())
+                format!("{call} to \"{}\" failed ({reason})", shown_path(path))
             }
             Place::Syslog(_) => {
                 format!("{call} failed ({reason}) while logging to syslog, server: {place}")

@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use revolve_conf::ShownLine;
 use revolve_reactor::{now, sleep_until, spawn};
 
 use super::by_path::{PathLimits, PathLogs};
@@ -16,7 +17,7 @@ use super::file::{self, OpenLogs, STDERR};
 use super::output::{END_PATIENCE, END_PAUSE, Output};
 use super::queue::Account;
 use super::sink::Sink;
-use super::{ErrorTarget, Level, escape, line_head};
+use super::{ErrorTarget, Level, line_head};
 use crate::clock::Clock;
 
 thread_local! {
@@ -369,7 +370,7 @@ pub(super) fn error_line(
     line_head(clock, level, out);
     let start = out.len();
     body(out);
-    escape::controls(out, start);
+    ShownLine::in_place(out, start);
 }
 
 /// Says something where no log can be written, if standard error takes it at once.

@@ -7,9 +7,10 @@
 //! was none for a while: the system calls of a process with one thread are cheaper, because the kernel
 //! counts no reference to the file that they name.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use super::lines::Lines;
 use super::losses::Losses;
 use super::sink::Sink;
 use super::spool::{BYTES_KEPT, Spool};
-use super::{error_text, file};
+use super::{error_text, file, shown_path};
 
 /// What waits at most for a disk, a pipe or a syslog server that takes nothing for the moment.
 pub(crate) const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -214,6 +215,12 @@ impl Queue {
             let buffering = inbox.buffering;
             let is_doubtful = std::mem::take(&mut inbox.is_doubtful);
             drop(inbox);
+            // However this ends, they wait no longer.
+            let _taken = Taken {
+                account: &self.account,
+                bytes,
+                count,
+            };
             let opened = match self.opens {
                 true => written.open(&self.path, is_doubtful),
                 false => Ok(()),
@@ -224,8 +231,26 @@ impl Queue {
                 self.lose(&mut written.spool, "write() to", &error);
             }
             written.spool.shrink(0);
-            self.account.remove(bytes, count);
         }
+    }
+
+    /// Goes on after a panic of [`Queue::write`]: what that held is lost, which is counted and said, and the
+    /// next line is written again.
+    fn recover(&self, panic: &(dyn Any + Send)) {
+        let written = &mut *lock(&self.spool);
+        let begun = written.spool.give_up_begun();
+        let lost = begun + written.spool.lines.shorten(0);
+        let sink = std::mem::replace(&mut written.spool.sink, Sink::Closed);
+        written.spool = Spool::new(sink);
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let why = format!(
+            "writing to \"{}\" panicked ({})",
+            self.path.display(),
+            said.unwrap_or("without a message")
+        );
+        self.account.lose(lost, why);
+        lock(&self.inbox).is_listed = false;
     }
 
     fn lose(&self, spool: &mut Spool, what: &str, error: &io::Error) {
@@ -236,9 +261,22 @@ impl Queue {
         if lost == 0 {
             return;
         }
-        let (path, reason) = (self.path.display(), error_text(error));
+        let (path, reason) = (shown_path(&self.path), error_text(error));
         let why = format!("{what} \"{path}\" failed ({reason})");
         self.account.lose(lost, why);
+    }
+}
+
+/// Lines that were taken out of the inbox, for as long as they are being written.
+struct Taken<'a> {
+    account: &'a Account,
+    bytes: usize,
+    count: u64,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.account.remove(self.bytes, self.count);
     }
 }
 
@@ -246,7 +284,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let spool = &mut lock(&self.spool).spool;
         let lost = spool.give_up_begun();
-        self.note(lost, "write() to", &ErrorKind::WriteZero.into());
+        self.note(lost, "write() to", &super::cut_short());
     }
 }
 
@@ -339,8 +377,12 @@ impl Disk {
             }
             while let Some(queue) = work.queues.pop_front() {
                 drop(work);
-                // One that panics costs its own log alone.
-                let _ = catch_unwind(AssertUnwindSafe(|| queue.write()));
+                // One that panics costs its own log alone, and of that what it was about to write.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| queue.write())) {
+                    queue.recover(&*panic);
+                    // Whatever it carries may panic in turn where it is dropped.
+                    std::mem::forget(panic);
+                }
                 drop(queue);
                 work = lock(&self.work);
             }
@@ -348,5 +390,43 @@ impl Disk {
             thread::sleep(PAUSE);
             work = lock(&self.work);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn lines(text: &[u8]) -> Lines {
+        let mut lines = Lines::default();
+        lines.append(|out| out.extend_from_slice(text));
+        lines
+    }
+
+    #[test]
+    fn a_panic_costs_what_was_being_written_and_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let account = Account::new(None);
+        let queue = Queue::of_path(path.clone(), account.clone());
+        lock(&queue.spool).spool.sink = Sink::Panics;
+        let until = |what: &str, condition: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !condition() {
+                assert!(start.elapsed().as_secs() < 30, "{what}");
+                thread::sleep(PAUSE);
+            }
+        };
+        queue.take(&mut lines(b"lost\n"), usize::MAX, None).unwrap();
+        until("it is counted", &|| {
+            account.losses().due_at(Instant::now()).is_some()
+        });
+        until("nothing waits", &|| account.waiting_lines() == 0);
+        lock(&queue.spool).spool.sink = Sink::Closed;
+        queue.take(&mut lines(b"kept\n"), usize::MAX, None).unwrap();
+        let text = || std::fs::read_to_string(&path).unwrap_or_default();
+        until("the next line is written", &|| text() == "kept\n");
     }
 }

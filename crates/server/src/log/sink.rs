@@ -32,6 +32,9 @@ pub(crate) enum Sink {
     Socket(Arc<File>),
     /// A syslog server.
     Syslog(SyslogSocket),
+    /// A fault of our own.
+    #[cfg(test)]
+    Panics,
 }
 
 impl Sink {
@@ -54,6 +57,8 @@ impl Sink {
     pub(crate) fn chunk_bytes_max(&self) -> usize {
         match self {
             Sink::Closed | Sink::File(_) | Sink::Queue(_) | Sink::Socket(_) => usize::MAX,
+            #[cfg(test)]
+            Sink::Panics => usize::MAX,
             Sink::Pipe(_) | Sink::BlockingPipe(_) => PIPE_BYTES,
             // A line is a datagram.
             Sink::Syslog(_) => 0,
@@ -76,10 +81,14 @@ impl Sink {
                     rustix::net::send(&**file, bytes, flags).map_err(io::Error::from)
                 }
                 Sink::Syslog(socket) => socket.send(bytes),
+                #[cfg(test)]
+                Sink::Panics => panic!("as a fault of our own would"),
             };
             match result {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) if !bytes.is_empty() => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) if !bytes.is_empty() => {
+                    return Err(io::Error::other("nothing of it was taken"));
+                }
                 result => return result,
             }
         }

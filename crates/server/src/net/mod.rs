@@ -2,6 +2,7 @@
 
 pub(crate) mod cidr;
 
+use revolve_conf::{Sources, Span};
 use revolve_reactor::{Address, ListenOptions};
 
 /// A socket to be bound.
@@ -11,4 +12,18 @@ pub struct ListenSpec {
     pub address: Address,
     /// Its options.
     pub options: ListenOptions,
+    /// The first `listen` with this address.
+    pub(crate) span: Span,
+    /// Where that stands: `/etc/nginx/nginx.conf:12`.
+    pub place: String,
+}
+
+impl ListenSpec {
+    /// The same, with its place.
+    pub(crate) fn placed(self, sources: &Sources) -> Self {
+        Self {
+            place: sources.place(self.span),
+            ..self
+        }
+    }
 }

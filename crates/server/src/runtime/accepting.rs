@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Address, JoinHandle, Listener, spawn, timeout};
+use revolve_reactor::{Address, Listener, timeout};
 use rustix::io::Errno;
 
 use crate::log::{Level, error_text};
 use crate::runtime::capacity;
-use crate::runtime::capacity::LONG_IDLE;
+use crate::runtime::capacity::{Idle, LONG_IDLE};
 use crate::runtime::connection::ListenerInfo;
 use crate::runtime::dealing::{Inbox, Others};
+use crate::runtime::lasting::{LastingTask, spawn_lasting};
 use crate::runtime::loop_state::LoopState;
 
 /// How long accepting waits for a connection to end before clients are turned away.
@@ -33,16 +34,16 @@ pub(crate) struct Accepting {
     /// Where other workers accept, too.
     pub(super) peers: RefCell<Option<Others>>,
     /// Receives what other workers accepted.
-    pub(super) inbox: RefCell<Option<(Rc<Inbox>, JoinHandle<()>)>>,
+    pub(super) inbox: RefCell<Option<(Rc<Inbox>, LastingTask)>>,
     /// Receives what the workers of another binary hand off.
-    pub(super) receiving: RefCell<Option<JoinHandle<()>>>,
+    pub(super) receiving: RefCell<Option<LastingTask>>,
 }
 
 struct Listening {
     info: Rc<ListenerInfo>,
     listener: Rc<Listener>,
     waiting: Rc<Waiting>,
-    task: JoinHandle<()>,
+    task: LastingTask,
 }
 
 /// A client that was accepted and waits for room; whoever stops the task takes it over.
@@ -52,6 +53,13 @@ pub(crate) struct Waiting(Cell<Option<(OwnedFd, Address)>>);
 impl Waiting {
     pub(crate) fn take(&self) -> Option<(OwnedFd, Address)> {
         self.0.take()
+    }
+
+    fn is_empty(&self) -> bool {
+        let waiting = self.0.take();
+        let is_empty = waiting.is_none();
+        self.0.set(waiting);
+        is_empty
     }
 }
 
@@ -102,13 +110,15 @@ impl LoopState {
             }
             let info = Rc::new(ListenerInfo::new(address));
             let waiting = Rc::new(Waiting::default());
-            let task = spawn(run(
-                self.clone(),
-                listener.clone(),
-                info.clone(),
-                waiting.clone(),
-                is_shared,
-            ));
+            let accept = {
+                let (state, listener) = (self.clone(), listener.clone());
+                let (info, waiting) = (info.clone(), waiting.clone());
+                move || {
+                    let (state, listener) = (state.clone(), listener.clone());
+                    run(state, listener, info.clone(), waiting.clone(), is_shared)
+                }
+            };
+            let task = spawn_lasting(accept);
             listeners.push(Listening {
                 info,
                 listener,
@@ -151,18 +161,17 @@ pub(crate) async fn run(
     waiting: Rc<Waiting>,
     is_shared: bool,
 ) {
+    // Who was accepted when the task before this one panicked.
+    admit_waiting(&state, &info, &waiting).await;
     loop {
         match listener.accept().await {
             Ok(accepted) => {
                 state.seat.note_accepted();
-                if is_shared && state.deal(accepted.0.as_fd(), &info) {
+                if is_shared && state.deal(accepted.0.as_fd(), info.address()) {
                     continue;
                 }
                 waiting.0.set(Some(accepted));
-                until_capacity(&state).await;
-                if let Some((fd, peer)) = waiting.take() {
-                    state.admit(fd, peer, &info, None);
-                }
+                admit_waiting(&state, &info, &waiting).await;
             }
             Err(error) if is_exhaustion(&error) => {
                 out_of_descriptors(&state, &listener, &error).await;
@@ -173,6 +182,16 @@ pub(crate) async fn run(
                 revolve_reactor::sleep(CAPACITY_WAIT).await;
             }
         }
+    }
+}
+
+async fn admit_waiting(state: &Rc<LoopState>, info: &Rc<ListenerInfo>, waiting: &Waiting) {
+    if waiting.is_empty() {
+        return;
+    }
+    until_capacity(state).await;
+    if let Some((fd, peer)) = waiting.take() {
+        state.admit(fd, peer, info, None);
     }
 }
 
@@ -213,12 +232,12 @@ async fn out_of_descriptors(state: &Rc<LoopState>, listener: &Listener, error: &
 /// Has others make way and waits until a connection ends; false where none did in time.
 async fn wait_for_capacity(state: &Rc<LoopState>, why: &str) -> bool {
     state.complain_of_capacity(why);
-    state.close_idle(LONG_IDLE, false);
+    state.close_idle(LONG_IDLE, Idle::Share);
     let pressing = Pressing::new(state);
     let ended = timeout(CAPACITY_WAIT, state.capacity.connection_ended()).await;
     drop(pressing);
     if ended.is_err() {
-        state.close_idle(Duration::ZERO, true);
+        state.close_idle(Duration::ZERO, Idle::Longest);
     }
     ended.is_ok()
 }

@@ -1,7 +1,7 @@
 //! Capacity for connections: how many a worker takes, and what happens when there are no more.
 //!
 //! A client that finds no room waits, and others make way for it in this order: connections that
-//! have idled for a while are closed; those that are served are told `Connection: close` with
+//! have idled for a while are closed, a share at a time and longest idle first; those that are served are told `Connection: close` with
 //! their next response; at last the one that has idled longest is closed, however short that was.
 //! So all are served in turn, and no request that was read goes without its answer.
 
@@ -21,6 +21,32 @@ use crate::runtime::loop_state::LoopState;
 
 /// A connection that idled so long makes way for a new one at once.
 pub(crate) const LONG_IDLE: Duration = Duration::from_secs(1);
+
+/// Of the connections that have idled for a while so many make way at a time, and one in so many of them:
+/// all at once would come back all at once. Source: nginx's `ngx_drain_connections`.
+const SHARE_MAX: usize = 32;
+const SHARE_PART: usize = 8;
+
+/// How many of the connections that idle make way, those first that have idled longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// All.
+    All,
+    /// Some, and if there are any one.
+    Share,
+    /// The one that has idled longest.
+    Longest,
+}
+
+impl Idle {
+    pub(crate) fn count(self, idle: usize) -> usize {
+        match self {
+            Idle::All => idle,
+            Idle::Share => (idle / SHARE_PART).clamp(1, SHARE_MAX).min(idle),
+            Idle::Longest => idle.min(1),
+        }
+    }
+}
 
 /// How often a lack of room is complained about.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -165,4 +191,17 @@ pub(crate) fn batch_max(wanted: u32) -> u32 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let half = u32::try_from(spare(limit) / 2).unwrap_or(u32::MAX);
     wanted.min(half).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Idle;
+
+    #[test]
+    fn a_share_is_some_of_many_and_one_of_few() {
+        let shares = [0, 1, 7, 16, 100, 255, 256, 100_000].map(|idle| Idle::Share.count(idle));
+        assert_eq!(shares, [0, 1, 1, 2, 12, 31, 32, 32]);
+        assert_eq!([0, 1, 9].map(|idle| Idle::Longest.count(idle)), [0, 1, 1]);
+        assert_eq!(Idle::All.count(9), 9);
+    }
 }

@@ -21,9 +21,9 @@ use rustix::net::{
 
 use crate::log::{Level, error_text};
 use crate::runtime::accepting::until_capacity;
-use crate::runtime::connection::ListenerInfo;
+use crate::runtime::lasting::spawn_lasting;
 use crate::runtime::loop_state::LoopState;
-use crate::zones::Seat;
+use crate::zones::{Seat, Taker};
 
 /// By how many connections a worker may be ahead of the emptiest: so many, and one more in so many
 /// that this one has. Less would send short connections to and fro, whose numbers vary by chance;
@@ -33,6 +33,11 @@ const AHEAD_SHARE: u64 = 32;
 /// The others are looked at for each connection while one of them is behind, else for one in so
 /// many: it takes a cache line of each.
 const UNSEEN_MAX: u32 = 8;
+/// So long a worker may leave a connection lying that was sent to it; then it gets no more, and the others
+/// take what lies there.
+const LATE_MS: u64 = 50;
+/// Between two looks at what was sent.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// The longest message: the path of a Unix socket has 108 bytes.
 const MESSAGE_BYTES_MAX: usize = 256;
 
@@ -43,8 +48,9 @@ pub struct Peers {
     pub group: u32,
     /// This worker's place among them.
     pub own: usize,
-    /// Where others send it connections: a packet socket, non-blocking.
-    pub inbox: OwnedFd,
+    /// Where others send connections, by their place: packet sockets, non-blocking. Its own is among them;
+    /// out of the others it takes what those leave lying.
+    pub inboxes: Vec<OwnedFd>,
     /// Where it sends the others connections, by their place; its own is among them.
     pub others: Vec<OwnedFd>,
 }
@@ -54,20 +60,25 @@ pub(crate) struct Others {
     group: u32,
     own: usize,
     sockets: Vec<OwnedFd>,
+    inboxes: Vec<OwnedFd>,
     /// What the emptiest had when it was last looked at.
     least: Cell<u64>,
     /// Connections since then.
     unseen: Cell<u32>,
+    /// Whether somebody looks after what was sent.
+    is_watching: Cell<bool>,
 }
 
 impl Others {
-    pub(crate) fn new(group: u32, own: usize, sockets: Vec<OwnedFd>) -> Self {
+    fn new(group: u32, own: usize, sockets: Vec<OwnedFd>, inboxes: Vec<OwnedFd>) -> Self {
         Self {
             group,
             own,
             sockets,
+            inboxes,
             least: Cell::new(0),
             unseen: Cell::new(0),
+            is_watching: Cell::new(false),
         }
     }
 
@@ -90,32 +101,91 @@ impl Others {
             return false;
         }
         self.unseen.set(0);
-        let takers = seat
-            .takers()
-            .filter_map(|(row, name, load)| Some((row, self.place_of(name)?, load)));
-        let Some((row, place, load)) = takers.min_by_key(|(_, _, load)| *load) else {
+        let now_ms = now_ms();
+        // One that does not take what it was sent would keep this client waiting, too.
+        let takers = self.takers(seat).filter(|(_, it)| !is_late(it, now_ms));
+        let Some((place, taker)) = takers.min_by_key(|(_, taker)| taker.load) else {
+            self.least.set(own);
             return false;
         };
-        self.least.set(load);
-        if !is_ahead(own, load) {
+        self.least.set(taker.load);
+        if !is_ahead(own, taker.load) {
             return false;
         }
         // First, so that it never counts twice: the other may answer its client before this returns.
         seat.note_gone();
+        seat.note_offered(taker.row, now_ms);
         // The socket of one that does not read is full soon: what it would get stays here.
         if send(self.sockets[place].as_fd(), fd, listener).is_err() {
+            self.nudge(place);
             seat.note_received();
             return false;
         }
-        seat.note_offered(row);
         true
     }
+
+    fn takers(&self, seat: &Seat) -> impl Iterator<Item = (usize, Taker)> {
+        let takers = seat.takers();
+        takers.filter_map(|taker| Some((self.place_of(taker.name)?, taker)))
+    }
+
+    /// Has another worker look into its inbox: what lies there is no connection, and when it finds that it
+    /// says that it is there.
+    fn nudge(&self, place: usize) {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        // Where it does not fit in there is enough to be found.
+        let _ = rustix::net::send(&self.sockets[place], &[NUDGE], flags);
+    }
+
+    /// What the late leave lying, as long as there is room for it.
+    fn take_back(&self, state: &Rc<LoopState>) -> Vec<Received> {
+        let mut received = Vec::new();
+        let now_ms = now_ms();
+        for (place, taker) in self.takers(&state.seat) {
+            if !is_late(&taker, now_ms) {
+                continue;
+            }
+            let inbox = self.inboxes[place].as_fd();
+            while state.connection_count() + received.len() < state.capacity.connections_max() {
+                match receive(inbox) {
+                    Ok(Some(connection)) => received.push(connection),
+                    Ok(None) | Err(_) => {
+                        state.seat.note_taken_back(taker.row);
+                        break;
+                    }
+                }
+            }
+            self.nudge(place);
+        }
+        received
+    }
+
+    fn has_untaken(&self, seat: &Seat) -> bool {
+        let now_ms = now_ms();
+        let mut takers = self.takers(seat);
+        // Of one that is late more than the nudge is left where there was no room for it.
+        takers.any(|(_, it)| it.offered_since_ms != 0 && (it.offered > 1 || !is_late(&it, now_ms)))
+    }
+}
+
+/// Whether a worker has left a connection lying for longer than one that runs would.
+fn is_late(taker: &Taker, now_ms: u64) -> bool {
+    let since_ms = taker.offered_since_ms;
+    since_ms != 0 && now_ms.saturating_sub(since_ms) > LATE_MS
+}
+
+/// The time that all processes of this machine have in common.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
 }
 
 fn is_ahead(own: u64, least: u64) -> bool {
     own > least + AHEAD_MAX + least / AHEAD_SHARE
 }
 
+/// A message that is no connection.
+const NUDGE: u8 = b'?';
 const INET: u8 = b'i';
 const UNIX: u8 = b'u';
 
@@ -235,7 +305,7 @@ impl LoopState {
         let Some(Peers {
             group,
             own,
-            inbox,
+            inboxes,
             others,
         }) = peers
         else {
@@ -244,8 +314,10 @@ impl LoopState {
             *self.accepting.peers.borrow_mut() = None;
             return Ok(());
         };
-        let others = Others::new(group, own, others);
-        let inbox = Inbox::new(inbox)?;
+        let own_inbox = inboxes.get(own).filter(|_| others.len() == inboxes.len());
+        let own_inbox = own_inbox.ok_or(io::ErrorKind::InvalidInput)?;
+        let inbox = Inbox::new(own_inbox.try_clone()?)?;
+        let others = Others::new(group, own, others, inboxes);
         let known = self.accepting.inbox.take();
         let (same, another) = match known {
             Some((known, task)) if known.is_same(&inbox) => (Some((known, task)), None),
@@ -258,7 +330,8 @@ impl LoopState {
         }
         let receiving = same.unwrap_or_else(|| {
             let inbox = Rc::new(inbox);
-            let task = spawn(run(self.clone(), inbox.clone()));
+            let (state, from) = (self.clone(), inbox.clone());
+            let task = spawn_lasting(move || run(state.clone(), from.clone()));
             (inbox, task)
         });
         *self.accepting.inbox.borrow_mut() = Some(receiving);
@@ -269,10 +342,36 @@ impl LoopState {
 
     /// Sends a connection that was accepted to another worker, if that one has clearly fewer. The
     /// answer is whether it is gone.
-    pub(crate) fn deal(&self, fd: BorrowedFd<'_>, info: &ListenerInfo) -> bool {
+    pub(crate) fn deal(self: &Rc<Self>, fd: BorrowedFd<'_>, listener: &Address) -> bool {
         let peers = self.accepting.peers.borrow();
-        let peers = peers.as_ref();
-        peers.is_some_and(|peers| peers.send(&self.seat, fd, info.address()))
+        let Some(peers) = peers.as_ref() else {
+            return false;
+        };
+        let is_sent = peers.send(&self.seat, fd, listener);
+        if is_sent && !peers.is_watching.replace(true) {
+            spawn(watch(self.clone()));
+        }
+        is_sent
+    }
+
+    /// Takes back what the late were sent, and deals it again. The answer is whether there is more to wait for.
+    fn look_after_sent(self: &Rc<Self>) -> bool {
+        let taken_back = match self.accepting.peers.borrow().as_ref() {
+            Some(peers) => peers.take_back(self),
+            None => return false,
+        };
+        for received in taken_back {
+            self.seat.note_received();
+            if !self.deal(received.fd.as_fd(), &received.listener) {
+                self.admit_received(received.fd, received.peer, received.listener);
+            }
+        }
+        let peers = self.accepting.peers.borrow();
+        let has_more = peers.as_ref().is_some_and(|it| it.has_untaken(&self.seat));
+        if let Some(peers) = peers.as_ref() {
+            peers.is_watching.set(has_more);
+        }
+        has_more
     }
 
     /// Takes a connection that another worker has accepted; it counts as this one's already.
@@ -335,6 +434,16 @@ pub(crate) fn log_receive_failed(state: &LoopState, error: &io::Error) {
     state.log(Level::Alert, message);
 }
 
+/// Looks after what was sent until all of it was taken, by whomever.
+async fn watch(state: Rc<LoopState>) {
+    loop {
+        revolve_reactor::sleep(LOOK_PAUSE).await;
+        if !state.look_after_sent() {
+            return;
+        }
+    }
+}
+
 /// Serves what other workers send, until no one is left that could.
 pub(crate) async fn run(state: Rc<LoopState>, inbox: Rc<Inbox>) {
     while inbox.socket.ready().await.is_ok() {
@@ -366,7 +475,22 @@ fn take(state: &Rc<LoopState>, received: Received) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_ahead;
+    use super::{LATE_MS, Taker, is_ahead, is_late};
+
+    #[test]
+    fn late_is_who_has_left_one_lying() {
+        let taker = |offered_since_ms| Taker {
+            row: 0,
+            name: 1,
+            load: 1,
+            offered: 1,
+            offered_since_ms,
+        };
+        assert!(!is_late(&taker(0), 1_000_000));
+        assert!(!is_late(&taker(1000), 1000 + LATE_MS) && is_late(&taker(1000), 1001 + LATE_MS));
+        // Noted by another processor a moment later.
+        assert!(!is_late(&taker(1000), 999));
+    }
 
     #[test]
     fn some_more_are_too_many_and_of_many_a_tenth_never_is_reached() {

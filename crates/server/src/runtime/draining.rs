@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::capacity::Idle;
 use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::LoopState;
 
@@ -82,7 +83,7 @@ impl LoopState {
     pub(super) fn release_idle(&self) {
         if self.draining.is_closing() {
             if self.dealer.is_none() {
-                self.close_idle(IDLE_MIN, false);
+                self.close_idle(IDLE_MIN, Idle::All);
             }
             return;
         }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use revolve_reactor::{Address, Readable, spawn, yield_now};
+use revolve_reactor::{Address, Readable, yield_now};
 
 use crate::runtime::accepting::until_capacity;
 use crate::runtime::connection::{Connection, History};
@@ -17,6 +17,7 @@ use crate::runtime::dealing::{
     log_receive_failed, read_listener, receive_connection, send_connection, write_listener,
 };
 use crate::runtime::draining::Stage;
+use crate::runtime::lasting::spawn_lasting;
 use crate::runtime::loop_state::LoopState;
 
 /// A connection that another binary has served before.
@@ -91,8 +92,9 @@ impl LoopState {
 
     /// Takes the connections that the workers of another binary send, until those have ended.
     pub(super) fn receive_handoffs(self: &Rc<Self>, socket: OwnedFd) -> io::Result<()> {
-        let socket = Readable::new(socket)?;
-        let task = spawn(receive(self.clone(), socket));
+        let socket = Rc::new(Readable::new(socket)?);
+        let state = self.clone();
+        let task = spawn_lasting(move || receive(state.clone(), socket.clone()));
         *self.accepting.receiving.borrow_mut() = Some(task);
         Ok(())
     }
@@ -113,7 +115,7 @@ impl LoopState {
     }
 }
 
-async fn receive(state: Rc<LoopState>, socket: Readable) {
+async fn receive(state: Rc<LoopState>, socket: Rc<Readable>) {
     while socket.ready().await.is_ok() {
         loop {
             match receive_connection(socket.as_fd(), read) {

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::cmp::Reverse;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::config::Base;
 use crate::file_cache::FileCache;
 use crate::log::{Level, Logs, OpenLogs, Outputs, error_text};
 use crate::runtime::accepting::Accepting;
-use crate::runtime::capacity::Capacity;
+use crate::runtime::capacity::{Capacity, Idle};
 use crate::runtime::connection::{Connection, History, ListenerInfo};
 use crate::runtime::draining::Draining;
 use crate::runtime::report::LoopReport;
@@ -102,7 +103,7 @@ pub(crate) struct LoopState {
 
 impl LoopState {
     /// Makes this thread's loop serve a configuration; there is one a thread.
-    pub(super) fn start(
+    pub(crate) fn start(
         offered: &Offered,
         applications: MakeApplications,
         dealer: Option<Arc<Reactors>>,
@@ -111,6 +112,7 @@ impl LoopState {
     ) -> Rc<Self> {
         let outputs = Outputs::new(Rc::new(Clock::of_loop()));
         let (files, error) = FileCache::new(offered.base.file_limits);
+        files.set_within(offered.base.files_within.as_deref());
         let installed = Installed::new(offered, outputs.clone());
         if let Some(error) = error {
             let reason = error_text(&error);
@@ -156,7 +158,16 @@ impl LoopState {
     fn attach_hooks(self: &Rc<Self>) {
         let state = self.clone();
         *self.turn_end.borrow_mut() = Some(on_turn_end(move || {
-            state.files.end_turn();
+            if state.files.end_turn() {
+                state.log(
+                    Level::Warn,
+                    format_args!(
+                        "inotify_add_watch() failed (28: No space left on device), files of folders that \
+                         are not watched are opened for each request; raise fs.inotify.max_user_watches \
+                         to cache them"
+                    ),
+                );
+            }
             state.logs.end_turn();
         }));
         let state = self.clone();
@@ -324,13 +335,13 @@ impl LoopState {
         }
     }
 
-    /// Closes connections that have idled for at least so long; with `longest`, the one alone
-    /// that has idled longest. On a loop that only accepts, those of the loops that serve.
-    pub(crate) fn close_idle(&self, at_least: Duration, longest: bool) {
+    /// Closes connections that have idled for at least so long, as many of each loop as `which` says. On a
+    /// loop that only accepts, those of the loops that serve.
+    pub(crate) fn close_idle(&self, at_least: Duration, which: Idle) {
         for handle in self.dealer.iter().flat_map(|reactors| reactors.handles()) {
             handle.run_in_loop(move || {
                 if let Some(state) = LoopState::current() {
-                    state.close_idle(at_least, longest);
+                    state.close_idle(at_least, which);
                 }
             });
         }
@@ -339,18 +350,21 @@ impl LoopState {
             .iter()
             .filter_map(|(_, connection)| Some((connection.idle_for()?, connection)))
             .filter(|(idle, _)| *idle >= at_least);
-        if longest {
-            if let Some((_, connection)) = idle.max_by_key(|(idle, _)| *idle) {
-                connection.close_idle();
-            }
-        } else {
-            idle.for_each(|(_, connection)| connection.close_idle());
+        let mut idle: Vec<_> = idle.collect();
+        let count = which.count(idle.len());
+        if (1..idle.len()).contains(&count) {
+            // Those that have idled longest come first.
+            idle.select_nth_unstable_by_key(count, |(idle, _)| Reverse(*idle));
+        }
+        for (_, connection) in idle.into_iter().take(count) {
+            connection.close_idle();
         }
     }
 
     /// Takes a configuration: requests that begin from now on are served by it.
     pub(super) fn install(self: &Rc<Self>, offered: &Offered) {
         self.files.set_limits(offered.base.file_limits);
+        self.files.set_within(offered.base.files_within.as_deref());
         let installed = Installed::new(offered, self.logs.clone());
         *self.installed.borrow_mut() = installed.clone();
         self.applications().configure(&installed);

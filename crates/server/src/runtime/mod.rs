@@ -8,8 +8,10 @@ pub(crate) mod connection;
 mod dealing;
 mod draining;
 mod handoff;
+mod lasting;
 pub(crate) mod loop_state;
 pub mod report;
 pub(crate) mod worker;
 
 pub use self::dealing::Peers;
+pub use self::lasting::{LastingTask, spawn_lasting};

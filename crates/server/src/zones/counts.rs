@@ -19,7 +19,7 @@ const WORKERS_MAX: usize = 4096;
 /// Rows of loops.
 const LOOPS_MAX: usize = 16_384;
 /// Raised when a counter changes its meaning.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 /// Connections accepted.
 const ACCEPTS: usize = 0;
@@ -31,7 +31,9 @@ const ACTIVE: usize = 2;
 const OFFERED: usize = 3;
 /// Who this worker is to those that send it connections; 0 while it takes none.
 const TAKES_AS: usize = 4;
-const WORKER_COUNTERS: usize = 5;
+/// Since when one of those that were sent lies there, in milliseconds; 0 where none does.
+const OFFERED_SINCE: usize = 5;
+const WORKER_COUNTERS: usize = 6;
 
 /// Requests begun.
 const REQUESTS: usize = 0;
@@ -103,7 +105,7 @@ impl ZoneKind for LoopRows {
 
 /// Zeroes what a worker that is gone had under way.
 pub(super) fn settle_worker(slot: &CounterSlot) {
-    for gauge in [TAKES_AS, ACTIVE, OFFERED] {
+    for gauge in [TAKES_AS, ACTIVE, OFFERED, OFFERED_SINCE] {
         slot.set(gauge, 0);
     }
 }
@@ -184,23 +186,60 @@ impl Seat {
     /// Nothing that was sent is left to be received.
     pub(crate) fn clear_offered(&self) {
         self.row.set(OFFERED, 0);
+        self.row.set(OFFERED_SINCE, 0);
     }
 
-    /// Sent another worker a connection.
-    pub(crate) fn note_offered(&self, row: usize) {
-        self.row.counters().add_to(row, OFFERED, 1);
+    /// Is about to send another worker a connection, at a time in milliseconds. Before it is sent, so that
+    /// whoever receives it finds it noted.
+    pub(crate) fn note_offered(&self, row: usize, now_ms: u64) {
+        let counters = self.row.counters();
+        counters.add_to(row, OFFERED, 1);
+        if counters.value(row, OFFERED_SINCE) == 0 {
+            counters.set_at(row, OFFERED_SINCE, now_ms.max(1));
+        }
     }
 
-    /// The rows of the other workers that take connections: row, name and how many they have.
-    pub(crate) fn takers(&self) -> impl Iterator<Item = (usize, u64, u64)> {
+    /// Another worker's inbox was emptied by this one; what it is left with is no connection, and stands for
+    /// its being late until it says otherwise.
+    pub(crate) fn note_taken_back(&self, row: usize) {
+        self.row.counters().set_at(row, OFFERED, 1);
+    }
+
+    /// The other workers that take connections.
+    pub(crate) fn takers(&self) -> impl Iterator<Item = Taker> {
         let counters = self.row.counters();
         let others = (0..counters.used()).filter(|row| *row != self.number());
         others.filter_map(|row| {
             let name = counters.value(row, TAKES_AS);
-            let load = counters.value(row, ACTIVE) + counters.value(row, OFFERED);
-            (name != 0 && counters.is_claimed(row)).then_some((row, name, load))
+            let offered = counters.value(row, OFFERED);
+            let taker = Taker {
+                row,
+                name,
+                load: counters.value(row, ACTIVE) + offered,
+                offered,
+                offered_since_ms: match offered {
+                    0 => 0,
+                    _ => counters.value(row, OFFERED_SINCE),
+                },
+            };
+            (name != 0 && counters.is_claimed(row)).then_some(taker)
         })
     }
+}
+
+/// A worker that takes connections from others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taker {
+    /// Its row among the counts.
+    pub(crate) row: usize,
+    /// As whom it takes them.
+    pub(crate) name: u64,
+    /// How many it has, or was sent.
+    pub(crate) load: u64,
+    /// How many of them it was sent and has not received yet, about.
+    pub(crate) offered: u64,
+    /// Since when one of them lies untaken, in milliseconds; 0 where none does.
+    pub(crate) offered_since_ms: u64,
 }
 
 /// A row of counters that nobody else has.

@@ -16,7 +16,7 @@ use revolve_shm::Counters;
 
 use self::counts::CountsZone;
 
-pub(crate) use self::counts::{LoopCounts, Seat, Totals};
+pub(crate) use self::counts::{LoopCounts, Seat, Taker, Totals};
 pub(crate) use self::key::{Key, key_of};
 pub(crate) use self::spec::{Declared, ZoneId, name_and_size};
 pub use self::spec::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState};
@@ -169,6 +169,12 @@ mod tests {
         Declared::default().finish(1, &mut revolve_conf::Diagnostics::default())
     }
 
+    /// Row, name and load of those that take connections.
+    fn takers(seat: &Seat) -> Vec<(usize, u64, u64)> {
+        let takers = seat.takers();
+        takers.map(|it| (it.row, it.name, it.load)).collect()
+    }
+
     #[test]
     fn totals_are_over_all_rows() {
         let zones = Zones::open(&no_specs(), Vec::new()).unwrap();
@@ -210,16 +216,13 @@ mod tests {
         let seats = [(); 3].map(|()| Seat::take(&zones).unwrap());
         seats[1].set_takes_as(Some(7));
         seats[1].note_accepted();
-        seats[0].note_offered(1);
-        assert_eq!(seats[0].takers().collect::<Vec<_>>(), [(1, 7, 2)]);
+        seats[0].note_offered(1, 5);
+        assert_eq!(takers(&seats[0]), [(1, 7, 2)]);
         assert_eq!(seats[1].takers().count(), 0, "nobody sends to itself");
         seats[1].clear_offered();
         seats[2].set_takes_as(Some(8));
-        assert_eq!(
-            seats[0].takers().collect::<Vec<_>>(),
-            [(1, 7, 1), (2, 8, 0)]
-        );
+        assert_eq!(takers(&seats[0]), [(1, 7, 1), (2, 8, 0)]);
         seats[1].set_takes_as(None);
-        assert_eq!(seats[0].takers().collect::<Vec<_>>(), [(2, 8, 0)]);
+        assert_eq!(takers(&seats[0]), [(2, 8, 0)]);
     }
 }

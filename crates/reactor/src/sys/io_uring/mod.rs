@@ -26,6 +26,7 @@ use crate::op::{self, Progress, ReadOutcome, WriteOp};
 use crate::scheduler::{Waiter, Woken};
 use crate::send_queue::{Chunk, SendQueue};
 use crate::sys::epoll::EventFd;
+use crate::sys::fork::Birthplace;
 use crate::sys::sources::Sources;
 use crate::sys::{Driver, Limits, Wake};
 
@@ -37,6 +38,7 @@ mod buffers;
 mod reading;
 #[allow(unsafe_code)]
 mod ring;
+mod watching;
 mod writing;
 
 /// Enters in one turn that only let the kernel finish what it has begun.
@@ -63,6 +65,7 @@ pub(crate) struct Uring {
     sources: Sources,
     wake: Arc<EventFd>,
     limits: Limits,
+    birthplace: Birthplace,
 }
 
 /// What the ring does for a channel: bits of [`ChannelState::in_flight`].
@@ -129,6 +132,7 @@ impl Uring {
             sources: Sources::default(),
             wake,
             limits,
+            birthplace: Birthplace::here(),
         })
     }
 
@@ -145,7 +149,10 @@ impl Uring {
             match completion.outcome {
                 Outcome::Received(result) => self.received(&channel, state, more, result, work),
                 Outcome::Accepted(result) => self.accepted(&channel, state, more, result),
-                Outcome::ReadReady => read_ready(state, work),
+                Outcome::ReadReady(result) => match channel.kind() {
+                    Kind::Watched(..) => self.told(&channel, state, more, result, work),
+                    _ => read_ready(state, work),
+                },
                 Outcome::WriteReady => self.write_ready(&channel, state, work),
                 Outcome::Sent(result, load) => self.sent(&channel, state, result, load, work),
             }
@@ -212,7 +219,7 @@ impl Driver for Uring {
     }
 
     fn register(&mut self, fd: OwnedFd, kind: Kind) -> io::Result<Rc<Channel>> {
-        if kind == Kind::Source {
+        if kind.is_anything() {
             // The ring would call them ready for ever.
             let mode = rustix::fs::fstat(&fd)?.st_mode;
             let file_type = FileType::from_raw_mode(mode);
@@ -229,6 +236,8 @@ impl Driver for Uring {
             Kind::Stream => {}
             Kind::Listener => self.listeners.push(Rc::clone(&channel)),
             Kind::Source => self.sources.add(&channel),
+            Kind::Watched(..) if kind.is_level() => {}
+            Kind::Watched(..) => self.watch(&channel, &mut channel.state()),
         }
         Ok(channel)
     }
@@ -240,7 +249,7 @@ impl Driver for Uring {
         let token = channel.token();
         self.channels.remove(token);
         match channel.kind() {
-            Kind::Stream => {}
+            Kind::Stream | Kind::Watched(..) => {}
             Kind::Listener => self.listeners.retain(|listener| listener.token() != token),
             Kind::Source => self.sources.remove(token),
         }
@@ -248,8 +257,8 @@ impl Driver for Uring {
         if has(&state, bits::STASHED) {
             self.stashes.remove(&token.to_u64());
         }
-        let any = self.cancel_all(channel, &state);
-        if any {
+        // The ring is shared with a child after fork(2), and what is in flight is its parent's.
+        if !self.birthplace.is_elsewhere() && self.cancel_all(channel, &state) {
             // What fails here fails again in the next wait, which says so.
             let _ = self.flush();
         }
@@ -311,6 +320,13 @@ impl Driver for Uring {
         state.in_flight |= bits::DIRECT;
     }
 
+    fn arm(&mut self, channel: &Channel, state: &mut ChannelState) -> io::Result<()> {
+        if channel.kind().is_one_shot() && !has(state, bits::READ_POLL) {
+            self.watch(channel, state);
+        }
+        Ok(())
+    }
+
     /// What is in flight may have received something already.
     fn is_quiet(&self, state: &ChannelState) -> bool {
         state.is_free() && state.in_flight == 0
@@ -322,6 +338,9 @@ impl Driver for Uring {
     fn cancel(&mut self, channel: &Channel, side: Side) -> Remains {
         let state = &mut *channel.state();
         let remains = state.cancel(side);
+        if self.birthplace.is_elsewhere() {
+            return remains;
+        }
         match side {
             Side::Read => {
                 if channel.kind() == Kind::Listener {

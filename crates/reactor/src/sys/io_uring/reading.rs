@@ -26,7 +26,7 @@ const FED_MAX: usize = BUFFERS as usize / 2;
 pub(super) fn multishot(kind: Kind) -> ring::Kind {
     match kind {
         Kind::Listener => ring::Kind::Accept,
-        Kind::Stream | Kind::Source => ring::Kind::Recv,
+        Kind::Stream | Kind::Source | Kind::Watched(..) => ring::Kind::Recv,
     }
 }
 
@@ -56,6 +56,11 @@ impl Uring {
             ReadOp::Accept => {
                 state.in_flight |= bits::MULTISHOT;
                 self.ring.accept(channel.token(), channel.as_fd());
+            }
+            ReadOp::Ready { .. } if matches!(channel.kind(), Kind::Watched(..)) => {
+                if channel.kind().is_level() && !has(state, bits::READ_POLL) {
+                    self.watch(channel, state);
+                }
             }
             ReadOp::Ready { .. } if !has(state, bits::READ_POLL) => {
                 state.in_flight |= bits::READ_POLL;

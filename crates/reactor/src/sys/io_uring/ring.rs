@@ -19,6 +19,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::channel::Token;
 use crate::paged_slab::PagedSlab;
 use crate::send_queue::{Chunk, SendQueue};
+use crate::sys::fork::Birthplace;
 
 /// Pieces gathered into one send.
 const SLICES: usize = 64;
@@ -156,7 +157,8 @@ struct Gather {
 pub(super) enum Outcome {
     Accepted(Result<OwnedFd, Errno>),
     Received(Result<Buffer, Errno>),
-    ReadReady,
+    /// With what it is ready for, by poll(2).
+    ReadReady(Result<u32, Errno>),
     WriteReady,
     Sent(Result<u64, Errno>, Load),
 }
@@ -188,6 +190,7 @@ pub(super) struct Ring {
     recv_bytes_max: usize,
     wake: RawFd,
     wake_lost: bool,
+    birthplace: Birthplace,
 }
 
 /// A ring with the best flags that the kernel knows. Kernels before 6.0, which have no multishot
@@ -236,6 +239,7 @@ impl Ring {
             recv_bytes_max,
             wake,
             wake_lost: false,
+            birthplace: Birthplace::here(),
         };
         ring.watch_wake();
         Ok(ring)
@@ -286,6 +290,14 @@ impl Ring {
     pub(super) fn poll_read(&mut self, token: Token, fd: BorrowedFd<'_>) {
         let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
         let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build();
+        self.begin(token, Kind::PollRead, entry);
+    }
+
+    /// Tells when the descriptor is ready for one of these, once or at every edge.
+    pub(super) fn watch(&mut self, token: Token, fd: BorrowedFd<'_>, events: u32, edges: bool) {
+        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events)
+            .multi(edges)
+            .build();
         self.begin(token, Kind::PollRead, entry);
     }
 
@@ -428,7 +440,7 @@ impl Ring {
         let outcome = match kind {
             Kind::Accept => Outcome::Accepted(opened(entry)),
             Kind::Recv => Outcome::Received(self.buffer(entry, pool)),
-            Kind::PollRead => Outcome::ReadReady,
+            Kind::PollRead => Outcome::ReadReady(result(entry)),
             Kind::PollWrite => Outcome::WriteReady,
             Kind::Send => return Some(self.end_send(user_data, result(entry))),
             Kind::Cancel => return None,
@@ -572,6 +584,10 @@ impl Gather {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        if self.birthplace.is_elsewhere() {
+            // A child after fork(2): the ring and what is in flight are its parent's.
+            return std::mem::forget(std::mem::take(&mut self.sending));
+        }
         let drained = self.drain();
         let unregistered = self.ring.submitter().unregister_buf_ring(GROUP).is_ok();
         // SAFETY: not used again; it is the drop.

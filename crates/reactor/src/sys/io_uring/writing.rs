@@ -109,6 +109,7 @@ impl Uring {
                     && !again
                 {
                     state.write_deadline_ms = work.now_ms.saturating_add(u64::from(*stall_ms));
+                    state.write_asked = 0;
                 }
                 return self.send(channel, state, load);
             }

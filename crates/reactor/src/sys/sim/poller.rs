@@ -221,6 +221,10 @@ impl Poller for Sim {
             return Err(Errno::NOSPC.into());
         }
         match self.of(fd) {
+            Some(_) if matches!(kind, Kind::Watched(..)) => {
+                let message = "a socket that is simulated in memory is no descriptor to watch";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
             Some(network) if network.add(fd, token) => Ok(()),
             _ => self.poll.add(fd, token, kind),
         }
@@ -247,11 +251,15 @@ impl Poller for Sim {
         }
     }
 
-    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    fn resume(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
         match self.of(fd) {
             Some(network) if network.add(fd, token) => Ok(()),
-            _ => self.poll.resume(fd, token),
+            _ => self.poll.resume(fd, token, kind),
         }
+    }
+
+    fn arm(&mut self, fd: BorrowedFd<'_>, token: Token, kind: Kind) -> io::Result<()> {
+        self.poll.arm(fd, token, kind)
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {

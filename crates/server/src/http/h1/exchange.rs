@@ -1,21 +1,22 @@
 //! One or more requests of a connection, from the first byte until it idles again.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use revolve_reactor::Buffer;
 
 use super::After;
-use super::delay::delay;
 use super::head::{self, HeadRead};
+use super::input::{self, Input};
 use super::output::Output;
-use super::respond::respond;
-use crate::http::h1::body::{self, Drained};
-use crate::http::modules::access_log;
 use crate::http::modules::keepalive::Lingering;
-use crate::http::phase::{self, Walked};
+use crate::http::phase;
 use crate::http::request::Request;
-use crate::log::Level;
+use crate::http::request_body::RequestBody;
+use crate::http::serve::{self, Served};
+use crate::http::sink::{Lost, Sink};
+use crate::log::{Level, Shown};
 
 /// What answers of pipelined requests may gather before they go out.
 const GATHER_BYTES_MAX: u64 = 64 * 1024;
@@ -31,55 +32,59 @@ pub(crate) fn exchange(
 ) -> impl Future<Output = (Box<Request>, After)> {
     async move {
         let mut output = Output::over(std::mem::take(&mut request.output_memory));
-        let after = 'requests: loop {
+        let after = loop {
             request.connection.state.counts().note_request();
             let read = match head::parse(&mut request, &mut input) {
                 Some(read) => read,
                 None => head::read_rest(&mut request, &mut input, &mut output).await,
             };
-            let (walked, drained) = match read {
+            let sink = &mut Sink::H1(&mut output);
+            let (served, body) = match read {
                 HeadRead::Complete => {
-                    let walked = phase::walk(&mut request);
-                    (walked, body::drain_buffered(&mut request, &mut input))
+                    let body = take_body(&mut request, &mut input);
+                    (serve::serve(&mut request, sink).await, body)
                 }
-                HeadRead::Refused(status) => (phase::refuse(&mut request, status), Drained::Broken),
+                HeadRead::Asterisk => {
+                    let body = take_body(&mut request, &mut input);
+                    (serve::serve_asterisk(&mut request, sink).await, body)
+                }
+                HeadRead::Refused(status) => {
+                    (serve::refuse(&mut request, status, sink).await, None)
+                }
                 HeadRead::Gone => break After::Close,
             };
-            let (mut walked, drained) = spoil(&mut request, walked, drained);
-            while let Walked::Wait(time) = walked {
-                if !delay(&mut request, &mut output, time).await {
-                    break 'requests leave(&mut request);
-                }
-                walked = phase::resume(&mut request);
+            let is_sound = !matches!(read, HeadRead::Refused(_));
+            if let Some(after) = ended_early(&mut request, served, &mut output).await {
+                break after;
             }
-            if walked == Walked::Close {
-                access_log::write(&request);
-                // What was answered before is still on its way out; whether it arrives is no matter.
-                let _ = output.flush(&request).await;
-                break After::Close;
-            }
-            respond(&mut request, &mut output);
-            let more = request.keep_alive && drained == Drained::Whole && !input.is_empty();
-            if !more || output.gathered_bytes > GATHER_BYTES_MAX {
-                let sent = match output.try_flush(&request) {
-                    Ok(false) => output.send_rest(&request).await,
-                    sent => sent.map(drop),
-                };
-                if let Err((error, left)) = sent {
-                    break abort(&mut request, &error, left);
-                }
-            }
-            request.completed = true;
-            access_log::write(&request);
-            if drained == Drained::Partly
-                && request.keep_alive
-                && !body::drain(&mut request, &mut input).await
+            let is_read = is_sound && body.as_ref().is_none_or(|body| body.is_whole());
+            if let Some(body) = &body
+                && is_read
             {
-                request.keep_alive = false;
+                input = body.finish();
             }
-            if !request.keep_alive {
-                close(&request, &input, drained).await;
+            let keeps = request.response.keep_alive == Some(true);
+            let more = keeps && is_read && !input.is_empty();
+            if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
+                && let Err(lost) = output.flush(&request).await
+            {
+                abort(&mut request, &lost);
                 break After::Close;
+            }
+            note_end(&mut request, body.as_deref());
+            if !keeps {
+                close(&request, &input, is_read).await;
+                break After::Close;
+            }
+            if let Some(body) = body
+                && !is_read
+            {
+                let is_drained = body.drain(&mut request).await;
+                input = body.finish();
+                if !is_drained {
+                    close(&request, &input, is_read).await;
+                    break After::Close;
+                }
             }
             if input.is_empty() {
                 break idle(&request);
@@ -92,18 +97,45 @@ pub(crate) fn exchange(
     }
 }
 
-/// A body that is not sound takes the place of a content, which comes after it. An error is answered
-/// whatever the body, and the connection closed.
-fn spoil(request: &mut Request, walked: Walked, drained: Drained) -> (Walked, Drained) {
-    let Drained::Invalid(status) = drained else {
-        return (walked, drained);
-    };
-    let is_spoilt = request.answers_after_body || matches!(walked, Walked::Wait(_));
-    let walked = match is_spoilt {
-        true => phase::refuse(request, status),
-        false => walked,
-    };
-    (walked, Drained::Broken)
+/// The body of a request, of which what follows the head lies in `input`; the request has it, too.
+fn take_body(request: &mut Request, input: &mut Buffer) -> Option<Rc<Input>> {
+    let body = Input::of(request, input)?;
+    request.body = RequestBody::H1(body.clone());
+    Some(body)
+}
+
+/// The whole answer has left, or is gathered with those behind it.
+fn note_end(request: &mut Request, body: Option<&Input>) {
+    if let Some(body) = body {
+        request.current.length += body.take_received_bytes();
+    }
+    request.current.completed = true;
+    phase::log(request);
+}
+
+/// What becomes of a connection whose answer did not get to its end.
+async fn ended_early(request: &mut Request, served: Served, output: &mut Output) -> Option<After> {
+    match served {
+        Served::Answered => return None,
+        Served::Close => {
+            phase::log(request);
+            // What was answered before is still on its way out; whether it arrives is no matter.
+            let _ = output.flush(request).await;
+        }
+        Served::Left => {
+            request.log(
+                Level::Info,
+                format_args!("client prematurely closed connection"),
+            );
+            if request.response.keep_alive.is_none() {
+                request.response.status = 499;
+            }
+            phase::log(request);
+        }
+        Served::Lost(lost) => abort(request, &lost),
+        Served::Broken => phase::log(request),
+    }
+    Some(After::Close)
 }
 
 /// The client keeps its connection, and has sent no byte of another request.
@@ -118,21 +150,10 @@ fn idle(request: &Request) -> After {
     ))
 }
 
-/// The client went away while its request waited: nobody is there to be answered.
-fn leave(request: &mut Request) -> After {
-    request.log(
-        Level::Info,
-        format_args!("client prematurely closed connection"),
-    );
-    request.response.status = 499;
-    access_log::write(request);
-    After::Close
-}
-
 /// The client took the response no further: it went away, or stopped reading.
-fn abort(request: &mut Request, error: &io::Error, left_bytes: u64) -> After {
-    request.response.sent_bytes = request.response.sent_bytes.saturating_sub(left_bytes);
-    request.keep_alive = false;
+fn abort(request: &mut Request, lost: &Lost) {
+    let Lost { error, left_bytes } = lost;
+    request.response.sent_bytes = request.response.sent_bytes.saturating_sub(*left_bytes);
     let text = crate::log::error_text(error);
     if error.kind() == io::ErrorKind::TimedOut {
         request.log(
@@ -144,27 +165,35 @@ fn abort(request: &mut Request, error: &io::Error, left_bytes: u64) -> After {
         if request.settings().keepalive.reset_timed_out {
             let _ = request.connection.stream.set_linger_reset();
         }
+    } else if error.kind() == io::ErrorKind::UnexpectedEof {
+        let file = Shown(&request.file_path);
+        request.log(
+            Level::Alert,
+            format_args!(
+                "sendfile() reported that \"{file}\" was truncated, {left_bytes} bytes are missing \
+                 while sending response to client"
+            ),
+        );
     } else {
         request.log(
             Level::Info,
             format_args!("send() failed ({text}) while sending response to client"),
         );
     }
-    access_log::write(request);
-    After::Close
+    phase::log(request);
 }
 
 /// Closes; bytes that the client is still sending are read first, so that it gets to see the
 /// response instead of a reset.
-async fn close(request: &Request, input: &Buffer, drained: Drained) {
+async fn close(request: &Request, input: &Buffer, is_read: bool) {
     let settings = &request.settings().keepalive;
-    let unread = drained != Drained::Whole || !input.is_empty();
+    let unread = !is_read || !input.is_empty();
     let linger = match settings.lingering {
         Lingering::Off => false,
         Lingering::On => unread,
         Lingering::Always => true,
     };
     if linger {
-        body::linger(&request.connection.stream, settings).await;
+        input::linger(&request.connection.stream, settings).await;
     }
 }

@@ -11,14 +11,16 @@ use super::output::Output;
 use super::refusal;
 use crate::config::regex::GivenUp;
 use crate::http::location::ServerId;
-use crate::http::modules::access_log;
+use crate::http::phase;
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 
 /// How the reading of a head ended.
-pub(super) enum HeadRead {
+pub(crate) enum HeadRead {
     /// It is complete.
     Complete,
+    /// It is complete, and asks about the server itself: `OPTIONS *`.
+    Asterisk,
     /// It is not sound; this is the status to refuse it with.
     Refused(u16),
     /// The client went away, or took too long. Nothing is answered.
@@ -43,14 +45,14 @@ pub(super) async fn read_rest(
         match request.connection.stream.recv().deadline(deadline).await {
             Ok(received) if !received.is_empty() => *input = received,
             Ok(_) => {
-                request.length = request.head_bytes.len() as u64;
+                request.current.length = request.head_bytes.len() as u64;
                 return client_gone(request, "client prematurely closed connection", 400);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 if request.server_settings().keepalive.reset_timed_out {
                     let _ = request.connection.stream.set_linger_reset();
                 }
-                request.length = request.head_bytes.len() as u64;
+                request.current.length = request.head_bytes.len() as u64;
                 return client_gone(request, "client timed out (110: Connection timed out)", 408);
             }
             Err(_) => return client_gone(request, "client closed connection", 400),
@@ -63,7 +65,7 @@ pub(super) async fn read_rest(
 
 /// Takes what has come of a head; `None` where more is needed, which is seldom.
 pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
-    let limits = &request.site.http.servers[request.server as usize].head_limits;
+    let limits = &request.site.http.servers[request.current.server as usize].head_limits;
     let before = request.head_bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
     let progress = if before == 0 {
@@ -95,7 +97,7 @@ pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRea
                 }
                 Ok(Progress::Partial) => None,
                 Err(error) => {
-                    request.length = request.head_bytes.len() as u64;
+                    request.current.length = request.head_bytes.len() as u64;
                     Some(refuse_head(request, error))
                 }
             }
@@ -112,14 +114,14 @@ fn complete(
 ) -> HeadRead {
     request.head_bytes.truncate(head_bytes);
     input.advance(head_bytes - before);
-    request.length = head_bytes as u64;
+    request.current.length = head_bytes as u64;
     take_head(request)
 }
 
 /// Header lines that the default server would not take may be fine with the server that a `Host`
 /// before them has chosen: the head is read again by the limits of that one.
 fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Progress, HeadError> {
-    let default = request.server;
+    let default = request.current.server;
     let is_too_large = matches!(
         error,
         HeadError::HeaderTooLarge | HeadError::RequestTooLarge
@@ -127,11 +129,11 @@ fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Pr
     if !is_too_large || request.head().host.is_none() {
         return Err(error);
     }
-    if choose_server(request).is_err() || request.server == default {
+    if choose_server(request).is_err() || request.current.server == default {
         return Err(error);
     }
     request.parser.reset();
-    let limits = &request.site.http.servers[request.server as usize].head_limits;
+    let limits = &request.site.http.servers[request.current.server as usize].head_limits;
     request.parser.parse(&request.head_bytes, limits)
 }
 
@@ -144,7 +146,7 @@ fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
             format_args!("{what}{}", refusal::while_reading(request)),
         );
         request.response.status = status;
-        access_log::write(request);
+        phase::log(request);
     }
     HeadRead::Gone
 }
@@ -165,11 +167,11 @@ fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
 fn take_what_came(request: &mut Request) {
     let head = request.parser.head();
     let has_lines = request.parser.request_line_done() && head.version > Version::HTTP_09;
-    if request.head_done || !has_lines {
+    if request.current.head_done || !has_lines {
         return;
     }
-    request.head_done = true;
-    request.method = head.method;
+    request.current.head_done = true;
+    request.current.method = head.method;
     // That the target may be refused too is no matter any more.
     let _ = take_target(request);
     if request.head().host.is_some() {
@@ -179,11 +181,10 @@ fn take_what_came(request: &mut Request) {
 }
 
 /// Takes from the head what the walk needs: path, arguments, host, server.
-fn take_head(request: &mut Request) -> HeadRead {
-    request.head_done = true;
+pub(crate) fn take_head(request: &mut Request) -> HeadRead {
+    request.current.head_done = true;
     let head = request.parser.head();
-    request.method = head.method;
-    request.keep_alive = head.keep_alive.is_on();
+    request.current.method = head.method;
     if let Err(error) = take_target(request) {
         let message = error.message();
         request.log(
@@ -192,17 +193,20 @@ fn take_head(request: &mut Request) -> HeadRead {
         );
         return HeadRead::Refused(error.status());
     }
-    let default = request.server;
+    let default = request.current.server;
     if choose_server(request).is_err() {
         return HeadRead::Refused(500);
     }
-    if request.server != default
+    if request.current.server != default
         && let Err(error) = apply_limits_of_server(request, default)
     {
         return refuse_head(request, error);
     }
     log_ignored(request);
-    HeadRead::Complete
+    match request.head().target.form {
+        TargetForm::Asterisk => HeadRead::Asterisk,
+        _ => HeadRead::Complete,
+    }
 }
 
 /// Takes path and arguments from the request line.
@@ -220,6 +224,7 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
     let raw_path = path.of(&request.head_bytes);
     match form {
         TargetForm::Authority => request.path.push(b'/'),
+        TargetForm::Asterisk => request.path.push(b'*'),
         _ if raw_path.is_empty() => request.path.push(b'/'),
         _ if complex => {
             let merge_slashes = request.server_settings().client.merge_slashes;
@@ -239,16 +244,17 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
 
 /// Chooses the server by the host that was named.
 fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
-    if !request.hosts_differ {
+    if !request.current.hosts_differ {
         return Ok(());
     }
     let site = request.site.share();
     let hosts = site.http.hosts_at(&request.connection);
     // No pattern has matched yet, so that this memory is free.
-    let mut host = std::mem::take(&mut request.groups_subject);
+    let mut host = std::mem::take(&mut request.state.core_variables.captures_mut().subject);
     host.clear();
     request.append_host_so_far(&mut host);
-    let found = hosts.find(&host, &mut request.groups);
+    let captures = request.state.core_variables.captures_mut();
+    let found = hosts.find(&host, &mut captures.groups);
     if found.is_err() {
         let host = Shown(&host);
         request.log(
@@ -256,12 +262,12 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
             format_args!("regular expression of a server_name given up on \"{host}\""),
         );
     }
-    request.groups_subject = host;
+    request.state.core_variables.captures_mut().subject = host;
     let found = found?;
-    request.server = found.server;
-    request.location = site.http.servers[found.server as usize].location;
+    request.current.server = found.server;
+    request.current.location = site.http.servers[found.server as usize].location;
     if let Some(slots) = found.groups {
-        request.set_slots(slots);
+        request.state.core_variables.set_slots(slots);
     }
     Ok(())
 }

@@ -1,21 +1,25 @@
 //! HTTP/1: from the bytes of a connection to requests, and from responses to bytes.
 
-pub(crate) mod body;
 mod connection;
-mod delay;
 mod exchange;
 mod head;
+#[allow(dead_code, reason = "the modules that use it come next")]
+mod input;
 mod output;
 mod pool;
 pub(crate) mod preamble;
 pub(crate) mod refusal;
-mod respond;
+mod writing;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use revolve_reactor::{Lease, spawn};
 
+#[cfg(test)]
+pub(crate) use self::head::take_head;
+pub(crate) use self::input::{Input, left};
+pub(crate) use self::output::Output;
 use self::pool::Exchanges;
 use crate::http::HttpLoop;
 use crate::runtime::connection::Connection;

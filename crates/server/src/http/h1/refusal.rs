@@ -4,7 +4,7 @@ use revolve_http::h1::HeadError;
 use revolve_http::{HeaderId, HeaderSpan, Span};
 
 use crate::http::request::Request;
-use crate::log::{Level, escape};
+use crate::log::{Level, Shown};
 
 /// Bytes of an offending line that are shown. Source: nginx's `NGX_MAX_ERROR_STR - 300`.
 const SHOWN_BYTES_MAX: usize = 1748;
@@ -75,7 +75,7 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
                 line(first)
             ))
         }
-        HeadError::UnknownTransferEncoding => {
+        HeadError::UnknownTransferEncoding | HeadError::InvalidTransferEncoding => {
             let coding = request.head().known.get(HeaderId::TransferEncoding)?;
             Some(format!("\"{}\"", escaped(request, coding)))
         }
@@ -85,7 +85,5 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
 
 fn escaped(request: &Request, span: Span) -> String {
     let bytes = request.bytes(span);
-    let mut out = bytes[..bytes.len().min(SHOWN_BYTES_MAX)].to_vec();
-    escape::as_default(&mut out, 0);
-    String::from_utf8_lossy(&out).into_owned()
+    Shown(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).to_string()
 }

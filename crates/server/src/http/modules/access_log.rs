@@ -17,7 +17,8 @@ use revolve_conf::value::{number, size, time_ms, time_s};
 use revolve_conf::{Diagnostic, Directive, Word};
 use rustix::io::Errno;
 
-use crate::http::modules::{Module};
+use crate::http::modules::{Module, Settings};
+use crate::http::phase::{Outcome, Phase};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::syslog;
@@ -34,6 +35,7 @@ use crate::log::{Buffering, PathLimits, Place, Shown, errno_text};
 pub(crate) const MODULE: Module = Module {
     name: "http_log_module",
     directives: DIRECTIVES,
+    handlers: &[(Phase::Log, applies, handle)],
     ..Module::EMPTY
 };
 
@@ -308,16 +310,19 @@ pub(crate) fn combined_log(registry: &mut Registry, log: usize) -> AccessLogs {
     }
 }
 
-/// Log phase: a line in each log of the level.
-#[inline]
-pub(crate) fn write(request: &Request) {
-    let logs = &request.settings().access_log.logs;
-    if !logs.is_off && !logs.list.is_empty() {
-        write_all(request);
-    }
+/// Whether a line is written.
+fn applies(settings: &Settings) -> bool {
+    let logs = &settings.access_log.logs;
+    !logs.is_off && !logs.list.is_empty()
 }
 
-fn write_all(request: &Request) {
+/// Log phase: a line in each log of the level.
+fn handle(request: &mut Request) -> Outcome {
+    write(request);
+    Outcome::Next
+}
+
+fn write(request: &Request) {
     let settings = &request.settings().access_log;
     for log in &settings.logs.list {
         if let Some(condition) = &log.condition {

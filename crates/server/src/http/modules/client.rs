@@ -34,7 +34,8 @@ settings! {
         inherit {
             /// `client_header_timeout`, milliseconds, default 60 s: for the whole head.
             header_timeout_ms: u64 = 60_000,
-            /// `client_body_timeout`, milliseconds, default 60 s: between two reads.
+            /// `client_body_timeout`, milliseconds, default 60 s: between two reads of a body that
+            /// somebody wants, which nobody does yet.
             body_timeout_ms: u64 = 60_000,
             /// `client_header_buffer_size`, bytes, default 1k; the loop's pooled buffers serve.
             header_buffer_bytes: u64 = 1024,
@@ -153,15 +154,15 @@ pub(crate) fn limits_body(settings: &Settings) -> bool {
 /// Once the location is known: a body that says it is too large is refused before it is read.
 pub(crate) fn body_size(request: &mut Request) -> Outcome {
     if let Framing::Length(length) = request.framing()
-        && !request.body_refused
+        && !request.current.body_refused
         && length > request.settings().client.body_bytes_max
     {
         request.log(
             Level::Error,
             format_args!("client intended to send too large body: {length} bytes"),
         );
-        request.continue_refused = true;
-        request.body_refused = true;
+        request.refuse_continue();
+        request.current.body_refused = true;
         return Outcome::Finish(413);
     }
     Outcome::Next

@@ -271,7 +271,7 @@ pub(crate) fn signature(tokens: Tokens) -> &'static str {
 
 /// Access phase: an `internal` location does not answer to the outside.
 pub(crate) fn internal(request: &mut Request) -> Outcome {
-    if !request.internal {
+    if !request.current.internal {
         return Outcome::Finish(404);
     }
     Outcome::Next

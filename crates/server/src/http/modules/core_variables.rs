@@ -9,6 +9,7 @@ use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
 use crate::http::modules::core::{append_root, map_path};
+use crate::http::modules::keepalive::keeps;
 use crate::http::request::Request;
 use crate::http::variables::Builtin;
 pub(crate) use crate::http::variables::VariableState;
@@ -65,7 +66,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "connection_requests",
-        get: |r, out| number(r.sequence, out),
+        get: |r, out| number(r.current.sequence, out),
     },
     Builtin {
         name: "connection_time",
@@ -195,7 +196,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_completion",
-        get: |r, out| text(if r.completed { "OK" } else { "" }, out),
+        get: |r, out| text(if r.current.completed { "OK" } else { "" }, out),
     },
     Builtin {
         name: "request_filename",
@@ -210,11 +211,11 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_length",
-        get: |r, out| number(r.length, out),
+        get: |r, out| number(r.current.length, out),
     },
     Builtin {
         name: "request_method",
-        get: |r, out| r.head_done && some(method_name(r), out),
+        get: |r, out| r.current.head_done && some(method_name(r), out),
     },
     Builtin {
         name: "request_time",
@@ -265,11 +266,11 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "sent_http_connection",
-        get: |r, out| text(if r.keep_alive { "keep-alive" } else { "close" }, out),
+        get: |r, out| text(if keeps(r) { "keep-alive" } else { "close" }, out),
     },
     Builtin {
         name: "sent_http_keep_alive",
-        get: |r, out| match r.settings().keepalive.header_s.filter(|_| r.keep_alive) {
+        get: |r, out| match r.settings().keepalive.header_s.filter(|_| keeps(r)) {
             Some(seconds) => write!(out, "timeout={seconds}").is_ok(),
             None => false,
         },
@@ -300,7 +301,7 @@ const VARIABLES: &[Builtin] = &[
         name: "server_protocol",
         get: |r, out| {
             let protocol = r.head().protocol;
-            r.head_done && !protocol.is_empty() && some(r.bytes(protocol), out)
+            r.current.head_done && !protocol.is_empty() && some(r.bytes(protocol), out)
         },
     },
     Builtin {
@@ -341,7 +342,7 @@ const VARIABLES: &[Builtin] = &[
 
 /// Nothing where there are none, which logs show as `-`.
 fn args(request: &Request, out: &mut Vec<u8>) -> bool {
-    !request.args.is_empty() && some(&request.args, out)
+    (request.current.args_given || !request.args.is_empty()) && some(&request.args, out)
 }
 
 fn some(value: &[u8], out: &mut Vec<u8>) -> bool {
@@ -416,7 +417,7 @@ fn host(request: &Request, out: &mut Vec<u8>) -> bool {
 
 /// The name of the `Authorization: Basic` line.
 fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
-    if !request.head_done {
+    if !request.current.head_done {
         return false;
     }
     let Some(value) = request.known(HeaderId::Authorization) else {
@@ -462,7 +463,7 @@ fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
 fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    if request.method == Method::Get && request.head().method != Method::Get {
+    if request.current.method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)
@@ -477,7 +478,7 @@ fn request_id(request: &Request, out: &mut Vec<u8>) -> bool {
 
 /// The port that the client asked for: of the request line where that names a host, else of `Host`.
 fn request_port(request: &Request) -> Option<u16> {
-    if !request.head_done {
+    if !request.current.head_done {
         return None;
     }
     let head = request.head();
@@ -494,7 +495,7 @@ fn request_port(request: &Request) -> Option<u16> {
 
 /// The request line; of a request whose head was not sound, what came of it.
 fn request_line(request: &Request) -> &[u8] {
-    if request.head_done {
+    if request.current.head_done {
         return request.bytes(request.head().request_line);
     }
     let bytes = &request.head_bytes;

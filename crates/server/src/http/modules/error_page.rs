@@ -20,7 +20,8 @@ use crate::http::modules::core::signature;
 use crate::http::modules::try_files::split_args;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::response::{Piece, Response};
+use crate::http::body::Piece;
+use crate::http::response::Response;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 
 /// The module.
@@ -148,10 +149,10 @@ pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
     request.response.content_type.clear();
     let settings = &request.settings().error_page;
     let recursive = settings.recursive;
-    if !request.error_page_used {
+    if !request.current.error_page_used {
         let pages = settings.pages.clone();
         if let Some(page) = pages.iter().find(|page| page.status == status) {
-            request.error_page_used = !recursive;
+            request.current.error_page_used = !recursive;
             return send_to(request, page, status);
         }
     }
@@ -169,13 +170,13 @@ fn shown_status(status: u16) -> u16 {
 /// After these the connection cannot be trusted to be in step.
 fn close_after(request: &mut Request, status: u16) {
     if matches!(status, 400 | 413 | 414 | 495..=497 | 500 | 501) {
-        request.keep_alive = false;
+        request.current.must_close = true;
     }
 }
 
 fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
     if !matches!(page.overwrite, Some(0 | 200)) {
-        request.continue_refused = true;
+        request.refuse_continue();
     }
     request.response.error_status = page.overwrite.unwrap_or_else(|| shown_status(status));
     request.response.clear_content();
@@ -186,10 +187,10 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
     let mut uri = request.take_spare();
     value.append(request, &mut uri);
     if uri.first() == Some(&b'/') {
-        if request.method != Method::Head {
-            request.method = Method::Get;
+        if request.current.method != Method::Head {
+            request.current.method = Method::Get;
         }
-        let (path, args) = split_args(uri);
+        let (path, args) = split_args(request, uri);
         return Outcome::Redirect(path, Some(args));
     }
     let redirect = |status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308);
@@ -204,7 +205,7 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
 /// place of the first, whatever status that page was to have.
 pub(crate) fn finish_plainly(request: &mut Request, status: u16) -> Outcome {
     close_after(request, status);
-    request.continue_refused = true;
+    request.refuse_continue();
     let padded = status >= 400 && wants_padding(request);
     let signature = signature(request.settings().core.server_tokens);
     let response = &mut request.response;
@@ -258,7 +259,7 @@ fn write_page(response: &mut Response, title: Title, signature: &str, padded: bo
 }
 
 fn wants_padding(request: &Request) -> bool {
-    if !request.settings().core.msie_padding || !request.head_done {
+    if !request.settings().core.msie_padding || !request.current.head_done {
         return false;
     }
     let Some(agent) = request.known(HeaderId::UserAgent) else {

@@ -3,11 +3,14 @@
 //! ```nginx
 //! file_cache entries=10000 bytes=64m file_bytes=64k descriptors=256;   # Revolve's own
 //! file_cache off;
+//! files_within /srv/www;                    # Revolve's own: no symbolic link leads elsewhere
 //! ```
 //!
 //! nginx's `open_file_cache` trades coherence for speed: what it answers may be as old as
 //! `open_file_cache_valid`. Revolve's cache is always on and never stale, so those directives
 //! are checked and have nothing left to set.
+
+use std::path::PathBuf;
 
 use revolve_conf::directive::Args;
 use revolve_conf::value::time_s_of;
@@ -34,6 +37,8 @@ settings! {
         inherit {
             /// `file_cache`, for each event loop.
             limits: Limits = Limits::default(),
+            /// `files_within`: where all that is served lies; `None` for anywhere.
+            within: Option<PathBuf> = None,
         }
         own {}
     }
@@ -47,6 +52,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: HTTP,
         args: Args::ONE_MORE,
         set: file_cache,
+    },
+    DirectiveRow {
+        name: "files_within",
+        contexts: HTTP,
+        args: Args::ONE,
+        set: files_within,
     },
     DirectiveRow {
         name: "open_file_cache",
@@ -109,6 +120,15 @@ fn file_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     set_once(
         &mut scope.level.settings.file_cache.limits,
         limits,
+        directive,
+    )
+}
+
+fn files_within(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let folder = scope.shared.full_path(&directive.args[0].text);
+    set_once(
+        &mut scope.level.settings.file_cache.within,
+        Some(folder),
         directive,
     )
 }

@@ -94,6 +94,8 @@ settings! {
         inherit {
             /// `add_header`; a level that has one inherits none.
             added: Arc<Vec<AddedHeader>> = Arc::new(Vec::new()),
+            /// `add_trailer`; a level that has one inherits none.
+            trailers: Arc<Vec<AddedHeader>> = Arc::new(Vec::new()),
             /// `expires`, default off.
             expires: Expires = Expires::Off,
         }
@@ -106,6 +108,12 @@ const ANY: u32 = HTTP | SERVER | LOCATION;
 const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "add_header",
+        contexts: ANY,
+        args: Args::range(2, 3),
+        set: add_header,
+    },
+    DirectiveRow {
+        name: "add_trailer",
         contexts: ANY,
         args: Args::range(2, 3),
         set: add_header,
@@ -126,15 +134,19 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     };
     let name = directive.args[0].text.as_bytes().to_vec();
     let value = Value::of(&directive.args[1], &mut scope.shared.registry)?;
-    let list = scope
-        .level
-        .settings
-        .headers
-        .added
-        .get_or_insert_with(Arc::default);
+    let settings = &mut scope.level.settings.headers;
+    let is_trailer = directive.name.text == "add_trailer";
+    let list = match is_trailer {
+        true => &mut settings.trailers,
+        false => &mut settings.added,
+    };
+    let list = list.get_or_insert_with(Arc::default);
     let list = Arc::get_mut(list).expect("nobody shares a level's headers while it is read");
     list.push(AddedHeader {
-        what: Added::new(&name, value),
+        what: match is_trailer {
+            true => Added::Value(value),
+            false => Added::new(&name, value),
+        },
         name,
         always,
     });
@@ -200,24 +212,50 @@ fn signed_s(text: &str) -> Option<i64> {
 
 /// Whether the level adds lines.
 pub(crate) fn applies(settings: &Settings) -> bool {
-    !settings.headers.added.is_empty() || !matches!(settings.headers.expires, Expires::Off)
+    !settings.headers.added.is_empty()
+        || !settings.headers.trailers.is_empty()
+        || !matches!(settings.headers.expires, Expires::Off)
 }
 
 /// Header filter: `expires` and `add_header`.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
     let site = request.site.share();
-    let settings = &site.locations[request.location as usize].settings.headers;
-    let usual = matches!(
-        request.response.status,
-        200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308
-    );
+    let settings = &site.locations[request.current.location as usize].settings.headers;
+    let usual = is_usual(request.response.status);
     if usual {
         apply_expires(request, &settings.expires);
     }
     for header in settings.added.iter().filter(|it| usual || it.always) {
         add(request, header);
     }
+    if settings.trailers.iter().any(|it| usual || it.always) {
+        request.response.expects_trailers = true;
+    }
     Outcome::Next
+}
+
+/// Evaluates `add_trailer` once the body has been sent.
+///
+/// Source: nginx's `ngx_http_trailers_filter`.
+pub(crate) fn fill_trailers(request: &mut Request) {
+    let trailers = Arc::clone(&request.settings().headers.trailers);
+    let usual = is_usual(request.response.status);
+    for trailer in trailers.iter().filter(|it| usual || it.always) {
+        let Added::Value(value) = &trailer.what else {
+            continue;
+        };
+        let text = value.evaluate(request);
+        if !text.is_empty() {
+            request.response.trailers.push(&trailer.name, &text);
+        }
+    }
+}
+
+fn is_usual(status: u16) -> bool {
+    matches!(
+        status,
+        200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308
+    )
 }
 
 fn add(request: &mut Request, header: &AddedHeader) {

@@ -80,7 +80,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
 
 fn of_folder(request: &mut Request) -> Outcome {
     let site = request.site.share();
-    let names = &site.locations[request.location as usize]
+    let names = &site.locations[request.current.location as usize]
         .settings
         .index
         .names;
@@ -135,7 +135,7 @@ fn of_folder(request: &mut Request) -> Outcome {
 
 fn modules_may_answer(request: &Request) -> bool {
     use revolve_http::Method;
-    matches!(request.method, Method::Get | Method::Head | Method::Post)
+    matches!(request.current.method, Method::Get | Method::Head | Method::Post)
 }
 
 /// What an index file that cannot be opened is answered with; `None` where the next one is tried.

@@ -172,21 +172,23 @@ fn lingering(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     )
 }
 
-/// Decides, once the location is known, whether the connection outlives this request.
+/// Whether the connection outlives this request: what its client was told, and before that, what it
+/// will be told.
 ///
 /// Source: nginx's `ngx_http_update_location_config` and `ngx_http_handler`.
-pub(crate) fn decide(request: &mut Request) {
-    if !request.keep_alive {
-        return;
+pub(crate) fn keeps(request: &Request) -> bool {
+    if let Some(told) = request.response.keep_alive {
+        return told;
     }
     let settings = &request.settings().keepalive;
-    let refused = settings.timeout_ms == 0
-        || request.sequence >= settings.requests_max
-        || request.connection.age_ms() > settings.time_ms
-        || is_disabled(request, settings.disable);
-    if refused {
-        request.keep_alive = false;
-    }
+    request.current.head_done
+        && request.head().keep_alive.is_on()
+        && !request.current.must_close
+        && settings.timeout_ms != 0
+        && request.current.sequence < settings.requests_max
+        && request.connection.age_ms() <= settings.time_ms
+        && !is_disabled(request, settings.disable)
+        && !request.connection.state.must_close(&request.connection)
 }
 
 /// nginx's two tests of old browsers (`ngx_http_process_user_agent`).
@@ -199,7 +201,7 @@ fn is_disabled(request: &Request, disable: Disable) -> bool {
     };
     let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
     if disable.msie6
-        && request.method == revolve_http::Method::Post
+        && request.head().method == revolve_http::Method::Post
         && let Some(at) = memchr::memmem::find(agent, b"MSIE ")
         && !has(b"Opera")
     {

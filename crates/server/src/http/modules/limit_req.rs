@@ -13,10 +13,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive, Word};
+use rustix::time::{ClockId, clock_gettime};
 use revolve_shm::{Table, TableError, TableOptions, ZoneError};
 
 use crate::http::modules::{Module, RequestState};
@@ -85,7 +85,11 @@ impl ZoneKind for LimitReqZone {
 
 /// What became of a request.
 #[derive(Default)]
-pub(crate) struct LimitReqState(LimitStatus);
+pub(crate) struct LimitReqState {
+    status: LimitStatus,
+    /// How long it has to wait.
+    delay: Duration,
+}
 
 impl RequestState for LimitReqState {}
 
@@ -222,7 +226,7 @@ fn thousandths(text: &str, what: &str, word: &Word) -> Result<u64, Diagnostic> {
 /// The module's variables.
 const VARIABLES: &[Builtin] = &[Builtin {
     name: "limit_req_status",
-    get: |request, out| request.state.limit_req.0.append(out),
+    get: |request, out| request.state.limit_req.status.append(out),
 }];
 
 /// What is kept of a key: its excess, and when it was that.
@@ -301,9 +305,8 @@ fn excess_at([excess, last_ms]: State, rate: u64, now_ms: u64) -> (u64, bool) {
 
 /// Milliseconds of the one clock that all processes have in common and nobody sets.
 fn now_ms() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    let now = now.expect("every system has this clock");
-    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// How long a request waits until its excess is no more than `delay`.
@@ -335,7 +338,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 ///
 /// Source: nginx's `ngx_http_limit_req_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if request.state.limit_req.0 != LimitStatus::Unset {
+    if request.state.limit_req.status != LimitStatus::Unset {
         return Outcome::Next;
     }
     let limits = Arc::clone(&request.settings().limit_req.limits);
@@ -362,24 +365,32 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
             refuse(request)
         }
         Ok(Ok((0, _))) => {
-            request.state.limit_req.0 = LimitStatus::Passed;
+            request.state.limit_req.status = LimitStatus::Passed;
             Outcome::Next
         }
         Ok(Ok((delay_ms, verdict))) => {
             log(request, "delaying request", &verdict, true);
             if request.settings().limit_req_refusals.dry_run {
-                request.state.limit_req.0 = LimitStatus::DelayedDryRun;
+                request.state.limit_req.status = LimitStatus::DelayedDryRun;
                 return Outcome::Next;
             }
-            request.state.limit_req.0 = LimitStatus::Delayed;
-            Outcome::Wait(Duration::from_millis(delay_ms))
+            let state = &mut request.state.limit_req;
+            state.status = LimitStatus::Delayed;
+            state.delay = Duration::from_millis(delay_ms);
+            Outcome::Await(|request| {
+                let delay = request.state.limit_req.delay;
+                Box::pin(async move {
+                    revolve_reactor::sleep(delay).await;
+                    Outcome::Next
+                })
+            })
         }
     }
 }
 
 fn refuse(request: &mut Request) -> Outcome {
     let (said, outcome) = request.settings().limit_req_refusals.refuse();
-    request.state.limit_req.0 = said;
+    request.state.limit_req.status = said;
     outcome
 }
 

@@ -37,9 +37,40 @@ fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
         let _ = scope.shared.registry.define_groups(pattern);
     }
     let level = Block::new(LOCATION, matching, Some(directive.span));
-    let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
+    let block = directive.block.as_deref().unwrap_or_default();
+    let level = scope.nested(level, block);
+    if let Some(warning) = leaves_alias(&level.matching, directive, block) {
+        scope.shared.diagnostics.push(warning);
+    }
     scope.level.children.push(level);
     Ok(())
+}
+
+/// Warns where a path such as `/c../x` leads out of the folder of an `alias`, as it does in nginx: what
+/// follows `/c` is put behind the slash that ends the folder.
+fn leaves_alias(
+    matching: &LocationMatch,
+    directive: &Directive,
+    block: &[Directive],
+) -> Option<Diagnostic> {
+    let LocationMatch::Prefix { path, .. } = matching else {
+        return None;
+    };
+    let alias = block.iter().find(|it| it.name.text == "alias")?.args.first()?;
+    if path.ends_with('/') || !alias.text.ends_with('/') {
+        return None;
+    }
+    let folder = &alias.text;
+    let message = format!("location \"{path}\" leads out of the folder of its alias");
+    let help = format!(
+        "a request for {path}../x gets {folder}../x: write `location {path}/`, with a slash at its \
+         end as the alias has"
+    );
+    let name = directive.args.last().map_or(directive.span, |word| word.span);
+    let warning = Diagnostic::new(alias.span, message)
+        .label("this ends with a slash")
+        .note(name, "and this does not");
+    Some(warning.help(help).warn())
 }
 
 /// Reads `= x`, `=x`, `^~ x`, `~ x`, `~* x`, `@x` and `x`.

@@ -16,7 +16,7 @@ pub(crate) const ALWAYS: Applies = |_| true;
 
 /// What a module brings to the server.
 pub(crate) struct Module {
-    /// The module of nginx's that has its directives, for `-V`.
+    /// The module of nginx's that has its directives, for `-V`; empty where that has more.
     pub(crate) name: &'static str,
     pub(crate) directives: &'static [DirectiveRow],
     pub(crate) variables: &'static [Builtin],
@@ -157,12 +157,14 @@ pub(crate) fn header_filters(settings: &Settings) -> Box<[Handler]> {
     applying.map(|&(_, filter)| filter).collect()
 }
 
-/// The modules by the names that nginx gives them, for `-V`.
+/// The modules by the names that nginx gives them, for `-V`: those that are there as a whole, as tools take
+/// it. Of the rewrite module there is `return` alone.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let all = MODULES.iter().map(|module| module.name);
     all.enumerate().filter_map(|(at, name)| {
         let before = &MODULES[..at];
-        (!before.iter().any(|module| module.name == name)).then_some(name)
+        let is_new = !before.iter().any(|module| module.name == name);
+        (is_new && !name.is_empty()).then_some(name)
     })
 }
 

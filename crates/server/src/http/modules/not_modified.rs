@@ -81,7 +81,7 @@ fn if_modified_since(scope: &mut Scope, directive: &Directive) -> Result<(), Dia
 
 /// Header filter: 304 where the client has it already, 412 where its condition fails.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
-    if request.response.status != 200 || !request.head_done {
+    if request.response.status != 200 || !request.current.head_done {
         return Outcome::Next;
     }
     if let Some(date) = request.known(HeaderId::IfUnmodifiedSince)
@@ -121,11 +121,16 @@ fn fails(request: &mut Request) -> Outcome {
     Outcome::Finish(412)
 }
 
+/// What is no date, and a date where the content has none, is as if it were not there (RFC 9110,
+/// section 13.1.4); nginx takes either for a condition that fails.
 fn is_unmodified(request: &Request, date: &[u8]) -> bool {
-    let Some(modified) = request.response.last_modified else {
-        return false;
-    };
-    revolve_http::date::parse(date).is_some_and(|date| date >= modified.unix_s)
+    match (
+        revolve_http::date::parse(date),
+        request.response.last_modified,
+    ) {
+        (Some(date), Some(modified)) => date >= modified.unix_s,
+        _ => true,
+    }
 }
 
 fn is_modified(request: &Request, date: &[u8]) -> bool {

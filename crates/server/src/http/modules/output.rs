@@ -6,12 +6,18 @@
 //! send_timeout 60s;
 //! ```
 
+use std::sync::Arc;
+
 use revolve_conf::directive::Args;
+use revolve_conf::{Diagnostic, Directive, value};
 
 use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
-use crate::http::scope::{DirectiveRow, slot};
+use crate::config::scope::set_once;
+use crate::config::variable::Value;
+use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, slot};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -33,6 +39,12 @@ settings! {
             tcp_nopush: bool = false,
             /// `tcp_nodelay`, default on.
             tcp_nodelay: bool = true,
+            /// `chunked_transfer_encoding`, default on.
+            chunked_transfer_encoding: bool = true,
+            /// `limit_rate`, bytes a second; a variable may say it. Default 0: no limit.
+            limit_rate: Option<Arc<Value>> = None,
+            /// `limit_rate_after`, bytes that leave before the limit holds. Default 0.
+            limit_rate_after: Option<Arc<Value>> = None,
             /// `send_timeout`, milliseconds, default 60 s: between two successful writes.
             send_timeout_ms: u64 = 60_000,
         }
@@ -68,9 +80,69 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: slot!(flag output.tcp_nodelay),
     },
     DirectiveRow {
+        name: "chunked_transfer_encoding",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: slot!(flag output.chunked_transfer_encoding),
+    },
+    DirectiveRow {
+        name: "limit_rate",
+        contexts: ANY,
+        args: Args::ONE,
+        set: |scope, d| {
+            let value = size_value(scope, d)?;
+            set_once(&mut scope.level.settings.output.limit_rate, Some(value), d)
+        },
+    },
+    DirectiveRow {
+        name: "limit_rate_after",
+        contexts: ANY,
+        args: Args::ONE,
+        set: |scope, d| {
+            let value = size_value(scope, d)?;
+            set_once(&mut scope.level.settings.output.limit_rate_after, Some(value), d)
+        },
+    },
+    DirectiveRow {
         name: "send_timeout",
         contexts: ANY,
         args: Args::ONE,
         set: slot!(time_ms output.send_timeout_ms),
     },
 ];
+
+/// A size, or text with variables that will be one.
+fn size_value(scope: &mut Scope, directive: &Directive) -> Result<Arc<Value>, Diagnostic> {
+    let word = &directive.args[0];
+    let compiled = Value::of(word, &mut scope.shared.registry)?;
+    if compiled.as_literal().is_some() {
+        value::size_of(word, &directive.name.text)?;
+    }
+    Ok(Arc::new(compiled))
+}
+
+/// Whether the body may leave only so fast.
+pub(crate) fn is_paced(request: &Request) -> bool {
+    request.settings().output.limit_rate.is_some() && rate(request).0 != 0
+}
+
+/// How fast the body may leave, in bytes a second, 0 for as fast as it can; and how many bytes leave
+/// before that holds.
+pub(crate) fn rate(request: &Request) -> (u64, u64) {
+    let settings = &request.settings().output;
+    let bytes = |setting: &Option<Arc<Value>>| {
+        let text = setting.as_ref()?.evaluate(request);
+        value::size(std::str::from_utf8(&text).ok()?)
+    };
+    let rate = bytes(&settings.limit_rate).unwrap_or(0);
+    (rate, bytes(&settings.limit_rate_after).unwrap_or(0))
+}
+
+/// The largest piece of a body that leaves at once.
+pub(crate) fn piece_bytes_max(request: &Request) -> u64 {
+    match is_paced(request) {
+        // Eight a second, so that it flows.
+        true => (rate(request).0 / 8).clamp(512, 64 * 1024),
+        false => u64::MAX,
+    }
+}

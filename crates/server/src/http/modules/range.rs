@@ -12,7 +12,8 @@ use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::response::{Piece, Response};
+use crate::http::body::Piece;
+use crate::http::response::Response;
 use crate::http::scope::{DirectiveRow, slot};
 use revolve_http::h1::lines::ContentType;
 
@@ -64,7 +65,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
         return Outcome::Next;
     };
     if response.status != 200
-        || !request.head_done
+        || !request.current.head_done
         || request.version() < revolve_http::Version::HTTP_10
         || ranges_max == 0
     {
@@ -277,7 +278,7 @@ mod tests {
             .iter()
             .flat_map(|piece| match piece {
                 Piece::Text { start, end } => memory[*start..*end].to_vec(),
-                Piece::File { .. } => vec![],
+                Piece::File { .. } | Piece::Bytes(_) => vec![],
             })
             .collect();
         assert_eq!(text, b"cdef");

@@ -22,9 +22,8 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use revolve_http::h1::lines::ContentLength;
 
-/// The module.
+/// The module, without nginx's name, from which tools would take that all of `ngx_http_rewrite_module` is here.
 pub(crate) const MODULE: Module = Module {
-    name: "http_rewrite_module",
     directives: DIRECTIVES,
     handlers: &[(Phase::ServerRewrite, applies, handle), (Phase::Rewrite, applies, handle)],
     ..Module::EMPTY
@@ -111,7 +110,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 /// Rewrite phases: answers as the level's `return` says.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
     let site = request.site.share();
-    let settings = &site.locations[request.location as usize].settings;
+    let settings = &site.locations[request.current.location as usize].settings;
     let Some(Return {
         status,
         text,
@@ -126,7 +125,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     if *status >= 400 && plain {
         return Outcome::Finish(*status);
     }
-    request.welcome_body();
+    if let Err(status) = request.discard_body() {
+        return Outcome::Finish(status);
+    }
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
         let mut location = std::mem::take(&mut request.response.location);
         location.clear();
@@ -164,6 +165,6 @@ fn append_text(request: &mut Request, text: &Value) {
         request
             .response
             .body
-            .push(crate::http::response::Piece::Text { start: 0, end });
+            .push(crate::http::body::Piece::Text { start: 0, end });
     }
 }

@@ -15,7 +15,7 @@ use crate::http::modules::core::map_path;
 use crate::http::modules::types;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
-use crate::http::response::Piece;
+use crate::http::body::Piece;
 use crate::log::{Level, Shown, errno_text};
 
 /// The module.
@@ -27,7 +27,7 @@ pub(crate) const MODULE: Module = Module {
 
 /// Content phase: answers with the file of the path.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if !matches!(request.method, Method::Get | Method::Head | Method::Post) {
+    if !matches!(request.current.method, Method::Get | Method::Head | Method::Post) {
         return Outcome::Finish(405);
     }
     if request.path.ends_with(b"/") {
@@ -37,7 +37,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     file.clear();
     map_path(request, &request.path, &mut file);
     let found = request.connection.state.files.lookup(&file);
-    request.state.core.root_seen = !matches!(found, Found::Missing(_)) && !request.error_page_used;
+    request.state.core.root_seen = !matches!(found, Found::Missing(_)) && !request.current.error_page_used;
     let outcome = match found {
         Found::File(entry) => serve(request, entry),
         Found::Directory => redirect_to_folder(request),
@@ -48,10 +48,12 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
 }
 
 fn serve(request: &mut Request, file: Rc<FileEntry>) -> Outcome {
-    if request.method == Method::Post {
+    if request.current.method == Method::Post {
         return Outcome::Finish(405);
     }
-    request.welcome_body();
+    if let Err(status) = request.discard_body() {
+        return Outcome::Finish(status);
+    }
     types::set_content_type(request);
     let etag = request.settings().not_modified.etag;
     let response = &mut request.response;
@@ -106,7 +108,7 @@ pub(crate) fn escape_path(path: &[u8], out: &mut Vec<u8>) {
 pub(crate) fn open_failed(request: &Request, file: &[u8], error: Errno) -> u16 {
     let (level, status) = match error {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => (Level::Error, 404),
-        Errno::ACCESS | Errno::PERM | Errno::LOOP => (Level::Error, 403),
+        Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::XDEV => (Level::Error, 403),
         // Neither file nor folder: a device, a socket, a pipe.
         Errno::INVAL => (Level::Crit, 404),
         _ => (Level::Crit, 500),
@@ -117,6 +119,10 @@ pub(crate) fn open_failed(request: &Request, file: &[u8], error: Errno) -> u16 {
             Errno::INVAL => {
                 request.log(level, format_args!("\"{shown}\" is not a regular file"));
             }
+            Errno::XDEV => request.log(
+                level,
+                format_args!("\"{shown}\" leads out of the folder that is served"),
+            ),
             _ => {
                 let reason = errno_text(error);
                 request.log(level, format_args!("open() \"{shown}\" failed ({reason})"));

@@ -22,7 +22,7 @@ use crate::config::setting::settings;
 use crate::http::modules::Settings;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
-use crate::http::response::Piece;
+use crate::http::body::Piece;
 use crate::http::scope::DirectiveRow;
 use crate::http::variables::Builtin;
 use crate::zones::Totals;
@@ -91,7 +91,7 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 ///
 /// Source: nginx's `ngx_http_stub_status_handler`.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if !matches!(request.method, Method::Get | Method::Head) {
+    if !matches!(request.current.method, Method::Get | Method::Head) {
         return Outcome::Finish(405);
     }
     let Totals {
@@ -103,7 +103,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         writing,
         waiting,
     } = totals(request);
-    request.welcome_body();
+    if let Err(status) = request.discard_body() {
+        return Outcome::Finish(status);
+    }
     let response = &mut request.response;
     response.clear_content();
     response.status = 200;

@@ -148,7 +148,9 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         Fallback::Status(status) => Outcome::Finish(*status),
         Fallback::Named(name) => Outcome::Named(name.clone()),
         Fallback::Path(value) => {
-            let (path, args) = split_args(value.evaluate(request));
+            let mut path = value.evaluate(request);
+            path.drain(..doubled_bytes(request, value, &path));
+            let (path, args) = split_args(request, path);
             Outcome::Redirect(path, Some(args))
         }
     }
@@ -166,6 +168,19 @@ fn below_alias<'a>(request: &Request, name: &Value, uri: &'a [u8]) -> &'a [u8] {
     }
 }
 
+/// How much of a last word is left out: nginx cuts off the beginning that an alias stands for wherever
+/// variables are in the word (its ticket 97), so that it is written twice, as in
+/// `/app//app/index.php?$args`.
+fn doubled_bytes(request: &Request, value: &Value, path: &[u8]) -> usize {
+    let Some(Alias::Prefix(replaced)) = request.settings().core.root.alias else {
+        return 0;
+    };
+    let prefix = request.path.get(..replaced).unwrap_or_default();
+    let rest = path.strip_prefix(prefix).unwrap_or_default();
+    let is_doubled = prefix.ends_with(b"/") && rest.starts_with(prefix);
+    if is_doubled && value.as_literal().is_none() { replaced } else { 0 }
+}
+
 fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
     let kept = match request.settings().core.root.alias {
         None => 0,
@@ -180,9 +195,12 @@ fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {
     request.path.extend_from_slice(below_root);
 }
 
-/// Splits `path?args`; the arguments are empty where there are none.
-pub(crate) fn split_args(mut uri: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
-    match memchr::memchr(b'?', &uri) {
+/// Splits `path?args`, to which a request is to be redirected; the arguments are empty where there are
+/// none. Where there is a `?`, `$args` has a value even if that is empty.
+pub(crate) fn split_args(request: &mut Request, mut uri: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let question = memchr::memchr(b'?', &uri);
+    request.current.args_given = question.is_some();
+    match question {
         Some(at) => {
             let args = uri[at + 1..].to_vec();
             uri.truncate(at);

@@ -224,7 +224,7 @@ fn types(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 
 /// Sets `Content-Type` after the extension of the request's path.
 pub(crate) fn set_content_type(request: &mut Request) {
-    let settings = &request.site.locations[request.location as usize]
+    let settings = &request.site.locations[request.current.location as usize]
         .settings
         .types;
     let known = settings.types.of_path(&request.path);

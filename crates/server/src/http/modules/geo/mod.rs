@@ -290,7 +290,7 @@ impl Geo {
                 Address::Inet((ip?, 0).into())
             }
         };
-        let told = (!self.proxies.is_empty() && request.head_done).then(|| {
+        let told = (!self.proxies.is_empty() && request.current.head_done).then(|| {
             let headers = request.head().headers.iter();
             let lines = headers.filter(|header| header.id == HeaderId::XForwardedFor);
             let lines = lines.map(|header| request.bytes(header.value));

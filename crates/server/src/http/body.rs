@@ -1,0 +1,276 @@
+//! The body of a response: pieces that lie ready, or a source that is asked for one after the other.
+
+use std::collections::VecDeque;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::file_cache::{Content, FileEntry};
+use crate::http::filter::Chain;
+use crate::http::modules::output;
+use crate::http::request::Request;
+
+/// The most of a file that is read at a time where its bytes are wanted in memory.
+const READ_BYTES_MAX: u64 = 32 * 1024;
+
+/// A piece of a response's body.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    /// A part of a file, from memory or by the kernel.
+    File {
+        /// The file.
+        file: Rc<FileEntry>,
+        /// First byte.
+        start: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Bytes that others may hold, too.
+    Bytes(Bytes),
+    /// A range of the response's text memory; in pieces that lie ready alone.
+    Text {
+        /// First byte.
+        start: usize,
+        /// One past the last byte.
+        end: usize,
+    },
+}
+
+impl Piece {
+    /// Bytes in the piece.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Text { start, end } => (end - start) as u64,
+            Piece::File { len, .. } => *len,
+        }
+    }
+
+    /// The part of the piece that begins at `start` and is `len` bytes long.
+    pub(crate) fn slice(&self, start: u64, len: u64) -> Piece {
+        debug_assert!(start + len <= self.len());
+        match self {
+            Piece::Bytes(bytes) => {
+                Piece::Bytes(bytes.slice(start as usize..(start + len) as usize))
+            }
+            Piece::Text { start: first, .. } => {
+                let first = first + start as usize;
+                Piece::Text {
+                    start: first,
+                    end: first + len as usize,
+                }
+            }
+            Piece::File {
+                file, start: first, ..
+            } => Piece::File {
+                file: file.clone(),
+                start: first + start,
+                len,
+            },
+        }
+    }
+
+    /// Takes the first `len` bytes off the piece.
+    fn split_to(&mut self, len: u64) -> Piece {
+        let first = self.slice(0, len);
+        *self = self.slice(len, self.len() - len);
+        first
+    }
+}
+
+/// Why a body could not be brought to its end.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// What the error log is to say; `None` where it was said already.
+    pub(crate) reason: Option<String>,
+}
+
+impl Broken {
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+/// A body that is made while it is sent: it is asked for its next piece when there is room for one.
+pub(crate) trait Source {
+    /// The next piece; `None` at the end. Pieces of text are not among them.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>>;
+}
+
+/// Whether a response's body is made, filtered or held back while it is sent.
+#[inline]
+pub(crate) fn needs_stream(request: &Request) -> bool {
+    let response = &request.response;
+    response.source.is_some() || !response.filters.is_empty() || output::is_paced(request)
+}
+
+/// A response's body on its way: its pieces, then its source, through its filters.
+pub(crate) struct Outgoing {
+    ready: VecDeque<Piece>,
+    source: Option<Box<dyn Source>>,
+    chain: Option<Chain>,
+    piece_bytes_max: u64,
+}
+
+impl Outgoing {
+    /// Takes the body out of a request's response.
+    pub(crate) fn new(request: &mut Request) -> Self {
+        let response = &mut request.response;
+        let has_text = |piece: &Piece| matches!(piece, Piece::Text { .. });
+        let text = match response.body.iter().any(has_text) {
+            true => Bytes::from(std::mem::take(&mut response.text)),
+            false => Bytes::new(),
+        };
+        let owned = |piece| match piece {
+            Piece::Text { start, end } => Piece::Bytes(text.slice(start..end)),
+            other => other,
+        };
+        let filters = std::mem::take(&mut response.filters);
+        Self {
+            ready: response.body.drain(..).map(owned).collect(),
+            source: response.source.take(),
+            chain: (!filters.is_empty()).then(|| Chain::new(filters)),
+            piece_bytes_max: output::piece_bytes_max(request),
+        }
+    }
+
+    /// The next piece to be sent; `None` at the end.
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, Broken>>> {
+        if self.chain.is_none() {
+            return self.poll_unfiltered(cx);
+        }
+        loop {
+            let chain = self.chain.as_mut().expect("it was looked at");
+            if let Some(piece) = chain.pop() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            if chain.has_ended() {
+                return Poll::Ready(None);
+            }
+            let filtered = match self.poll_memory(cx) {
+                Poll::Ready(Some(Ok(bytes))) => self.chain_mut().push(bytes),
+                Poll::Ready(None) => self.chain_mut().end(),
+                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                // What the filters hold leaves before anybody waits.
+                Poll::Pending => match self.chain_mut().flush() {
+                    Ok(false) => return Poll::Pending,
+                    Ok(true) => Ok(()),
+                    Err(broken) => Err(broken),
+                },
+            };
+            if let Err(broken) = filtered {
+                return Poll::Ready(Some(Err(broken)));
+            }
+        }
+    }
+
+    fn chain_mut(&mut self) -> &mut Chain {
+        self.chain
+            .as_mut()
+            .expect("a body that is filtered has filters")
+    }
+
+    fn poll_unfiltered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        loop {
+            if let Some(piece) = self.ready.front_mut() {
+                if piece.len() > self.piece_bytes_max {
+                    return Poll::Ready(Some(Ok(piece.split_to(self.piece_bytes_max))));
+                }
+                return Poll::Ready(self.ready.pop_front().map(Ok));
+            }
+            let Some(source) = &mut self.source else {
+                return Poll::Ready(None);
+            };
+            match source.poll_next(cx) {
+                Poll::Ready(Some(Ok(piece))) => self.ready.push_back(piece),
+                other => return other,
+            }
+        }
+    }
+
+    /// The next bytes of the body in memory: files are read.
+    fn poll_memory(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let piece = match self.poll_unfiltered(cx) {
+            Poll::Ready(Some(Ok(piece))) => piece,
+            Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(Some(match piece {
+            Piece::Bytes(bytes) => Ok(bytes),
+            Piece::Text { .. } => unreachable!("text was made bytes when the body set out"),
+            Piece::File { file, start, len } => self.read(file, start, len),
+        }))
+    }
+
+    /// Reads the beginning of a part of a file, and puts the rest back.
+    fn read(&mut self, file: Rc<FileEntry>, start: u64, len: u64) -> Result<Bytes, Broken> {
+        let taken = match &file.content {
+            Content::Bytes(bytes) => {
+                return Ok(bytes.slice(start as usize..(start + len) as usize));
+            }
+            Content::Descriptor(descriptor) => {
+                let mut memory = vec![0; len.min(READ_BYTES_MAX) as usize];
+                let read = descriptor.read_at(&mut memory, start);
+                let read = read.map_err(|error| {
+                    let reason = crate::log::error_text(&error);
+                    Broken::because(format!("pread() of a file failed ({reason})"))
+                })?;
+                if read == 0 {
+                    return Err(Broken::because("a file was cut short"));
+                }
+                memory.truncate(read);
+                Bytes::from(memory)
+            }
+        };
+        let read = taken.len() as u64;
+        if read < len {
+            let (start, len) = (start + read, len - read);
+            self.ready.push_front(Piece::File { file, start, len });
+        }
+        Ok(taken)
+    }
+}
+
+/// How fast a body may leave (`limit_rate`).
+pub(crate) struct Pace {
+    bytes_per_s: u64,
+    /// So many leave as fast as they can.
+    free_bytes: u64,
+    sent: u64,
+    began_at: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(request: &Request) -> Self {
+        let (bytes_per_s, free_bytes) = output::rate(request);
+        Self {
+            bytes_per_s,
+            free_bytes,
+            sent: 0,
+            began_at: revolve_reactor::now(),
+        }
+    }
+
+    /// How long to wait once so many bytes more have left.
+    pub(crate) fn pause_after(&mut self, bytes: u64) -> Option<Duration> {
+        if self.bytes_per_s == 0 {
+            return None;
+        }
+        self.sent += bytes;
+        let counted = self.sent.saturating_sub(self.free_bytes);
+        let due_ms = u64::try_from(u128::from(counted) * 1000 / u128::from(self.bytes_per_s));
+        let due = Duration::from_millis(due_ms.unwrap_or(u64::MAX));
+        let passed = revolve_reactor::now().saturating_duration_since(self.began_at);
+        let early = due.saturating_sub(passed);
+        (early > Duration::from_millis(1)).then_some(early)
+    }
+}

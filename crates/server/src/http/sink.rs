@@ -1,0 +1,130 @@
+//! Where an answer goes, whatever carries it.
+
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+
+use crate::http::body::Piece;
+use crate::http::h1;
+use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
+use crate::runtime::connection::Connection;
+
+/// The client takes an answer no further.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// Why: it went away, or stopped reading.
+    pub(crate) error: io::Error,
+    /// Bytes of the answer that did not leave.
+    pub(crate) left_bytes: u64,
+}
+
+/// The way out of an answer: its head, the pieces of its body, its end. Only [`flush`](Sink::flush)
+/// waits.
+pub(crate) enum Sink<'a> {
+    /// A connection that speaks HTTP/1.
+    H1(&'a mut h1::Output),
+    /// Memory: what a test looks at.
+    #[cfg(test)]
+    Memory(&'a mut Vec<u8>),
+}
+
+impl Sink<'_> {
+    /// Takes the head of the answer.
+    #[inline]
+    pub(crate) fn head(&mut self, request: &mut Request) {
+        match self {
+            Sink::H1(output) => output.head(request),
+            #[cfg(test)]
+            Sink::Memory(out) => {
+                out.extend_from_slice(format!("{}\n", request.response.status).as_bytes());
+            }
+        }
+    }
+
+    /// Takes a body that lies ready, whole.
+    #[inline]
+    pub(crate) fn pieces(&mut self, request: &mut Request) {
+        match self {
+            Sink::H1(output) => output.pieces(request),
+            #[cfg(test)]
+            Sink::Memory(_) => {
+                for piece in std::mem::take(&mut request.response.body) {
+                    let piece = match piece {
+                        Piece::Text { start, end } => Piece::Bytes(bytes::Bytes::copy_from_slice(
+                            &request.response.text[start..end],
+                        )),
+                        other => other,
+                    };
+                    self.push(request, piece);
+                }
+            }
+        }
+    }
+
+    /// Takes a piece of a body that is made while it is sent.
+    pub(crate) fn push(&mut self, request: &mut Request, piece: Piece) {
+        match self {
+            Sink::H1(output) => output.push(&mut request.response, piece),
+            #[cfg(test)]
+            Sink::Memory(out) => match piece {
+                Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
+                Piece::File { file, start, len } => match &file.content {
+                    crate::file_cache::Content::Bytes(bytes) => {
+                        out.extend_from_slice(&bytes[start as usize..(start + len) as usize]);
+                    }
+                    crate::file_cache::Content::Descriptor(_) => out.extend_from_slice(b"<file>"),
+                },
+                Piece::Text { .. } => unreachable!("text was made bytes"),
+            },
+        }
+    }
+
+    /// The body has ended.
+    #[inline]
+    pub(crate) fn end(&mut self, request: &mut Request) {
+        match self {
+            Sink::H1(output) => output.end(request),
+            #[cfg(test)]
+            Sink::Memory(_) => {}
+        }
+    }
+
+    /// Whether more may be pushed before what was is flushed.
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Sink::H1(output) => output.has_room(),
+            #[cfg(test)]
+            Sink::Memory(_) => true,
+        }
+    }
+
+    /// Has what was taken leave, and waits until it has.
+    pub(crate) async fn flush(&mut self, request: &mut Request) -> Result<(), Lost> {
+        match self {
+            Sink::H1(output) => output.flush(request).await,
+            #[cfg(test)]
+            Sink::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Waits until the client leaves, for as long as nothing is read of it.
+    pub(crate) fn left(
+        &self,
+        connection: &Rc<Connection>,
+        body: &RequestBody,
+    ) -> impl Future<Output = ()> + use<> {
+        let connection = match self {
+            Sink::H1(_) => Some(connection.clone()),
+            #[cfg(test)]
+            Sink::Memory(_) => None,
+        };
+        let body = body.share();
+        async move {
+            match connection {
+                Some(connection) => h1::left(&connection, &body).await,
+                None => pending().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! All differences from nginx that are meant: what the tests of this folder and of others hold, and
+//! what `docs/differences.md` says.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// One difference, in four short texts of Markdown.
+pub(super) struct Row {
+    /// What it is about.
+    pub(super) what: &'static str,
+    /// What nginx does.
+    pub(super) nginx: &'static str,
+    /// What Revolve does.
+    pub(super) ours: &'static str,
+    /// Why; empty where the difference says it.
+    pub(super) because: &'static str,
+}
+
+const fn row(
+    what: &'static str,
+    nginx: &'static str,
+    ours: &'static str,
+    because: &'static str,
+) -> Row {
+    Row {
+        what,
+        nginx,
+        ours,
+        because,
+    }
+}
+
+/// All of them.
+pub(super) const ROWS: &[Row] = &[
+    row(
+        "`Host` and the authority of a target",
+        "lets `a:b`, `[::1]x`, `a@b`, `a#b` and the like pass",
+        "400",
+        "redirects are built of it (RFC 9110, 7.2)",
+    ),
+    row(
+        "a host that begins with a dot",
+        "`.a.example` matches `*.a.example`",
+        "it does not",
+        "an empty label is no name",
+    ),
+    row(
+        "a header line without a colon",
+        "an empty header",
+        "400",
+        "it is none (RFC 9112, 5.1)",
+    ),
+    row(
+        "CR that does not end a line",
+        "dropped at a line's end and before a request",
+        "400",
+        "others may read it differently (RFC 9112, 2.2)",
+    ),
+    row(
+        "a tab before a value",
+        "a part of it",
+        "white space",
+        "RFC 9110, 5.5; so `Transfer-Encoding:<tab>chunked` is what it says",
+    ),
+    row(
+        "chunked framing with bare LF, spaces behind a size, extensions that are none, bad trailers",
+        "taken",
+        "400",
+        "RFC 9112, 7.1",
+    ),
+    row(
+        "`Transfer-Encoding` that is empty, is no list of codings, or does not end in `chunked`",
+        "501",
+        "400",
+        "RFC 9112, 6.3",
+    ),
+    row(
+        "a method as long as a line may be",
+        "414",
+        "400",
+        "there is no target yet that could be too long",
+    ),
+    row("`OPTIONS *`", "400", "200, with `Allow`", "RFC 9110, 9.3.7"),
+    row(
+        "`If-Unmodified-Since` that is no date, or where the content has none",
+        "412",
+        "ignored",
+        "RFC 9110, 13.1.4",
+    ),
+    row(
+        "`Connection: close` and `keep-alive` both",
+        "the last line wins",
+        "`close` wins",
+        "RFC 9112, 9.3",
+    ),
+    row(
+        "`CONNECT`",
+        "400",
+        "405 if well formed",
+        "the method is what we do not have",
+    ),
+    row(
+        "HTTP/0.9 with another method than GET",
+        "closes in silence",
+        "400",
+        "one can see why",
+    ),
+    row(
+        "412",
+        "says `keep-alive` and closes",
+        "says it and keeps it",
+        "",
+    ),
+    row(
+        "`add_header` and `expires` with a 416",
+        "their lines twice",
+        "once",
+        "",
+    ),
+    row(
+        "`$http_name` of a repeated header",
+        "the first (all, since 1.23)",
+        "all",
+        "",
+    ),
+    row(
+        "`$1` before a variable whose `map` has a pattern, in one text",
+        "the map's group, or no answer where that is longer",
+        "the group of before",
+        "what stands first is put first",
+    ),
+    row(
+        "what a client sent, in the error log",
+        "as it came",
+        "what is not seen, quotes, `, ` and `client:` escaped",
+        "nobody forges a part of a line",
+    ),
+    row(
+        "`try_files` with `=200`",
+        "no answer",
+        "an empty 200",
+        "whoever asks gets an answer",
+    ),
+    row(
+        "`$request_length`",
+        "leaves out a body that is not read for anything",
+        "counts it",
+        "its documentation",
+    ),
+    row(
+        "`sendfile off`",
+        "reads the file and writes it",
+        "`sendfile(2)` all the same",
+        "the other way only copies more",
+    ),
+    row(
+        "`open_file_cache`",
+        "answers may be stale",
+        "checked only",
+        "our own cache is never stale",
+    ),
+    row(
+        "`error_log` where none is set",
+        "a file below the prefix",
+        "standard error",
+        "nothing is written where nobody looks",
+    ),
+    row(
+        "`access_log stderr`",
+        "a file of that name",
+        "standard error",
+        "as for `error_log`",
+    ),
+    row(
+        "a log that cannot be written",
+        "a line for each failure",
+        "how many lines were lost, once a minute",
+        "the disk is full already",
+    ),
+    row(
+        "a log on a disk that stands still",
+        "its workers stand still with it",
+        "no request waits, 2 MiB of lines do",
+        "a snapshot freezes disks for seconds",
+    ),
+    row(
+        "a named pipe as a log",
+        "waits for a reader",
+        "does not",
+        "a server that cannot start for want of a reader",
+    ),
+    row(
+        "reopening logs",
+        "the files are given to the workers' user",
+        "the master opens them and hands them over",
+        "a folder of logs may be root's",
+    ),
+    row(
+        "`error_log memory:`",
+        "a ring in memory",
+        "refused",
+        "a file in `/dev/shm` does it",
+    ),
+    row(
+        "a killed worker",
+        "its counts stay in `limit_conn` and `stub_status`",
+        "they are taken back",
+        "",
+    ),
+    row(
+        "`limit_conn_zone`",
+        "as large as its size",
+        "holds as many keys; with many workers it takes more memory",
+        "the counts of each worker can be taken back",
+    ),
+    row(
+        "`access_log` where none is set",
+        "a file below the prefix",
+        "`/var/log/revolve/access.log` if the folder is there",
+        "",
+    ),
+    row(
+        "reload",
+        "new workers, old ones end",
+        "the same workers",
+        "see above",
+    ),
+    row(
+        "`-s reload`",
+        "returns at once",
+        "returns when the workers serve, and says what changed",
+        "",
+    ),
+    row(
+        "QUIT and idle connections",
+        "closed at once",
+        "have a second, and are told with their next response; at an upgrade they go to the new workers",
+        "a request may be on its way",
+    ),
+    row(
+        "the pid file of a new binary",
+        "written at once",
+        "when it serves",
+        "it means a server",
+    ),
+    row(
+        "a worker that exits with code 2",
+        "never replaced",
+        "replaced, with growing pauses",
+        "",
+    ),
+    row(
+        "regular expressions",
+        "PCRE",
+        "Rust's `regex`; look-around and back-references by a second engine; sets of what is not ASCII have characters in them, and a few rare constructs are refused",
+        "time that grows with the path alone, but for patterns that need the second",
+    ),
+    row(
+        "two locations `@x`",
+        "the first answers",
+        "so it does, with a warning",
+        "the second is never reached",
+    ),
+    row(
+        "a prefix inside a location with a regular expression",
+        "must begin with the text of the expression",
+        "any",
+        "that text is no path",
+    ),
+    row(
+        "the last word of `try_files` below an alias",
+        "loses the beginning that the alias stands for",
+        "is taken as it is written, unless it has that twice",
+        "nginx's ticket 97",
+    ),
+    row(
+        "`x*` in `server_name`",
+        "refused where several servers share an address",
+        "refused",
+        "it would match nothing",
+    ),
+    row(
+        "`worker_processes 0`",
+        "a master without workers",
+        "refused",
+        "it serves nothing",
+    ),
+    row(
+        "a configuration that is not UTF-8",
+        "taken",
+        "refused, but for comments",
+        "the place can be shown",
+    ),
+    row(
+        "a directive of several lines",
+        "its last line is named",
+        "its first line",
+        "that is where one looks",
+    ),
+    row(
+        "configuration errors",
+        "the first",
+        "the first 30, with their places, and how many more",
+        "",
+    ),
+    row(
+        "a line break in `Location` or `add_header`",
+        "as it is: another header line",
+        "a space",
+        "nobody splits a response",
+    ),
+    row(
+        "`try_files $uri / =404` where nothing is found",
+        "301 without a path in its log",
+        "the folder `/` itself, with its index",
+        "a slash is the folder of that name",
+    ),
+    row(
+        "`error_page 412 =200 /x`",
+        "412, with its own page",
+        "200, with the page that is named",
+        "as with every other status",
+    ),
+    row(
+        "`error_page 416 @x`",
+        "keeps the `ETag` of what was asked for",
+        "drops it",
+        "it is of another content",
+    ),
+    row(
+        "a byte order mark at the start of a file",
+        "a part of the first word",
+        "skipped",
+        "editors write it, and nobody sees it",
+    ),
+];
+
+const HEAD: &str = "\
+# Differences from nginx
+
+Debian's nginx 1.22 is asked the same questions side by side in the tests; where the answers differ on
+purpose, it stands here. What is not there yet stands in the [README](../README.md). The table is written
+by `REVOLVE_WRITE=1 cargo test -p revolve --test black_box differences`, from what the tests know.
+
+| what | nginx | Revolve | because |
+|---|---|---|---|
+";
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for Row {
+        what,
+        nginx,
+        ours,
+        because,
+    } in ROWS
+    {
+        let cells = [what, nginx, ours, because].map(|it| it.replace('|', "\\|"));
+        writeln!(page, "| {} |", cells.join(" | ")).expect("writing to memory");
+    }
+    page
+}
+
+#[test]
+fn differences_are_written_down() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/differences.md");
+    if std::env::var_os("REVOLVE_WRITE").is_some() {
+        std::fs::write(&path, page()).expect("the page can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page(),
+        "docs/differences.md is not what the tests know"
+    );
+}
+
+#[test]
+fn every_difference_that_is_met_stands_in_the_table() {
+    for known in super::known::table() {
+        let is_it = |row: &Row| row.what == known.row;
+        assert!(ROWS.iter().any(is_it), "{}", known.row);
+    }
+}
