@@ -1,5 +1,6 @@
 //! What is said of a configuration, and what the command line does with it.
 
+mod access;
 mod advice;
 mod alike;
 mod command_line;

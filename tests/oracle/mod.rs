@@ -4,6 +4,7 @@
 //! what must be the same is the status line, the header lines and their order, the body, and how
 //! the connection ends. Where we mean to differ, `known` says why.
 
+mod access;
 mod access_log;
 mod bodies;
 mod conditionals;

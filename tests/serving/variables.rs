@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::Site;
-use crate::support::{Client, Folder};
+use crate::support::{Client, Folder, until};
 
 /// Source: nginx's `$request_port` and `$is_request_port`, since 1.29.3.
 #[test]
@@ -89,4 +89,19 @@ fn a_hundred_thousand_keys_are_looked_up() {
             assert_eq!(client.response().text(), expected);
         }
     }
+}
+
+/// nginx says so twice, as it asks twice for each value.
+#[test]
+fn a_ring_of_variables_is_logged() {
+    let ring = "map $uri $one { volatile; default x$two; } map $uri $two { default $one; }";
+    let site = Site::start(ring, "return 200 $one;");
+    let mut client = Client::connect(site.port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().text(), "x".repeat(50));
+    until("the log says so", || {
+        let log = site.folder.read("logs/error.log");
+        log.matches("[error]").count() == 1
+            && log.contains("cycle while evaluating variable \"one\"")
+    });
 }

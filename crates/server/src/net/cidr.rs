@@ -71,6 +71,16 @@ impl Network {
     }
 }
 
+impl From<IpAddr> for Network {
+    /// The one address.
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::V4(ip.into(), 32),
+            IpAddr::V6(ip) => Self::V6(ip.into(), 128),
+        }
+    }
+}
+
 /// The bits of a prefix; none where it is too long.
 pub(crate) fn mask_v4(bits: u8) -> Option<u32> {
     let rest = 32_u32.checked_sub(bits.into())?;

@@ -10,6 +10,7 @@ use revolve_reactor::{Address, TcpInfo};
 use crate::http::modules::{Module};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::modules::keepalive::keeps;
+use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
 use crate::http::variables::Builtin;
 pub(crate) use crate::http::variables::VariableState;
@@ -175,15 +176,15 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "remote_addr",
         get: |r, out| {
-            r.connection.append_peer(out);
+            r.append_client(out);
             true
         },
     },
     Builtin {
         name: "remote_port",
-        get: |r, out| match &r.connection.peer {
-            Address::Inet(address) => number(u64::from(address.port()), out),
-            Address::Unix(_) => text("", out),
+        get: |r, out| {
+            append_port(r.client(), out);
+            true
         },
     },
     Builtin {
@@ -379,7 +380,7 @@ fn local(request: &Request, out: &mut Vec<u8>, form: impl Fn(&Address) -> String
 }
 
 fn binary_remote_addr(request: &Request, out: &mut Vec<u8>) -> bool {
-    match &request.connection.peer {
+    match request.client() {
         Address::Inet(address) => match address.ip() {
             std::net::IpAddr::V4(ip) => some(&ip.octets(), out),
             std::net::IpAddr::V6(ip) => some(&ip.octets(), out),

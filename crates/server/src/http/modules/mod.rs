@@ -97,6 +97,7 @@ modules! {
     types { types: TypeSettings / RawTypes }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,
         limit_req_refusals: RefusalSettings / RawRefusals;
@@ -107,6 +108,7 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    access { access: AccessSettings / RawAccess }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     index { index: IndexSettings / RawIndex }
