@@ -30,7 +30,9 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         let _ = write!(out, "{}\"", Shown(value));
     };
     // Of a head that is not complete, what has come of it.
-    let line = request.parser.request_line_or_start(&request.head_bytes);
+    let line = request
+        .parser
+        .request_line_or_start(request.head(), request.head_bytes());
     quoted(b", request: \"", request.bytes(line), out);
     if let Some(host) = request.known(HeaderId::Host) {
         quoted(b", host: \"", host, out);

@@ -231,7 +231,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_uri",
-        get: |r, out| r.parser.request_line_done() && some(r.bytes(r.head().target.raw), out),
+        get: |r, out| r.head().request_line_done() && some(r.bytes(r.head().target.raw), out),
     },
     Builtin {
         name: "scheme",
@@ -499,7 +499,7 @@ fn request_line(request: &Request) -> &[u8] {
     if request.current.head_done {
         return request.bytes(request.head().request_line);
     }
-    let bytes = &request.head_bytes;
+    let bytes = request.head_bytes();
     let start = bytes
         .iter()
         .position(|byte| !matches!(byte, b'\r' | b'\n'))
