@@ -105,3 +105,31 @@ fn a_ring_of_variables_is_logged() {
             && log.contains("cycle while evaluating variable \"one\"")
     });
 }
+
+/// What nginx cannot be compared with: new numbers.
+#[test]
+fn a_client_without_a_number_gets_one_of_its_own() {
+    let site = Site::start("", "userid on; return 200 \"$uid_got|$uid_set\";");
+    let mut client = Client::connect(site.port);
+    let mut ask = |cookie: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{cookie}\r\n"));
+        let response = client.response();
+        let set = response.header("set-cookie").map(str::to_owned);
+        (set, response.text())
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let (set, text) = ask("");
+        let set = set.expect("a new cookie");
+        let cookie = set.strip_suffix("; path=/").expect("its path");
+        let number = text.strip_prefix('|').expect("none was there");
+        assert!(
+            number.starts_with("uid=0100007F") && number.len() == 36,
+            "{number}"
+        );
+        assert!(cookie.ends_with("==") && cookie.len() == 28, "{cookie}");
+        let again = ask(&format!("Cookie: {cookie}\r\n"));
+        assert_eq!(again, (None, format!("{number}|")));
+        assert!(seen.insert(set.clone()), "{set} twice");
+    }
+}

@@ -8,6 +8,7 @@ use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
+use crate::http::base64::{self, Letters};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
@@ -430,35 +431,13 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return false;
     }
-    let Some(decoded) = decode_base64(encoded.trim_ascii()) else {
+    let Some(decoded) = base64::decode(encoded.trim_ascii(), Letters::Standard) else {
         return false;
     };
     match memchr::memchr(b':', &decoded) {
         Some(at) if at > 0 => some(&decoded[..at], out),
         _ => false,
     }
-}
-
-fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(encoded.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for byte in encoded.iter().take_while(|byte| **byte != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
 }
 
 fn method_name(request: &Request) -> &[u8] {
@@ -525,15 +504,5 @@ fn tcp_info(request: &Request, out: &mut Vec<u8>, field: fn(&TcpInfo) -> u32) ->
     match request.connection.stream.tcp_info() {
         Some(info) => number(u64::from(field(&info)), out),
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_of_credentials() {
-        assert_eq!(super::decode_base64(b"dXNlcjpwYXNz").unwrap(), b"user:pass");
-        assert_eq!(super::decode_base64(b"dTo=").unwrap(), b"u:");
-        assert_eq!(super::decode_base64(b"d*"), None);
     }
 }
