@@ -1,8 +1,10 @@
 //! What is said of a configuration, and what the command line does with it.
 
+mod access;
 mod advice;
 mod alike;
 mod command_line;
+mod defined_variables;
 mod exit_codes;
 mod mistakes;
 mod several;

@@ -4,9 +4,11 @@
 //! what must be the same is the status line, the header lines and their order, the body, and how
 //! the connection ends. Where we mean to differ, `known` says why.
 
+mod access;
 mod access_log;
 mod bodies;
 mod conditionals;
+mod defined_variables;
 mod differences;
 mod error_log;
 mod error_pages;

@@ -1,7 +1,10 @@
-//! Variables that Debian's nginx does not have yet, so that it cannot be asked.
+//! Variables of which nginx cannot be asked: those that Debian's does not have yet, and what is random or large.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use super::Site;
-use crate::support::Client;
+use crate::support::{Client, Folder, until};
 
 /// Source: nginx's `$request_port` and `$is_request_port`, since 1.29.3.
 #[test]
@@ -24,4 +27,81 @@ fn the_port_is_that_of_the_request_line_or_of_the_host() {
         client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!(client.response().text(), expected, "{target} {host}");
     }
+}
+
+/// Whoever has seen some cannot guess the next one.
+#[test]
+fn request_ids_are_random_and_stay_the_same() {
+    let site = Site::start(
+        "map $uri $mapped { volatile; default $request_id; }",
+        "return 200 \"$request_id $mapped $request_id\";",
+    );
+    let mut client = Client::connect(site.port);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let text = client.response().text();
+        let (id, again) = text.split_once(' ').expect("three of them");
+        assert_eq!(again, format!("{id} {id}"));
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        assert!(id.len() == 32 && id.bytes().all(is_digit), "{id}");
+        assert!(seen.insert(id.to_owned()), "{id} twice");
+    }
+}
+
+/// As many keys as a site has redirects: each is found, and the table's file is read in linear time.
+#[test]
+fn a_hundred_thousand_keys_are_looked_up() {
+    const COUNT: u32 = 100_000;
+    let folder = Folder::new();
+    let mut tables = [const { String::new() }; 3];
+    for number in 0..COUNT {
+        let begin = Ipv4Addr::from(0x0a00_0000 + number * 16);
+        let end = Ipv4Addr::from(0x0a00_0000 + number * 16 + 9);
+        let _ = writeln!(tables[0], "/old/{number} /new/{number};");
+        let _ = writeln!(tables[1], "{begin}/29 {number};");
+        let _ = writeln!(tables[2], "{begin}-{end} {number};");
+    }
+    for (name, table) in ["map", "networks", "ranges"].iter().zip(&tables) {
+        folder.write(&format!("{name}.table"), table);
+    }
+    let here = folder.path().display().to_string();
+    let http = "map $arg_k $new { include FOLDER/map.table; }
+        geo $arg_a $network { include FOLDER/networks.table; }
+        geo $arg_a $range { ranges; default -; include FOLDER/ranges.table; }"
+        .replace("FOLDER", &here);
+    let site = Site::serve(folder, &http, "return 200 \"$new $network $range\";");
+    let mut client = Client::connect(site.port);
+    for number in [0, 1, 4711, 65_535, 65_536, COUNT - 1] {
+        for (last, networks, range) in [(3, true, true), (8, false, true), (12, false, false)] {
+            let address = Ipv4Addr::from(0x0a00_0000 + number * 16 + last);
+            let target = format!("/?k=/old/{number}&a={address}");
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let shown = |is_there, other: &str| match is_there {
+                true => number.to_string(),
+                false => other.to_owned(),
+            };
+            let expected = format!(
+                "/new/{number} {} {}",
+                shown(networks, ""),
+                shown(range, "-")
+            );
+            assert_eq!(client.response().text(), expected);
+        }
+    }
+}
+
+/// nginx says so twice, as it asks twice for each value.
+#[test]
+fn a_ring_of_variables_is_logged() {
+    let ring = "map $uri $one { volatile; default x$two; } map $uri $two { default $one; }";
+    let site = Site::start(ring, "return 200 $one;");
+    let mut client = Client::connect(site.port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().text(), "x".repeat(50));
+    until("the log says so", || {
+        let log = site.folder.read("logs/error.log");
+        log.matches("[error]").count() == 1
+            && log.contains("cycle while evaluating variable \"one\"")
+    });
 }

@@ -23,13 +23,17 @@ pub(crate) const SERVER: u32 = 8;
 /// Inside `location`.
 pub(crate) const LOCATION: u32 = 16;
 
+/// Inside `limit_except`.
+pub(crate) const LIMIT_EXCEPT: u32 = 32;
+
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 5] = [
+pub(crate) const CONTEXTS: [(u32, &str); 6] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
     (SERVER, "server"),
     (LOCATION, "location"),
+    (LIMIT_EXCEPT, "limit_except"),
 ];
 
 /// What the whole configuration knows, besides the directives of one block.
@@ -160,6 +164,7 @@ fn context_names(contexts: u32) -> String {
         (HTTP, "`http`"),
         (SERVER, "`server`"),
         (LOCATION, "`location`"),
+        (LIMIT_EXCEPT, "`limit_except`"),
     ]
     .iter()
     .filter(|(bit, _)| contexts & bit != 0)

@@ -19,7 +19,7 @@ pub(crate) fn write(request: &Request, level: Level, message: std::fmt::Argument
 /// `, client: …, server: …, request: "…", host: "…", referrer: "…"`
 fn describe(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(b", client: ");
-    request.connection.append_peer(out);
+    request.append_client(out);
     out.extend_from_slice(b", server: ");
     out.extend_from_slice(request.server().primary_name.as_bytes());
     if !request.parser.line_started() {

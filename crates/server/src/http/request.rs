@@ -9,9 +9,6 @@ use std::time::Instant;
 use revolve_http::h1::HeadParser;
 use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
-use crate::config::regex::Groups;
-use crate::config::variable::SlotId;
-use crate::config::variable::Subject as _;
 use crate::http::error_log;
 use crate::http::location::{Location, LocationId, ServerId};
 use crate::http::modules::{Settings, State};
@@ -116,11 +113,6 @@ pub(crate) struct Request {
     pub(crate) path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub(crate) args: Vec<u8>,
-    /// The groups of the pattern that matched last, and the text it matched.
-    pub(crate) groups: Groups,
-    pub(crate) groups_subject: Vec<u8>,
-    /// Values that the request sets itself.
-    pub(crate) slots: Vec<Option<Vec<u8>>>,
     /// The body that its client sends.
     pub(crate) body: RequestBody,
     /// The answer.
@@ -148,9 +140,6 @@ impl Request {
             started_at: revolve_reactor::now(),
             path: Vec::new(),
             args: Vec::new(),
-            groups: Groups::new(),
-            groups_subject: Vec::new(),
-            slots: Vec::new(),
             body: RequestBody::None,
             response: Response::default(),
             file_path: Vec::new(),
@@ -208,9 +197,6 @@ impl Request {
         self.started_at = revolve_reactor::now();
         self.path.clear();
         self.args.clear();
-        self.groups.clear();
-        self.slots.clear();
-        self.slots.resize(self.http().variables.slots, None);
         self.body = RequestBody::None;
         self.response.reset();
         self.state.reset();
@@ -308,14 +294,6 @@ impl Request {
             self.head().framing
         } else {
             Framing::None
-        }
-    }
-
-    /// Sets the variables of a pattern's named groups from the groups at hand.
-    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
-        for (index, slot) in slots {
-            let value = self.group(*index).to_vec();
-            self.slots[slot.0 as usize] = Some(value);
         }
     }
 

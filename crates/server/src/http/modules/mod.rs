@@ -83,7 +83,10 @@ macro_rules! modules {
 // In the order in which those of one phase are asked, and in which a response passes the filters.
 modules! {
     core { core: CoreSettings / RawCore; CoreState }
-    core_variables {}
+    core_variables { ; VariableState }
+    map {}
+    geo {}
+    split_clients {}
     server {}
     location {}
     listen {}
@@ -94,6 +97,7 @@ modules! {
     types { types: TypeSettings / RawTypes }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,
         limit_req_refusals: RefusalSettings / RawRefusals;
@@ -104,6 +108,7 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    access { access: AccessSettings / RawAccess }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     index { index: IndexSettings / RawIndex }
