@@ -8,4 +8,5 @@ mod defined_variables;
 mod exit_codes;
 mod mistakes;
 mod several;
+mod subrequests;
 mod zones;

@@ -17,6 +17,7 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
+pub(crate) mod subrequest;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod variables;

@@ -464,7 +464,11 @@ fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
 fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    if request.current.method == Method::Get && request.head().method != Method::Get {
+    let method = match request.current.is_subrequest {
+        true => request.current.main_method,
+        false => request.current.method,
+    };
+    if method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)
