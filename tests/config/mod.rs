@@ -10,5 +10,6 @@ mod exit_codes;
 mod links;
 mod mistakes;
 mod several;
+mod subrequests;
 mod userid;
 mod zones;

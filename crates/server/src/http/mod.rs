@@ -19,6 +19,7 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
+pub(crate) mod subrequest;
 pub(crate) mod temp_file;
 #[cfg(test)]
 pub(crate) mod testing;
