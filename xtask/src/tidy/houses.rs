@@ -75,6 +75,17 @@ pub(super) const HOUSES: &[House] = &[
         ],
         upward: &[],
     },
+    House {
+        folder: "crates/tls/src/",
+        floors: &[
+            "error hello ciphers keys tickets",
+            "server session",
+            "seal",
+            "stream",
+            "lib",
+        ],
+        upward: &[],
+    },
     // The configuration says what logs, zones, sockets and caches there are, so that it is above
     // them, who know nothing of it. Within http, what every request has (head, phases, response) is
     // below what speaks one version, and modules are above both: a module is added without either
