@@ -8,6 +8,8 @@
 //!   [`normalize_path`] turns the path that it asks for into the one that is looked up;
 //! * [`ResponseHead`] — what every response that we are sent has; [`Trailers`] may follow its body;
 //! * [`h1`] — HTTP/1.1, 1.0 and 0.9: parsers and writers of heads, chunked bodies;
+//! * [`fastcgi`], [`scgi`], [`uwsgi`], [`memcached`] — what else may stand behind a web server;
+//! * [`proxy_protocol`] — whom a proxy before it speaks for;
 //! * [`status`] — reason phrases;
 //! * [`date`] — HTTP dates.
 //!
@@ -17,16 +19,21 @@
 
 mod body;
 pub mod date;
+pub mod fastcgi;
 pub mod h1;
 mod head;
 mod header;
+pub mod memcached;
 mod method;
+pub mod proxy_protocol;
 mod response_head;
+pub mod scgi;
 mod span;
 pub mod status;
 mod target;
 mod token;
 mod trailers;
+pub mod uwsgi;
 mod version;
 
 pub use body::{Framing, ResponseFraming};

@@ -3,7 +3,12 @@
 /// Whether these bytes are a token (RFC 9110, section 5.6.2): one `tchar` at least and nothing else.
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| TOKEN[byte as usize])
+    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+}
+
+/// Whether a byte may stand in a token.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
 }
 
 static TOKEN: [bool; 256] = {

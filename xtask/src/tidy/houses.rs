@@ -44,6 +44,7 @@ pub(super) const HOUSES: &[House] = &[
         folder: "crates/http/src/",
         floors: &[
             "date status span method version body token",
+            "fastcgi scgi uwsgi memcached proxy_protocol",
             "target header",
             "head trailers",
             "response_head",

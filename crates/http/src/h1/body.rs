@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::scan::is_token_byte;
 use crate::target::hex_digit;
+use crate::token::is_token_byte;
 use crate::trailers::Trailers;
 
 /// The longest chunk line that is taken, size and extensions and CRLF: 4096 bytes.
@@ -155,8 +155,8 @@ impl Extension {
 ///
 /// Stricter than nginx on purpose: every line of the framing ends in CRLF (nginx takes a bare LF
 /// too), spaces may follow a size only before an extension, extensions have the form that the RFC
-/// gives them, and extensions and trailers are bounded. Trailers are read by the rules of header lines, and dropped unless
-/// [`with_trailers`](Self::with_trailers) asks for them.
+/// gives them, and extensions and trailers are bounded. Trailers are read by the rules of header lines,
+/// and dropped unless [`with_trailers`](Self::with_trailers) asks for them.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,

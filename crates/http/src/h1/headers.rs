@@ -2,11 +2,11 @@
 //! which hosts are hosts.
 
 use super::error::HeadError;
-use super::scan::is_token_byte;
 use crate::body::Framing;
 use crate::head::KeepAlive;
 use crate::header::{HeaderId, HeaderSpan, Known, bits};
 use crate::method::Method;
+use crate::token::is_token_byte;
 use crate::version::Version;
 
 /// Whether the connection stays open; see [`KeepAlive`].
