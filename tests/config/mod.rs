@@ -6,4 +6,5 @@ mod command_line;
 mod exit_codes;
 mod mistakes;
 mod several;
+mod tls;
 mod zones;

@@ -11,6 +11,7 @@ mod large_files;
 mod limits;
 mod mounted_files;
 mod slow_clients;
+mod tls;
 mod traversal;
 mod variables;
 

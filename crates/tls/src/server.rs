@@ -91,6 +91,7 @@ impl ServerOptions {
             .sessions
             .unwrap_or_else(|| Arc::new(NoServerSessionStorage {}));
         config.max_early_data_size = self.early_data_bytes_max;
+        config.send_half_rtt_data = self.early_data_bytes_max > 0;
         match self.tickets {
             Some(tickets) => config.ticketer = tickets,
             // Without anywhere to keep a session, none is offered.

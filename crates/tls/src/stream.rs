@@ -99,11 +99,13 @@ impl TlsStream {
         let session = Session::new(config).map_err(AcceptError::Tls)?;
         *self.session.borrow_mut() = Some(Box::new(session));
         loop {
-            let (outgoing, failure, is_established) = self.with_session(|session| {
+            let (outgoing, failure, is_ready) = self.with_session(|session| {
                 session.receive(&mut received);
                 let outgoing = std::mem::take(&mut session.outgoing);
                 let failure = session.failure().cloned();
-                (outgoing, failure, session.is_established())
+                // Early data is answered before the handshake is complete: that is what it is for.
+                let is_ready = session.is_established() || session.early_bytes() > 0;
+                (outgoing, failure, is_ready)
             });
             if !outgoing.is_empty() {
                 let queue = SendQueue::from(Chunk::Bytes(outgoing.into()));
@@ -116,7 +118,7 @@ impl TlsStream {
             if let Some(failure) = failure {
                 return Err(AcceptError::Tls(failure));
             }
-            if is_established {
+            if is_ready {
                 return Ok(());
             }
             let mut more = self.stream.recv().deadline(deadline).await?;
@@ -161,7 +163,12 @@ impl TlsStream {
         self.hello.borrow()
     }
 
-    /// Whether the handshake is complete.
+    /// Whether what is sent and received goes by TLS: the handshake was begun and did not fail.
+    pub fn is_secure(&self) -> bool {
+        self.session.borrow().is_some()
+    }
+
+    /// Whether the handshake is complete. Early data may have come before it is.
     pub fn is_established(&self) -> bool {
         let session = self.session.borrow();
         session.as_ref().is_some_and(|it| it.is_established())
@@ -358,7 +365,7 @@ impl TlsStream {
     }
 
     fn close_notify(&self) {
-        if self.is_cut.get() || self.has_closed.replace(true) || !self.is_established() {
+        if self.is_cut.get() || self.has_closed.replace(true) || !self.is_secure() {
             return;
         }
         let outgoing = self.with_session(|session| {

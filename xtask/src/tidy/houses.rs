@@ -29,7 +29,7 @@ pub(super) const HOUSES: &[House] = &[
         folder: "crates/conf/src/",
         floors: &[
             "shown",
-            "span glob",
+            "span glob secrets",
             "word files",
             "lexer",
             "diagnostic",

@@ -5,6 +5,7 @@ mod build;
 mod error_log;
 pub(crate) mod filter;
 pub(crate) mod h1;
+mod handshake;
 pub(crate) mod hosts;
 mod http_loop;
 pub(crate) mod location;
@@ -30,6 +31,7 @@ use revolve_http::h1::HeadLimits;
 use self::hosts::Port;
 pub(crate) use self::http_loop::HttpLoop;
 use self::location::{Location, LocationId};
+use self::modules::ssl::ServerTls;
 use self::variables::Variables;
 use crate::file_cache::Limits;
 use crate::net::ListenSpec;
@@ -71,4 +73,6 @@ pub(crate) struct Server {
     pub(crate) head_limits: HeadLimits,
     /// Its named locations, without `@`.
     pub(crate) named: HashMap<String, LocationId>,
+    /// What it agrees to, where it has a certificate or refuses handshakes.
+    pub(crate) tls: Option<ServerTls>,
 }

@@ -1,7 +1,11 @@
 //! Sockets: what is to be bound, and how.
 
+mod transport;
+
 use revolve_conf::{Sources, Span};
 use revolve_reactor::{Address, ListenOptions};
+
+pub(crate) use self::transport::Transport;
 
 /// A socket to be bound.
 #[derive(Debug, Clone)]

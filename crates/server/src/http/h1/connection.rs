@@ -8,6 +8,7 @@ use revolve_reactor::{Buffer, Lease};
 use super::After;
 use super::pool::Exchanges;
 use crate::http::HttpLoop;
+use crate::http::handshake::{self, Shaken};
 use crate::http::request::Request;
 use crate::log::Level;
 use crate::runtime::connection::{Connection, Registered};
@@ -27,6 +28,24 @@ pub(crate) async fn run<M, F>(
     let registered = Registered(connection);
     let connection = &registered.0;
     let mut wait = first_wait(connection, &exchanges.http_loop);
+    if let Some(tls) = connection.stream.tls() {
+        // Boxed: it is large, and soon over.
+        let shaken = handshake::shake(connection, tls, &exchanges.http_loop, wait);
+        match Box::pin(shaken).await {
+            Shaken::Secure => connection.begin_idle(),
+            Shaken::Plain(input) => {
+                connection.end_idle();
+                match exchanges.begin(connection, input).await {
+                    After::Idle(keep_alive) => {
+                        connection.begin_idle();
+                        wait = keep_alive;
+                    }
+                    After::Close => return,
+                }
+            }
+            Shaken::Over => return,
+        }
+    }
     loop {
         if connection.state.hand_off(connection) {
             return;
