@@ -110,6 +110,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     } = merging;
     let (ports, by_tls) = hosts::build(&listens, diagnostics);
     check_certificates(&by_tls, &servers, &spans, diagnostics);
+    let upstreams = std::mem::take(&mut scope.upstreams);
+    let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
     let variables = variables::resolve(&scope.shared.registry, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
@@ -119,6 +121,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         servers,
         locations: locations.into(),
         ports,
+        upstreams,
         variables,
         file_limits,
         files_within,

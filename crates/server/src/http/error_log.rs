@@ -34,6 +34,10 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         .parser
         .request_line_or_start(request.head(), request.head_bytes());
     quoted(b", request: \"", request.bytes(line), out);
+    let upstream = &request.state.proxy.shown;
+    if !upstream.is_empty() {
+        quoted(b", upstream: \"", upstream.as_bytes(), out);
+    }
     if let Some(host) = request.known(HeaderId::Host) {
         quoted(b", host: \"", host, out);
     }

@@ -70,6 +70,8 @@ pub(crate) struct Current {
     pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
     pub(crate) internal: bool,
+    /// Whether the path is another than the client has sent.
+    pub(crate) uri_changed: bool,
     /// Internal redirects left.
     pub(crate) redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.

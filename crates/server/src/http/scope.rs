@@ -8,6 +8,7 @@ use crate::config::scope::{self, Shared};
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
+use crate::http::modules::upstream::{Upstream, Upstreams};
 use crate::http::modules::{self, RawSettings};
 
 /// A row of a module's directive table.
@@ -43,6 +44,8 @@ pub(crate) struct Block {
     pub server_names: Vec<ServerName>,
     pub listens: Vec<Listen>,
     pub children: Vec<Block>,
+    /// The group, in an `upstream`.
+    pub upstream: Option<Upstream>,
     /// The directives that stand here and say nothing to us.
     pub checked: Vec<String>,
     pub span: Option<Span>,
@@ -57,6 +60,7 @@ impl Block {
             server_names: Vec::new(),
             listens: Vec::new(),
             children: Vec::new(),
+            upstream: None,
             checked: Vec::new(),
             span,
         }
@@ -69,6 +73,7 @@ pub(crate) struct Scope {
     pub level: Block,
     pub shared: Shared,
     pub log_formats: Vec<LogFormat>,
+    pub upstreams: Upstreams,
 }
 
 impl Scope {
@@ -79,6 +84,7 @@ impl Scope {
             level,
             shared,
             log_formats: Vec::new(),
+            upstreams: Upstreams::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());
         scope

@@ -10,6 +10,7 @@ use revolve_http::HeaderId;
 use crate::config::known;
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules;
+use crate::http::proxy::variables::{append_cookie, append_header};
 use crate::http::request::Request;
 
 /// Appends a variable's value; false where it has none ("not found").
@@ -34,6 +35,10 @@ enum Definition {
     ResponseHeader(Vec<u8>),
     /// `$sent_trailer_name`: a line behind the body.
     Trailer(Vec<u8>),
+    /// `$upstream_http_name`: a header of the upstream's answer.
+    UpstreamHeader(Vec<u8>),
+    /// `$upstream_cookie_name`.
+    UpstreamCookie(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -92,6 +97,12 @@ fn by_prefix(name: &str) -> Option<Definition> {
     if let Some(rest) = name.strip_prefix("sent_trailer_") {
         return Some(Definition::Trailer(header(rest)));
     }
+    if let Some(rest) = name.strip_prefix("upstream_http_") {
+        return Some(Definition::UpstreamHeader(header(rest)));
+    }
+    if let Some(rest) = name.strip_prefix("upstream_cookie_") {
+        return Some(Definition::UpstreamCookie(rest.as_bytes().to_vec()));
+    }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
     }
@@ -133,6 +144,8 @@ impl Variables {
                     true
                 })
             }
+            Definition::UpstreamHeader(name) => append_header(request, name, out),
+            Definition::UpstreamCookie(name) => append_cookie(request, name, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
             Definition::Slot(slot) => match &request.slots[slot.0 as usize] {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use revolve_reactor::{Address, Buffer, Ready, Receiving, SendQueue, Stream, TcpInfo};
+use revolve_reactor::{Address, Buffer, Chunk, Ready, Receiving, SendQueue, Stream, TcpInfo};
 use revolve_tls::{TlsSend, TlsStream};
 
 /// A connection's bytes, in both directions.
@@ -107,6 +107,18 @@ impl Transport {
         match self {
             Self::Plain(stream) => Send::Plain(stream.send(queue).stall_max(stall_max)),
             Self::Tls(tls) => Send::Tls(tls.send(queue).stall_max(stall_max)),
+        }
+    }
+
+    /// As [`Stream::send_all`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) async fn send_all(&self, chunk: impl Into<Chunk>) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.send_all(chunk).await,
+            Self::Tls(tls) => tls.send(SendQueue::from(chunk.into())).await.0,
         }
     }
 

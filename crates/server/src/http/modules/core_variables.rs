@@ -11,6 +11,7 @@ use crate::http::modules::{Module};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
 use crate::http::variables::Builtin;
 
 /// The module.
@@ -152,6 +153,25 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "request",
         get: |r, out| some(request_line(r), out),
+    },
+    Builtin {
+        name: "request_body",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) if kept.whole().file.is_none() && kept.whole().len > 0 => {
+                some(&kept.whole().memory, out)
+            }
+            _ => false,
+        },
+    },
+    Builtin {
+        name: "request_body_file",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) => match &kept.whole().file {
+                Some(file) => some(file.path.as_os_str().as_encoded_bytes(), out),
+                None => false,
+            },
+            _ => false,
+        },
     },
     Builtin {
         name: "request_completion",

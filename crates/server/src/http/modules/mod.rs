@@ -106,6 +106,8 @@ modules! {
         LimitConnState
     }
     try_files { try_files: TryFilesSettings / RawTryFiles }
+    upstream {}
+    proxy { proxy: ProxySettings / RawProxy; ProxyState }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     index { index: IndexSettings / RawIndex }
     static_files {}

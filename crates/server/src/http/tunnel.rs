@@ -1,0 +1,69 @@
+//! What follows a switch of protocols: bytes both ways, of which nothing is known (RFC 9110, 7.8).
+
+use std::any::Any;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use revolve_reactor::{Chunk, Stream, local};
+
+use crate::net::Transport;
+
+/// A connection to a peer that speaks another protocol from here on.
+pub(crate) struct Tunnel {
+    peer: Rc<Stream>,
+    /// What counts the connection as in use.
+    _in_use: Box<dyn Any>,
+    /// What the peer has sent behind its head.
+    first: Bytes,
+    read_timeout: Duration,
+}
+
+impl Tunnel {
+    /// `first` is what the peer has sent behind its head; `in_use` is dropped at the end.
+    pub(crate) fn new(
+        peer: Rc<Stream>,
+        in_use: Box<dyn Any>,
+        first: Bytes,
+        read_timeout: Duration,
+    ) -> Self {
+        Self {
+            peer,
+            _in_use: in_use,
+            first,
+            read_timeout,
+        }
+    }
+
+    /// Passes bytes on until one side closes, or the peer is silent for too long. `ahead` is what the
+    /// client has sent behind its head.
+    pub(crate) async fn run(self, client: &Transport, ahead: &[u8]) {
+        let peer = &*self.peer;
+        let ahead = Bytes::copy_from_slice(ahead);
+        if !ahead.is_empty() && peer.send_all(ahead).await.is_err() {
+            return;
+        }
+        if !self.first.is_empty() && client.send_all(self.first.clone()).await.is_err() {
+            return;
+        }
+        local::select(down(peer, client, self.read_timeout), up(client, peer)).await;
+    }
+}
+
+/// Passes on what the peer sends, until it ends or is silent for too long.
+async fn down(peer: &Stream, client: &Transport, within: Duration) {
+    while let Ok(received) = peer.recv().within(within).await {
+        if received.is_empty() || client.send_all(Chunk::Buffer(received)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes on what the client sends, until it ends.
+async fn up(client: &Transport, peer: &Stream) {
+    while let Ok(received) = client.recv().await {
+        if received.is_empty() || peer.send_all(Chunk::Buffer(received)).await.is_err() {
+            return;
+        }
+    }
+}
