@@ -6,5 +6,6 @@ mod command_line;
 mod defined_variables;
 mod exit_codes;
 mod mistakes;
+mod scripts;
 mod several;
 mod zones;

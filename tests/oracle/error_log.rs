@@ -93,9 +93,16 @@ fn error_logs_have_the_lines_of_nginx() {
     let Some(pair) = start("access_log off;") else {
         return;
     };
+    let seen = compare_lines(&pair, cases());
+    until("something was logged", || seen > 30);
+}
+
+/// Sends every case to both servers, and fails if one of them does not log the same lines. The answer is
+/// how many there are.
+pub(super) fn compare_lines(pair: &Pair, cases: Vec<Case>) -> usize {
     let mut problems = Vec::new();
     let (mut seen_theirs, mut seen_ours) = (0, 0);
-    for (number, case) in cases().into_iter().enumerate() {
+    for (number, case) in cases.into_iter().enumerate() {
         // A case may have no line. This one has, and comes after those of the case.
         let last = format!("/last-{number}-of-all");
         for side in [&pair.nginx, &pair.ours] {
@@ -106,7 +113,7 @@ fn error_logs_have_the_lines_of_nginx() {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         // A connection that lingers has its last line later.
         let is_same = comes(|| {
-            (theirs, ours) = (lines(&pair, &pair.nginx), lines(&pair, &pair.ours));
+            (theirs, ours) = (lines(pair, &pair.nginx), lines(pair, &pair.ours));
             has_last(&theirs) && has_last(&ours) && theirs[seen_theirs..] == ours[seen_ours..]
         });
         if !is_same {
@@ -123,7 +130,7 @@ fn error_logs_have_the_lines_of_nginx() {
         problems.len(),
         problems.join("\n")
     );
-    until("something was logged", || seen_ours > 30);
+    seen_ours
 }
 
 /// A log in each context, and levels: a level with a log of its own writes to that alone.

@@ -22,14 +22,20 @@ pub(crate) const HTTP: u32 = 4;
 pub(crate) const SERVER: u32 = 8;
 /// Inside `location`.
 pub(crate) const LOCATION: u32 = 16;
+/// Inside an `if` of a `server`.
+pub(crate) const IF_SERVER: u32 = 32;
+/// Inside an `if` of a `location`.
+pub(crate) const IF_LOCATION: u32 = 64;
 
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 5] = [
+pub(crate) const CONTEXTS: [(u32, &str); 7] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
     (SERVER, "server"),
     (LOCATION, "location"),
+    (IF_SERVER, "if in server"),
+    (IF_LOCATION, "if in location"),
 ];
 
 /// What the whole configuration knows, besides the directives of one block.
@@ -160,6 +166,8 @@ fn context_names(contexts: u32) -> String {
         (HTTP, "`http`"),
         (SERVER, "`server`"),
         (LOCATION, "`location`"),
+        (IF_SERVER, "`if` in `server`"),
+        (IF_LOCATION, "`if` in `location`"),
     ]
     .iter()
     .filter(|(bit, _)| contexts & bit != 0)

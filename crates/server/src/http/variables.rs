@@ -39,6 +39,9 @@ pub(crate) struct Defined {
     slot: SlotId,
     /// Whether a request that knows its value keeps it (no `volatile`).
     is_kept: bool,
+    /// Whether a variable of this name that is made of the name of something else (`$http_name`) is not
+    /// replaced, but only set.
+    is_weak: bool,
 }
 
 /// The variables that directives define, by their names without the dollar.
@@ -79,8 +82,31 @@ impl Definitions {
             evaluate: Box::new(evaluate),
             slot: registry.define_made(name),
             is_kept,
+            is_weak: false,
         };
         self.0.insert(name.to_owned(), defined);
+    }
+
+    /// Defines a variable that a request sets, and what it is until then. Any other definition of its name
+    /// holds instead. The answer is where its value lies.
+    pub(crate) fn insert_weak(
+        &mut self,
+        name: &str,
+        unset: impl Evaluate + 'static,
+        registry: &mut Registry,
+    ) -> SlotId {
+        if let Some(slot) = registry.slot(name) {
+            return slot;
+        }
+        let slot = registry.define_made(name);
+        let defined = Defined {
+            evaluate: Box::new(unset),
+            slot,
+            is_kept: true,
+            is_weak: true,
+        };
+        self.0.insert(name.to_owned(), defined);
+        slot
     }
 }
 
@@ -100,6 +126,8 @@ enum Definition {
     /// `$arg_name`.
     Argument(Vec<u8>),
     Slot(SlotId),
+    /// What was set, and otherwise the other.
+    Set(SlotId, Box<Definition>),
 }
 
 /// Gives each number its meaning; a name that nothing defines is an error where it was used.
@@ -115,7 +143,7 @@ pub(crate) fn resolve(
     for (name, span) in registry.names() {
         let defined = defined.0.remove(name).filter(|_| registry.is_made(name));
         let definition = defined
-            .map(|defined| Definition::Defined(name.to_owned(), defined))
+            .map(|defined| defined.of(name))
             .or_else(|| builtins.get(name).map(|get| Definition::Builtin(*get)))
             .or_else(|| registry.slot(name).map(Definition::Slot))
             .or_else(|| by_prefix(name));
@@ -128,6 +156,15 @@ pub(crate) fn resolve(
         }
     }
     Variables { definitions }
+}
+
+impl Defined {
+    fn of(self, name: &str) -> Definition {
+        match by_prefix(name).filter(|_| self.is_weak) {
+            Some(definition) => Definition::Set(self.slot, Box::new(definition)),
+            None => Definition::Defined(name.to_owned(), self),
+        }
+    }
 }
 
 fn by_prefix(name: &str) -> Option<Definition> {
@@ -162,7 +199,13 @@ impl std::fmt::Debug for Variables {
 impl Variables {
     /// Appends the value of a variable for this request; false where it has none.
     pub(crate) fn get(&self, id: VariableId, request: &Request, out: &mut Vec<u8>) -> bool {
-        match &self.definitions[id.0 as usize] {
+        self.definitions[id.0 as usize].get(request, out)
+    }
+}
+
+impl Definition {
+    fn get(&self, request: &Request, out: &mut Vec<u8>) -> bool {
+        match self {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
@@ -180,6 +223,10 @@ impl Variables {
             Definition::Slot(slot) => {
                 let kept = request.state.core_variables.append_kept(*slot, out);
                 kept.unwrap_or(false)
+            }
+            Definition::Set(slot, otherwise) => {
+                let kept = request.state.core_variables.append_kept(*slot, out);
+                kept.unwrap_or_else(|| otherwise.get(request, out))
             }
         }
     }
@@ -276,6 +323,16 @@ impl VariableState {
         for (index, slot) in slots {
             self.keep(*slot, Some(captures.group(*index)));
         }
+    }
+
+    /// Forgets what the pattern that matched last has captured.
+    pub(crate) fn clear_captures(&self) {
+        self.captures.borrow_mut().groups.clear();
+    }
+
+    /// Sets a variable, whatever it was before.
+    pub(crate) fn set(&self, slot: SlotId, value: &[u8]) {
+        self.keep(slot, Some(value));
     }
 
     /// `$request_id`, which is made when it is asked for first.
