@@ -17,7 +17,7 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 pub(crate) mod variables;
 
