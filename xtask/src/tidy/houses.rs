@@ -43,9 +43,11 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/http/src/",
         floors: &[
-            "date status span method version body",
+            "date status span method version body token",
+            "fastcgi scgi uwsgi memcached proxy_protocol",
             "target header",
-            "head",
+            "head trailers",
+            "response_head",
             "h1",
             "lib",
         ],

@@ -26,9 +26,11 @@ pub(crate) const LOCATION: u32 = 16;
 pub(crate) const IF_SERVER: u32 = 32;
 /// Inside an `if` of a `location`.
 pub(crate) const IF_LOCATION: u32 = 64;
+/// Inside `limit_except`.
+pub(crate) const LIMIT_EXCEPT: u32 = 128;
 
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 7] = [
+pub(crate) const CONTEXTS: [(u32, &str); 8] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
@@ -36,6 +38,7 @@ pub(crate) const CONTEXTS: [(u32, &str); 7] = [
     (LOCATION, "location"),
     (IF_SERVER, "if in server"),
     (IF_LOCATION, "if in location"),
+    (LIMIT_EXCEPT, "limit_except"),
 ];
 
 /// What the whole configuration knows, besides the directives of one block.
@@ -168,6 +171,7 @@ fn context_names(contexts: u32) -> String {
         (LOCATION, "`location`"),
         (IF_SERVER, "`if` in `server`"),
         (IF_LOCATION, "`if` in `location`"),
+        (LIMIT_EXCEPT, "`limit_except`"),
     ]
     .iter()
     .filter(|(bit, _)| contexts & bit != 0)

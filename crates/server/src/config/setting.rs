@@ -15,7 +15,7 @@ pub(crate) trait Inherit {
 
     /// Fills what says who answers, where this level leaves it open, from the location around it. Called
     /// for the blocks of a location alone (`if`), which answer as the location does.
-    fn take_handler(&mut self, around: &Self::Merged);
+    fn take_handler(&mut self, _around: &Self::Merged) {}
 }
 
 /// Declares a module's settings: the merged struct, the one as written, and the merge.

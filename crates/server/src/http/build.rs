@@ -193,6 +193,9 @@ impl Merging<'_> {
             _ => Vec::new(),
         };
         let inner = lookup.build();
+        let limit_except = level.limit_except;
+        let limit_except =
+            limit_except.map(|(methods, level)| (methods, self.add(*level, &settings, named)));
         self.locations.push(Location {
             name,
             steps: modules::steps(&settings),
@@ -200,6 +203,7 @@ impl Merging<'_> {
             settings,
             group_slots,
             inner,
+            limit_except,
         });
         (self.locations.len() - 1) as LocationId
     }

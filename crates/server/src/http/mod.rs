@@ -1,5 +1,6 @@
 //! HTTP: requests and responses, and the way from one to the other.
 
+mod base64;
 pub(crate) mod body;
 mod build;
 mod error_log;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use crate::http::location;
+use crate::http::location::{self, LocationId};
 use crate::http::modules::core::Satisfy;
 use crate::http::modules::{self, error_page};
 use crate::http::request::Request;
@@ -203,7 +203,7 @@ fn run(request: &mut Request) -> Outcome {
             if request.current.access_refused != 0
                 && request.current.step >= steps.begin(Phase::PreContent)
             {
-                return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+                return refuse_access(request);
             }
             let handler = steps.handlers[request.current.step];
             request.current.step += 1;
@@ -220,7 +220,7 @@ fn run(request: &mut Request) -> Outcome {
             }
         }
         if request.current.access_refused != 0 {
-            return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+            return refuse_access(request);
         }
         if request.current.is_located {
             return nothing_answered(request);
@@ -230,6 +230,15 @@ fn run(request: &mut Request) -> Outcome {
         }
         begin_at(request, Phase::FindLocation);
     }
+}
+
+/// Nobody gave leave, and one has refused.
+fn refuse_access(request: &mut Request) -> Outcome {
+    let status = std::mem::take(&mut request.current.access_refused);
+    if status == 403 {
+        request.log(Level::Error, format_args!("access forbidden by rule"));
+    }
+    Outcome::Finish(status)
 }
 
 /// Has the walk go on at a phase of the location that was found.
@@ -290,6 +299,17 @@ fn find_again(request: &mut Request) -> Outcome {
     run(request)
 }
 
+/// Has a location answer, or what holds for other methods than its `limit_except` names.
+#[inline]
+fn enter(request: &mut Request, id: LocationId) {
+    request.current.location = id;
+    if let Some((methods, others)) = request.location().limit_except
+        && !methods.contains(request.current.method)
+    {
+        request.current.location = others;
+    }
+}
+
 /// The answer says whether it is known.
 fn find_location(request: &mut Request) -> bool {
     let start = request.server().location;
@@ -310,7 +330,7 @@ fn find_location(request: &mut Request) -> bool {
             return false;
         }
     };
-    request.current.location = found;
+    enter(request, found);
     let captures = request.state.core_variables.captures_mut();
     if let Some(id) = captured.filter(|_| !captures.groups.is_empty()) {
         captures.subject.clear();
@@ -378,7 +398,8 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
     request.current.redirects_left -= 1;
     match request.server().named.get(name) {
         Some(id) => {
-            request.current.location = *id;
+            let id = *id;
+            enter(request, id);
             request.current.internal = true;
             begin_at(request, Phase::Rewrite);
             run(request)

@@ -87,6 +87,14 @@ pub(crate) struct Current {
     pub(crate) completed: bool,
 }
 
+/// A head and its bytes.
+#[derive(Default)]
+pub(crate) struct RequestHead {
+    /// What spans of the head point into.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) head: Head,
+}
+
 /// One request, from its first byte to its line in the log.
 pub(crate) struct Request {
     /// The connection that it came on.
@@ -95,8 +103,8 @@ pub(crate) struct Request {
     pub(crate) http_loop: Attached<HttpLoop>,
     /// The configuration that it began with.
     pub(crate) site: Attached<Site>,
-    /// The bytes of its head; spans of [`Request::head`] point into it.
-    pub(crate) head_bytes: Vec<u8>,
+    /// Its head, which its subrequests share.
+    pub(crate) shared_head: Rc<RequestHead>,
     pub(crate) parser: HeadParser,
     pub(crate) current: Current,
     /// When its first byte was read.
@@ -126,7 +134,7 @@ impl Request {
             connection: Attached(Some(connection)),
             http_loop: Attached(Some(http_loop)),
             site: Attached(None),
-            head_bytes: Vec::new(),
+            shared_head: Rc::default(),
             parser: HeadParser::new(),
             current: Current::default(),
             started_at: revolve_reactor::now(),
@@ -175,8 +183,7 @@ impl Request {
     /// Forgets the request before; called for each request of a connection.
     pub(crate) fn begin(&mut self) {
         self.site = Attached(Some(self.http_loop.site()));
-        self.head_bytes.clear();
-        self.parser.reset();
+        self.reset_head();
         let hosts = self.site.http.hosts_at(&self.connection);
         self.current = Current {
             server: hosts.default,
@@ -225,14 +232,41 @@ impl Request {
         &self.http().variables
     }
 
-    /// The head as parsed; meaningful once [`Request::head_done`] is set.
+    /// The head as parsed; meaningful once it is done.
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
-        self.parser.head()
+        &self.shared_head.head
+    }
+
+    /// The bytes of the head.
+    #[inline]
+    pub(crate) fn head_bytes(&self) -> &[u8] {
+        &self.shared_head.bytes
+    }
+
+    /// The head while it is being read, when nobody shares it yet.
+    #[inline]
+    pub(crate) fn head_mut(&mut self) -> (&mut HeadParser, &mut RequestHead) {
+        let head = Rc::get_mut(&mut self.shared_head);
+        (
+            &mut self.parser,
+            head.expect("a head is shared when it was read"),
+        )
+    }
+
+    /// Forgets the head, and keeps its memory unless a subrequest goes on with it.
+    fn reset_head(&mut self) {
+        if Rc::get_mut(&mut self.shared_head).is_none() {
+            self.shared_head = Rc::default();
+        }
+        let (parser, head) = self.head_mut();
+        head.bytes.clear();
+        parser.reset(&mut head.head);
     }
 
     /// The bytes of a part of the head.
     pub(crate) fn bytes(&self, span: Span) -> &[u8] {
-        span.of(&self.head_bytes)
+        span.of(&self.shared_head.bytes)
     }
 
     /// The value of a known request header, the first line's where there are several.
@@ -320,19 +354,21 @@ impl Request {
 
     /// Appends the value of a cookie.
     pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let found = self.cookie_and_line(name);
+        out.extend_from_slice(found.map_or(b"", |(value, _)| value));
+        found.is_some()
+    }
+
+    /// The value of a cookie, and the line that has it.
+    pub(crate) fn cookie_and_line(&self, name: &[u8]) -> Option<(&[u8], &[u8])> {
         if !self.current.head_done {
-            return false;
+            return None;
         }
-        for header in &self.head().headers {
-            if header.id != HeaderId::Cookie {
-                continue;
-            }
-            if let Some(value) = cookie_in(self.bytes(header.value), name) {
-                out.extend_from_slice(value);
-                return true;
-            }
-        }
-        false
+        let mut lines = self.head().headers.iter();
+        lines.find_map(|header| {
+            let line = (header.id == HeaderId::Cookie).then(|| self.bytes(header.value))?;
+            Some((cookie_in(line, name)?, line))
+        })
     }
 
     /// Appends the value of an argument of the query, as it was written.

@@ -5,6 +5,7 @@ use revolve_conf::{Directive, Span};
 
 use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
+use crate::http::location::Methods;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
@@ -59,6 +60,8 @@ pub(crate) struct Block {
     pub server_names: Vec<ServerName>,
     pub listens: Vec<Listen>,
     pub children: Vec<Block>,
+    /// `limit_except`: the methods that it lets be, and what holds for the others.
+    pub limit_except: Option<(Methods, Box<Block>)>,
     /// The directives that stand here and say nothing to us.
     pub checked: Vec<String>,
     pub span: Option<Span>,
@@ -73,6 +76,7 @@ impl Block {
             server_names: Vec::new(),
             listens: Vec::new(),
             children: Vec::new(),
+            limit_except: None,
             checked: Vec::new(),
             span,
         }

@@ -49,7 +49,7 @@ pub(crate) struct Defined {
 pub(crate) struct Definitions(HashMap<String, Defined>);
 
 /// The variables of ours that may be set or defined anew, as in nginx.
-const CHANGEABLE: [&str; 2] = ["args", "limit_rate"];
+const CHANGEABLE: [&str; 4] = ["args", "invalid_referer", "limit_rate", "uid_reset"];
 
 impl Definitions {
     /// The name that a directive defines, without its dollar.

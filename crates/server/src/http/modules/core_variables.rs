@@ -8,8 +8,10 @@ use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
+use crate::http::base64::{self, Letters};
 use crate::http::modules::core::{append_root, is_alias_lost, map_path};
 use crate::http::modules::keepalive::keeps;
+use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
 use crate::http::variables::Builtin;
 pub(crate) use crate::http::variables::VariableState;
@@ -175,15 +177,15 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "remote_addr",
         get: |r, out| {
-            r.connection.append_peer(out);
+            r.append_client(out);
             true
         },
     },
     Builtin {
         name: "remote_port",
-        get: |r, out| match &r.connection.peer {
-            Address::Inet(address) => number(u64::from(address.port()), out),
-            Address::Unix(_) => text("", out),
+        get: |r, out| {
+            append_port(r.client(), out);
+            true
         },
     },
     Builtin {
@@ -233,7 +235,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_uri",
-        get: |r, out| r.parser.request_line_done() && some(r.bytes(r.head().target.raw), out),
+        get: |r, out| r.head().request_line_done() && some(r.bytes(r.head().target.raw), out),
     },
     Builtin {
         name: "scheme",
@@ -382,7 +384,7 @@ fn local(request: &Request, out: &mut Vec<u8>, form: impl Fn(&Address) -> String
 }
 
 fn binary_remote_addr(request: &Request, out: &mut Vec<u8>) -> bool {
-    match &request.connection.peer {
+    match request.client() {
         Address::Inet(address) => match address.ip() {
             std::net::IpAddr::V4(ip) => some(&ip.octets(), out),
             std::net::IpAddr::V6(ip) => some(&ip.octets(), out),
@@ -432,35 +434,13 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return false;
     }
-    let Some(decoded) = decode_base64(encoded.trim_ascii()) else {
+    let Some(decoded) = base64::decode(encoded.trim_ascii(), Letters::Standard) else {
         return false;
     };
     match memchr::memchr(b':', &decoded) {
         Some(at) if at > 0 => some(&decoded[..at], out),
         _ => false,
     }
-}
-
-fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(encoded.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for byte in encoded.iter().take_while(|byte| **byte != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
 }
 
 fn method_name(request: &Request) -> &[u8] {
@@ -501,7 +481,7 @@ fn request_line(request: &Request) -> &[u8] {
     if request.current.head_done {
         return request.bytes(request.head().request_line);
     }
-    let bytes = &request.head_bytes;
+    let bytes = request.head_bytes();
     let start = bytes
         .iter()
         .position(|byte| !matches!(byte, b'\r' | b'\n'))
@@ -527,15 +507,5 @@ fn tcp_info(request: &Request, out: &mut Vec<u8>, field: fn(&TcpInfo) -> u32) ->
     match request.connection.stream.tcp_info() {
         Some(info) => number(u64::from(field(&info)), out),
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_of_credentials() {
-        assert_eq!(super::decode_base64(b"dXNlcjpwYXNz").unwrap(), b"user:pass");
-        assert_eq!(super::decode_base64(b"dTo=").unwrap(), b"u:");
-        assert_eq!(super::decode_base64(b"d*"), None);
     }
 }

@@ -97,6 +97,7 @@ modules! {
     types { types: TypeSettings / RawTypes }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,
         limit_req_refusals: RefusalSettings / RawRefusals;
@@ -107,12 +108,18 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    browser { browser: BrowserSettings / RawBrowser }
+    referer { referer: RefererSettings / RawReferer }
+    secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
+    access { access: AccessSettings / RawAccess }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    userid { userid: UserIdSettings / RawUserId; UserIdState }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
     log_format {}

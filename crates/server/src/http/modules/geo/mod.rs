@@ -280,7 +280,7 @@ impl Geo {
     /// The address that is looked up; `None` where there is none.
     fn address(&self, request: &Request) -> Option<IpAddr> {
         let address = match &self.subject {
-            None => request.connection.peer.clone(),
+            None => request.client().clone(),
             Some(value) => {
                 let state = &request.state.core_variables;
                 let mut text = state.take_spare();
