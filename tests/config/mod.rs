@@ -11,5 +11,6 @@ mod links;
 mod mistakes;
 mod scripts;
 mod several;
+mod subrequests;
 mod userid;
 mod zones;

@@ -26,16 +26,19 @@ pub(crate) const LOCATION: u32 = 16;
 pub(crate) const IF_SERVER: u32 = 32;
 /// Inside an `if` of a `location`.
 pub(crate) const IF_LOCATION: u32 = 64;
+/// Inside `upstream`.
+pub(crate) const UPSTREAM: u32 = 1 << 8;
 /// Inside `limit_except`.
 pub(crate) const LIMIT_EXCEPT: u32 = 128;
 
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 8] = [
+pub(crate) const CONTEXTS: [(u32, &str); 9] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
     (SERVER, "server"),
     (LOCATION, "location"),
+    (UPSTREAM, "upstream"),
     (IF_SERVER, "if in server"),
     (IF_LOCATION, "if in location"),
     (LIMIT_EXCEPT, "limit_except"),
@@ -169,6 +172,7 @@ fn context_names(contexts: u32) -> String {
         (HTTP, "`http`"),
         (SERVER, "`server`"),
         (LOCATION, "`location`"),
+        (UPSTREAM, "`upstream`"),
         (IF_SERVER, "`if` in `server`"),
         (IF_LOCATION, "`if` in `location`"),
         (LIMIT_EXCEPT, "`limit_except`"),

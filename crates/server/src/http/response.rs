@@ -5,6 +5,7 @@ use revolve_http::h1::writer;
 
 use crate::http::body::{Piece, Source};
 use crate::http::filter::BodyFilter;
+use crate::http::tunnel::Tunnel;
 
 /// Header lines in the order in which they were added, as they go out, in one piece of memory.
 #[derive(Debug, Default)]
@@ -99,6 +100,33 @@ impl HeaderList {
         *self = replaced;
     }
 
+    /// Makes the first value of this name that is a strong entity tag a weak one; one that is no tag is
+    /// dropped.
+    fn weaken(&mut self, name: &[u8]) {
+        let Self { bytes, lines } = self;
+        let is_it = |line: &&mut Line| {
+            let own = &bytes[line.start as usize..line.name_end as usize];
+            own.eq_ignore_ascii_case(name)
+        };
+        let Some(line) = lines.iter_mut().find(is_it) else {
+            return;
+        };
+        let value_at = line.name_end as usize + b": ".len();
+        match &bytes[value_at..] {
+            [b'W', b'/', ..] => return,
+            [b'"', ..] => {}
+            _ => return self.remove(name),
+        }
+        bytes.splice(value_at..value_at, *b"W/");
+        let start = line.start;
+        line.end += 2;
+        for after in lines.iter_mut().filter(|it| it.start > start) {
+            after.start += 2;
+            after.name_end += 2;
+            after.end += 2;
+        }
+    }
+
     /// The first value of this name.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter()
@@ -153,6 +181,8 @@ pub(crate) struct Response {
     pub trailers: HeaderList,
     /// Whether there may be such lines, so that the body goes out in chunks where it can.
     pub expects_trailers: bool,
+    /// What follows a switch of protocols.
+    pub tunnel: Option<Tunnel>,
     /// Whether the connection is kept, as the client was told; nothing before the head is written.
     pub keep_alive: Option<bool>,
     /// Memory of [`Piece::Text`].
@@ -195,6 +225,7 @@ impl Response {
     pub(crate) fn drop_body(&mut self) {
         self.body.clear();
         self.source = None;
+        self.tunnel = None;
         self.filters.clear();
     }
 
@@ -203,7 +234,6 @@ impl Response {
         self.last_modified_replaced
     }
 
-    #[allow(dead_code, reason = "the modules that use it come next")]
     /// The body will be of another length, in other bytes: what is said of either no longer holds.
     pub(crate) fn clear_length(&mut self) {
         self.content_length = None;
@@ -229,6 +259,15 @@ impl Response {
     /// `ETag`; empty for none.
     pub(crate) fn etag(&self) -> &[u8] {
         self.headers.get(b"ETag").unwrap_or_default()
+    }
+
+    /// The body will be the same in meaning and no longer in its bytes.
+    ///
+    /// Source: nginx's `ngx_http_weak_etag`.
+    pub(crate) fn weaken_etag(&mut self) {
+        if !self.headers.is_empty() {
+            self.headers.weaken(b"ETag");
+        }
     }
 
     /// Drops `ETag`.

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use revolve_conf::{Diagnostic, Diagnostics, Word};
 
@@ -11,6 +12,7 @@ use crate::config::known;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules::{self, RequestState};
+use crate::http::proxy::variables::{append_cookie, append_header};
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 
@@ -121,6 +123,10 @@ enum Definition {
     ResponseHeader(Vec<u8>),
     /// `$sent_trailer_name`: a line behind the body.
     Trailer(Vec<u8>),
+    /// `$upstream_http_name`: a header of the upstream's answer.
+    UpstreamHeader(Vec<u8>),
+    /// `$upstream_cookie_name`.
+    UpstreamCookie(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -178,6 +184,12 @@ fn by_prefix(name: &str) -> Option<Definition> {
     if let Some(rest) = name.strip_prefix("sent_trailer_") {
         return Some(Definition::Trailer(header(rest)));
     }
+    if let Some(rest) = name.strip_prefix("upstream_http_") {
+        return Some(Definition::UpstreamHeader(header(rest)));
+    }
+    if let Some(rest) = name.strip_prefix("upstream_cookie_") {
+        return Some(Definition::UpstreamCookie(rest.as_bytes().to_vec()));
+    }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
     }
@@ -217,6 +229,8 @@ impl Definition {
                     true
                 })
             }
+            Definition::UpstreamHeader(name) => append_header(request, name, out),
+            Definition::UpstreamCookie(name) => append_cookie(request, name, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
             Definition::Defined(name, defined) => get_defined(name, defined, request, out),
@@ -259,13 +273,19 @@ fn get_defined(name: &str, defined: &Defined, request: &Request, out: &mut Vec<u
 /// What a request keeps of its variables.
 #[derive(Default)]
 pub(crate) struct VariableState {
-    kept: RefCell<Kept>,
+    /// What its subrequests share with it, as in nginx.
+    shared: Rc<SharedVariables>,
     captures: RefCell<Captures>,
     /// How many variables are being made of others right now.
     depth: Cell<u8>,
-    request_id: Cell<Option<[u8; 16]>>,
     /// Memory for what variables are made of.
     spare: RefCell<Vec<Vec<u8>>>,
+}
+
+#[derive(Default)]
+struct SharedVariables {
+    kept: RefCell<Kept>,
+    request_id: Cell<Option<[u8; 16]>>,
 }
 
 /// Values by their slots.
@@ -302,12 +322,25 @@ impl Captures {
 
 impl RequestState for VariableState {
     fn reset(&mut self) {
-        let kept = self.kept.get_mut();
-        kept.slots.clear();
-        kept.bytes.clear();
+        match Rc::get_mut(&mut self.shared) {
+            Some(shared) => {
+                let kept = shared.kept.get_mut();
+                kept.slots.clear();
+                kept.bytes.clear();
+                shared.request_id.set(None);
+            }
+            // A subrequest goes on with them.
+            None => self.shared = Rc::default(),
+        }
         self.captures.get_mut().groups.clear();
         self.depth.set(0);
-        self.request_id.set(None);
+    }
+
+    fn for_subrequest(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            ..Self::default()
+        }
     }
 }
 
@@ -337,8 +370,8 @@ impl VariableState {
 
     /// `$request_id`, which is made when it is asked for first.
     pub(crate) fn request_id(&self, make: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
-        let id = self.request_id.get().unwrap_or_else(make);
-        self.request_id.set(Some(id));
+        let id = self.shared.request_id.get().unwrap_or_else(make);
+        self.shared.request_id.set(Some(id));
         id
     }
 
@@ -355,7 +388,7 @@ impl VariableState {
 
     /// Appends a value that is known, and says whether it is one; nothing where it is not known.
     fn append_kept(&self, slot: SlotId, out: &mut Vec<u8>) -> Option<bool> {
-        let kept = self.kept.borrow();
+        let kept = self.shared.kept.borrow();
         match (*kept.slots.get(slot.0 as usize)?)? {
             KeptValue::NotFound => Some(false),
             KeptValue::Found { start, end } => {
@@ -366,7 +399,7 @@ impl VariableState {
     }
 
     fn keep(&self, slot: SlotId, value: Option<&[u8]>) {
-        let mut kept = self.kept.borrow_mut();
+        let mut kept = self.shared.kept.borrow_mut();
         let Kept { slots, bytes } = &mut *kept;
         let place = slot.0 as usize;
         if slots.len() <= place {

@@ -13,6 +13,7 @@ use crate::http::modules::core::{append_root, is_alias_lost, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
 use crate::http::variables::Builtin;
 pub(crate) use crate::http::variables::VariableState;
 
@@ -195,6 +196,25 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "request",
         get: |r, out| some(request_line(r), out),
+    },
+    Builtin {
+        name: "request_body",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) if kept.whole().file.is_none() && kept.whole().len > 0 => {
+                some(&kept.whole().memory, out)
+            }
+            _ => false,
+        },
+    },
+    Builtin {
+        name: "request_body_file",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) => match &kept.whole().file {
+                Some(file) => some(file.path.as_os_str().as_encoded_bytes(), out),
+                None => false,
+            },
+            _ => false,
+        },
     },
     Builtin {
         name: "request_completion",
@@ -443,10 +463,15 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn method_name(request: &Request) -> &[u8] {
+/// The method that the request has by now.
+pub(crate) fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    if request.current.method == Method::Get && request.head().method != Method::Get {
+    let method = match request.current.is_subrequest {
+        true => request.current.main_method,
+        false => request.current.method,
+    };
+    if method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)
