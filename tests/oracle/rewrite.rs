@@ -350,6 +350,74 @@ const ALIAS_PATHS: &[&str] = &[
     "/rf/x/small.txt",
 ];
 
+/// What is passed on after a rewrite: each server is its own upstream.
+const PROXY: &str = r#"
+    server {
+        listen 127.0.0.1:PORT; server_name echo.example;
+        location / { return 200 "$request_method $request_uri|$http_x_a\n"; }
+    }
+    server {
+        listen 127.0.0.1:PORT; server_name proxy.example; root ROOT/html;
+        proxy_set_header Host echo.example;
+        rewrite ^/server/(.*)$ /uri/$1 break;
+        location /plain/ { proxy_pass http://127.0.0.1:PORT; rewrite ^/plain/x/(.*)$ /y/$1 break; }
+        location /uri/ { proxy_pass http://127.0.0.1:PORT/up/; rewrite ^/uri/x/(.*)$ /y/$1 break; }
+        location /last/ { rewrite ^/last/(.*)$ /uri/$1?a=$1 last; }
+        location /args/ { set $args "a=1"; proxy_pass http://127.0.0.1:PORT; }
+        location /var/ { set $to 127.0.0.1:PORT; proxy_pass http://$to; rewrite ^/var/x /z break; }
+        location /if/ {
+            proxy_pass http://127.0.0.1:PORT/up/;
+            if ($arg_a) { set $a 1; }
+            if ($arg_b) { proxy_pass http://127.0.0.1:PORT; }
+            if ($arg_c) { return 403; }
+        }
+        location /only/ {
+            if ($arg_a) { proxy_pass http://127.0.0.1:PORT; }
+        }
+        location /except/ {
+            proxy_pass http://127.0.0.1:PORT/up/;
+            limit_except GET { allow 127.0.0.1; deny all; }
+        }
+        location /except2/ {
+            return 200 "get\n";
+            limit_except GET { proxy_pass http://127.0.0.1:PORT; }
+        }
+    }
+"#;
+
+const PROXY_PATHS: &[&str] = &[
+    "/plain/a%20b?q",
+    "/plain/x/a%20b?q",
+    "/uri/a%20b?q",
+    "/uri/x/a%20b?q",
+    "/uri/x/ab",
+    "/server/ab?q",
+    "/last/a%20b?q",
+    "/args/a%2fb?q",
+    "/var/a%2fb?q",
+    "/var/x/y?q",
+    "/if/a?q",
+    "/if/a%20b?a=1",
+    "/if/a%20b?b=1",
+    "/if/a?c=1",
+    "/if/a?a=1&b=1",
+    "/only/a",
+    "/only/a%20b?a=1",
+    "/except/a%20b?q",
+    "/except2/a",
+];
+
+#[test]
+fn what_was_rewritten_is_passed_on_as_by_nginx() {
+    compare_with(PROXY, |_| {
+        let each = |path: &&str| {
+            let both = [get(*path), post(*path, "body")];
+            both.map(|request| Case::from(request.host("proxy.example")))
+        };
+        PROXY_PATHS.iter().flat_map(each).collect()
+    });
+}
+
 /// The paths with their hosts.
 fn requests() -> impl Iterator<Item = super::request::Request> {
     let groups = [

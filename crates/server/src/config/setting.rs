@@ -14,7 +14,7 @@ pub(crate) trait Inherit {
     fn merge(self, parent: Option<&Self::Merged>) -> Self::Merged;
 
     /// Fills what says who answers, where this level leaves it open, from the location around it. Called
-    /// for the blocks of a location alone (`if`), which answer as the location does.
+    /// for the blocks of a location alone (`if`, `limit_except`), which answer as the location does.
     fn take_handler(&mut self, _around: &Self::Merged) {}
 }
 

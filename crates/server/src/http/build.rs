@@ -197,8 +197,10 @@ impl Merging<'_> {
         };
         let inner = lookup.build();
         let limit_except = level.limit_except;
-        let limit_except =
-            limit_except.map(|(methods, level)| (methods, self.add(*level, &settings, named)));
+        let limit_except = limit_except.map(|(methods, mut level)| {
+            level.settings.take_handler(&settings);
+            (methods, self.add(*level, &settings, named))
+        });
         self.locations.push(Location {
             name,
             steps: modules::steps(&settings),

@@ -104,8 +104,7 @@ impl Rewrite {
 
     /// Does what it says where its pattern matches.
     pub(super) fn apply(&self, engine: &mut Engine, request: &mut Request) -> Step {
-        self.try_apply(engine, request)
-            .unwrap_or(Step::Finish(500))
+        self.try_apply(engine, request).unwrap_or(Step::Finish(500))
     }
 
     fn try_apply(&self, engine: &mut Engine, request: &mut Request) -> Result<Step, Failed> {
@@ -113,6 +112,7 @@ impl Rewrite {
             return Ok(Step::Unchanged);
         }
         request.current.internal = true;
+        request.current.uri_changed = true;
         match &self.replacement {
             Replacement::Path(path, args) => {
                 engine.quotes = false;

@@ -249,6 +249,7 @@ fn set(
         Target::Slot(slot) => request.state.core_variables.set(slot, &text),
         Target::Args => {
             request.current.args_given = true;
+            request.current.uri_changed = true;
             std::mem::swap(&mut request.args, &mut text);
         }
         Target::LimitRate => output::set_rate(request, &text),
