@@ -13,4 +13,5 @@ mod scripts;
 mod several;
 mod subrequests;
 mod userid;
+mod tls;
 mod zones;
