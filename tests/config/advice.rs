@@ -21,8 +21,8 @@ const NAMES: &[Mistake] = &[
         "they are let in",
     ),
     ours(
-        "events {}\nhttp { server { if ($arg_x) { return 403; } } }\n",
-        "unknown directive \"if\" in FILE:2",
+        "events {}\nhttp { server { auth_jwt realm; } }\n",
+        "unknown directive \"auth_jwt\" in FILE:2",
         "they are let in",
     ),
     ours(
