@@ -27,6 +27,7 @@ mod ranges;
 mod redirects;
 mod request;
 mod site;
+mod ssi;
 mod static_files;
 mod stock;
 mod subrequests;

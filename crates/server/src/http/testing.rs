@@ -41,7 +41,13 @@ pub(crate) struct TestSite {
 
 impl TestSite {
     pub(crate) fn new(server: &str) -> Self {
-        let text = format!("events {{}} http {{ server {{ listen unix:/nowhere; {server} }} }}");
+        Self::new_with("", server)
+    }
+
+    /// The same with more lines in the `http` block.
+    pub(crate) fn new_with(http: &str, server: &str) -> Self {
+        let text =
+            format!("events {{}} http {{ {http} server {{ listen unix:/nowhere; {server} }} }}");
         let mut snapshot = Snapshot::default();
         snapshot.insert_file("/x.conf", text.into_bytes());
         let prefix = Prefix {

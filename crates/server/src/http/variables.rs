@@ -128,7 +128,9 @@ pub(crate) fn resolve(
         .map(|builtin| (builtin.name, builtin.get))
         .collect();
     let mut definitions = Vec::new();
+    let mut names = HashMap::new();
     for (name, span) in registry.names() {
+        names.insert(name.to_owned(), definitions.len());
         let defined = defined.0.remove(name).filter(|_| registry.is_made(name));
         let definition = defined
             .map(|defined| Definition::Defined(name.to_owned(), defined))
@@ -143,7 +145,14 @@ pub(crate) fn resolve(
             }
         }
     }
-    Variables { definitions }
+    // Nothing of the configuration asks for these; what it serves may, by their names.
+    for (name, defined) in defined.0 {
+        if registry.is_made(&name) {
+            names.insert(name.clone(), definitions.len());
+            definitions.push(Definition::Defined(name, defined));
+        }
+    }
+    Variables { definitions, names }
 }
 
 fn by_prefix(name: &str) -> Option<Definition> {
@@ -167,6 +176,8 @@ fn by_prefix(name: &str) -> Option<Definition> {
 /// The variables of one configuration.
 pub(crate) struct Variables {
     definitions: Vec<Definition>,
+    /// Their places by their names.
+    names: HashMap<String, usize>,
 }
 
 impl std::fmt::Debug for Variables {
@@ -178,7 +189,23 @@ impl std::fmt::Debug for Variables {
 impl Variables {
     /// Appends the value of a variable for this request; false where it has none.
     pub(crate) fn get(&self, id: VariableId, request: &Request, out: &mut Vec<u8>) -> bool {
-        match &self.definitions[id.0 as usize] {
+        Self::append(&self.definitions[id.0 as usize], request, out)
+    }
+
+    /// The same of a variable that is known by its name alone, without the dollar.
+    pub(crate) fn get_by_name(&self, name: &str, request: &Request, out: &mut Vec<u8>) -> bool {
+        if let Some(place) = self.names.get(name) {
+            return Self::append(&self.definitions[*place], request, out);
+        }
+        if let Some(builtin) = modules::variables().find(|builtin| builtin.name == name) {
+            return (builtin.get)(request, out);
+        }
+        by_prefix(name).is_some_and(|definition| Self::append(&definition, request, out))
+    }
+
+    #[inline]
+    fn append(definition: &Definition, request: &Request, out: &mut Vec<u8>) -> bool {
+        match definition {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),

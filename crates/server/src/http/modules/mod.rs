@@ -129,6 +129,7 @@ modules! {
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    ssi { ssi: SsiSettings / RawSsi; SsiState }
     addition { addition: AdditionSettings / RawAddition }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
