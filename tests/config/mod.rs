@@ -3,10 +3,13 @@
 mod access;
 mod advice;
 mod alike;
+mod browser;
 mod command_line;
 mod defined_variables;
 mod exit_codes;
+mod links;
 mod mistakes;
 mod several;
 mod subrequests;
+mod userid;
 mod zones;

@@ -132,6 +132,10 @@ const PAGES: &[(&str, &str)] = &[
         "1<!--#include virtual='/include.shtml?p=part' -->2<!--#include virtual='/wait.shtml' -->3",
     ),
     ("headers", "<!--#include virtual='/added' -->"),
+    (
+        "proxied",
+        "<!--#include virtual='/up/part' -->|<!--#include virtual='/up/large.shtml' -->|<!--#include virtual='/up/none' stub='x' --><!--#include virtual='/up/part' set='x' --><!--#echo var='x' encoding='none' -->",
+    ),
     ("empty", ""),
 ];
 
@@ -170,6 +174,7 @@ const SITE: Site = Site {
         location /plain/ { }
         location /any/ { ssi on; ssi_types *; alias ROOT/html/; }
         location /off/ { alias ROOT/html/; }
+        location /up/ { proxy_pass http://127.0.0.1:PORT/off/; proxy_set_header If-None-Match ""; }
         location = /moved { return 301 /x; }
         location = /refused { return 403; }
         location = /paged { error_page 404 =200 /in/part; return 404; }

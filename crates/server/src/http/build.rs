@@ -104,6 +104,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         scope,
     } = merging;
     let ports = hosts::build(&listens, diagnostics);
+    let upstreams = std::mem::take(&mut scope.upstreams);
+    let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
     let definitions = std::mem::take(&mut scope.definitions);
     let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -114,6 +116,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         servers,
         locations: locations.into(),
         ports,
+        upstreams,
         variables,
         file_limits,
         files_within,

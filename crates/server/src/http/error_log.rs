@@ -37,6 +37,10 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     if request.current.is_subrequest {
         quoted(b", subrequest: \"", &request.path, out);
     }
+    let upstream = &request.state.proxy.shown;
+    if !upstream.is_empty() {
+        quoted(b", upstream: \"", upstream.as_bytes(), out);
+    }
     if let Some(host) = request.known(HeaderId::Host) {
         quoted(b", host: \"", host, out);
     }

@@ -9,11 +9,13 @@ use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
 use crate::http::site::Site;
 use crate::runtime::loop_state::Installed;
+use crate::upstream::Registry;
 
 /// HTTP on one loop. It serves nothing before it is configured.
 #[derive(Default)]
 pub(crate) struct HttpLoop {
     site: RefCell<Option<Rc<Site>>>,
+    upstreams: Registry,
     pub(crate) preambles: Preambles,
     boundary: Cell<u64>,
     /// Numbers under a key of this loop's own (SipHash) are what nobody can guess, `$request_id`.
@@ -24,8 +26,9 @@ pub(crate) struct HttpLoop {
 impl HttpLoop {
     /// Takes a configuration: requests that begin from now on are served by it.
     pub(crate) fn configure(&self, http: &Arc<Http>, installed: &Rc<Installed>) {
-        let site = Site::new(http.clone(), installed);
+        let site = Site::new(http.clone(), installed, &self.upstreams);
         *self.site.borrow_mut() = Some(Rc::new(site));
+        self.upstreams.forget_unused();
     }
 
     /// The configuration for the next request.

@@ -386,6 +386,7 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outc
         request.args = args;
     }
     request.current.internal = true;
+    request.current.uri_changed = true;
     request.state.core.path_behind_alias = false;
     request.current.location = request.server().location;
     begin_at(request, Phase::ServerRewrite);

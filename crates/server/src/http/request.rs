@@ -75,6 +75,8 @@ pub(crate) struct Current {
     pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
     pub(crate) internal: bool,
+    /// Whether the path is another than the client has sent.
+    pub(crate) uri_changed: bool,
     /// Internal redirects left.
     pub(crate) redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.
@@ -377,19 +379,21 @@ impl Request {
 
     /// Appends the value of a cookie.
     pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let found = self.cookie_and_line(name);
+        out.extend_from_slice(found.map_or(b"", |(value, _)| value));
+        found.is_some()
+    }
+
+    /// The value of a cookie, and the line that has it.
+    pub(crate) fn cookie_and_line(&self, name: &[u8]) -> Option<(&[u8], &[u8])> {
         if !self.current.head_done {
-            return false;
+            return None;
         }
-        for header in &self.head().headers {
-            if header.id != HeaderId::Cookie {
-                continue;
-            }
-            if let Some(value) = cookie_in(self.bytes(header.value), name) {
-                out.extend_from_slice(value);
-                return true;
-            }
-        }
-        false
+        let mut lines = self.head().headers.iter();
+        lines.find_map(|header| {
+            let line = (header.id == HeaderId::Cookie).then(|| self.bytes(header.value))?;
+            Some((cookie_in(line, name)?, line))
+        })
     }
 
     /// Appends the value of an argument of the query, as it was written.

@@ -37,7 +37,11 @@ pub(crate) async fn serve(request: &mut Request, sink: &mut Sink<'_>) -> Served 
 }
 
 /// Follows a walk to its response, and gives that to the sink.
-async fn respond(request: &mut Request, mut walked: Walked, sink: &mut Sink<'_>) -> Served {
+pub(crate) async fn respond(
+    request: &mut Request,
+    mut walked: Walked,
+    sink: &mut Sink<'_>,
+) -> Served {
     loop {
         walked = match walked {
             Walked::Close => return Served::Close,
@@ -159,10 +163,7 @@ async fn next_or_left(
 
 async fn report(request: &mut Request, sink: &mut Sink<'_>, broken: Broken) -> Served {
     if let Some(reason) = broken.reason {
-        request.log(
-            Level::Error,
-            format_args!("{reason} while sending to client"),
-        );
+        request.log(Level::Error, format_args!("{reason}"));
     }
     // What was made before the failure is the client's.
     match sink.flush(request).await {

@@ -6,13 +6,14 @@
 //!
 //! Source: nginx's `ngx_http_subrequest`.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use revolve_http::Method;
 
-use crate::http::body::{Broken, Outgoing, Piece};
+use crate::http::body::{Broken, Outgoing, Piece, Source};
 use crate::http::filter;
 use crate::http::phase::{self, LocalBoxFuture, Outcome, Walked};
 use crate::http::request::{Attached, Current, REDIRECTS_MAX, Request};
@@ -26,6 +27,9 @@ const SUBREQUESTS_MAX: u32 = 65_535 - 1000;
 
 /// How many subrequests of one request may be answered before other requests have their turn.
 const SUBREQUESTS_A_TURN: u32 = 16;
+
+/// How much of a body that nobody wants is read.
+const DRAINED_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a subrequest is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,8 +155,24 @@ pub(crate) async fn respond(mut request: Box<Request>) -> Result<Box<Request>, C
             },
         };
     }
+    if request.current.header_only
+        && let Some(unwanted) = request.response.source.take()
+    {
+        revolve_reactor::spawn(drain(unwanted));
+    }
     filter::finish(&mut request);
     Ok(request)
+}
+
+/// Reads past a body that nobody wants, if it is short: the connection that it comes on may serve again.
+async fn drain(mut unwanted: Box<dyn Source>) {
+    let mut bytes = 0;
+    while let Some(Ok(piece)) = poll_fn(|cx| unwanted.poll_next(cx)).await {
+        bytes += piece.len();
+        if bytes > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
 }
 
 /// Its line in the access log, where it is to have one (`log_subrequest`).

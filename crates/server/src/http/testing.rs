@@ -34,7 +34,8 @@ impl Applications for NoApplications {
 
 /// The inside of a `server` block, as a site. One a thread, as there is one loop.
 pub(crate) struct TestSite {
-    event_loop: EventLoop,
+    /// Away while something runs on it.
+    event_loop: Option<EventLoop>,
     state: Rc<LoopState>,
     http_loop: Rc<HttpLoop>,
 }
@@ -66,14 +67,32 @@ impl TestSite {
         let http_loop = Rc::new(HttpLoop::default());
         http_loop.configure(config.http.as_ref().unwrap(), &state.installed());
         Self {
-            event_loop,
+            event_loop: Some(event_loop),
             state,
             http_loop,
         }
     }
 
+    /// Runs something on the site's loop.
+    pub(crate) fn block_on(&mut self, run: impl AsyncFnOnce(&TestSite)) {
+        let event_loop = self.event_loop.take();
+        let mut event_loop = event_loop.expect("one thing runs at a time");
+        event_loop.block_on(run(self));
+        self.event_loop = Some(event_loop);
+    }
+
     /// What a request is answered with: its status, and its body from the next line on.
     pub(crate) fn ask(&mut self, head: &str) -> (String, Served) {
+        let mut request = self.request(head);
+        let mut answer = Vec::new();
+        let event_loop = self.event_loop.as_mut().expect("nothing else runs");
+        let served = event_loop
+            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
+        (String::from_utf8(answer).unwrap(), served)
+    }
+
+    /// A request of which the head has been read, on a connection of its own.
+    pub(crate) fn request(&self, head: &str) -> Box<Request> {
         let (ours, _theirs) = Stream::pair().unwrap();
         let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
         let peer = Address::UNNAMED;
@@ -89,11 +108,7 @@ impl TestSite {
             "{head:?}"
         );
         h1::take_head(&mut request);
-        let mut answer = Vec::new();
-        let served = self
-            .event_loop
-            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
-        (String::from_utf8(answer).unwrap(), served)
+        request
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::known;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
 use crate::http::modules::{self, RequestState};
+use crate::http::proxy::variables::{append_cookie, append_header};
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 
@@ -47,7 +48,7 @@ pub(crate) struct Defined {
 pub(crate) struct Definitions(HashMap<String, Defined>);
 
 /// The variables of ours that may be set or defined anew, as in nginx.
-const CHANGEABLE: [&str; 2] = ["args", "limit_rate"];
+const CHANGEABLE: [&str; 4] = ["args", "invalid_referer", "limit_rate", "uid_reset"];
 
 impl Definitions {
     /// The name that a directive defines, without its dollar.
@@ -111,6 +112,10 @@ enum Definition {
     ResponseHeader(Vec<u8>),
     /// `$sent_trailer_name`: a line behind the body.
     Trailer(Vec<u8>),
+    /// `$upstream_http_name`: a header of the upstream's answer.
+    UpstreamHeader(Vec<u8>),
+    /// `$upstream_cookie_name`.
+    UpstreamCookie(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -166,6 +171,12 @@ fn by_prefix(name: &str) -> Option<Definition> {
     if let Some(rest) = name.strip_prefix("sent_trailer_") {
         return Some(Definition::Trailer(header(rest)));
     }
+    if let Some(rest) = name.strip_prefix("upstream_http_") {
+        return Some(Definition::UpstreamHeader(header(rest)));
+    }
+    if let Some(rest) = name.strip_prefix("upstream_cookie_") {
+        return Some(Definition::UpstreamCookie(rest.as_bytes().to_vec()));
+    }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
     }
@@ -217,6 +228,8 @@ impl Variables {
                     true
                 })
             }
+            Definition::UpstreamHeader(name) => append_header(request, name, out),
+            Definition::UpstreamCookie(name) => append_cookie(request, name, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
             Definition::Defined(name, defined) => get_defined(name, defined, request, out),

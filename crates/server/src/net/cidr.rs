@@ -127,7 +127,8 @@ pub(crate) fn parse_ip(text: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| text.parse().ok().map(IpAddr::V6))
 }
 
-/// An address that may have a port; it is 0 where it has none.
+/// An address that may have a port; it is 0 where it has none. One in brackets needs none, as in nginx
+/// 1.31.
 ///
 /// Source: nginx's `ngx_parse_addr_port`.
 pub(crate) fn parse_ip_and_port(text: &[u8]) -> Option<SocketAddr> {
@@ -137,7 +138,10 @@ pub(crate) fn parse_ip_and_port(text: &[u8]) -> Option<SocketAddr> {
     let (ip, port) = match text.strip_prefix(b"[") {
         Some(rest) => {
             let end = memchr::memchr(b']', rest)?;
-            (&rest[..end], rest[end + 1..].strip_prefix(b":")?)
+            match &rest[end + 1..] {
+                [] => return Some(SocketAddr::new(parse_ip(&rest[..end])?, 0)),
+                port => (&rest[..end], port.strip_prefix(b":")?),
+            }
         }
         None => {
             let at = memchr::memchr(b':', text)?;
@@ -237,7 +241,12 @@ mod tests {
             ("::1", Some("[::1]:0")),
             ("[::1]:80", Some("[::1]:80")),
             ("[1.2.3.4]:80", Some("1.2.3.4:80")),
-            ("[::1]", None),
+            ("[::1]", Some("[::1]:0")),
+            ("[1.2.3.4]", Some("1.2.3.4:0")),
+            ("[::1]x", None),
+            ("[::1]:", None),
+            ("[::1", None),
+            ("::1]", None),
             ("1.2.3.4:0", None),
             ("1.2.3.4:65536", None),
             ("1.2.3.4:", None),

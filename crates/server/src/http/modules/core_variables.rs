@@ -8,10 +8,12 @@ use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
+use crate::http::base64::{self, Letters};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
 use crate::http::variables::Builtin;
 pub(crate) use crate::http::variables::VariableState;
 
@@ -196,6 +198,25 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| some(request_line(r), out),
     },
     Builtin {
+        name: "request_body",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) if kept.whole().file.is_none() && kept.whole().len > 0 => {
+                some(&kept.whole().memory, out)
+            }
+            _ => false,
+        },
+    },
+    Builtin {
+        name: "request_body_file",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) => match &kept.whole().file {
+                Some(file) => some(file.path.as_os_str().as_encoded_bytes(), out),
+                None => false,
+            },
+            _ => false,
+        },
+    },
+    Builtin {
         name: "request_completion",
         get: |r, out| text(if r.current.completed { "OK" } else { "" }, out),
     },
@@ -216,7 +237,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_method",
-        get: |r, out| r.current.head_done && some(method_name(r), out),
+        get: |r, out| r.current.head_done && some(main_method_name(r), out),
     },
     Builtin {
         name: "request_time",
@@ -430,7 +451,7 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return false;
     }
-    let Some(decoded) = decode_base64(encoded.trim_ascii()) else {
+    let Some(decoded) = base64::decode(encoded.trim_ascii(), Letters::Standard) else {
         return false;
     };
     match memchr::memchr(b':', &decoded) {
@@ -439,39 +460,26 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(encoded.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for byte in encoded.iter().take_while(|byte| **byte != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
-}
-
-fn method_name(request: &Request) -> &[u8] {
+/// The method that the request has by now.
+pub(crate) fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    let method = match request.current.is_subrequest {
-        true => request.current.main_method,
-        false => request.current.method,
-    };
-    if method == Method::Get && request.head().method != Method::Get {
+    if request.current.method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)
+}
+
+/// The name of the method that the client has asked with, also in what is asked for on its behalf.
+fn main_method_name(request: &Request) -> &[u8] {
+    use revolve_http::Method;
+    if !request.current.is_subrequest {
+        return method_name(request);
+    }
+    match request.current.main_method {
+        Method::Get => b"GET",
+        _ => request.bytes(request.head().method_span),
+    }
 }
 
 /// 32 hexadecimal digits, the same for one request however often it is asked.
@@ -529,15 +537,5 @@ fn tcp_info(request: &Request, out: &mut Vec<u8>, field: fn(&TcpInfo) -> u32) ->
     match request.connection.stream.tcp_info() {
         Some(info) => number(u64::from(field(&info)), out),
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_of_credentials() {
-        assert_eq!(super::decode_base64(b"dXNlcjpwYXNz").unwrap(), b"user:pass");
-        assert_eq!(super::decode_base64(b"dTo=").unwrap(), b"u:");
-        assert_eq!(super::decode_base64(b"d*"), None);
     }
 }

@@ -141,6 +141,11 @@ impl KeySet {
         insert(keys, key, value)
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.leading.is_empty() && self.trailing.is_empty()
+    }
+
     /// The value of the key that is met: the exact one, the longest `*.x`, the longest `x.*`.
     ///
     /// `subject` is in lower case.

@@ -120,15 +120,22 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    browser { browser: BrowserSettings / RawBrowser }
+    referer { referer: RefererSettings / RawReferer }
+    secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
     access { access: AccessSettings / RawAccess }
     auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
     try_files { try_files: TryFilesSettings / RawTryFiles }
+    upstream {}
+    proxy { proxy: ProxySettings / RawProxy; ProxyState }
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    userid { userid: UserIdSettings / RawUserId; UserIdState }
     ssi { ssi: SsiSettings / RawSsi; SsiState }
     addition { addition: AdditionSettings / RawAddition }
     range { range: RangeSettings / RawRange }
