@@ -1,6 +1,7 @@
 //! A site in memory, for tests of what a request goes through: no socket is read and nothing is sent.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,13 +24,30 @@ use crate::runtime::connection::{Connection, ListenerInfo};
 use crate::runtime::loop_state::{Applications, Installed, LoopState, Offered};
 use crate::zones::{LoopCounts, Seat, Zones};
 
-/// Serves nothing by itself: the test walks its requests.
-struct NoApplications;
+/// Serves connections that a test hands to the loop; other tests walk their requests themselves.
+struct Connections {
+    http_loop: Rc<HttpLoop>,
+    serve: h1::Serve,
+}
 
-impl Applications for NoApplications {
-    fn configure(&self, _: &Rc<Installed>) {}
+impl Connections {
+    fn boxed() -> Box<dyn Applications> {
+        let http_loop = Rc::new(HttpLoop::default());
+        let serve = h1::serve(http_loop.clone());
+        Box::new(Self { http_loop, serve })
+    }
+}
 
-    fn serve(&self, _: Rc<Connection>, _: Option<Lease>) {}
+impl Applications for Connections {
+    fn configure(&self, installed: &Rc<Installed>) {
+        let config = Arc::clone(&installed.whole).downcast::<Config>().unwrap();
+        self.http_loop
+            .configure(config.http.as_ref().unwrap(), installed);
+    }
+
+    fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {
+        (self.serve)(connection, lease);
+    }
 }
 
 /// The inside of a `server` block, as a site. One a thread, as there is one loop.
@@ -47,23 +65,12 @@ impl TestSite {
 
     /// The same with more lines in the `http` block.
     pub(crate) fn new_with(http: &str, server: &str) -> Self {
-        let text =
-            format!("events {{}} http {{ {http} server {{ listen unix:/nowhere; {server} }} }}");
-        let mut snapshot = Snapshot::default();
-        snapshot.insert_file("/x.conf", text.into_bytes());
-        let prefix = Prefix {
-            prefix: "/".into(),
-            error_log: "stderr".into(),
-            access_log: None,
-        };
-        let mut files = SnapshotFiles::new(snapshot);
-        let (config, sources, diagnostics) =
-            crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
-        let config = config.unwrap_or_else(|| {
-            panic!("{}", diagnostics.render(&sources, "test", false));
-        });
-        let event_loop = EventLoop::new().unwrap();
-        let state = start(&config);
+        Self::on(EventLoop::new().unwrap(), &load(http, server))
+    }
+
+    /// A site of this configuration on this loop.
+    pub(crate) fn on(event_loop: EventLoop, config: &Arc<Config>) -> Self {
+        let state = start(config);
         let http_loop = Rc::new(HttpLoop::default());
         http_loop.configure(config.http.as_ref().unwrap(), &state.installed());
         Self {
@@ -71,6 +78,17 @@ impl TestSite {
             state,
             http_loop,
         }
+    }
+
+    /// Serves a connection that came in.
+    pub(crate) fn admit(&self, fd: OwnedFd, peer: Address) {
+        let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
+        self.state.admit(fd, peer, &info, None);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.state.connection_count()
     }
 
     /// Runs something on the site's loop.
@@ -112,6 +130,25 @@ impl TestSite {
     }
 }
 
+/// A configuration with more lines in the `http` block and the inside of a `server` block.
+pub(crate) fn load(http: &str, server: &str) -> Arc<Config> {
+    let text = format!("events {{}} http {{ {http} server {{ listen unix:/nowhere; {server} }} }}");
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_file("/x.conf", text.into_bytes());
+    let prefix = Prefix {
+        prefix: "/".into(),
+        error_log: "stderr".into(),
+        access_log: None,
+    };
+    let mut files = SnapshotFiles::new(snapshot);
+    let (config, sources, diagnostics) =
+        crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
+    let config = config.unwrap_or_else(|| {
+        panic!("{}", diagnostics.render(&sources, "test", false));
+    });
+    config
+}
+
 fn start(config: &Arc<Config>) -> Rc<LoopState> {
     let zones = Arc::new(Zones::open(config.zones(), Vec::new()).unwrap());
     let counts = LoopCounts::take(&zones).unwrap();
@@ -124,6 +161,5 @@ fn start(config: &Arc<Config>) -> Rc<LoopState> {
         zones,
     };
     let capacity = Capacity::new(Arc::new(AtomicBool::new(false)), revolve_reactor::current());
-    let none = || -> Box<dyn Applications> { Box::new(NoApplications) };
-    LoopState::start(&offered, none, None, capacity, counts)
+    LoopState::start(&offered, Connections::boxed, None, capacity, counts)
 }

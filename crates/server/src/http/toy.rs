@@ -92,6 +92,15 @@ impl Stream {
         self.held.borrow().len() < ROOM_BYTES
     }
 
+    /// The client takes what its window allows; the answer is whether that is all.
+    fn take_held(&self) -> bool {
+        let mut held = self.held.borrow_mut();
+        let len = held.len().min(self.window.get());
+        self.window.set(self.window.get() - len);
+        self.body.borrow_mut().extend(held.drain(..len));
+        held.is_empty()
+    }
+
     pub(crate) async fn flush(&self) -> Result<(), Lost> {
         loop {
             if self.is_reset.get() {
@@ -100,13 +109,7 @@ impl Stream {
                     left_bytes: self.held.borrow().len() as u64,
                 });
             }
-            let mut held = self.held.borrow_mut();
-            let len = held.len().min(self.window.get());
-            self.window.set(self.window.get() - len);
-            self.body.borrow_mut().extend(held.drain(..len));
-            let is_empty = held.is_empty();
-            drop(held);
-            if is_empty {
+            if self.take_held() {
                 return Ok(());
             }
             self.changed.notified().await;
