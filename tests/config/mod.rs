@@ -12,4 +12,5 @@ mod mistakes;
 mod several;
 mod subrequests;
 mod userid;
+mod tls;
 mod zones;

@@ -12,6 +12,7 @@ mod limits;
 mod mounted_files;
 mod proxy;
 mod slow_clients;
+mod tls;
 mod traversal;
 mod variables;
 

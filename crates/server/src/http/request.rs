@@ -205,10 +205,12 @@ impl Request {
         self.site = Attached(Some(self.http_loop.site()));
         self.reset_head();
         let hosts = self.site.http.hosts_at(&self.connection);
+        let first = self.connection.named_server(self.site.http.id);
+        let first = first.unwrap_or(hosts.default);
         self.current = Current {
-            server: hosts.default,
+            server: first,
             hosts_differ: !hosts.is_single(),
-            location: self.site.http.servers[hosts.default as usize].location,
+            location: self.site.http.servers[first as usize].location,
             redirects_left: REDIRECTS_MAX,
             depth_left: DEPTH_MAX,
             method: Method::Get,

@@ -48,6 +48,10 @@ impl Applications for Connections {
     fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {
         (self.serve)(connection, lease);
     }
+
+    fn speaks_tls(&self, _: &Connection) -> bool {
+        false
+    }
 }
 
 /// The inside of a `server` block, as a site. One a thread, as there is one loop.
@@ -114,7 +118,7 @@ impl TestSite {
         let (ours, _theirs) = Stream::pair().unwrap();
         let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
         let peer = Address::UNNAMED;
-        let connection = Rc::new(Connection::new(ours, peer, info, self.state.clone()));
+        let connection = Rc::new(Connection::new(ours.into(), peer, info, self.state.clone()));
         let mut request = Box::new(Request::new(connection, self.http_loop.clone()));
         let head = format!("{head}\r\nHost: x\r\n\r\n");
         let (parser, shared) = request.head_mut();
@@ -143,10 +147,9 @@ pub(crate) fn load(http: &str, server: &str) -> Arc<Config> {
     let mut files = SnapshotFiles::new(snapshot);
     let (config, sources, diagnostics) =
         crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
-    let config = config.unwrap_or_else(|| {
+    config.unwrap_or_else(|| {
         panic!("{}", diagnostics.render(&sources, "test", false));
-    });
-    config
+    })
 }
 
 fn start(config: &Arc<Config>) -> Rc<LoopState> {

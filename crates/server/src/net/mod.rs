@@ -2,8 +2,12 @@
 
 pub(crate) mod cidr;
 
+mod transport;
+
 use revolve_conf::{Sources, Span};
 use revolve_reactor::{Address, ListenOptions};
+
+pub(crate) use self::transport::Transport;
 
 /// A socket to be bound.
 #[derive(Debug, Clone)]

@@ -137,7 +137,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "https",
-        get: |_, out| text("", out),
+        get: |r, out| text(if r.connection.is_secure() { "on" } else { "" }, out),
     },
     Builtin {
         name: "msec",
@@ -256,7 +256,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "scheme",
-        get: |_, out| text("http", out),
+        get: |r, out| text(if r.connection.is_secure() { "https" } else { "http" }, out),
     },
     Builtin {
         name: "sent_http_cache_control",

@@ -102,6 +102,7 @@ modules! {
     server {}
     location {}
     listen {}
+    ssl { ssl: SslSettings / RawSsl }
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
