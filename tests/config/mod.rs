@@ -12,6 +12,6 @@ mod mistakes;
 mod scripts;
 mod several;
 mod subrequests;
-mod userid;
 mod tls;
+mod userid;
 mod zones;

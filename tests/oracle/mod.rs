@@ -30,6 +30,7 @@ mod redirects;
 mod request;
 mod rewrite;
 mod site;
+mod ssi;
 mod static_files;
 mod stock;
 mod subrequests;

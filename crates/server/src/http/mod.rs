@@ -23,6 +23,8 @@ pub(crate) mod subrequest;
 pub(crate) mod temp_file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod toy;
 pub(crate) mod tunnel;
 pub(crate) mod variables;
 

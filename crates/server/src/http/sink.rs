@@ -24,6 +24,9 @@ pub(crate) struct Lost {
 pub(crate) enum Sink<'a> {
     /// A connection that speaks HTTP/1.
     H1(&'a mut h1::Output),
+    /// A stream of a carrier that is there for tests.
+    #[cfg(test)]
+    Toy(Rc<crate::http::toy::Stream>),
     /// Memory: what a test looks at.
     #[cfg(any(test, fuzzing))]
     Memory(&'a mut Vec<u8>),
@@ -35,6 +38,8 @@ impl Sink<'_> {
     pub(crate) fn head(&mut self, request: &mut Request) {
         match self {
             Sink::H1(output) => output.head(request),
+            #[cfg(test)]
+            Sink::Toy(stream) => stream.status.set(request.response.status),
             #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => {
                 out.extend_from_slice(format!("{}\n", request.response.status).as_bytes());
@@ -48,7 +53,7 @@ impl Sink<'_> {
         match self {
             Sink::H1(output) => output.pieces(request),
             #[cfg(any(test, fuzzing))]
-            Sink::Memory(_) => {
+            _ => {
                 for piece in std::mem::take(&mut request.response.body) {
                     let piece = match piece {
                         Piece::Text { start, end } => Piece::Bytes(bytes::Bytes::copy_from_slice(
@@ -66,6 +71,8 @@ impl Sink<'_> {
     pub(crate) fn push(&mut self, request: &mut Request, piece: Piece) {
         match self {
             Sink::H1(output) => output.push(&mut request.response, piece),
+            #[cfg(test)]
+            Sink::Toy(stream) => stream.push(piece),
             #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
@@ -87,6 +94,8 @@ impl Sink<'_> {
             Sink::H1(output) => output.end(request),
             #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => {}
+            #[cfg(test)]
+            Sink::Toy(_) => {}
         }
     }
 
@@ -94,6 +103,8 @@ impl Sink<'_> {
     pub(crate) fn has_room(&self) -> bool {
         match self {
             Sink::H1(output) => output.has_room(),
+            #[cfg(test)]
+            Sink::Toy(stream) => stream.has_room(),
             #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => true,
         }
@@ -103,6 +114,8 @@ impl Sink<'_> {
     pub(crate) async fn flush(&mut self, request: &mut Request) -> Result<(), Lost> {
         match self {
             Sink::H1(output) => output.flush(request).await,
+            #[cfg(test)]
+            Sink::Toy(stream) => stream.flush().await,
             #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => Ok(()),
         }
@@ -118,9 +131,20 @@ impl Sink<'_> {
             Sink::H1(_) => Some(connection.clone()),
             #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => None,
+            #[cfg(test)]
+            Sink::Toy(_) => None,
+        };
+        #[cfg(test)]
+        let toy = match self {
+            Sink::Toy(stream) => Some(stream.clone()),
+            _ => None,
         };
         let body = body.share();
         async move {
+            #[cfg(test)]
+            if let Some(stream) = toy {
+                return stream.left().await;
+            }
             match connection {
                 Some(connection) => h1::left(&connection, &body).await,
                 None => pending().await,

@@ -1,6 +1,7 @@
 //! A site in memory, for tests of what a request goes through: no socket is read and nothing is sent.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,22 +24,40 @@ use crate::runtime::connection::{Connection, ListenerInfo};
 use crate::runtime::loop_state::{Applications, Installed, LoopState, Offered};
 use crate::zones::{LoopCounts, Seat, Zones};
 
-/// Serves nothing by itself: the test walks its requests.
-struct NoApplications;
+/// Serves connections that a test hands to the loop; other tests walk their requests themselves.
+struct Connections {
+    http_loop: Rc<HttpLoop>,
+    serve: h1::Serve,
+}
 
-impl Applications for NoApplications {
-    fn configure(&self, _: &Rc<Installed>) {}
+impl Connections {
+    fn boxed() -> Box<dyn Applications> {
+        let http_loop = Rc::new(HttpLoop::default());
+        let serve = h1::serve(http_loop.clone());
+        Box::new(Self { http_loop, serve })
+    }
+}
+
+impl Applications for Connections {
+    fn configure(&self, installed: &Rc<Installed>) {
+        let config = Arc::clone(&installed.whole).downcast::<Config>().unwrap();
+        self.http_loop
+            .configure(config.http.as_ref().unwrap(), installed);
+    }
+
+    fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {
+        (self.serve)(connection, lease);
+    }
 
     fn speaks_tls(&self, _: &Connection) -> bool {
         false
     }
-
-    fn serve(&self, _: Rc<Connection>, _: Option<Lease>) {}
 }
 
 /// The inside of a `server` block, as a site. One a thread, as there is one loop.
 pub(crate) struct TestSite {
-    event_loop: EventLoop,
+    /// Away while something runs on it.
+    event_loop: Option<EventLoop>,
     state: Rc<LoopState>,
     http_loop: Rc<HttpLoop>,
 }
@@ -46,32 +65,49 @@ pub(crate) struct TestSite {
 impl TestSite {
     #[cfg(test)]
     pub(crate) fn new(server: &str) -> Self {
-        Self::try_new(server).unwrap_or_else(|shown| panic!("{shown}"))
+        Self::new_with("", server)
     }
 
     /// Errors: what is wrong with the configuration.
     pub(crate) fn try_new(server: &str) -> Result<Self, String> {
-        let text = format!("events {{}} http {{ server {{ listen unix:/nowhere; {server} }} }}");
-        let mut snapshot = Snapshot::default();
-        snapshot.insert_file("/x.conf", text.into_bytes());
-        let prefix = Prefix {
-            prefix: "/".into(),
-            error_log: "stderr".into(),
-            access_log: None,
-        };
-        let mut files = SnapshotFiles::new(snapshot);
-        let (config, sources, diagnostics) =
-            crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
-        let config = config.ok_or_else(|| diagnostics.render(&sources, "test", false))?;
-        let event_loop = EventLoop::new().unwrap();
-        let state = start(&config);
+        Ok(Self::on(EventLoop::new().unwrap(), &try_load("", server)?))
+    }
+
+    /// The same with more lines in the `http` block.
+    #[cfg(test)]
+    pub(crate) fn new_with(http: &str, server: &str) -> Self {
+        Self::on(EventLoop::new().unwrap(), &load(http, server))
+    }
+
+    /// A site of this configuration on this loop.
+    pub(crate) fn on(event_loop: EventLoop, config: &Arc<Config>) -> Self {
+        let state = start(config);
         let http_loop = Rc::new(HttpLoop::default());
         http_loop.configure(config.http.as_ref().unwrap(), &state.installed());
-        Ok(Self {
-            event_loop,
+        Self {
+            event_loop: Some(event_loop),
             state,
             http_loop,
-        })
+        }
+    }
+
+    /// Serves a connection that came in.
+    pub(crate) fn admit(&self, fd: OwnedFd, peer: Address) {
+        let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
+        self.state.admit(fd, peer, &info, None);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.state.connection_count()
+    }
+
+    /// Runs something on the site's loop.
+    pub(crate) fn block_on(&mut self, run: impl AsyncFnOnce(&TestSite)) {
+        let event_loop = self.event_loop.take();
+        let mut event_loop = event_loop.expect("one thing runs at a time");
+        event_loop.block_on(run(self));
+        self.event_loop = Some(event_loop);
     }
 
     /// What a request is answered with: its status, and its body from the next line on.
@@ -84,6 +120,22 @@ impl TestSite {
 
     /// The same; `None` where the head is not sound.
     pub(crate) fn try_ask(&mut self, head: &str) -> Option<(Vec<u8>, Served)> {
+        let mut request = self.try_request(head)?;
+        let mut answer = Vec::new();
+        let event_loop = self.event_loop.as_mut().expect("nothing else runs");
+        let served = event_loop
+            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
+        Some((answer, served))
+    }
+
+    /// A request of which the head has been read, on a connection of its own.
+    #[cfg(test)]
+    pub(crate) fn request(&self, head: &str) -> Box<Request> {
+        self.try_request(head)
+            .unwrap_or_else(|| panic!("{head:?} is no head"))
+    }
+
+    fn try_request(&self, head: &str) -> Option<Box<Request>> {
         let (ours, _theirs) = Stream::pair().unwrap();
         let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
         let peer = Address::UNNAMED;
@@ -98,12 +150,29 @@ impl TestSite {
             return None;
         };
         h1::take_head(&mut request);
-        let mut answer = Vec::new();
-        let served = self
-            .event_loop
-            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
-        Some((answer, served))
+        Some(request)
     }
+}
+
+/// A configuration with more lines in the `http` block and the inside of a `server` block.
+#[cfg(test)]
+pub(crate) fn load(http: &str, server: &str) -> Arc<Config> {
+    try_load(http, server).unwrap_or_else(|shown| panic!("{shown}"))
+}
+
+fn try_load(http: &str, server: &str) -> Result<Arc<Config>, String> {
+    let text = format!("events {{}} http {{ {http} server {{ listen unix:/nowhere; {server} }} }}");
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_file("/x.conf", text.into_bytes());
+    let prefix = Prefix {
+        prefix: "/".into(),
+        error_log: "stderr".into(),
+        access_log: None,
+    };
+    let mut files = SnapshotFiles::new(snapshot);
+    let (config, sources, diagnostics) =
+        crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
+    config.ok_or_else(|| diagnostics.render(&sources, "test", false))
 }
 
 /// What a script may be made of that waits for nobody and writes nothing.
@@ -180,8 +249,7 @@ fn start(config: &Arc<Config>) -> Rc<LoopState> {
         zones,
     };
     let capacity = Capacity::new(Arc::new(AtomicBool::new(false)), revolve_reactor::current());
-    let none = || -> Box<dyn Applications> { Box::new(NoApplications) };
-    LoopState::start(&offered, none, None, capacity, counts)
+    LoopState::start(&offered, Connections::boxed, None, capacity, counts)
 }
 
 #[cfg(test)]

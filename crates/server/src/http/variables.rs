@@ -146,7 +146,9 @@ pub(crate) fn resolve(
         .map(|builtin| (builtin.name, builtin.get))
         .collect();
     let mut definitions = Vec::new();
+    let mut names = HashMap::new();
     for (name, span) in registry.names() {
+        names.insert(name.to_owned(), definitions.len());
         let defined = defined.0.remove(name).filter(|_| registry.is_made(name));
         let definition = defined
             .map(|defined| defined.of(name))
@@ -161,7 +163,14 @@ pub(crate) fn resolve(
             }
         }
     }
-    Variables { definitions }
+    // Nothing of the configuration asks for these; what it serves may, by their names.
+    for (name, defined) in defined.0 {
+        if registry.is_made(&name) {
+            names.insert(name.clone(), definitions.len());
+            definitions.push(Definition::Defined(name, defined));
+        }
+    }
+    Variables { definitions, names }
 }
 
 impl Defined {
@@ -200,6 +209,8 @@ fn by_prefix(name: &str) -> Option<Definition> {
 /// The variables of one configuration.
 pub(crate) struct Variables {
     definitions: Vec<Definition>,
+    /// Their places by their names.
+    names: HashMap<String, usize>,
 }
 
 impl std::fmt::Debug for Variables {
@@ -212,6 +223,17 @@ impl Variables {
     /// Appends the value of a variable for this request; false where it has none.
     pub(crate) fn get(&self, id: VariableId, request: &Request, out: &mut Vec<u8>) -> bool {
         self.definitions[id.0 as usize].get(request, out)
+    }
+
+    /// The same of a variable that is known by its name alone, without the dollar.
+    pub(crate) fn get_by_name(&self, name: &str, request: &Request, out: &mut Vec<u8>) -> bool {
+        if let Some(place) = self.names.get(name) {
+            return self.definitions[*place].get(request, out);
+        }
+        if let Some(builtin) = modules::variables().find(|builtin| builtin.name == name) {
+            return (builtin.get)(request, out);
+        }
+        by_prefix(name).is_some_and(|definition| definition.get(request, out))
     }
 }
 

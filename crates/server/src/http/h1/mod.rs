@@ -8,6 +8,8 @@ mod output;
 mod pool;
 pub(crate) mod preamble;
 pub(crate) mod refusal;
+#[cfg(test)]
+mod simulation;
 mod writing;
 
 use std::rc::Rc;

@@ -105,6 +105,9 @@ settings! {
             log_not_found: bool = true,
             /// `log_subrequest`, default off.
             log_subrequest: bool = false,
+            /// `subrequest_output_buffer_size`, bytes, default 4k: what of a subrequest's answer is kept
+            /// where all of it is wanted.
+            subrequest_bytes_max: u64 = 4096,
             /// `msie_padding`, default on.
             msie_padding: bool = true,
         }
@@ -174,6 +177,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::FLAG,
         set: slot!(flag core.log_subrequest),
+    },
+    DirectiveRow {
+        name: "subrequest_output_buffer_size",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(size core.subrequest_bytes_max),
     },
     DirectiveRow {
         name: "msie_padding",

@@ -240,7 +240,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_method",
-        get: |r, out| r.current.head_done && some(method_name(r), out),
+        get: |r, out| r.current.head_done && some(main_method_name(r), out),
     },
     Builtin {
         name: "request_time",
@@ -467,14 +467,22 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
 pub(crate) fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    let method = match request.current.is_subrequest {
-        true => request.current.main_method,
-        false => request.current.method,
-    };
-    if method == Method::Get && request.head().method != Method::Get {
+    if request.current.method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)
+}
+
+/// The name of the method that the client has asked with, also in what is asked for on its behalf.
+fn main_method_name(request: &Request) -> &[u8] {
+    use revolve_http::Method;
+    if !request.current.is_subrequest {
+        return method_name(request);
+    }
+    match request.current.main_method {
+        Method::Get => b"GET",
+        _ => request.bytes(request.head().method_span),
+    }
 }
 
 /// 32 hexadecimal digits, the same for one request however often it is asked.

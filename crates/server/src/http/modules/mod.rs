@@ -137,6 +137,7 @@ modules! {
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
     userid { userid: UserIdSettings / RawUserId; UserIdState }
+    ssi { ssi: SsiSettings / RawSsi; SsiState }
     addition { addition: AdditionSettings / RawAddition }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
