@@ -106,8 +106,8 @@ const NAMES: &[Mistake] = &[
         "Revolve does not have it yet",
     ),
     ours(
-        "events {}\nhttp { gzip on; }\n",
-        "unknown directive \"gzip\" in FILE:2",
+        "events {}\nhttp { ssi on; }\n",
+        "unknown directive \"ssi\" in FILE:2",
         "Revolve does not have it yet",
     ),
     same(

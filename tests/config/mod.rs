@@ -4,6 +4,7 @@ mod advice;
 mod alike;
 mod command_line;
 mod exit_codes;
+mod filters;
 mod mistakes;
 mod several;
 mod zones;

@@ -10,6 +10,8 @@ mod conditionals;
 mod differences;
 mod error_log;
 mod error_pages;
+mod filtered;
+mod gzip;
 mod known;
 mod limits;
 mod locations;

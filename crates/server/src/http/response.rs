@@ -99,6 +99,33 @@ impl HeaderList {
         *self = replaced;
     }
 
+    /// Makes the first value of this name that is a strong entity tag a weak one; one that is no tag is
+    /// dropped.
+    fn weaken(&mut self, name: &[u8]) {
+        let Self { bytes, lines } = self;
+        let is_it = |line: &&mut Line| {
+            let own = &bytes[line.start as usize..line.name_end as usize];
+            own.eq_ignore_ascii_case(name)
+        };
+        let Some(line) = lines.iter_mut().find(is_it) else {
+            return;
+        };
+        let value_at = line.name_end as usize + b": ".len();
+        match &bytes[value_at..] {
+            [b'W', b'/', ..] => return,
+            [b'"', ..] => {}
+            _ => return self.remove(name),
+        }
+        bytes.splice(value_at..value_at, *b"W/");
+        let start = line.start;
+        line.end += 2;
+        for after in lines.iter_mut().filter(|it| it.start > start) {
+            after.start += 2;
+            after.name_end += 2;
+            after.end += 2;
+        }
+    }
+
     /// The first value of this name.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter()
@@ -139,6 +166,8 @@ pub(crate) struct Response {
     pub has_location: bool,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
     pub location_completed: bool,
+    /// Whether what the client accepts decides on the body's coding, and caches are to know.
+    pub varies_by_encoding: bool,
     /// Whether the body is one whose ranges may be asked for.
     pub ranges_allowed: bool,
     /// All other header lines, `ETag` among them.
@@ -180,6 +209,7 @@ impl Response {
         self.location.clear();
         self.has_location = false;
         self.location_completed = false;
+        self.varies_by_encoding = false;
     }
 
     /// Drops what belongs to a content, so that another can take its place.
@@ -203,7 +233,6 @@ impl Response {
         self.last_modified_replaced
     }
 
-    #[allow(dead_code, reason = "the modules that use it come next")]
     /// The body will be of another length, in other bytes: what is said of either no longer holds.
     pub(crate) fn clear_length(&mut self) {
         self.content_length = None;
@@ -229,6 +258,22 @@ impl Response {
     /// `ETag`; empty for none.
     pub(crate) fn etag(&self) -> &[u8] {
         self.headers.get(b"ETag").unwrap_or_default()
+    }
+
+    /// The body will be the same in meaning and no longer in its bytes.
+    ///
+    /// Source: nginx's `ngx_http_weak_etag`.
+    pub(crate) fn weaken_etag(&mut self) {
+        if !self.headers.is_empty() {
+            self.headers.weaken(b"ETag");
+        }
+    }
+
+    /// Whether the body is in a coding (`Content-Encoding`).
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.headers
+            .get(b"Content-Encoding")
+            .is_some_and(|coding| !coding.is_empty())
     }
 
     /// Drops `ETag`.

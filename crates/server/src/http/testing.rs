@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
 use revolve_conf::{Snapshot, SnapshotFiles};
 use revolve_http::h1::{HeadLimits, Progress};
 use revolve_reactor::{Address, EventLoop, Lease, Stream};
@@ -13,6 +14,8 @@ use revolve_reactor::{Address, EventLoop, Lease, Stream};
 use crate::Config;
 use crate::config::Prefix;
 use crate::http::HttpLoop;
+use crate::http::body::{Broken, Piece};
+use crate::http::filter::{BodyFilter, Chain};
 use crate::http::h1;
 use crate::http::request::Request;
 use crate::http::serve::{self, Served};
@@ -68,6 +71,12 @@ impl TestSite {
 
     /// What a request is answered with: its status, and its body from the next line on.
     pub(crate) fn ask(&mut self, head: &str) -> (String, Served) {
+        let (answer, served, _) = self.exchange(head);
+        (String::from_utf8(answer).unwrap(), served)
+    }
+
+    /// The same in bytes, and the request as it is then: its response has the head alone.
+    pub(crate) fn exchange(&mut self, head: &str) -> (Vec<u8>, Served, Box<Request>) {
         let (ours, _theirs) = Stream::pair().unwrap();
         let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
         let peer = Address::UNNAMED;
@@ -87,8 +96,53 @@ impl TestSite {
         let served = self
             .event_loop
             .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
-        (String::from_utf8(answer).unwrap(), served)
+        (answer, served, request)
     }
+}
+
+/// A body in pieces, and whether nothing more is there for now behind each.
+pub(crate) type Fragments<'a> = Vec<(&'a [u8], bool)>;
+
+/// What a filter makes of a body.
+pub(crate) fn filtered(
+    filter: impl BodyFilter + 'static,
+    fragments: &[(&[u8], bool)],
+) -> Result<Vec<u8>, Broken> {
+    let mut chain = Chain::new(vec![Box::new(filter)]);
+    let mut out = Vec::new();
+    let mut take = |chain: &mut Chain| {
+        while let Some(piece) = chain.pop()? {
+            match piece {
+                Piece::Bytes(bytes) if !bytes.is_empty() => out.extend_from_slice(&bytes),
+                other => panic!("{other:?}"),
+            }
+        }
+        Ok(())
+    };
+    for (bytes, is_last_for_now) in fragments {
+        chain.push(Bytes::copy_from_slice(bytes));
+        take(&mut chain)?;
+        if *is_last_for_now {
+            chain.flush();
+            take(&mut chain)?;
+        }
+    }
+    chain.end();
+    take(&mut chain)?;
+    assert!(chain.has_ended());
+    Ok(out)
+}
+
+/// Cuts a body at these places, which are taken by its length.
+pub(crate) fn fragments<'a>(mut body: &'a [u8], cuts: &[(usize, bool)]) -> Fragments<'a> {
+    let mut fragments = Vec::new();
+    for (len, flush) in cuts {
+        let (first, rest) = body.split_at((*len).min(body.len()));
+        fragments.push((first, *flush));
+        body = rest;
+    }
+    fragments.push((body, false));
+    fragments
 }
 
 fn start(config: &Arc<Config>) -> Rc<LoopState> {

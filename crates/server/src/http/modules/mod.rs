@@ -110,6 +110,8 @@ modules! {
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    gzip_accept { gzip_accept: GzipAcceptSettings / RawGzipAccept; GzipAcceptState }
+    gzip { gzip: GzipSettings / RawGzip; GzipState }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
     log_format {}
@@ -119,6 +121,9 @@ modules! {
 
 /// What the limits have in common; no module by itself.
 mod limits;
+
+/// What the filters that are for certain media types have in common; no module by itself.
+mod media_types;
 
 /// Every directive of every module.
 pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
