@@ -99,3 +99,116 @@ const GZIP: &[Mistake] = &[
 fn mistakes_with_gzip_are_named() {
     check_all(GZIP);
 }
+
+const OTHERS: &[Mistake] = &[
+    same(
+        "events {}\nhttp { gzip_static yes; }\n",
+        "invalid value \"yes\" in FILE:2",
+        "off, on or always",
+    ),
+    same(
+        "events {}\nhttp { gunzip 1; }\n",
+        "invalid value \"1\" in \"gunzip\" directive, it must be \"on\" or \"off\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { gunzip_buffers 0 4k; }\n",
+        "\"gunzip_buffers\" directive invalid value in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { autoindex_format text; }\n",
+        "invalid value \"text\" in FILE:2",
+        "html, json, jsonp or xml",
+    ),
+    same(
+        "events {}\nhttp { autoindex_exact_size off; autoindex_exact_size on; }\n",
+        "\"autoindex_exact_size\" directive is duplicate in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { autoindex_localtime 1; }\n",
+        "invalid value \"1\" in \"autoindex_localtime\" directive, it must be \"on\" or \"off\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { random_index on; } }\n",
+        "\"random_index\" directive is not allowed here in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { sub_filter '' x; }\n",
+        "empty search pattern in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { sub_filter x; }\n",
+        "invalid number of arguments in \"sub_filter\" directive in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { sub_filter x $nothing_at_all; }\n",
+        "unknown \"nothing_at_all\" variable",
+        "",
+    ),
+    same(
+        "events {}\nhttp { sub_filter_once maybe; }\n",
+        "invalid value \"maybe\" in \"sub_filter_once\" directive, it must be \"on\" or \"off\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset a; charset b; }\n",
+        "\"charset\" directive is duplicate in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a A {} }\n",
+        "\"charset_map\" between the same charsets \"a\" and \"A\" in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a b {}\n charset_map B a {} }\n",
+        "duplicate \"charset_map\" between \"B\" and \"a\" in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a b {\n 80 80 80;\n} }\n",
+        "invalid parameters number in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a b {\n 100 80;\n} }\n",
+        "invalid value \"100\" in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a b {\n 80 xx;\n} }\n",
+        "invalid value \"xx\" in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a utf-8 {\n 80 F09F9880;\n} }\n",
+        "invalid value \"F09F9880\" in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp { charset_map a utf-8 {\n 80 ZZ;\n} }\n",
+        "invalid value \"ZZ\" in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { charset a; source_charset b; } }\n",
+        "no \"charset_map\" between the charsets \"b\" and \"a\"",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { charset_map a b {} } }\n",
+        "\"charset_map\" directive is not allowed here in FILE:2",
+        "",
+    ),
+];
+
+#[test]
+fn mistakes_with_other_filters_and_lists_are_named() {
+    check_all(OTHERS);
+}

@@ -5,12 +5,15 @@
 //! the connection ends. Where we mean to differ, `known` says why.
 
 mod access_log;
+mod autoindex;
 mod bodies;
+mod charset;
 mod conditionals;
 mod differences;
 mod error_log;
 mod error_pages;
 mod filtered;
+mod gunzip;
 mod gzip;
 mod known;
 mod limits;
@@ -28,5 +31,6 @@ mod request;
 mod site;
 mod static_files;
 mod stock;
+mod sub_filter;
 mod syslog;
 mod virtual_hosts;

@@ -17,6 +17,7 @@ pub(crate) struct HttpLoop {
     site: RefCell<Option<Rc<Site>>>,
     pub(crate) preambles: Preambles,
     boundary: Cell<u64>,
+    drawn: Cell<u64>,
     ids: foldhash::quality::RandomState,
 }
 
@@ -40,6 +41,12 @@ impl HttpLoop {
     pub(crate) fn next_boundary(&self) -> u64 {
         self.boundary.set(self.boundary.get() + 1);
         self.boundary.get()
+    }
+
+    /// A number that nobody foretells.
+    pub(crate) fn random(&self) -> u64 {
+        self.drawn.set(self.drawn.get().wrapping_add(1));
+        self.ids.hash_one(self.drawn.get())
     }
 
     /// `$request_id`: 32 hexadecimal digits, the same for one request however often it is asked.

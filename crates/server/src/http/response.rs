@@ -303,6 +303,23 @@ impl Response {
         self.body.iter().map(Piece::len).sum()
     }
 
+    /// The length of the body, where it is known before it is made.
+    pub(crate) fn known_length(&self) -> Option<u64> {
+        let is_made = self.source.is_some() || !self.filters.is_empty();
+        match &self.content_length {
+            Some(length) => Some(length.bytes),
+            None => (!is_made).then(|| self.body_bytes()),
+        }
+    }
+
+    /// Drops `Last-Modified`, however it was set.
+    pub(crate) fn clear_last_modified(&mut self) {
+        self.last_modified = None;
+        if std::mem::take(&mut self.last_modified_replaced) {
+            self.headers.remove(b"Last-Modified");
+        }
+    }
+
     /// Appends the values of a header as sent, joined by ", "; false where there is none.
     ///
     /// `name` is in lower case with dashes. Source: nginx's `$sent_http_name`.

@@ -245,8 +245,10 @@ fn is_allowed_behind_proxy(request: &Request, proxied: Proxied) -> bool {
         });
     }
     // As in nginx a file's own time of change is no such line, and so is no entity tag of its own.
-    !(proxied.no_last_modified && request.response.last_modified_is_replaced())
-        && !(proxied.no_etag && headers.get(b"ETag").is_some())
+    let has_time = request.response.last_modified_is_replaced();
+    let refused = proxied.no_last_modified && has_time
+        || proxied.no_etag && headers.get(b"ETag").is_some();
+    !refused
 }
 
 /// Whether a list of tokens has one, with or without a value.

@@ -106,10 +106,16 @@ modules! {
     }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    random_index { random_index: RandomIndexSettings / RawRandomIndex }
     index { index: IndexSettings / RawIndex }
+    autoindex { autoindex: AutoindexSettings / RawAutoindex }
+    gzip_static { gzip_static: GzipStaticSettings / RawGzipStatic }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    gunzip { gunzip: GunzipSettings / RawGunzip }
+    sub_filter { sub_filter: SubFilterSettings / RawSubFilter }
+    charset { charset: CharsetSettings / RawCharset }
     gzip_accept { gzip_accept: GzipAcceptSettings / RawGzipAccept; GzipAcceptState }
     gzip { gzip: GzipSettings / RawGzip; GzipState }
     range { range: RangeSettings / RawRange }
@@ -121,6 +127,9 @@ modules! {
 
 /// What the limits have in common; no module by itself.
 mod limits;
+
+/// What the modules that look into folders have in common; no module by itself.
+mod folder;
 
 /// What the filters that are for certain media types have in common; no module by itself.
 mod media_types;
