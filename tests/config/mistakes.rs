@@ -101,8 +101,8 @@ const NAMES: &[Mistake] = &[
         "did you mean `listen`?",
     ),
     ours(
-        "events {}\nhttp { server { proxy_pass http://x; } }\n",
-        "unknown directive \"proxy_pass\" in FILE:2",
+        "events {}\nhttp { server { grpc_pass x; } }\n",
+        "unknown directive \"grpc_pass\" in FILE:2",
         "Revolve does not have it yet",
     ),
     ours(

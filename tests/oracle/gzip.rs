@@ -44,6 +44,7 @@ const SITE: Site = Site {
         location /return500 { default_type text/html; return 500 "a text of twenty bytes"; }
         location /empty { default_type text/html; return 200 ""; }
         location /moved { return 301 /; }
+        location /refresh/ { msie_refresh on; error_page 404 "http://x/?a='b\"%20&uri=$uri"; alias ROOT/html/none/; }
         location /error/ { error_page 404 /404.html; alias ROOT/html/none/; }
         location /limited/ { limit_rate 1m; alias ROOT/html/; }
         location /nochunks/ { chunked_transfer_encoding off; alias ROOT/html/; }
@@ -131,6 +132,13 @@ fn what_is_compressed_and_what_is_said_of_it() {
         cases.push(get(path).line(ACCEPT).into());
         cases.push(head(path).line(ACCEPT).into());
         cases.push(get(path).line(ACCEPT).http_10().into());
+    }
+    for agent in ["MSIE 7.0; x", "MSIE 7", "Opera MSIE 7.0; x", "curl"] {
+        cases.push(
+            get("/refresh/x")
+                .line(format!("User-Agent: {agent}"))
+                .into(),
+        );
     }
     SITE.compare(&cases);
 }

@@ -4,11 +4,14 @@
 //! what must be the same is the status line, the header lines and their order, the body, and how
 //! the connection ends. Where we mean to differ, `known` says why.
 
+mod access;
 mod access_log;
 mod autoindex;
 mod bodies;
+mod browser;
 mod charset;
 mod conditionals;
+mod defined_variables;
 mod differences;
 mod error_log;
 mod error_pages;
@@ -17,6 +20,7 @@ mod gunzip;
 mod gzip;
 mod known;
 mod limits;
+mod links;
 mod locations;
 mod log_files;
 mod malformed;
@@ -32,5 +36,7 @@ mod site;
 mod static_files;
 mod stock;
 mod sub_filter;
+mod subrequests;
 mod syslog;
+mod userid;
 mod virtual_hosts;

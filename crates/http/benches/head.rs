@@ -8,6 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use revolve_http::Head;
 use revolve_http::h1::{HeadLimits, HeadParser, Progress};
 
 const WRK: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
@@ -28,16 +29,16 @@ If-None-Match: \"6745c9f0-1c3a\"\r\n\
 
 const ROUNDS: usize = 9;
 
-fn ours(parser: &mut HeadParser, limits: &HeadLimits, head: &[u8]) {
-    parser.reset();
-    let progress = parser.parse(black_box(head), limits);
+fn ours(parser: &mut HeadParser, read: &mut Head, limits: &HeadLimits, head: &[u8]) {
+    parser.reset(read);
+    let progress = parser.parse(read, black_box(head), limits);
     assert_eq!(
         progress,
         Ok(Progress::Complete {
             head_bytes: head.len()
         })
     );
-    black_box(parser.head());
+    black_box(&*read);
 }
 
 fn theirs(head: &[u8]) {
@@ -50,10 +51,11 @@ fn theirs(head: &[u8]) {
 
 fn run(name: &str, head: &[u8], count: usize) -> f64 {
     let mut parser = HeadParser::new();
+    let mut read = Head::default();
     let limits = HeadLimits::default();
     let start = Instant::now();
     match name {
-        "ours" => (0..count).for_each(|_| ours(&mut parser, &limits, head)),
+        "ours" => (0..count).for_each(|_| ours(&mut parser, &mut read, &limits, head)),
         _ => (0..count).for_each(|_| theirs(head)),
     }
     start.elapsed().as_nanos() as f64 / count as f64

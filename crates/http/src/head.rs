@@ -66,7 +66,14 @@ pub struct Head {
 }
 
 impl Head {
-    pub(crate) fn reset(&mut self) {
+    /// Whether a request line has been read to its end.
+    #[must_use]
+    pub fn request_line_done(&self) -> bool {
+        !self.request_line.is_empty()
+    }
+
+    /// Empties it, and keeps its memory.
+    pub fn reset(&mut self) {
         self.headers.clear();
         self.ignored.clear();
         self.known.reset();

@@ -2,10 +2,10 @@
 
 use crate::span::Span;
 
-/// One header line of a request.
+/// One header line.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct HeaderSpan {
-    /// The name, in the letters that the client used.
+    /// The name, in the letters that its sender used.
     pub name: Span,
     /// The value without the spaces and tabs around it; never holds CR, LF or NUL.
     pub value: Span,
@@ -39,16 +39,23 @@ header_ids! {
     Accept "accept",
     AcceptEncoding "accept-encoding",
     AcceptLanguage "accept-language",
+    AcceptRanges "accept-ranges",
+    Age "age",
     Authorization "authorization",
     CacheControl "cache-control",
     Connection "connection",
+    ContentDisposition "content-disposition",
+    ContentEncoding "content-encoding",
     ContentLength "content-length",
     ContentRange "content-range",
     ContentType "content-type",
     Cookie "cookie",
+    Date "date",
     Depth "depth",
     Destination "destination",
+    Etag "etag",
     Expect "expect",
+    Expires "expires",
     Host "host",
     IfMatch "if-match",
     IfModifiedSince "if-modified-since",
@@ -56,21 +63,39 @@ header_ids! {
     IfRange "if-range",
     IfUnmodifiedSince "if-unmodified-since",
     KeepAlive "keep-alive",
+    LastModified "last-modified",
+    Link "link",
+    Location "location",
     Overwrite "overwrite",
+    Pragma "pragma",
+    Proxy "proxy",
+    ProxyConnection "proxy-connection",
     Range "range",
     Referer "referer",
+    Refresh "refresh",
+    Server "server",
+    SetCookie "set-cookie",
+    Status "status",
     Te "te",
+    Trailer "trailer",
     TransferEncoding "transfer-encoding",
     Upgrade "upgrade",
     UpgradeInsecureRequests "upgrade-insecure-requests",
     UserAgent "user-agent",
+    Vary "vary",
     Via "via",
+    WwwAuthenticate "www-authenticate",
+    XAccelBuffering "x-accel-buffering",
+    XAccelCharset "x-accel-charset",
+    XAccelExpires "x-accel-expires",
+    XAccelLimitRate "x-accel-limit-rate",
+    XAccelRedirect "x-accel-redirect",
     XForwardedFor "x-forwarded-for",
     XForwardedProto "x-forwarded-proto",
     XRealIp "x-real-ip",
 }
 
-const SLOTS: usize = 128;
+const SLOTS: usize = 256;
 
 /// A known name, as it is compared: in lower case, and padded.
 struct KnownName {
@@ -140,7 +165,7 @@ static KNOWN_BY_SLOT: [KnownName; SLOTS] = {
 /// A hash of a name by its first byte, its last and its length: the same in either case, and
 /// different for each known name (else the table's construction does not compile).
 const fn slot(first: u8, last: u8, len: usize) -> usize {
-    (len + (first | 0x20) as usize * 3 + (last | 0x20) as usize * 5) % SLOTS
+    (len * 2 + (first | 0x20) as usize * 20 + (last | 0x20) as usize * 5) % SLOTS
 }
 
 impl HeaderId {
@@ -176,7 +201,7 @@ impl HeaderId {
 }
 
 /// Where the values of the known headers stand, for access without a search.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Known {
     /// One bit for each header that a line was there for.
     seen: u64,
@@ -188,7 +213,7 @@ pub struct Known {
     persist: bool,
 }
 
-/// Headers of which a second line is refused; nginx refuses the same ones.
+/// Headers of a request of which a second line is refused; nginx refuses the same ones.
 const UNIQUE: u64 = bits(&[
     HeaderId::Authorization,
     HeaderId::ContentLength,
@@ -235,6 +260,12 @@ impl Known {
     /// head's parser to see.
     #[inline(always)]
     pub(crate) fn note(&mut self, bytes: &[u8], line: HeaderSpan) -> bool {
+        self.note_of(UNIQUE, bytes, line)
+    }
+
+    /// The same, where the headers that may have one line are these, a set of [`bits`].
+    #[inline(always)]
+    pub(crate) fn note_of(&mut self, unique: u64, bytes: &[u8], line: HeaderSpan) -> bool {
         let HeaderSpan { id, value, .. } = line;
         if id == HeaderId::Connection {
             self.note_connection(value.of(bytes));
@@ -244,7 +275,7 @@ impl Known {
             self.first[id as usize] = value;
             return true;
         }
-        UNIQUE & id.bit() == 0
+        unique & id.bit() == 0
     }
 
     /// Whether there is a line of any of these, a set of [`bits`].
@@ -270,6 +301,17 @@ impl Known {
             self.close = true;
         } else if contains_ignore_case(value, b"keep-alive") {
             self.persist = true;
+        }
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            seen: 0,
+            first: [Span::default(); KNOWN_HEADERS.len()],
+            close: false,
+            persist: false,
         }
     }
 }

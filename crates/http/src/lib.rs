@@ -1,4 +1,4 @@
-//! HTTP for servers, as pure state machines: bytes in, events out.
+//! HTTP for servers and proxies, as pure state machines: bytes in, events out.
 //!
 //! There is no networking code here: no socket, no clock, no file, no thread. A caller reads
 //! bytes wherever they come from, shows them to a parser, and acts on what it says. Every parser
@@ -6,8 +6,10 @@
 //!
 //! * [`Head`] — what every request has, whatever version it came by: method, target, header lines;
 //!   [`normalize_path`] turns the path that it asks for into the one that is looked up;
-//! * [`h1`] — HTTP/1.1, 1.0 and 0.9: parser of request heads, chunked bodies, writer of response
-//!   heads;
+//! * [`ResponseHead`] — what every response that we are sent has; [`Trailers`] may follow its body;
+//! * [`h1`] — HTTP/1.1, 1.0 and 0.9: parsers and writers of heads, chunked bodies;
+//! * [`fastcgi`], [`scgi`], [`uwsgi`], [`memcached`] — what else may stand behind a web server;
+//! * [`proxy_protocol`] — whom a proxy before it speaks for;
 //! * [`status`] — reason phrases;
 //! * [`date`] — HTTP dates.
 //!
@@ -17,19 +19,30 @@
 
 mod body;
 pub mod date;
+pub mod fastcgi;
 pub mod h1;
 mod head;
 mod header;
+pub mod memcached;
 mod method;
+pub mod proxy_protocol;
+mod response_head;
+pub mod scgi;
 mod span;
 pub mod status;
 mod target;
+mod token;
+mod trailers;
+pub mod uwsgi;
 mod version;
 
-pub use body::Framing;
+pub use body::{Framing, ResponseFraming};
 pub use head::{Head, KeepAlive};
 pub use header::{HeaderId, HeaderSpan, Known};
 pub use method::Method;
+pub use response_head::ResponseHead;
 pub use span::Span;
 pub use target::{Target, TargetError, TargetForm, normalize_path};
+pub use token::is_token;
+pub use trailers::Trailers;
 pub use version::Version;

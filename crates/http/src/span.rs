@@ -32,6 +32,23 @@ impl Span {
         &bytes[self.start as usize..self.end as usize]
     }
 
+    /// The span without the spaces and tabs at both ends (RFC 9110, section 5.5).
+    pub(crate) fn trimmed(self, bytes: &[u8]) -> Self {
+        let text = self.of(bytes);
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let Some(first) = text.iter().position(|byte| !blank(byte)) else {
+            return Self {
+                start: self.end,
+                end: self.end,
+            };
+        };
+        let behind = text.iter().rev().take_while(|byte| blank(byte)).count();
+        Self {
+            start: self.start + first as u32,
+            end: self.end - behind as u32,
+        }
+    }
+
     /// How many bytes the span has.
     #[must_use]
     pub fn len(&self) -> usize {

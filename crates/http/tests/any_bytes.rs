@@ -8,8 +8,8 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use revolve_http::Span;
 use revolve_http::h1::{HeadLimits, HeadParser, Progress, writer};
+use revolve_http::{Head, Span, Version};
 
 /// Text put together from pieces that mean something, so that random tests get somewhere.
 fn pieces(of: &'static [&'static str], count: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -66,6 +66,34 @@ const HEAD: &[&str] = &[
     "If-None-Match: \"6745c9f0-1c3a\"\r\n",
     "Upgrade-Insecure-Requests: 1\r\n",
     " x\r\n",
+];
+
+const RESPONSE: &[&str] = &[
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.0 204\r\n",
+    "HTTP/1.1 103 Early Hints\r\n",
+    "HTTP/1.1 ",
+    "HTTP/",
+    "101",
+    "304 ",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    ":",
+    "Content-Length: 5\r\n",
+    "content-length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Connection: close\r\n",
+    "Keep-Alive: timeout=5\r\n",
+    "Status: 404 x\r\n",
+    "Location: /a\r\n",
+    "Set-Cookie: a=b\n",
+    "X_Y:  z \r\n",
+    "a@b: c\r\n",
+    "Empty:\r\n",
 ];
 
 const BODY: &[&str] = &[
@@ -126,16 +154,48 @@ proptest! {
             theirs.parse(bytes.as_bytes()),
             Ok(httparse::Status::Complete(bytes.len()))
         );
-        let mut ours = HeadParser::new();
-        let progress = ours.parse(bytes.as_bytes(), &HeadLimits::default());
+        let mut ours = Head::default();
+        let progress = HeadParser::new().parse(&mut ours, bytes.as_bytes(), &HeadLimits::default());
         prop_assume!(!matches!(method.as_str(), "CONNECT" | "TRACE"));
         prop_assert_eq!(progress, Ok(Progress::Complete { head_bytes: bytes.len() }));
         let text = |span: Span| span.of(bytes.as_bytes());
         prop_assert_eq!(theirs.method, Some(method.as_str()));
-        prop_assert_eq!(text(ours.head().target.raw), target.as_bytes());
-        let seen = ours.head().headers.iter().map(|line| (text(line.name), text(line.value)));
+        prop_assert_eq!(text(ours.target.raw), target.as_bytes());
+        let seen = ours.headers.iter().map(|line| (text(line.name), text(line.value)));
         let expected = theirs.headers.iter().map(|line| (line.name.as_bytes(), line.value));
         prop_assert!(seen.eq(expected));
+    }
+
+    #[test]
+    fn responses(settings in any::<u8>(), piece in 0u8..40, bytes in pieces(RESPONSE, 16)) {
+        checks::h1_response(&[&[settings, piece], bytes.as_slice()].concat());
+    }
+
+    #[test]
+    fn responses_that_begin_well(settings in any::<u8>(), piece in 0u8..40, rest in pieces(RESPONSE, 8)) {
+        let start = b"HTTP/1.1 103 x\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nServer: x\r\n";
+        checks::h1_response(&[&[settings, piece], start.as_slice(), &rest, b"\r\n\r\n"].concat());
+    }
+
+    #[test]
+    fn requests_are_read_as_they_were_written(
+        method in "[A-Z]{1,8}",
+        target in "/\\PC{0,30}",
+        values in vec(vec(any::<u8>(), 0..20), 0..5),
+    ) {
+        prop_assume!(!matches!(method.as_str(), "CONNECT" | "TRACE"));
+        let mut sent = Vec::new();
+        writer::request_line(&mut sent, method.as_bytes(), target.as_bytes(), Version::HTTP_11);
+        writer::header(&mut sent, b"Host", b"a");
+        for value in &values {
+            writer::header(&mut sent, b"X-Value", value);
+        }
+        sent.extend_from_slice(b"\r\n");
+        let mut head = Head::default();
+        let read = HeadParser::new().parse(&mut head, &sent, &HeadLimits::default());
+        prop_assert_eq!(read, Ok(Progress::Complete { head_bytes: sent.len() }));
+        prop_assert_eq!(head.method_span.of(&sent), method.as_bytes());
+        prop_assert_eq!(head.headers.len(), 1 + values.len());
     }
 
     #[test]
@@ -159,9 +219,10 @@ proptest! {
         sent.extend_from_slice(writer::LAST_CHUNK);
         let end = sent.len();
         sent.extend_from_slice(b"GET / HTTP/1.1\r\n");
-        let (decoded, body) = checks::decode_in_pieces(&sent, step);
+        let (decoded, body, trailers) = checks::decode_in_pieces(&sent, step);
         prop_assert_eq!(decoded, Ok(Some(end)));
         prop_assert_eq!(body, chunks.concat());
+        prop_assert!(trailers.is_empty());
     }
 
     #[test]
@@ -192,6 +253,11 @@ fn corpus(target: &str, check: fn(&[u8])) {
 #[test]
 fn corpus_of_heads() {
     corpus("h1_head", checks::h1_head);
+}
+
+#[test]
+fn corpus_of_responses() {
+    corpus("h1_response", checks::h1_response);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use revolve_http::{Framing, Head, HeaderId, KeepAlive, TargetForm, Version, norm
 /// The status with which a request is refused, or 200.
 fn status(bytes: &[u8]) -> u16 {
     let mut parser = HeadParser::new();
-    match parser.parse(bytes, &HeadLimits::default()) {
+    let mut head = Head::default();
+    match parser.parse(&mut head, bytes, &HeadLimits::default()) {
         Ok(Progress::Complete { .. }) => {
-            let target = parser.head().target;
+            let target = head.target;
             let path = normalize_path(target.path.of(bytes), true, &mut Vec::new());
             if target.complex {
                 path.map_or_else(|error| error.status(), |()| 200)
@@ -25,17 +26,18 @@ fn status(bytes: &[u8]) -> u16 {
 
 fn parsed(bytes: &[u8]) -> Head {
     let mut parser = HeadParser::new();
-    let progress = parser.parse(bytes, &HeadLimits::default());
+    let mut head = Head::default();
+    let progress = parser.parse(&mut head, bytes, &HeadLimits::default());
     assert!(
         matches!(progress, Ok(Progress::Complete { .. })),
         "{progress:?}"
     );
-    parser.head().clone()
+    head
 }
 
 fn refused(bytes: &[u8]) -> HeadError {
     HeadParser::new()
-        .parse(bytes, &HeadLimits::default())
+        .parse(&mut Head::default(), bytes, &HeadLimits::default())
         .expect_err("an error")
 }
 
@@ -209,7 +211,11 @@ fn a_method_that_is_too_long_is_no_long_target() {
         head_bytes_max: 100,
         ..HeadLimits::default()
     };
-    let parsed = HeadParser::new().parse(method.as_bytes(), &limits);
+    let parsed = HeadParser::new().parse(
+        &mut revolve_http::Head::default(),
+        method.as_bytes(),
+        &limits,
+    );
     assert_eq!(parsed, Err(HeadError::InvalidMethod));
 }
 
@@ -328,7 +334,9 @@ fn the_head_and_its_lines_are_limited_together() {
         headers_max,
         ..HeadLimits::default()
     };
-    let ask = |bytes: &str, limits: &HeadLimits| HeadParser::new().parse(bytes.as_bytes(), limits);
+    let ask = |bytes: &str, limits: &HeadLimits| {
+        HeadParser::new().parse(&mut Head::default(), bytes.as_bytes(), limits)
+    };
     let ten = head(10);
     let complete = Ok(Progress::Complete {
         head_bytes: ten.len(),
@@ -468,15 +476,11 @@ fn names_with_invalid_bytes_are_left_out_or_taken() {
     let bytes = b"GET / HTTP/1.1\r\nHost: a\r\na_b: x\r\nF@o: y\r\n\r\n";
     let read = |limits: &HeadLimits| {
         let mut parser = HeadParser::new();
-        assert!(parser.parse(bytes, limits).is_ok());
+        let mut head = Head::default();
+        assert!(parser.parse(&mut head, bytes, limits).is_ok());
         let text = |span: &revolve_http::Span| span.of(bytes).escape_ascii().to_string();
-        let names: Vec<_> = parser
-            .head()
-            .headers
-            .iter()
-            .map(|line| text(&line.name))
-            .collect();
-        let ignored: Vec<_> = parser.head().ignored.iter().map(text).collect();
+        let names: Vec<_> = head.headers.iter().map(|line| text(&line.name)).collect();
+        let ignored: Vec<_> = head.ignored.iter().map(text).collect();
         (names, ignored)
     };
     let limits = HeadLimits::default();
@@ -501,55 +505,69 @@ fn names_with_invalid_bytes_are_left_out_or_taken() {
 fn a_parser_says_where_it_stands() {
     let limits = HeadLimits::default();
     let mut parser = HeadParser::new();
+    let mut head = Head::default();
     let bytes = b"\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\n";
     for (len, started, line_done) in [(0, false, false), (4, false, false), (5, true, false)] {
-        assert_eq!(parser.parse(&bytes[..len], &limits), Ok(Progress::Partial));
+        assert_eq!(
+            parser.parse(&mut head, &bytes[..len], &limits),
+            Ok(Progress::Partial)
+        );
         assert_eq!(parser.line_started(), started);
-        assert_eq!(parser.request_line_done(), line_done);
+        assert_eq!(head.request_line_done(), line_done);
     }
-    assert_eq!(parser.parse(&bytes[..23], &limits), Ok(Progress::Partial));
-    assert!(parser.request_line_done());
     assert_eq!(
-        parser.parse(bytes, &limits),
+        parser.parse(&mut head, &bytes[..23], &limits),
+        Ok(Progress::Partial)
+    );
+    assert!(head.request_line_done());
+    assert_eq!(
+        parser.parse(&mut head, bytes, &limits),
         Ok(Progress::Complete { head_bytes: 32 })
     );
-    assert_eq!(parser.head().request_line.of(bytes), b"GET /a HTTP/1.1");
-    assert_eq!(parser.head().protocol.of(bytes), b"HTTP/1.1");
-    parser.reset();
-    assert!(!parser.line_started() && !parser.request_line_done());
-    assert_eq!(parser.parse(&bytes[32..], &limits), Ok(Progress::Partial));
-    assert_eq!(parser.head().target.path.of(&bytes[32..]), b"/b");
+    assert_eq!(head.request_line.of(bytes), b"GET /a HTTP/1.1");
+    assert_eq!(head.protocol.of(bytes), b"HTTP/1.1");
+    parser.reset(&mut head);
+    assert!(!parser.line_started() && !head.request_line_done());
+    assert_eq!(
+        parser.parse(&mut head, &bytes[32..], &limits),
+        Ok(Progress::Partial)
+    );
+    assert_eq!(head.target.path.of(&bytes[32..]), b"/b");
 }
 
 #[test]
 fn errors_show_the_line_that_they_are_about() {
     let limits = HeadLimits::default();
     let mut parser = HeadParser::new();
+    let mut head = Head::default();
     let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nFoo : x\r\n\r\n";
     assert_eq!(
-        parser.parse(bytes, &limits),
+        parser.parse(&mut head, bytes, &limits),
         Err(HeadError::InvalidHeaderLine)
     );
     assert_eq!(parser.error_line().of(bytes), b"Foo");
     assert_eq!(
-        parser.request_line_or_start(bytes).of(bytes),
+        parser.request_line_or_start(&head, bytes).of(bytes),
         b"GET / HTTP/1.1"
     );
     assert_eq!(
-        parser.parse(bytes, &limits),
+        parser.parse(&mut head, bytes, &limits),
         Err(HeadError::InvalidHeaderLine)
     );
-    parser.reset();
+    parser.reset(&mut head);
     let bytes = b"\nGET /a b HTTP/1.1\r\n";
-    assert_eq!(parser.parse(bytes, &limits), Err(HeadError::InvalidRequest));
     assert_eq!(
-        parser.request_line_or_start(bytes).of(bytes),
+        parser.parse(&mut head, bytes, &limits),
+        Err(HeadError::InvalidRequest)
+    );
+    assert_eq!(
+        parser.request_line_or_start(&head, bytes).of(bytes),
         b"GET /a b HTTP/1.1"
     );
     let twice = with_line(b"If-Match: x\r\nIf-Match: y");
-    parser.reset();
+    parser.reset(&mut head);
     assert_eq!(
-        parser.parse(&twice, &limits),
+        parser.parse(&mut head, &twice, &limits),
         Err(HeadError::DuplicateHeader)
     );
     assert_eq!(parser.error_line().of(&twice), b"If-Match: y");
@@ -577,13 +595,17 @@ fn hosts_of_requests_in_a_row_do_not_mix() {
         "a.example/",
     ];
     let mut parser = HeadParser::new();
+    let mut head = Head::default();
     for host in hosts {
         let bytes = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        parser.reset();
-        let read = parser.parse(bytes.as_bytes(), &HeadLimits::default());
-        let mut alone = HeadParser::new();
-        assert_eq!(read, alone.parse(bytes.as_bytes(), &HeadLimits::default()));
-        assert_eq!(parser.head(), alone.head(), "{host}");
+        parser.reset(&mut head);
+        let read = parser.parse(&mut head, bytes.as_bytes(), &HeadLimits::default());
+        let mut alone = Head::default();
+        assert_eq!(
+            read,
+            HeadParser::new().parse(&mut alone, bytes.as_bytes(), &HeadLimits::default())
+        );
+        assert_eq!(head, alone, "{host}");
     }
 }
 

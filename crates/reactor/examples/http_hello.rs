@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_http::Framing;
 use revolve_http::h1::{HeadLimits, HeadParser, Progress, writer};
+use revolve_http::{Framing, Head};
 use revolve_reactor::{AcceptMode, Address, SendQueue, Stream, TcpServer};
 
 const KEEPALIVE_MAX: Duration = Duration::from_secs(75);
@@ -25,6 +25,7 @@ const BODY: &[u8] = b"hello, world\n";
 async fn serve(stream: Stream) -> io::Result<()> {
     let limits = HeadLimits::default();
     let mut parser = HeadParser::new();
+    let mut head = Head::default();
     // What is received and not understood yet: a head may come in any pieces.
     let mut pending = Vec::new();
     loop {
@@ -36,15 +37,14 @@ async fn serve(stream: Stream) -> io::Result<()> {
         let mut answers = Vec::new();
         let mut open = true;
         while open {
-            let status = match parser.parse(&pending, &limits) {
+            let status = match parser.parse(&mut head, &pending, &limits) {
                 Ok(Progress::Partial) => break,
                 Ok(Progress::Complete { head_bytes }) => {
-                    let head = parser.head();
                     // This service wants no bodies: what follows one cannot be found then.
                     let bare = matches!(head.framing, Framing::None | Framing::Length(0));
                     open = bare && head.keep_alive.is_on();
                     pending.drain(..head_bytes);
-                    parser.reset();
+                    parser.reset(&mut head);
                     if bare { 200 } else { 413 }
                 }
                 Err(error) => {

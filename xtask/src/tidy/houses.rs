@@ -43,9 +43,11 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/http/src/",
         floors: &[
-            "date status span method version body",
+            "date status span method version body token",
+            "fastcgi scgi uwsgi memcached proxy_protocol",
             "target header",
-            "head",
+            "head trailers",
+            "response_head",
             "h1",
             "lib",
         ],
@@ -81,7 +83,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/server/src/",
         floors: &[
-            "clock",
+            "clock version",
             "log zones file_cache net metrics",
             "config",
             "tls",

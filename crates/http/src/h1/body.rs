@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::scan::is_token_byte;
 use crate::target::hex_digit;
+use crate::token::is_token_byte;
+use crate::trailers::Trailers;
 
 /// The longest chunk line that is taken, size and extensions and CRLF: 4096 bytes.
 pub const CHUNK_LINE_BYTES_MAX: usize = 4096;
@@ -39,7 +40,9 @@ pub enum Decoded {
     },
 }
 
-/// Why a chunked body cannot be read. Each is a 400 and the end of the connection.
+/// Why a chunked body cannot be read, whoever sent it: nothing behind it can be found on its
+/// connection. What that means is the reader's to say: of a client's body it is a 400, of an
+/// upstream's a 502.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum BodyError {
     /// No digit where a size should be, or something else than CRLF or `;` after it.
@@ -59,23 +62,9 @@ pub enum BodyError {
     TrailerTooLarge,
 }
 
-impl BodyError {
-    /// The status to answer with: 400.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        400
-    }
-
-    /// What nginx logs.
-    #[must_use]
-    pub fn message(self) -> &'static str {
-        "client sent invalid chunked body"
-    }
-}
-
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let detail = match self {
+        f.write_str(match self {
             Self::InvalidChunkSize => "invalid chunk size",
             Self::ChunkTooLarge => "the chunk size is too large",
             Self::InvalidExtension => "invalid chunk extension",
@@ -83,8 +72,7 @@ impl fmt::Display for BodyError {
             Self::MissingCrlf => "no CRLF after a chunk",
             Self::InvalidTrailer => "invalid trailer line",
             Self::TrailerTooLarge => "the trailers are too long",
-        };
-        write!(f, "{}: {detail}", self.message())
+        })
     }
 }
 
@@ -162,11 +150,13 @@ impl Extension {
     }
 }
 
-/// Takes a chunked body apart, in any fragmentation, without copying it and without allocating.
+/// Takes a chunked body apart, in any fragmentation, without copying it and without allocating
+/// anything but room for trailers that are kept.
 ///
 /// Stricter than nginx on purpose: every line of the framing ends in CRLF (nginx takes a bare LF
 /// too), spaces may follow a size only before an extension, extensions have the form that the RFC
-/// gives them, and extensions and trailers are bounded. Trailers are read by the rules of header lines and dropped, as nginx does.
+/// gives them, and extensions and trailers are bounded. Trailers are read by the rules of header lines,
+/// and dropped unless [`with_trailers`](Self::with_trailers) asks for them.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
@@ -175,6 +165,7 @@ pub struct ChunkedDecoder {
     line_bytes: usize,
     extension_bytes: usize,
     trailer_bytes: usize,
+    trailers: Option<Trailers>,
 }
 
 impl Default for ChunkedDecoder {
@@ -193,7 +184,25 @@ impl ChunkedDecoder {
             line_bytes: 0,
             extension_bytes: 0,
             trailer_bytes: 0,
+            trailers: None,
         }
+    }
+
+    /// The same, which keeps the trailers for [`trailers`](Self::trailers): at most about
+    /// [`TRAILER_BYTES_MAX`] bytes, and none where there are no trailers.
+    #[must_use]
+    pub fn with_trailers() -> Self {
+        Self {
+            trailers: Some(Trailers::default()),
+            ..Self::new()
+        }
+    }
+
+    /// The trailers, once the body [has ended](Self::is_done); `None` before, and where they are
+    /// not kept.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Trailers> {
+        self.trailers.as_ref().filter(|_| self.is_done())
     }
 
     /// How many bytes of the chunk that was begun are yet to come, so that a limit on the body can
@@ -325,6 +334,16 @@ impl ChunkedDecoder {
         if self.trailer_bytes > TRAILER_BYTES_MAX {
             return Err(BodyError::TrailerTooLarge);
         }
+        let next = self.after_trailer_byte(byte)?;
+        if let Some(trailers) = &mut self.trailers
+            && next != State::EndLf
+        {
+            trailers.push(byte);
+        }
+        Ok(next)
+    }
+
+    fn after_trailer_byte(&self, byte: u8) -> Result<State, BodyError> {
         match (self.state, byte) {
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
             (State::TrailerName, b':') => Ok(State::TrailerValue),

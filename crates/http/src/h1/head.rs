@@ -51,7 +51,7 @@ impl Default for HeadLimits {
 pub enum Progress {
     /// All bytes have been read and the head has not ended.
     Partial,
-    /// The head has ended; [`HeadParser::head`] holds it.
+    /// The head has ended, and is whole.
     Complete {
         /// How many bytes it took, with line ends skipped before it and the empty line after it.
         head_bytes: usize,
@@ -65,27 +65,13 @@ impl HeadParser {
         Self::default()
     }
 
-    /// Forgets the head, and keeps the memory for the next one.
-    pub fn reset(&mut self) {
+    /// Forgets what was read, empties `head`, and keeps its memory for the next one.
+    pub fn reset(&mut self, head: &mut Head) {
+        // What is not set here is set before it is read.
         self.state = State::Lead;
         self.at = 0;
-        self.mark = 0;
         self.line_start = 0;
-        self.name = Span::default();
-        self.name_invalid = false;
-        self.head.reset();
-    }
-
-    /// The head that was read: whole after [`Progress::Complete`], else what there is of it.
-    #[must_use]
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// Whether the request line has been read to its end.
-    #[must_use]
-    pub fn request_line_done(&self) -> bool {
-        !self.head.request_line.is_empty()
+        head.reset();
     }
 
     /// Whether a byte of the request line has been seen, besides line ends before it: a connection
@@ -102,11 +88,11 @@ impl HeadParser {
     }
 
     /// What nginx shows as `$request`: the request line, or while it is incomplete or wrong,
-    /// what has arrived of it. `bytes` are those shown to [`parse`](Self::parse).
+    /// what has arrived of it. `head` and `bytes` are those given to [`parse`](Self::parse).
     #[must_use]
-    pub fn request_line_or_start(&self, bytes: &[u8]) -> Span {
-        if self.request_line_done() {
-            return self.head.request_line;
+    pub fn request_line_or_start(&self, head: &Head, bytes: &[u8]) -> Span {
+        if head.request_line_done() {
+            return head.request_line;
         }
         let start = self.line_start.min(bytes.len());
         let rest = &bytes[start..];
@@ -114,15 +100,21 @@ impl HeadParser {
         Span::new(start, end)
     }
 
-    /// Reads on in `bytes`: all bytes of the head received so far, and possibly more.
+    /// Reads on in `bytes`, all bytes of the head received so far and possibly more, and notes in
+    /// `head` what is there.
     ///
     /// # Errors
     ///
     /// See [`HeadError`]. Later calls return the same error, until [`reset`](Self::reset).
-    pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+    pub fn parse(
+        &mut self,
+        head: &mut Head,
+        bytes: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<Progress, HeadError> {
         let parsed = match self.state {
-            State::Lead if self.at == 0 => self.whole_head(bytes, limits),
-            _ => self.advance(bytes, limits),
+            State::Lead if self.at == 0 => self.whole_head(head, bytes, limits),
+            _ => self.advance(head, bytes, limits),
         };
         if let Err(error) = parsed {
             self.state = State::Failed(error);
@@ -133,24 +125,34 @@ impl HeadParser {
     /// Reads a head that is all there and ordinary, as most are. Where it is not, what has been read
     /// of it is gone on with.
     #[inline]
-    fn whole_head(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+    fn whole_head(
+        &mut self,
+        head: &mut Head,
+        bytes: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<Progress, HeadError> {
         // Each of its lines ends before the longest line would, so that no limit is met unseen.
         let end = self.window_end(bytes.len().min(head_bytes_max(limits)), limits);
         let window = &bytes[..end];
-        if request_line::read_whole(self, window) {
-            self.whole_lines(window, limits)?;
+        if request_line::read_whole(self, head, window) {
+            self.whole_lines(head, window, limits)?;
             if window[self.at..].starts_with(b"\r\n") {
                 self.at += 2;
-                self.finish(window)?;
+                self.finish(head, window)?;
                 return Ok(Progress::Complete {
                     head_bytes: self.at,
                 });
             }
         }
-        self.advance(bytes, limits)
+        self.advance(head, bytes, limits)
     }
 
-    fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Progress, HeadError> {
+    fn advance(
+        &mut self,
+        head: &mut Head,
+        bytes: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<Progress, HeadError> {
         let head_end = bytes.len().min(head_bytes_max(limits));
         let mut end = self.window_end(head_end, limits);
         loop {
@@ -161,8 +163,8 @@ impl HeadParser {
                 State::HeaderStart
                 | State::HeaderName
                 | State::BeforeValue
-                | State::HeaderValue => self.header_line(window, limits)?,
-                _ => request_line::read(self, window)?,
+                | State::HeaderValue => self.header_line(head, window, limits)?,
+                _ => request_line::read(self, head, window)?,
             };
             if self.state == State::Complete {
                 return Ok(Progress::Complete {
@@ -177,10 +179,10 @@ impl HeadParser {
             }
         }
         if end >= self.line_start.saturating_add(limits.line_bytes_max) {
-            return Err(self.line_too_long());
+            return Err(self.line_too_long(head));
         }
         if end >= head_bytes_max(limits) {
-            return Err(self.head_too_large());
+            return Err(self.head_too_large(head));
         }
         Ok(Progress::Partial)
     }
@@ -192,9 +194,9 @@ impl HeadParser {
         head_end.min(self.line_start.saturating_add(limits.line_bytes_max))
     }
 
-    fn line_too_long(&self) -> HeadError {
+    fn line_too_long(&self, head: &Head) -> HeadError {
         match self.state {
-            _ if self.request_line_done() => HeadError::HeaderTooLarge,
+            _ if head.request_line_done() => HeadError::HeaderTooLarge,
             // There is no target yet that could be too long.
             State::Method => HeadError::InvalidMethod,
             State::BeforeTarget => HeadError::InvalidRequest,
@@ -202,9 +204,9 @@ impl HeadParser {
         }
     }
 
-    fn head_too_large(&self) -> HeadError {
-        match self.line_started() && !self.request_line_done() {
-            true => self.line_too_long(),
+    fn head_too_large(&self, head: &Head) -> HeadError {
+        match self.line_started() && !head.request_line_done() {
+            true => self.line_too_long(head),
             false => HeadError::RequestTooLarge,
         }
     }
@@ -240,11 +242,16 @@ static NAME_CLASS: [u8; 256] = {
 
 /// The header lines. Each method reads on in the window and returns false at its end.
 impl HeadParser {
-    fn header_line(&mut self, window: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
+    fn header_line(
+        &mut self,
+        head: &mut Head,
+        window: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<bool, HeadError> {
         if self.state == State::HeaderStart {
-            self.whole_lines(window, limits)?;
+            self.whole_lines(head, window, limits)?;
         }
-        if self.state == State::HeaderStart && !self.header_start(window)? {
+        if self.state == State::HeaderStart && !self.header_start(head, window)? {
             return Ok(false);
         }
         if self.state == State::HeaderName && !self.header_name(window, limits)? {
@@ -254,12 +261,12 @@ impl HeadParser {
             return Ok(false);
         }
         if self.state == State::HeaderValue {
-            return self.header_value(window, limits);
+            return self.header_value(head, window, limits);
         }
         Ok(true)
     }
 
-    fn header_start(&mut self, window: &[u8]) -> Result<bool, HeadError> {
+    fn header_start(&mut self, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
         self.line_start = self.at;
         match window.get(self.at) {
             None => return Ok(false),
@@ -268,7 +275,7 @@ impl HeadParser {
                     return Ok(false);
                 };
                 self.at = next.map_err(|()| HeadError::InvalidHeaderLine)?;
-                self.finish(window)?;
+                self.finish(head, window)?;
             }
             Some(_) => {
                 self.name_invalid = false;
@@ -315,7 +322,12 @@ impl HeadParser {
         false
     }
 
-    fn header_value(&mut self, window: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
+    fn header_value(
+        &mut self,
+        head: &mut Head,
+        window: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<bool, HeadError> {
         let rest = window.get(self.at..).unwrap_or_default();
         let Some(len) = memchr::memchr3(b'\n', b'\r', 0, rest) else {
             self.at = window.len();
@@ -331,13 +343,13 @@ impl HeadParser {
             value_end -= 1;
         }
         if self.name_invalid && limits.ignore_invalid {
-            self.check_count(limits)?;
-            self.head.ignored.push(Span::new(self.line_start, self.at));
+            check_count(head, limits)?;
+            head.ignored.push(Span::new(self.line_start, self.at));
         } else {
             let name = self.name;
             let id = HeaderId::of_name(name.of(window));
             let value = Span::new(self.mark, value_end);
-            self.push(window, limits, HeaderSpan { name, value, id })?;
+            self.push(head, window, limits, HeaderSpan { name, value, id })?;
         }
         self.at = next;
         self.line_start = next;
@@ -346,20 +358,21 @@ impl HeadParser {
     }
 
     /// Takes ordinary lines, one after the other, up to one that is not.
-    fn whole_lines(&mut self, window: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+    fn whole_lines(
+        &mut self,
+        head: &mut Head,
+        window: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<(), HeadError> {
         let mut at = self.at;
         let mut rest = &window[at..];
         // The line that ends the head is not one of them.
         while !matches!(rest.first(), None | Some(b'\r')) {
             let Some(line) = whole_line(rest) else { break };
-            let header = HeaderSpan {
-                name: Span::new(at, at + line.name_end),
-                value: Span::new(at + line.value_start, at + line.line_end),
-                id: line.id,
-            };
+            let header = line.at(at);
             self.line_start = at;
             self.at = at + line.line_end;
-            self.push(window, limits, header)?;
+            self.push(head, window, limits, header)?;
             rest = line.rest;
             at = window.len() - rest.len();
         }
@@ -368,8 +381,7 @@ impl HeadParser {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, window: &[u8]) -> Result<(), HeadError> {
-        let head = &mut self.head;
+    pub(super) fn finish(&mut self, head: &mut Head, window: &[u8]) -> Result<(), HeadError> {
         if head.version > Version::HTTP_09 {
             head.framing = headers::framing(&head.known, window, head.method, head.version)?;
             head.keep_alive = headers::keep_alive_of(&head.known, head.version);
@@ -384,21 +396,33 @@ impl HeadParser {
 }
 
 /// A header line, as offsets from its first byte.
-struct WholeLine<'a> {
+pub(super) struct WholeLine<'a> {
     id: HeaderId,
     name_end: usize,
     value_start: usize,
     /// Where the value ends and its CRLF stands.
     line_end: usize,
     /// What follows the line.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
+}
+
+impl WholeLine<'_> {
+    /// The line as spans, if it begins at `at`.
+    #[inline(always)]
+    pub(super) fn at(&self, at: usize) -> HeaderSpan {
+        HeaderSpan {
+            name: Span::new(at, at + self.name_end),
+            value: Span::new(at + self.value_start, at + self.line_end),
+            id: self.id,
+        }
+    }
 }
 
 /// Reads a header line that is all there and has nothing unusual about it: a valid name, a value
 /// without control characters, CRLF. Any other line is `None`, and is read element by element with
 /// the same result or the error that it deserves.
-#[inline]
-fn whole_line(line: &[u8]) -> Option<WholeLine<'_>> {
+#[inline(always)]
+pub(super) fn whole_line(line: &[u8]) -> Option<WholeLine<'_>> {
     let mut padded = [0; 32];
     let start = match line.first_chunk::<32>() {
         Some(start) => start,
@@ -445,33 +469,27 @@ impl HeadParser {
     #[inline(always)]
     fn push(
         &mut self,
+        head: &mut Head,
         bytes: &[u8],
         limits: &HeadLimits,
         line: HeaderSpan,
     ) -> Result<(), HeadError> {
-        self.check_count(limits)?;
-        self.head.headers.push(line);
+        check_count(head, limits)?;
+        head.headers.push(line);
         match line.id {
             HeaderId::Other => Ok(()),
-            HeaderId::Host => self.note_host(bytes, line),
-            _ => headers::note(&mut self.head.known, bytes, line),
-        }
-    }
-
-    /// Whether there may be another header line.
-    #[inline]
-    fn check_count(&self, limits: &HeadLimits) -> Result<(), HeadError> {
-        let room = self.head.headers.len() + self.head.ignored.len() < limits.headers_max;
-        if room {
-            Ok(())
-        } else {
-            Err(HeadError::TooManyHeaders)
+            HeaderId::Host => self.note_host(head, bytes, line),
+            _ => headers::note(&mut head.known, bytes, line),
         }
     }
 
     #[inline(always)]
-    fn note_host(&mut self, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
-        let head = &mut self.head;
+    fn note_host(
+        &mut self,
+        head: &mut Head,
+        bytes: &[u8],
+        line: HeaderSpan,
+    ) -> Result<(), HeadError> {
         headers::note(&mut head.known, bytes, line)?;
         let len = self.host_check.len(line.value.of(bytes));
         let len = len.ok_or(HeadError::InvalidHost)?;
@@ -480,5 +498,16 @@ impl HeadParser {
             head.host = Some(Span::new(start, start + len));
         }
         Ok(())
+    }
+}
+
+/// Whether there may be another header line.
+#[inline]
+fn check_count(head: &Head, limits: &HeadLimits) -> Result<(), HeadError> {
+    let room = head.headers.len() + head.ignored.len() < limits.headers_max;
+    if room {
+        Ok(())
+    } else {
+        Err(HeadError::TooManyHeaders)
     }
 }

@@ -2,11 +2,11 @@
 //! which hosts are hosts.
 
 use super::error::HeadError;
-use super::scan::is_token_byte;
 use crate::body::Framing;
 use crate::head::KeepAlive;
 use crate::header::{HeaderId, HeaderSpan, Known, bits};
 use crate::method::Method;
+use crate::token::is_token_byte;
 use crate::version::Version;
 
 /// Whether the connection stays open; see [`KeepAlive`].
@@ -42,7 +42,9 @@ pub(super) fn framing(
         return Err(HeadError::MissingHost);
     }
     let length = match known.get(HeaderId::ContentLength) {
-        Some(value) => Some(content_length(value.of(bytes))?),
+        Some(value) => {
+            Some(content_length(value.of(bytes)).ok_or(HeadError::InvalidContentLength)?)
+        }
         None => None,
     };
     match method {
@@ -65,17 +67,15 @@ pub(super) fn framing(
 }
 
 /// Digits and nothing else: no sign, no list, no space, and no more than `i64::MAX`.
-fn content_length(value: &[u8]) -> Result<u64, HeadError> {
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     let digits = value.iter().try_fold(0i64, |sum, &byte| {
         if !byte.is_ascii_digit() {
             return None;
         }
         sum.checked_mul(10)?.checked_add(i64::from(byte - b'0'))
     });
-    match digits {
-        Some(length) if !value.is_empty() => Ok(length as u64),
-        _ => Err(HeadError::InvalidContentLength),
-    }
+    let length = digits.filter(|_| !value.is_empty())?;
+    Some(length as u64)
 }
 
 /// `chunked` alone is what can be read. A list that ends in it and holds other codings is well formed

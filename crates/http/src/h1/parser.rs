@@ -2,7 +2,6 @@
 
 use super::error::HeadError;
 use super::headers::HostCheck;
-use crate::head::Head;
 use crate::span::Span;
 
 /// Where the parser stands. Within a state, `at` is the next byte to read and `mark` the first
@@ -37,8 +36,10 @@ pub(super) enum State {
 /// It is shown *all* bytes of the head received so far with each call, the same ones as before and
 /// then more, and goes on where it stopped: every byte is read once. What it says does not depend
 /// on how the bytes were cut, and what is wrong is said at the first byte that is wrong, as in
-/// nginx. After a head is complete, [`reset`](Self::reset) makes it ready for the next, which
-/// begins at offset 0 again. It allocates only while the number of header lines exceeds any before.
+/// nginx. What it finds it writes into a [`Head`](crate::Head) of the caller's, the same one with each
+/// call: an empty one for the first. After a head is complete, [`reset`](Self::reset) makes it ready for the next, which
+/// begins at offset 0 again. The head
+/// allocates only while the number of header lines exceeds any before.
 ///
 /// Stricter than nginx 1.22 on purpose: the line ends skipped before a request are CRLF or LF, not
 /// CR alone; one CR ends a header line, not two; a header line has a colon; tabs around a value are
@@ -57,7 +58,6 @@ pub struct HeadParser {
     /// Whether that name holds a byte that makes it invalid, not an error.
     pub(super) name_invalid: bool,
     pub(super) host_check: HostCheck,
-    pub(super) head: Head,
 }
 
 /// Reads the line end that begins at `at`: where the next line begins, `Some(Err)` where a CR is

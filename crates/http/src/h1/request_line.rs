@@ -7,6 +7,7 @@ use super::error::HeadError;
 use super::headers::validate_host;
 use super::parser::{HeadParser, State, line_end};
 use super::scan;
+use crate::head::Head;
 use crate::method::Method;
 use crate::span::Span;
 use crate::target::TargetForm;
@@ -74,20 +75,19 @@ fn whole_line(rest: &[u8]) -> Option<WholeLine> {
 /// Reads a request line at the parser's first byte that is all there and has nothing unusual about it;
 /// false, and nothing read, where it is another.
 #[inline]
-pub(super) fn read_whole(parser: &mut HeadParser, window: &[u8]) -> bool {
+pub(super) fn read_whole(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> bool {
     let line = whole_line(window);
     if let Some(line) = &line {
-        line.note(parser);
+        line.note(parser, head);
     }
     line.is_some()
 }
 
 impl WholeLine {
-    fn note(&self, parser: &mut HeadParser) {
+    fn note(&self, parser: &mut HeadParser, head: &mut Head) {
         let span = Span::new;
         let target_start = self.method_end + 1;
         let end = self.target_end + VERSION_BYTES;
-        let head = &mut parser.head;
         head.method = self.method;
         head.method_span = span(0, self.method_end);
         head.target.path = span(target_start, self.path_end);
@@ -105,20 +105,24 @@ impl WholeLine {
 }
 
 /// Reads on by one element.
-pub(super) fn read(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+pub(super) fn read(
+    parser: &mut HeadParser,
+    head: &mut Head,
+    window: &[u8],
+) -> Result<bool, HeadError> {
     match parser.state {
         State::Lead => lead(parser, window),
-        State::Method => method(parser, window),
-        State::BeforeTarget => before_target(parser, window),
-        State::Scheme => scheme(parser, window),
+        State::Method => method(parser, head, window),
+        State::BeforeTarget => before_target(parser, head, window),
+        State::Scheme => scheme(parser, head, window),
         State::Host => host(parser, window),
-        State::HostEnd => host_end(parser, window),
-        State::Port => port(parser, window),
-        State::Path => path(parser, window),
-        State::Query => query(parser, window),
-        State::Fragment => fragment(parser, window),
-        State::Protocol => protocol(parser, window),
-        _ => after_version(parser, window),
+        State::HostEnd => host_end(parser, head, window),
+        State::Port => port(parser, head, window),
+        State::Path => path(parser, head, window),
+        State::Query => query(parser, head, window),
+        State::Fragment => fragment(parser, head, window),
+        State::Protocol => protocol(parser, head, window),
+        _ => after_version(parser, head, window),
     }
 }
 
@@ -140,7 +144,7 @@ fn lead(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
     Ok(true)
 }
 
-fn method(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn method(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     let start = parser.line_start;
     while let Some(&byte) = window.get(parser.at) {
         if !matches!(byte, b'A'..=b'Z' | b'_' | b'-') {
@@ -148,8 +152,8 @@ fn method(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
                 return Err(HeadError::InvalidMethod);
             }
             let span = Span::new(start, parser.at);
-            parser.head.method = Method::of_name(span.of(window));
-            parser.head.method_span = span;
+            head.method = Method::of_name(span.of(window));
+            head.method_span = span;
             parser.at += 1;
             parser.state = State::BeforeTarget;
             return Ok(true);
@@ -159,7 +163,11 @@ fn method(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
     Ok(false)
 }
 
-fn before_target(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn before_target(
+    parser: &mut HeadParser,
+    head: &mut Head,
+    window: &[u8],
+) -> Result<bool, HeadError> {
     while let Some(b' ') = window.get(parser.at) {
         parser.at += 1;
     }
@@ -167,8 +175,8 @@ fn before_target(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadErr
         return Ok(false);
     };
     parser.mark = parser.at;
-    let target = &mut parser.head.target;
-    let method = parser.head.method;
+    let target = &mut head.target;
+    let method = head.method;
     parser.state = match byte {
         _ if method == Method::Connect => {
             target.form = TargetForm::Authority;
@@ -198,7 +206,7 @@ fn before_target(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadErr
 }
 
 /// `http://`, up to the host.
-fn scheme(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn scheme(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     while let Some(&byte) = window.get(parser.at) {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-' | b'.' => parser.at += 1,
@@ -215,7 +223,7 @@ fn scheme(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
     if len < delimiter.len() {
         return Ok(false);
     }
-    parser.head.target.scheme = Some(Span::new(parser.mark, parser.at));
+    head.target.scheme = Some(Span::new(parser.mark, parser.at));
     parser.at += len;
     parser.mark = parser.at;
     parser.state = State::Host;
@@ -248,43 +256,43 @@ fn host(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
 }
 
 /// What follows a host: a port, or the end of the authority.
-fn host_end(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn host_end(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     let Some(&byte) = window.get(parser.at) else {
         return Ok(false);
     };
     let span = Span::new(parser.mark, parser.at);
-    parser.head.target.host = Some(span);
+    head.target.host = Some(span);
     if byte == b':' {
         parser.at += 1;
         parser.mark = parser.at;
         parser.state = State::Port;
-    } else if parser.head.method == Method::Connect {
+    } else if head.method == Method::Connect {
         return Err(HeadError::InvalidRequest);
     } else {
-        authority_end(parser, byte)?;
+        authority_end(parser, head, byte)?;
     }
     match validate_host(span.of(window)) {
         Some(len) => {
             let start = span.start as usize;
-            parser.head.host = Some(Span::new(start, start + len));
+            head.host = Some(Span::new(start, start + len));
             Ok(true)
         }
         None => Err(HeadError::InvalidHostInRequestLine),
     }
 }
 
-fn port(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn port(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     while let Some(b'0'..=b'9') = window.get(parser.at) {
         parser.at += 1;
     }
     let Some(&byte) = window.get(parser.at) else {
         return Ok(false);
     };
-    parser.head.target.port = Some(Span::new(parser.mark, parser.at));
-    if parser.head.method != Method::Connect {
-        authority_end(parser, byte)?;
+    head.target.port = Some(Span::new(parser.mark, parser.at));
+    if head.method != Method::Connect {
+        authority_end(parser, head, byte)?;
     } else if byte == b' ' {
-        parser.head.target.raw = Span::new(parser.mark, parser.mark);
+        head.target.raw = Span::new(parser.mark, parser.mark);
         parser.state = State::Protocol;
     } else {
         return Err(HeadError::InvalidRequest);
@@ -293,8 +301,8 @@ fn port(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
 }
 
 /// What follows the authority of an absolute form.
-fn authority_end(parser: &mut HeadParser, byte: u8) -> Result<(), HeadError> {
-    let target = &mut parser.head.target;
+fn authority_end(parser: &mut HeadParser, head: &mut Head, byte: u8) -> Result<(), HeadError> {
+    let target = &mut head.target;
     parser.mark = parser.at;
     parser.state = match byte {
         b'/' => State::Path,
@@ -335,7 +343,7 @@ static PATH_CLASS: [u8; 256] = {
     table
 };
 
-fn path(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn path(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     let start = parser.mark;
     let mut at = parser.at;
     let byte = loop {
@@ -348,7 +356,7 @@ fn path(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
             // A slash or dot after a slash, or any escape, asks for normalization.
             PATH_SPECIAL => {
                 let after_slash = at > start && window[at - 1] == b'/';
-                parser.head.target.complex |= after_slash || byte == b'%';
+                head.target.complex |= after_slash || byte == b'%';
             }
             PATH_END => break byte,
             _ => {
@@ -359,7 +367,7 @@ fn path(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
         at += 1;
     };
     parser.at = at;
-    let target = &mut parser.head.target;
+    let target = &mut head.target;
     target.path = Span::new(start, at);
     match byte {
         b'?' => {
@@ -371,17 +379,17 @@ fn path(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
             target.complex = true;
             parser.state = State::Fragment;
         }
-        _ => target_end(parser),
+        _ => target_end(parser, head),
     }
     Ok(true)
 }
 
-fn query(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn query(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     let Some(byte) = scan_to(parser, window, true)? else {
         return Ok(false);
     };
     let end = parser.at as u32;
-    let target = &mut parser.head.target;
+    let target = &mut head.target;
     if let Some(args) = &mut target.args {
         args.end = end;
     }
@@ -389,14 +397,14 @@ fn query(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
         target.complex = true;
         parser.state = State::Fragment;
     } else {
-        target_end(parser);
+        target_end(parser, head);
     }
     Ok(true)
 }
 
-fn fragment(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn fragment(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     match scan_to(parser, window, false)? {
-        Some(_) => target_end(parser),
+        Some(_) => target_end(parser, head),
         None => return Ok(false),
     }
     Ok(true)
@@ -420,28 +428,28 @@ fn scan_to(
     Ok(None)
 }
 
-fn target_end(parser: &mut HeadParser) {
-    parser.head.target.raw = Span::new(parser.mark, parser.at);
+fn target_end(parser: &mut HeadParser, head: &mut Head) {
+    head.target.raw = Span::new(parser.mark, parser.at);
     parser.state = State::Protocol;
 }
 
 /// Spaces, then the version or the end of an HTTP/0.9 request.
-fn protocol(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn protocol(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool, HeadError> {
     while let Some(b' ') = window.get(parser.at) {
         parser.at += 1;
     }
     match window.get(parser.at) {
         None => Ok(false),
         Some(b'\r' | b'\n') => {
-            parser.head.version = Version::HTTP_09;
-            line_done(parser, window, parser.at)
+            head.version = Version::HTTP_09;
+            line_done(parser, head, window, parser.at)
         }
         Some(_) => match version(&window[parser.at..])? {
             None => Ok(false),
             Some((version, len)) => {
                 parser.mark = parser.at;
                 parser.at += len;
-                parser.head.version = version;
+                head.version = version;
                 parser.state = State::AfterVersion;
                 Ok(true)
             }
@@ -485,17 +493,22 @@ fn version(text: &[u8]) -> Result<Option<(Version, usize)>, HeadError> {
     }
 }
 
-fn after_version(parser: &mut HeadParser, window: &[u8]) -> Result<bool, HeadError> {
+fn after_version(
+    parser: &mut HeadParser,
+    head: &mut Head,
+    window: &[u8],
+) -> Result<bool, HeadError> {
     while let Some(b' ') = window.get(parser.at) {
         parser.at += 1;
     }
-    line_done(parser, window, parser.mark)
+    line_done(parser, head, window, parser.mark)
 }
 
 /// The line end, and what can be said once the line is whole. The version, as sent, begins at
 /// `protocol_start`.
 fn line_done(
     parser: &mut HeadParser,
+    head: &mut Head,
     window: &[u8],
     protocol_start: usize,
 ) -> Result<bool, HeadError> {
@@ -503,7 +516,6 @@ fn line_done(
         return Ok(false);
     };
     let next = next.map_err(|()| HeadError::InvalidRequest)?;
-    let head = &mut parser.head;
     head.request_line = Span::new(parser.line_start, parser.at);
     head.protocol = Span::new(protocol_start, parser.at);
     parser.at = next;
@@ -513,7 +525,7 @@ fn line_done(
         if head.method != Method::Get {
             return Err(HeadError::InvalidMethodHttp09);
         }
-        parser.finish(window)?;
+        parser.finish(head, window)?;
     }
     Ok(true)
 }

@@ -3,11 +3,6 @@
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = LOW << 7;
 
-/// Whether a byte may stand in a token (RFC 9110, section 5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// The offset of the first byte below `LIMIT`, which is at most 0x80.
 ///
 /// Sixteen bytes at a time are compared as a whole, which compilers turn into a few vector

@@ -1,12 +1,47 @@
-//! Writing response heads and chunked bodies.
+//! Writing heads of requests and responses, and chunked bodies.
 //!
 //! These functions append to a buffer of the caller's and never look back at it: the order of
 //! header lines is the order of the calls.
 
 use crate::status;
+use crate::version::Version;
 
 /// What ends a chunked body that has no trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// What begins the end of a chunked body with trailers: their [`header`] lines follow, then an empty
+/// line.
+pub const LAST_CHUNK_HEAD: &[u8] = b"0\r\n";
+
+/// Appends a request line, `GET /path HTTP/1.1\r\n`: HTTP/1.0 for that version, HTTP/1.1 for any above.
+///
+/// A space or a control character would end the target early and let whoever supplied it write a
+/// version, headers, or a request of their own; each is written percent-encoded (RFC 3986, section
+/// 2.1). So are those of a method, which should be a token.
+pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8], version: Version) {
+    out.reserve(method.len() + target.len() + 12);
+    word(out, method);
+    out.push(b' ');
+    word(out, if target.is_empty() { b"/" } else { target });
+    out.extend_from_slice(match version > Version::HTTP_10 {
+        true => b" HTTP/1.1\r\n",
+        false => b" HTTP/1.0\r\n",
+    });
+}
+
+/// Appends bytes that neither a space nor a control character may be among.
+fn word(out: &mut Vec<u8>, word: &[u8]) {
+    let mut rest = word;
+    let splits = |&byte: &u8| byte <= b' ' || byte == 0x7f;
+    while let Some(at) = rest.iter().position(splits) {
+        let byte = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
 
 /// Appends the status line, `HTTP/1.1 200 OK\r\n`.
 ///
@@ -80,6 +115,30 @@ mod tests {
         ] {
             let mut out = Vec::new();
             status_line(&mut out, status);
+            assert_eq!(String::from_utf8(out).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn request_lines_are_of_three_words() {
+        for (method, target, version, line) in [
+            ("GET", "/a?b", Version::HTTP_11, "GET /a?b HTTP/1.1\r\n"),
+            ("PURGE", "*", Version::HTTP_10, "PURGE * HTTP/1.0\r\n"),
+            (
+                "GET",
+                "",
+                Version { major: 1, minor: 2 },
+                "GET / HTTP/1.1\r\n",
+            ),
+            (
+                "G\nT",
+                "/a b\r\nX: y\0\x7f",
+                Version::HTTP_11,
+                "G%0AT /a%20b%0D%0AX:%20y%00%7F HTTP/1.1\r\n",
+            ),
+        ] {
+            let mut out = Vec::new();
+            request_line(&mut out, method.as_bytes(), target.as_bytes(), version);
             assert_eq!(String::from_utf8(out).unwrap(), line);
         }
     }

@@ -2,9 +2,13 @@
 //! functions.
 
 use revolve_http::h1::{
-    BodyError, ChunkedDecoder, Decoded, HeadError, HeadLimits, HeadParser, Progress,
+    BodyError, ChunkedDecoder, Decoded, HeadError, HeadLimits, HeadParser, Progress, ResponseError,
+    ResponseLimits, ResponseParser, ResponseProgress, StatusLine,
 };
-use revolve_http::{Framing, Head, HeaderId, Span, Version, normalize_path};
+use revolve_http::{
+    Framing, Head, HeaderId, Method, ResponseFraming, ResponseHead, Span, Version, is_token,
+    normalize_path,
+};
 
 /// A head: the first byte chooses the limits, the second the size of the pieces, the rest is what
 /// arrives.
@@ -20,19 +24,24 @@ pub(crate) fn h1_head(data: &[u8]) {
         headers_max: if settings & 16 != 0 { 3 } else { 1000 },
     };
     let mut parser = HeadParser::new();
-    let whole = parser.parse(bytes, &limits);
+    let mut head = Head::default();
+    let whole = parser.parse(&mut head, bytes, &limits);
     for step in [1, 1 + usize::from(*piece)] {
-        let (pieces, head) = parse_in_pieces(bytes, step, &limits);
+        let (pieces, read) = parse_in_pieces(bytes, step, &limits);
         assert_eq!(whole, pieces, "in pieces of {step}");
-        assert_eq!(parser.head(), &head, "in pieces of {step}");
+        assert_eq!(head, read, "in pieces of {step}");
     }
-    assert_eq!(parser.parse(bytes, &limits), whole, "asked again");
+    assert_eq!(
+        parser.parse(&mut head, bytes, &limits),
+        whole,
+        "asked again"
+    );
     if let Ok(Progress::Complete { head_bytes }) = whole {
-        check_head(&bytes[..head_bytes], parser.head(), &limits);
-        compare_with_httparse(&bytes[..head_bytes], parser.head());
-        parser.reset();
+        check_head(&bytes[..head_bytes], &head, &limits);
+        compare_with_httparse(&bytes[..head_bytes], &head);
+        parser.reset(&mut head);
         assert_eq!(
-            parser.parse(&bytes[..head_bytes], &limits),
+            parser.parse(&mut head, &bytes[..head_bytes], &limits),
             whole,
             "without what follows"
         );
@@ -46,11 +55,12 @@ pub(crate) fn parse_in_pieces(
     limits: &HeadLimits,
 ) -> (Result<Progress, HeadError>, Head) {
     let mut parser = HeadParser::new();
+    let mut head = Head::default();
     let mut len = step.min(bytes.len());
     loop {
-        let parsed = parser.parse(&bytes[..len], limits);
+        let parsed = parser.parse(&mut head, &bytes[..len], limits);
         if parsed != Ok(Progress::Partial) || len == bytes.len() {
-            return (parsed, parser.head().clone());
+            return (parsed, head);
         }
         len = (len + step).min(bytes.len());
     }
@@ -138,25 +148,38 @@ pub(crate) fn chunked(data: &[u8]) {
     for step in [1, 1 + usize::from(*piece)] {
         assert_eq!(decode_in_pieces(bytes, step), whole, "in pieces of {step}");
     }
-    if let (Ok(Some(end)), body) = whole {
+    if let (Ok(Some(end)), body, trailers) = whole {
         assert!(bytes[..end].ends_with(b"\r\n") && body.len() + 5 <= end);
+        for (name, value) in &trailers {
+            assert!(is_token(name) && !name.eq_ignore_ascii_case(b"content-length"));
+            assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        }
     }
 }
 
-/// Where the body ends, if it does, and what is in it.
+/// A header line taken apart.
+pub(crate) type Line = (Vec<u8>, Vec<u8>);
+
+/// Where the body ends, if it does, what is in it, and what of it may be passed on behind it.
 pub(crate) fn decode_in_pieces(
     bytes: &[u8],
     step: usize,
-) -> (Result<Option<usize>, BodyError>, Vec<u8>) {
-    let mut decoder = ChunkedDecoder::new();
+) -> (Result<Option<usize>, BodyError>, Vec<u8>, Vec<Line>) {
+    let mut decoder = ChunkedDecoder::with_trailers();
     let mut body = Vec::new();
     let mut at = 0;
     for piece in bytes.chunks(step) {
         let mut rest = piece;
         loop {
             match decoder.decode(rest) {
-                Err(error) => return (Err(error), body),
-                Ok(Decoded::Done { consumed }) => return (Ok(Some(at + consumed)), body),
+                Err(error) => return (Err(error), body, Vec::new()),
+                Ok(Decoded::Done { consumed }) => {
+                    let trailers = decoder.trailers().expect("they are kept");
+                    let text = |span: Span| span.of(trailers.bytes()).to_vec();
+                    let lines = trailers.lines();
+                    let lines = lines.map(|line| (text(line.name), text(line.value)));
+                    return (Ok(Some(at + consumed)), body, lines.collect());
+                }
                 Ok(Decoded::NeedMore { consumed }) => {
                     assert_eq!(consumed, rest.len());
                     at += consumed;
@@ -175,7 +198,7 @@ pub(crate) fn decode_in_pieces(
             }
         }
     }
-    (Ok(None), body)
+    (Ok(None), body, Vec::new())
 }
 
 /// A path: the first byte chooses whether slashes are merged.
@@ -244,4 +267,107 @@ fn resolve(path: &[u8]) -> Option<Vec<u8>> {
         out.push(b'/');
     }
     Some(out)
+}
+
+/// The heads of a response: the first byte chooses the limits and the method, the second the size of
+/// the pieces, the rest is what arrives.
+pub(crate) fn h1_response(data: &[u8]) {
+    let [settings, piece, bytes @ ..] = data else {
+        return;
+    };
+    let limits = ResponseLimits {
+        head_bytes_max: if settings & 1 != 0 { 128 } else { 32768 },
+        headers_max: if settings & 2 != 0 { 3 } else { 1000 },
+        interims_max: if settings & 4 != 0 { 1 } else { 16 },
+        status_line: match settings >> 3 & 3 {
+            0 | 1 => StatusLine::Required,
+            2 => StatusLine::Optional,
+            _ => StatusLine::Absent,
+        },
+    };
+    let method = match settings >> 5 & 3 {
+        0 => Method::Head,
+        1 => Method::Connect,
+        _ => Method::Get,
+    };
+    let whole = response_in_pieces(bytes, bytes.len().max(1), method, &limits);
+    for step in [1, 1 + usize::from(*piece)] {
+        let pieces = response_in_pieces(bytes, step, method, &limits);
+        assert_eq!(pieces, whole, "in pieces of {step}");
+    }
+    let mut at = 0;
+    for (progress, head) in whole {
+        let head_bytes = match progress {
+            Ok(ResponseProgress::Interim { head_bytes }) => {
+                assert!(head.is_interim() && head.framing == ResponseFraming::None);
+                head_bytes
+            }
+            Ok(ResponseProgress::Complete { head_bytes }) => head_bytes,
+            Ok(ResponseProgress::Partial) | Err(_) => break,
+        };
+        check_response(&bytes[at..at + head_bytes], &head, &limits);
+        at += head_bytes;
+    }
+}
+
+/// What was read, head by head, in pieces of `step` bytes.
+fn response_in_pieces(
+    bytes: &[u8],
+    step: usize,
+    method: Method,
+    limits: &ResponseLimits,
+) -> Vec<(Result<ResponseProgress, ResponseError>, ResponseHead)> {
+    let mut parser = ResponseParser::new(method);
+    let mut head = ResponseHead::default();
+    let mut seen = Vec::new();
+    let (mut at, mut len) = (0, step.min(bytes.len()));
+    loop {
+        let read = parser.parse(&mut head, &bytes[at..len], limits);
+        match read {
+            Ok(ResponseProgress::Partial) if len < bytes.len() => {
+                len = (len + step).min(bytes.len());
+            }
+            Ok(ResponseProgress::Interim { head_bytes }) => {
+                at += head_bytes;
+                seen.push((read, head.clone()));
+            }
+            _ => {
+                seen.push((read, head));
+                return seen;
+            }
+        }
+    }
+}
+
+fn check_response(bytes: &[u8], head: &ResponseHead, limits: &ResponseLimits) {
+    assert!(bytes.len() <= limits.head_bytes_max && bytes.ends_with(b"\n"));
+    assert!((100..1000).contains(&head.status));
+    assert!(head.headers.len() <= limits.headers_max);
+    let text = |span: Span| span.of(bytes);
+    let mut framing_lines = 0;
+    for line in &head.headers {
+        let (name, value) = (text(line.name), text(line.value));
+        assert!(is_token(name) && line.id == HeaderId::of_name(name));
+        assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        assert!(!matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']));
+        let frames = [HeaderId::ContentLength, HeaderId::TransferEncoding];
+        framing_lines += usize::from(frames.contains(&line.id));
+    }
+    // One reading of where the response ends.
+    assert!(framing_lines <= 1);
+    if matches!(head.framing, ResponseFraming::UntilClose) {
+        assert!(framing_lines == 0 && !head.keep_alive.is_on());
+    }
+    let mut headers = vec![httparse::EMPTY_HEADER; 1024];
+    let mut theirs = httparse::Response::new(&mut headers);
+    if theirs.parse(bytes) == Ok(httparse::Status::Complete(bytes.len())) {
+        assert_eq!(theirs.code, Some(head.status));
+        let lines = head.headers.iter();
+        let ours = lines.map(|line| (text(line.name), text(line.value)));
+        let theirs = theirs
+            .headers
+            .iter()
+            .map(|line| (line.name.as_bytes(), line.value));
+        assert!(ours.eq(theirs), "{}", bytes.escape_ascii());
+    }
 }

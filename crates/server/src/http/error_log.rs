@@ -19,10 +19,10 @@ pub(crate) fn write(request: &Request, level: Level, message: std::fmt::Argument
 /// `, client: …, server: …, request: "…", host: "…", referrer: "…"`
 fn describe(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(b", client: ");
-    request.connection.append_peer(out);
+    request.append_client(out);
     out.extend_from_slice(b", server: ");
     out.extend_from_slice(request.server().primary_name.as_bytes());
-    if !request.parser.line_started() {
+    if !request.current.head_done && !request.parser.line_started() {
         return;
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
@@ -30,8 +30,17 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         let _ = write!(out, "{}\"", Shown(value));
     };
     // Of a head that is not complete, what has come of it.
-    let line = request.parser.request_line_or_start(&request.head_bytes);
+    let line = request
+        .parser
+        .request_line_or_start(request.head(), request.head_bytes());
     quoted(b", request: \"", request.bytes(line), out);
+    if request.current.is_subrequest {
+        quoted(b", subrequest: \"", &request.path, out);
+    }
+    let upstream = &request.state.proxy.shown;
+    if !upstream.is_empty() {
+        quoted(b", upstream: \"", upstream.as_bytes(), out);
+    }
     if let Some(host) = request.known(HeaderId::Host) {
         quoted(b", host: \"", host, out);
     }

@@ -3,15 +3,13 @@
 //! Requests are pooled by the loop: their memory is kept from one to the next, so that a steady
 //! state allocates nothing.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
 use revolve_http::h1::HeadParser;
 use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
-use crate::config::regex::Groups;
-use crate::config::variable::SlotId;
-use crate::config::variable::Subject as _;
 use crate::http::error_log;
 use crate::http::location::{Location, LocationId, ServerId};
 use crate::http::modules::{Settings, State};
@@ -26,11 +24,18 @@ use crate::runtime::connection::Connection;
 /// Internal redirects that one request may take, as in nginx.
 pub(crate) const REDIRECTS_MAX: u8 = 10;
 
+/// How deep subrequests may be nested, as in nginx.
+pub(crate) const DEPTH_MAX: u8 = 50;
+
 /// A shared part of a request while it is under way; nothing while its memory lies in the pool,
 /// so that the pool keeps no connection open.
 pub(crate) struct Attached<T>(Option<Rc<T>>);
 
 impl<T> Attached<T> {
+    pub(crate) fn of(shared: Rc<T>) -> Self {
+        Self(Some(shared))
+    }
+
     /// Another holder of the same thing.
     pub(crate) fn share(&self) -> Rc<T> {
         self.0.clone().expect("a request in the pool is not asked")
@@ -70,6 +75,8 @@ pub(crate) struct Current {
     pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
     pub(crate) internal: bool,
+    /// Whether the path is another than the client has sent.
+    pub(crate) uri_changed: bool,
     /// Internal redirects left.
     pub(crate) redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.
@@ -80,6 +87,14 @@ pub(crate) struct Current {
     pub(crate) must_close: bool,
     /// Whether the client is told to send its body.
     pub(crate) expectation: Expectation,
+    /// What a request asks the server for by itself, on the way to an answer.
+    pub(crate) is_subrequest: bool,
+    /// Of a subrequest: the method of the request that its client has sent.
+    pub(crate) main_method: Method,
+    /// Whether nobody wants the body of the subrequest's answer.
+    pub(crate) header_only: bool,
+    /// How deep subrequests may still be nested.
+    pub(crate) depth_left: u8,
     /// Whether its body was too large: whoever answers leaves it aside.
     pub(crate) body_refused: bool,
     /// Its number on its connection, from 1.
@@ -90,6 +105,16 @@ pub(crate) struct Current {
     pub(crate) completed: bool,
 }
 
+/// A head and its bytes.
+#[derive(Default)]
+pub(crate) struct RequestHead {
+    /// What spans of the head point into.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) head: Head,
+    /// How many subrequests have begun with it.
+    pub(crate) subrequests: Cell<u32>,
+}
+
 /// One request, from its first byte to its line in the log.
 pub(crate) struct Request {
     /// The connection that it came on.
@@ -98,8 +123,8 @@ pub(crate) struct Request {
     pub(crate) http_loop: Attached<HttpLoop>,
     /// The configuration that it began with.
     pub(crate) site: Attached<Site>,
-    /// The bytes of its head; spans of [`Request::head`] point into it.
-    pub(crate) head_bytes: Vec<u8>,
+    /// Its head, which its subrequests share.
+    pub(crate) shared_head: Rc<RequestHead>,
     pub(crate) parser: HeadParser,
     pub(crate) current: Current,
     /// When its first byte was read.
@@ -108,11 +133,6 @@ pub(crate) struct Request {
     pub(crate) path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub(crate) args: Vec<u8>,
-    /// The groups of the pattern that matched last, and the text it matched.
-    pub(crate) groups: Groups,
-    pub(crate) groups_subject: Vec<u8>,
-    /// Values that the request sets itself.
-    pub(crate) slots: Vec<Option<Vec<u8>>>,
     /// The body that its client sends.
     pub(crate) body: RequestBody,
     /// The answer.
@@ -134,15 +154,12 @@ impl Request {
             connection: Attached(Some(connection)),
             http_loop: Attached(Some(http_loop)),
             site: Attached(None),
-            head_bytes: Vec::new(),
+            shared_head: Rc::default(),
             parser: HeadParser::new(),
             current: Current::default(),
             started_at: revolve_reactor::now(),
             path: Vec::new(),
             args: Vec::new(),
-            groups: Groups::new(),
-            groups_subject: Vec::new(),
-            slots: Vec::new(),
             body: RequestBody::None,
             response: Response::default(),
             file_path: Vec::new(),
@@ -186,14 +203,14 @@ impl Request {
     /// Forgets the request before; called for each request of a connection.
     pub(crate) fn begin(&mut self) {
         self.site = Attached(Some(self.http_loop.site()));
-        self.head_bytes.clear();
-        self.parser.reset();
+        self.reset_head();
         let hosts = self.site.http.hosts_at(&self.connection);
         self.current = Current {
             server: hosts.default,
             hosts_differ: !hosts.is_single(),
             location: self.site.http.servers[hosts.default as usize].location,
             redirects_left: REDIRECTS_MAX,
+            depth_left: DEPTH_MAX,
             method: Method::Get,
             sequence: self.connection.next_sequence(),
             ..Current::default()
@@ -201,9 +218,6 @@ impl Request {
         self.started_at = revolve_reactor::now();
         self.path.clear();
         self.args.clear();
-        self.groups.clear();
-        self.slots.clear();
-        self.slots.resize(self.http().variables.slots, None);
         self.body = RequestBody::None;
         self.response.reset();
         self.state.reset();
@@ -239,14 +253,42 @@ impl Request {
         &self.http().variables
     }
 
-    /// The head as parsed; meaningful once [`Request::head_done`] is set.
+    /// The head as parsed; meaningful once it is done.
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
-        self.parser.head()
+        &self.shared_head.head
+    }
+
+    /// The bytes of the head.
+    #[inline]
+    pub(crate) fn head_bytes(&self) -> &[u8] {
+        &self.shared_head.bytes
+    }
+
+    /// The head while it is being read, when nobody shares it yet.
+    #[inline]
+    pub(crate) fn head_mut(&mut self) -> (&mut HeadParser, &mut RequestHead) {
+        let head = Rc::get_mut(&mut self.shared_head);
+        (
+            &mut self.parser,
+            head.expect("a head is shared when it was read"),
+        )
+    }
+
+    /// Forgets the head, and keeps its memory unless a subrequest goes on with it.
+    fn reset_head(&mut self) {
+        if Rc::get_mut(&mut self.shared_head).is_none() {
+            self.shared_head = Rc::default();
+        }
+        let (parser, head) = self.head_mut();
+        head.bytes.clear();
+        head.subrequests.set(0);
+        parser.reset(&mut head.head);
     }
 
     /// The bytes of a part of the head.
     pub(crate) fn bytes(&self, span: Span) -> &[u8] {
-        span.of(&self.head_bytes)
+        span.of(&self.shared_head.bytes)
     }
 
     /// The value of a known request header, the first line's where there are several.
@@ -265,7 +307,10 @@ impl Request {
 
     /// Whether the answer goes without a body (HEAD).
     pub(crate) fn is_head(&self) -> bool {
-        self.head().method == Method::Head
+        match self.current.is_subrequest {
+            true => self.current.header_only,
+            false => self.head().method == Method::Head,
+        }
     }
 
     /// How the body is delimited.
@@ -274,14 +319,6 @@ impl Request {
             self.head().framing
         } else {
             Framing::None
-        }
-    }
-
-    /// Sets the variables of a pattern's named groups from the groups at hand.
-    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
-        for (index, slot) in slots {
-            let value = self.group(*index).to_vec();
-            self.slots[slot.0 as usize] = Some(value);
         }
     }
 
@@ -342,19 +379,21 @@ impl Request {
 
     /// Appends the value of a cookie.
     pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let found = self.cookie_and_line(name);
+        out.extend_from_slice(found.map_or(b"", |(value, _)| value));
+        found.is_some()
+    }
+
+    /// The value of a cookie, and the line that has it.
+    pub(crate) fn cookie_and_line(&self, name: &[u8]) -> Option<(&[u8], &[u8])> {
         if !self.current.head_done {
-            return false;
+            return None;
         }
-        for header in &self.head().headers {
-            if header.id != HeaderId::Cookie {
-                continue;
-            }
-            if let Some(value) = cookie_in(self.bytes(header.value), name) {
-                out.extend_from_slice(value);
-                return true;
-            }
-        }
-        false
+        let mut lines = self.head().headers.iter();
+        lines.find_map(|header| {
+            let line = (header.id == HeaderId::Cookie).then(|| self.bytes(header.value))?;
+            Some((cookie_in(line, name)?, line))
+        })
     }
 
     /// Appends the value of an argument of the query, as it was written.

@@ -83,10 +83,10 @@ impl TestSite {
         let connection = Rc::new(Connection::new(ours, peer, info, self.state.clone()));
         let mut request = Box::new(Request::new(connection, self.http_loop.clone()));
         let head = format!("{head}\r\nHost: x\r\n\r\n");
-        request.head_bytes.extend_from_slice(head.as_bytes());
-        let progress = request
-            .parser
-            .parse(head.as_bytes(), &HeadLimits::default());
+        let (parser, shared) = request.head_mut();
+        shared.bytes.extend_from_slice(head.as_bytes());
+        let limits = HeadLimits::default();
+        let progress = parser.parse(&mut shared.head, head.as_bytes(), &limits);
         assert!(
             matches!(progress, Ok(Progress::Complete { .. })),
             "{head:?}"

@@ -45,14 +45,14 @@ pub(super) async fn read_rest(
         match request.connection.stream.recv().deadline(deadline).await {
             Ok(received) if !received.is_empty() => *input = received,
             Ok(_) => {
-                request.current.length = request.head_bytes.len() as u64;
+                request.current.length = request.head_bytes().len() as u64;
                 return client_gone(request, "client prematurely closed connection", 400);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 if request.server_settings().keepalive.reset_timed_out {
                     let _ = request.connection.stream.set_linger_reset();
                 }
-                request.current.length = request.head_bytes.len() as u64;
+                request.current.length = request.head_bytes().len() as u64;
                 return client_gone(request, "client timed out (110: Connection timed out)", 408);
             }
             Err(_) => return client_gone(request, "client closed connection", 400),
@@ -65,42 +65,34 @@ pub(super) async fn read_rest(
 
 /// Takes what has come of a head; `None` where more is needed, which is seldom.
 pub(super) fn parse(request: &mut Request, input: &mut Buffer) -> Option<HeadRead> {
-    let limits = &request.site.http.servers[request.current.server as usize].head_limits;
-    let before = request.head_bytes.len();
+    let site = request.site.share();
+    let limits = &site.http.servers[request.current.server as usize].head_limits;
+    let (parser, head) = request.head_mut();
+    let before = head.bytes.len();
     // A head that came whole is parsed where it lies, and only its own bytes are copied.
     let progress = if before == 0 {
-        request.parser.parse(input, limits)
+        parser.parse(&mut head.head, input, limits)
     } else {
-        request.head_bytes.extend_from_slice(input);
-        request.parser.parse(&request.head_bytes, limits)
+        head.bytes.extend_from_slice(input);
+        parser.parse(&mut head.head, &head.bytes, limits)
+    };
+    if before == 0 {
+        let taken = match progress {
+            Ok(Progress::Complete { head_bytes }) => head_bytes,
+            _ => input.len(),
+        };
+        head.bytes.extend_from_slice(&input[..taken]);
+    }
+    let progress = match progress {
+        Err(error) => parse_by_limits_of_host(request, error),
+        progress => progress,
     };
     match progress {
-        Ok(Progress::Complete { head_bytes }) => {
-            if before == 0 {
-                request.head_bytes.extend_from_slice(&input[..head_bytes]);
-            }
-            Some(complete(request, input, head_bytes, before))
-        }
-        Ok(Progress::Partial) => {
-            if before == 0 {
-                request.head_bytes.extend_from_slice(input);
-            }
-            None
-        }
+        Ok(Progress::Complete { head_bytes }) => Some(complete(request, input, head_bytes, before)),
+        Ok(Progress::Partial) => None,
         Err(error) => {
-            if before == 0 {
-                request.head_bytes.extend_from_slice(input);
-            }
-            match parse_by_limits_of_host(request, error) {
-                Ok(Progress::Complete { head_bytes }) => {
-                    Some(complete(request, input, head_bytes, before))
-                }
-                Ok(Progress::Partial) => None,
-                Err(error) => {
-                    request.current.length = request.head_bytes.len() as u64;
-                    Some(refuse_head(request, error))
-                }
-            }
+            request.current.length = request.head_bytes().len() as u64;
+            Some(refuse_head(request, error))
         }
     }
 }
@@ -112,7 +104,8 @@ fn complete(
     head_bytes: usize,
     before: usize,
 ) -> HeadRead {
-    request.head_bytes.truncate(head_bytes);
+    let (_, head) = request.head_mut();
+    head.bytes.truncate(head_bytes);
     input.advance(head_bytes - before);
     request.current.length = head_bytes as u64;
     take_head(request)
@@ -132,9 +125,16 @@ fn parse_by_limits_of_host(request: &mut Request, error: HeadError) -> Result<Pr
     if choose_server(request).is_err() || request.current.server == default {
         return Err(error);
     }
-    request.parser.reset();
-    let limits = &request.site.http.servers[request.current.server as usize].head_limits;
-    request.parser.parse(&request.head_bytes, limits)
+    let site = request.site.share();
+    let limits = &site.http.servers[request.current.server as usize].head_limits;
+    parse_again(request, limits)
+}
+
+/// Reads what came of a head by other limits.
+fn parse_again(request: &mut Request, limits: &HeadLimits) -> Result<Progress, HeadError> {
+    let (parser, head) = request.head_mut();
+    parser.reset(&mut head.head);
+    parser.parse(&mut head.head, &head.bytes, limits)
 }
 
 /// Nothing can be answered; what came is worth a line in both logs.
@@ -165,13 +165,13 @@ fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
 /// Takes what came of a head that will not be complete. Whoever refuses it is the server that its
 /// host has chosen, if that was read, and the logs show the lines before the one that is wrong.
 fn take_what_came(request: &mut Request) {
-    let head = request.parser.head();
-    let has_lines = request.parser.request_line_done() && head.version > Version::HTTP_09;
+    let head = request.head();
+    let has_lines = head.request_line_done() && head.version > Version::HTTP_09;
     if request.current.head_done || !has_lines {
         return;
     }
-    request.current.head_done = true;
     request.current.method = head.method;
+    request.current.head_done = true;
     // That the target may be refused too is no matter any more.
     let _ = take_target(request);
     if request.head().host.is_some() {
@@ -183,7 +183,7 @@ fn take_what_came(request: &mut Request) {
 /// Takes from the head what the walk needs: path, arguments, host, server.
 pub(crate) fn take_head(request: &mut Request) -> HeadRead {
     request.current.head_done = true;
-    let head = request.parser.head();
+    let head = request.head();
     request.current.method = head.method;
     if let Err(error) = take_target(request) {
         let message = error.message();
@@ -217,11 +217,13 @@ fn take_target(request: &mut Request) -> Result<(), TargetError> {
         args,
         complex,
         ..
-    } = request.parser.head().target;
+    } = request.head().target;
     if let Some(args) = args {
-        request.args.extend_from_slice(args.of(&request.head_bytes));
+        request
+            .args
+            .extend_from_slice(args.of(&request.shared_head.bytes));
     }
-    let raw_path = path.of(&request.head_bytes);
+    let raw_path = path.of(&request.shared_head.bytes);
     match form {
         TargetForm::Authority => request.path.push(b'/'),
         TargetForm::Asterisk => request.path.push(b'*'),
@@ -250,10 +252,11 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
     let site = request.site.share();
     let hosts = site.http.hosts_at(&request.connection);
     // No pattern has matched yet, so that this memory is free.
-    let mut host = std::mem::take(&mut request.groups_subject);
+    let mut host = std::mem::take(&mut request.state.core_variables.captures_mut().subject);
     host.clear();
     request.append_host_so_far(&mut host);
-    let found = hosts.find(&host, &mut request.groups);
+    let captures = request.state.core_variables.captures_mut();
+    let found = hosts.find(&host, &mut captures.groups);
     if found.is_err() {
         let host = Shown(&host);
         request.log(
@@ -261,12 +264,12 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
             format_args!("regular expression of a server_name given up on \"{host}\""),
         );
     }
-    request.groups_subject = host;
+    request.state.core_variables.captures_mut().subject = host;
     let found = found?;
     request.current.server = found.server;
     request.current.location = site.http.servers[found.server as usize].location;
     if let Some(slots) = found.groups {
-        request.set_slots(slots);
+        request.state.core_variables.set_slots(slots);
     }
     Ok(())
 }
@@ -284,8 +287,7 @@ fn apply_limits_of_server(request: &mut Request, default: ServerId) -> Result<()
         head_bytes_max: limits.head_bytes_max,
         ..own.clone()
     };
-    request.parser.reset();
-    request.parser.parse(&request.head_bytes, &own).map(|_| ())
+    parse_again(request, &own).map(|_| ())
 }
 
 fn log_ignored(request: &Request) {

@@ -21,7 +21,7 @@ pub(crate) fn log(request: &Request, error: HeadError) {
 
 /// What was being read when a client went away, or when its head was refused.
 pub(crate) fn while_reading(request: &Request) -> &'static str {
-    if request.parser.request_line_done() {
+    if request.head().request_line_done() {
         " while reading client request headers"
     } else {
         while_reading_line(request)
@@ -50,7 +50,7 @@ fn shown(request: &Request, error: HeadError) -> Option<String> {
     let line = request.parser.error_line();
     match error {
         HeadError::InvalidHeaderLine => {
-            let byte = request.head_bytes.get(line.end as usize);
+            let byte = request.head_bytes().get(line.end as usize);
             let byte = byte.map_or(String::new(), |byte| format!("\\x{byte:02x}"));
             Some(format!("\"{}{byte}...\"", escaped(request, line)))
         }

@@ -100,6 +100,8 @@ settings! {
             log_subrequest: bool = false,
             /// `msie_padding`, default on.
             msie_padding: bool = true,
+            /// `msie_refresh`, default off.
+            msie_refresh: bool = false,
         }
         own {}
     }
@@ -173,6 +175,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::FLAG,
         set: slot!(flag core.msie_padding),
+    },
+    DirectiveRow {
+        name: "msie_refresh",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: slot!(flag core.msie_refresh),
     },
 ];
 
@@ -264,8 +272,8 @@ fn server_tokens(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnos
 /// The `Server` line and the foot of error pages.
 pub(crate) fn signature(tokens: Tokens) -> &'static str {
     match tokens {
-        Tokens::Version => crate::SERVER_VERSION,
-        Tokens::Name => crate::SERVER_NAME,
+        Tokens::Version => crate::version::SERVER_VERSION,
+        Tokens::Name => crate::version::SERVER_NAME,
     }
 }
 

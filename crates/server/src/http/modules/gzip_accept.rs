@@ -167,7 +167,8 @@ pub(crate) fn note_variation(request: &mut Request) {
 
 /// Source: nginx's `ngx_http_gzip_ok`.
 fn is_accepted(request: &Request) -> bool {
-    if !request.current.head_done {
+    // What a subrequest brings is a part of another body, which is compressed as a whole.
+    if !request.current.head_done || request.current.is_subrequest {
         return false;
     }
     let Some(codings) = request.known(HeaderId::AcceptEncoding) else {

@@ -43,6 +43,11 @@ pub(crate) trait RequestState: Default {
     fn reset(&mut self) {
         *self = Self::default();
     }
+
+    /// What a subrequest begins with.
+    fn for_subrequest(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Lists the modules: `name { settings }`, and behind a semicolon what it keeps of a request.
@@ -76,6 +81,13 @@ macro_rules! modules {
             pub(crate) fn reset(&mut self) {
                 $( $( <$module::$state as RequestState>::reset(&mut self.$module); )? )*
             }
+
+            /// What a subrequest begins with.
+            pub(crate) fn for_subrequest(&self) -> Self {
+                Self {
+                    $( $( $module: <$module::$state as RequestState>::for_subrequest(&self.$module), )? )*
+                }
+            }
         }
     };
 }
@@ -83,7 +95,10 @@ macro_rules! modules {
 // In the order in which those of one phase are asked, and in which a response passes the filters.
 modules! {
     core { core: CoreSettings / RawCore; CoreState }
-    core_variables {}
+    core_variables { ; VariableState }
+    map {}
+    geo {}
+    split_clients {}
     server {}
     location {}
     listen {}
@@ -94,6 +109,7 @@ modules! {
     types { types: TypeSettings / RawTypes }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,
         limit_req_refusals: RefusalSettings / RawRefusals;
@@ -104,16 +120,27 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    browser { browser: BrowserSettings / RawBrowser }
+    referer { referer: RefererSettings / RawReferer }
+    secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
+    access { access: AccessSettings / RawAccess }
+    auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
     try_files { try_files: TryFilesSettings / RawTryFiles }
+    upstream {}
+    proxy { proxy: ProxySettings / RawProxy; ProxyState }
+    mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     random_index { random_index: RandomIndexSettings / RawRandomIndex }
+    empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     autoindex { autoindex: AutoindexSettings / RawAutoindex }
     gzip_static { gzip_static: GzipStaticSettings / RawGzipStatic }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    userid { userid: UserIdSettings / RawUserId; UserIdState }
     gunzip { gunzip: GunzipSettings / RawGunzip }
+    addition { addition: AdditionSettings / RawAddition }
     sub_filter { sub_filter: SubFilterSettings / RawSubFilter }
     charset { charset: CharsetSettings / RawCharset }
     gzip_accept { gzip_accept: GzipAcceptSettings / RawGzipAccept; GzipAcceptState }
