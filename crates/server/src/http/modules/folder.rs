@@ -81,28 +81,35 @@ fn read(request: &Request, folder: &[u8]) -> Result<Vec<Entry>, u16> {
         if name.first() == Some(&b'.') {
             continue;
         }
-        // A link that leads nowhere is shown as what it is.
-        let metadata =
-            fs::metadata(entry.path()).or_else(|error| match Errno::from_io_error(&error) {
-                Some(Errno::NOENT | Errno::LOOP) => fs::symlink_metadata(entry.path()),
-                _ => Err(error),
-            });
-        match metadata {
-            Ok(metadata) => entries.push(Entry { name, metadata }),
-            // It has gone since.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let file = entry.path();
-                let (shown, reason) = (Shown(file.as_os_str().as_bytes()), error_text(&error));
-                request.log(
-                    Level::Crit,
-                    format_args!("stat() \"{shown}\" failed ({reason})"),
-                );
-                if error.kind() != std::io::ErrorKind::PermissionDenied {
-                    return Err(500);
-                }
-            }
+        if let Some(metadata) = look_at(request, &entry.path())? {
+            entries.push(Entry { name, metadata });
         }
     }
     Ok(entries)
+}
+
+/// What is told of an entry; `None` where it is left out.
+fn look_at(request: &Request, file: &Path) -> Result<Option<Metadata>, u16> {
+    // A link that leads nowhere is shown as what it is.
+    let metadata = fs::metadata(file).or_else(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::LOOP) => fs::symlink_metadata(file),
+        _ => Err(error),
+    });
+    let error = match metadata {
+        Ok(metadata) => return Ok(Some(metadata)),
+        Err(error) => error,
+    };
+    // It has gone since.
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Ok(None);
+    }
+    let (shown, reason) = (Shown(file.as_os_str().as_bytes()), error_text(&error));
+    request.log(
+        Level::Crit,
+        format_args!("stat() \"{shown}\" failed ({reason})"),
+    );
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Ok(None),
+        _ => Err(500),
+    }
 }
