@@ -7,6 +7,7 @@ mod browser;
 mod command_line;
 mod defined_variables;
 mod exit_codes;
+mod filters;
 mod links;
 mod mistakes;
 mod scripts;

@@ -339,6 +339,42 @@ pub(super) const ROWS: &[Row] = &[
         "skipped",
         "editors write it, and nobody sees it",
     ),
+    row(
+        "`gzip` of a file that lies in the cache",
+        "chunks, compressed each time",
+        "with `Content-Length`, compressed once",
+        "",
+    ),
+    row(
+        "`Content-Encoding` set by `add_header`",
+        "the body is compressed a second time",
+        "it is taken for what it says",
+        "",
+    ),
+    row(
+        "a type with parameters (`default_type 'text/html; charset=x'`) and `gzip_types`, `charset_types`, `sub_filter_types`",
+        "is not among them",
+        "counts without them",
+        "",
+    ),
+    row(
+        "`charset`: bytes that are no character of what is read",
+        "some pass as they are, some take the byte behind them with them",
+        "`?`",
+        "what is written is what it says to be",
+    ),
+    row(
+        "`sub_filter`: a text that ends the body, and begins a longer one that stands before it",
+        "is not replaced",
+        "is replaced",
+        "",
+    ),
+    row(
+        "`gzip_no_buffer on`",
+        "breaks what is compressed",
+        "checked only",
+        "what can leave leaves anyway",
+    ),
 ];
 
 const HEAD: &str = "\

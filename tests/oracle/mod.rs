@@ -6,14 +6,18 @@
 
 mod access;
 mod access_log;
+mod autoindex;
 mod bodies;
 mod browser;
+mod charset;
 mod conditionals;
 mod defined_variables;
 mod differences;
 mod error_log;
 mod error_pages;
 mod filtered;
+mod gunzip;
+mod gzip;
 mod known;
 mod limits;
 mod links;
@@ -33,6 +37,7 @@ mod site;
 mod ssi;
 mod static_files;
 mod stock;
+mod sub_filter;
 mod subrequests;
 mod syslog;
 mod userid;

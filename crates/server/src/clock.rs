@@ -144,6 +144,12 @@ impl Clock {
         let _ = write!(syslog, "{name} {day:2} {hour:02}:{minute:02}:{second:02}");
     }
 
+    /// How far the local time of now is ahead of UTC, in seconds.
+    pub(crate) fn local_offset_s(&self) -> i64 {
+        let now = Timestamp::from_second(self.unix_s()).unwrap_or(Timestamp::UNIX_EPOCH);
+        i64::from(now.to_zoned(self.zone.clone()).offset().seconds())
+    }
+
     /// A time as a header shows it. The same one as before, as all answers of a second have with the
     /// same `expires`, costs next to nothing.
     pub(crate) fn http_date(&self, unix_s: i64) -> [u8; 29] {

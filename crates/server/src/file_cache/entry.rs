@@ -1,5 +1,6 @@
 //! What the disk says of one path.
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -83,7 +84,17 @@ pub(crate) struct FileEntry {
     pub content: Content,
     /// The line of nginx's entity tag: `"mtime-size"`, both in hexadecimal.
     pub etag_line: Box<[u8]>,
+    /// Other forms of its bytes, each by what it was made with.
+    forms: RefCell<Vec<(u64, Form)>>,
+    /// Where the bytes of all forms are counted; nothing where the file is not in the cache.
+    form_bytes: OnceCell<Rc<Cell<u64>>>,
 }
+
+/// Another form of a file, compressed: its bytes, and how many they are.
+pub(crate) type Form = (Bytes, ContentLength);
+
+/// So many forms are kept of a file at most.
+const FORMS_MAX: usize = 2;
 
 impl FileEntry {
     fn new(stat: &Stat, content: Content) -> Self {
@@ -94,6 +105,49 @@ impl FileEntry {
             modified: LastModified::new(modified_s),
             content,
             etag_line: etag_line.into_bytes().into(),
+            forms: RefCell::default(),
+            form_bytes: OnceCell::new(),
+        }
+    }
+
+    /// The form that was made with `key`, if it is kept.
+    #[inline]
+    pub(crate) fn form(&self, key: u64) -> Option<Form> {
+        let forms = self.forms.borrow();
+        let mut forms = forms.iter();
+        forms
+            .find(|(with, _)| *with == key)
+            .map(|(_, form)| form.clone())
+    }
+
+    /// Whether a form would be kept: the file is in the cache, and has not too many.
+    pub(crate) fn may_keep_forms(&self) -> bool {
+        self.form_bytes.get().is_some() && self.forms.borrow().len() < FORMS_MAX
+    }
+
+    /// Has the bytes of forms counted from now on.
+    pub(super) fn count_forms(&self, form_bytes: &Rc<Cell<u64>>) {
+        let _ = self.form_bytes.set(form_bytes.clone());
+    }
+
+    pub(super) fn add_form(&self, key: u64, form: Form) {
+        if let Some(counted) = self.form_bytes.get() {
+            counted.set(counted.get() + form.1.bytes);
+            self.forms.borrow_mut().push((key, form));
+        }
+    }
+}
+
+impl Drop for FileEntry {
+    fn drop(&mut self) {
+        if let Some(counted) = self.form_bytes.get() {
+            let own: u64 = self
+                .forms
+                .get_mut()
+                .iter()
+                .map(|(_, form)| form.1.bytes)
+                .sum();
+            counted.set(counted.get() - own);
         }
     }
 }

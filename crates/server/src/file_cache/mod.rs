@@ -16,12 +16,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rustix::io::Errno;
 
-pub(crate) use entry::{Content, FileEntry, Found};
+use revolve_http::h1::lines::ContentLength;
+
+pub(crate) use entry::{Content, FileEntry, Form, Found};
 use entry::{Identity, Probe};
 use marks::Marks;
 use watch::{Dependency, EntryId, Watch};
@@ -40,7 +44,7 @@ const REFUSED_S: u32 = 10;
 pub(crate) struct Limits {
     /// Paths, those that are not there included; 0 turns the cache off.
     pub entries_max: usize,
-    /// Bytes of contents in all.
+    /// Bytes of contents in all, and of what was made of them.
     pub bytes_max: u64,
     /// A larger file is not held in memory: its descriptor is.
     pub file_bytes_max: u64,
@@ -73,6 +77,8 @@ struct Inner {
     queue: VecDeque<EntryId>,
     next_id: EntryId,
     bytes: u64,
+    /// Bytes of other forms of files, also of those that have left the cache and are still being sent.
+    form_bytes: Rc<Cell<u64>>,
     descriptors: usize,
     watch: Option<Watch>,
     /// What was asked for while the cache was full. Where more files are asked for than it holds, or a
@@ -220,6 +226,18 @@ impl FileCache {
         }
     }
 
+    /// Keeps another form of a file beside it for as long as the file is in the cache; what is used
+    /// less makes way for it.
+    pub(crate) fn keep_form(&self, file: &FileEntry, key: u64, bytes: Bytes) -> Form {
+        let length = ContentLength::new(bytes.len() as u64);
+        let form = (bytes, length);
+        if file.may_keep_forms() {
+            file.add_form(key, form.clone());
+            self.inner.borrow_mut().evict(&self.limits.get());
+        }
+        form
+    }
+
     fn fill(&self, path: &[u8], now: Instant) -> Found {
         let limits = self.limits.get();
         let inner = &mut *self.inner.borrow_mut();
@@ -259,6 +277,9 @@ impl FileCache {
             return probe.found;
         }
         let found = probe.found.clone();
+        if let Found::File(file) = &found {
+            file.count_forms(&inner.form_bytes);
+        }
         inner.bytes += found.bytes_held();
         inner.descriptors += usize::from(found.holds_descriptor());
         let entry = Entry {
@@ -281,8 +302,12 @@ impl Inner {
     /// Whether something would have to leave for another entry.
     fn is_crowded(&self, limits: &Limits) -> bool {
         let is_crowded = self.entries.len() >= limits.entries_max
-            || self.bytes >= limits.bytes_max - limits.bytes_max / 16;
+            || self.bytes_held() >= limits.bytes_max - limits.bytes_max / 16;
         is_crowded && limits.entries_max > 0
+    }
+
+    fn bytes_held(&self) -> u64 {
+        self.bytes + self.form_bytes.get()
     }
 
     fn has_no_descriptor(&self, limits: &Limits) -> bool {
@@ -350,7 +375,7 @@ impl Inner {
     }
 
     fn evict(&mut self, limits: &Limits) {
-        while self.entries.len() > limits.entries_max || self.bytes > limits.bytes_max {
+        while self.entries.len() > limits.entries_max || self.bytes_held() > limits.bytes_max {
             let Some(id) = self.queue.pop_front() else {
                 return;
             };
@@ -447,6 +472,51 @@ mod tests {
             cache.end_turn();
             assert!(ask(4));
             assert_eq!(cache.inner.borrow().entries.len(), 4);
+        });
+    }
+
+    #[test]
+    fn another_form_of_a_file_is_kept_beside_it_and_goes_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |number: usize| folder.path().join(format!("{number}.txt"));
+        (0..4).for_each(|number| std::fs::write(path(number), [b'x'; 100]).expect("a file"));
+        let mut event_loop = EventLoop::new().expect("a loop");
+        event_loop.block_on(async {
+            let limits = Limits {
+                bytes_max: 400,
+                ..Limits::default()
+            };
+            let (cache, _) = FileCache::new(limits);
+            let file = |number| match cache.lookup(bytes(&path(number))) {
+                Found::File(file) => file,
+                other => panic!("{other:?}"),
+            };
+            let first = file(0);
+            cache.keep_form(&first, 1, Bytes::from_static(&[1; 50]));
+            assert_eq!(file(0).form(1).expect("it is kept").1.bytes, 50);
+            assert!(first.form(2).is_none());
+            drop(first);
+            assert_eq!(cache.inner.borrow().form_bytes.get(), 50);
+            // All files and this form would be too much.
+            for number in 1..4 {
+                let other = file(number);
+                cache.end_turn();
+                let other = if other.may_keep_forms() {
+                    other
+                } else {
+                    file(number)
+                };
+                cache.keep_form(&other, 1, Bytes::from_static(&[2; 50]));
+            }
+            assert!(cache.inner.borrow().bytes_held() <= 400);
+            cache.set_limits(Limits::default());
+            assert_eq!(cache.inner.borrow().bytes_held(), 0);
+            let off = Limits {
+                entries_max: 0,
+                ..limits
+            };
+            cache.set_limits(off);
+            assert!(!file(0).may_keep_forms());
         });
     }
 }

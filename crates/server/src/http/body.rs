@@ -179,26 +179,21 @@ impl Outgoing {
             return self.poll_unfiltered(cx);
         }
         loop {
-            let chain = self.chain.as_mut().expect("it was looked at");
-            if let Some(piece) = chain.pop() {
-                return Poll::Ready(Some(Ok(piece)));
+            match self.chain_mut().pop() {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) => {}
+                Err(broken) => return Poll::Ready(Some(Err(broken))),
             }
-            if chain.has_ended() {
+            if self.chain_mut().has_ended() {
                 return Poll::Ready(None);
             }
-            let filtered = match self.poll_memory(cx) {
+            match self.poll_memory(cx) {
                 Poll::Ready(Some(Ok(bytes))) => self.chain_mut().push(bytes),
                 Poll::Ready(None) => self.chain_mut().end(),
                 Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
                 // What the filters hold leaves before anybody waits.
-                Poll::Pending => match self.chain_mut().flush() {
-                    Ok(false) => return Poll::Pending,
-                    Ok(true) => Ok(()),
-                    Err(broken) => Err(broken),
-                },
-            };
-            if let Err(broken) = filtered {
-                return Poll::Ready(Some(Err(broken)));
+                Poll::Pending if self.chain_mut().flush() => {}
+                Poll::Pending => return Poll::Pending,
             }
         }
     }

@@ -67,6 +67,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     let http = Block::new(HTTP, LocationMatch::Server, None);
     let level = std::mem::replace(&mut scope.level, http);
     let settings = level.settings.merge(Some(top));
+    modules::charset::check(&settings.charset, &top.charset, diagnostics);
     let mut merging = Merging {
         locations: Vec::new(),
         diagnostics,
@@ -183,6 +184,7 @@ impl Merging<'_> {
         named: &mut HashMap<String, LocationId>,
     ) -> LocationId {
         let mut settings = level.settings.merge(Some(parent));
+        modules::charset::check(&settings.charset, &parent.charset, self.diagnostics);
         let mut lookup = LookupBuilder::default();
         let mut blocks = Vec::new();
         for mut child in level.children {

@@ -10,7 +10,7 @@ use crate::http::phase::Outcome;
 use crate::http::request::Request;
 
 /// What a body filter is given.
-#[allow(dead_code, reason = "the modules that use it come next")]
+#[derive(Debug, Clone)]
 pub(crate) enum Input {
     /// The next bytes of the body.
     Bytes(Bytes),
@@ -27,11 +27,31 @@ pub(crate) trait BodyFilter {
     ///
     /// Errors: why the body cannot be filtered; the connection is closed then, as its head has left.
     fn filter(&mut self, input: Input, out: &mut VecDeque<Bytes>) -> Result<(), Broken>;
+
+    /// Appends more of what it was given before, where that was too much for one piece; false where
+    /// nothing of it is left. It is given nothing else until then.
+    ///
+    /// Errors: as of [`BodyFilter::filter`].
+    fn more(&mut self, out: &mut VecDeque<Bytes>) -> Result<bool, Broken> {
+        let _ = out;
+        Ok(false)
+    }
+}
+
+/// A filter, and what waits for it.
+struct Stage {
+    filter: Box<dyn BodyFilter>,
+    inbox: VecDeque<Input>,
+    /// What it was given last, and may have more of.
+    current: Option<Input>,
 }
 
 /// The filters of one body, in the order in which it passes them.
+///
+/// Whoever is nearest to the client goes first, so that no filter works ahead of those behind it: what
+/// is held is the little that each makes at a time.
 pub(crate) struct Chain {
-    filters: Vec<Box<dyn BodyFilter>>,
+    stages: Vec<Stage>,
     out: VecDeque<Bytes>,
     /// Memory for what is between two filters.
     between: VecDeque<Bytes>,
@@ -42,8 +62,13 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn new(filters: Vec<Box<dyn BodyFilter>>) -> Self {
+        let stage = |filter| Stage {
+            filter,
+            inbox: VecDeque::new(),
+            current: None,
+        };
         Self {
-            filters,
+            stages: filters.into_iter().map(stage).collect(),
             out: VecDeque::new(),
             between: VecDeque::new(),
             has_ended: false,
@@ -51,9 +76,18 @@ impl Chain {
         }
     }
 
-    /// The next bytes that may leave.
-    pub(crate) fn pop(&mut self) -> Option<Piece> {
-        self.out.pop_front().map(Piece::Bytes)
+    /// The next bytes that may leave; `None` where more must come before.
+    ///
+    /// Errors: what a filter says; what it has made before was given.
+    pub(crate) fn pop(&mut self) -> Result<Option<Piece>, Broken> {
+        loop {
+            if let Some(bytes) = self.out.pop_front() {
+                return Ok(Some(Piece::Bytes(bytes)));
+            }
+            if !self.step()? {
+                return Ok(None);
+            }
+        }
     }
 
     /// Whether all bytes have been given.
@@ -62,43 +96,65 @@ impl Chain {
     }
 
     /// Takes bytes of the body.
-    pub(crate) fn push(&mut self, bytes: Bytes) -> Result<(), Broken> {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
         self.is_dirty = true;
-        self.out.push_back(bytes);
-        self.run(|| None)
+        self.give(0, Input::Bytes(bytes));
     }
 
-    /// Nothing more is there for now. The answer is whether there was anything to do.
-    pub(crate) fn flush(&mut self) -> Result<bool, Broken> {
-        if !std::mem::take(&mut self.is_dirty) {
-            return Ok(false);
+    /// Nothing more is there for now. The answer is whether there is anything to do.
+    pub(crate) fn flush(&mut self) -> bool {
+        let is_dirty = std::mem::take(&mut self.is_dirty);
+        if is_dirty {
+            self.give(0, Input::Flush);
         }
-        self.run(|| Some(Input::Flush))?;
-        Ok(true)
+        is_dirty
     }
 
     /// The body has ended.
-    pub(crate) fn end(&mut self) -> Result<(), Broken> {
-        self.run(|| Some(Input::End))?;
-        self.has_ended = true;
-        Ok(())
+    pub(crate) fn end(&mut self) {
+        self.give(0, Input::End);
     }
 
-    /// Lets what is in `out` pass all filters, each of which is told `after` at last.
-    fn run(&mut self, after: impl Fn() -> Option<Input>) -> Result<(), Broken> {
-        for filter in &mut self.filters {
-            std::mem::swap(&mut self.out, &mut self.between);
-            for bytes in self.between.drain(..) {
-                if !bytes.is_empty() {
-                    filter.filter(Input::Bytes(bytes), &mut self.out)?;
-                }
-            }
-            if let Some(input) = after() {
-                filter.filter(input, &mut self.out)?;
-            }
+    /// Gives something to a filter, or to the client behind the last.
+    fn give(&mut self, to: usize, input: Input) {
+        match (self.stages.get_mut(to), input) {
+            (_, Input::Bytes(bytes)) if bytes.is_empty() => {}
+            (Some(stage), input) => stage.inbox.push_back(input),
+            (None, Input::Bytes(bytes)) => self.out.push_back(bytes),
+            (None, Input::Flush) => {}
+            (None, Input::End) => self.has_ended = true,
         }
-        self.out.retain(|bytes| !bytes.is_empty());
-        Ok(())
+    }
+
+    /// Lets the last filter that has anything to do take one step; false where none has.
+    fn step(&mut self) -> Result<bool, Broken> {
+        let is_busy = |stage: &Stage| stage.current.is_some() || !stage.inbox.is_empty();
+        let Some(at) = self.stages.iter().rposition(is_busy) else {
+            return Ok(false);
+        };
+        let stage = &mut self.stages[at];
+        let mut made = std::mem::take(&mut self.between);
+        let result = match &stage.current {
+            Some(_) => stage.filter.more(&mut made),
+            None => {
+                let input = stage.inbox.pop_front().expect("it was looked at");
+                stage.current = Some(input.clone());
+                stage.filter.filter(input, &mut made).map(|()| true)
+            }
+        };
+        // What it was told beside the bytes goes on once they have.
+        let told = match &result {
+            Ok(true) => None,
+            _ => stage.current.take(),
+        };
+        for bytes in made.drain(..) {
+            self.give(at + 1, Input::Bytes(bytes));
+        }
+        self.between = made;
+        if let (Ok(_), Some(told @ (Input::Flush | Input::End))) = (&result, told) {
+            self.give(at + 1, told);
+        }
+        result.map(|_| true)
     }
 }
 

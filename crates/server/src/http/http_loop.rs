@@ -54,6 +54,13 @@ impl HttpLoop {
         self.boundary.get()
     }
 
+    /// A number that nobody foretells.
+    pub(crate) fn random(&self) -> u64 {
+        let number = self.ids.get();
+        self.ids.set(number.wrapping_add(1));
+        self.id_key.hash_one(number)
+    }
+
     /// 16 bytes that no request had before, and that nobody can guess.
     pub(crate) fn next_request_id(&self) -> [u8; 16] {
         let number = self.ids.get();

@@ -167,6 +167,8 @@ pub(crate) struct Response {
     pub has_location: bool,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
     pub location_completed: bool,
+    /// Whether what the client accepts decides on the body's coding, and caches are to know.
+    pub varies_by_encoding: bool,
     /// Whether the body is one whose ranges may be asked for.
     pub ranges_allowed: bool,
     /// All other header lines, `ETag` among them.
@@ -210,6 +212,7 @@ impl Response {
         self.location.clear();
         self.has_location = false;
         self.location_completed = false;
+        self.varies_by_encoding = false;
     }
 
     /// Drops what belongs to a content, so that another can take its place.
@@ -270,6 +273,13 @@ impl Response {
         }
     }
 
+    /// Whether the body is in a coding (`Content-Encoding`).
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.headers
+            .get(b"Content-Encoding")
+            .is_some_and(|coding| !coding.is_empty())
+    }
+
     /// Drops `ETag`.
     pub(crate) fn clear_etag(&mut self) {
         if !self.headers.is_empty() {
@@ -295,6 +305,23 @@ impl Response {
     /// Bytes in the body.
     pub(crate) fn body_bytes(&self) -> u64 {
         self.body.iter().map(Piece::len).sum()
+    }
+
+    /// The length of the body, where it is known before it is made.
+    pub(crate) fn known_length(&self) -> Option<u64> {
+        let is_made = self.source.is_some() || !self.filters.is_empty();
+        match &self.content_length {
+            Some(length) => Some(length.bytes),
+            None => (!is_made).then(|| self.body_bytes()),
+        }
+    }
+
+    /// Drops `Last-Modified`, however it was set.
+    pub(crate) fn clear_last_modified(&mut self) {
+        self.last_modified = None;
+        if std::mem::take(&mut self.last_modified_replaced) {
+            self.headers.remove(b"Last-Modified");
+        }
     }
 
     /// Appends the values of a header as sent, joined by ", "; false where there is none.

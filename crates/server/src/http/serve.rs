@@ -134,6 +134,8 @@ async fn stream(request: &mut Request, sink: &mut Sink<'_>) -> Result<(), Served
                 sink.push(request, piece);
                 if !sink.has_room() {
                     sink.flush(request).await.map_err(Served::Lost)?;
+                    // A client that takes it as fast as it is made must not keep the others waiting.
+                    revolve_reactor::yield_now().await;
                 }
                 if let Some(pause) = pace.pause_after(len) {
                     sink.flush(request).await.map_err(Served::Lost)?;

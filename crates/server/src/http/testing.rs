@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+#[cfg(test)]
+use bytes::Bytes;
 use revolve_conf::{Directive, Snapshot, SnapshotFiles};
 use revolve_http::h1::{HeadLimits, Progress};
 use revolve_reactor::{Address, EventLoop, Lease, Stream};
@@ -14,6 +16,8 @@ use revolve_reactor::{Address, EventLoop, Lease, Stream};
 use crate::Config;
 use crate::config::Prefix;
 use crate::http::HttpLoop;
+use crate::http::body::{Broken, Piece};
+use crate::http::filter::{BodyFilter, Chain};
 use crate::http::h1;
 use crate::http::request::Request;
 use crate::http::serve::{self, Served};
@@ -128,6 +132,17 @@ impl TestSite {
         Some((answer, served))
     }
 
+    /// The same in bytes, and the request as it is then: its response has the head alone.
+    #[cfg(test)]
+    pub(crate) fn exchange(&mut self, head: &str) -> (Vec<u8>, Served, Box<Request>) {
+        let mut request = self.request(head);
+        let mut answer = Vec::new();
+        let event_loop = self.event_loop.as_mut().expect("nothing else runs");
+        let served = event_loop
+            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
+        (answer, served, request)
+    }
+
     /// A request of which the head has been read, on a connection of its own.
     #[cfg(test)]
     pub(crate) fn request(&self, head: &str) -> Box<Request> {
@@ -235,6 +250,54 @@ fn is_script(directive: &Directive) -> bool {
     let is_fast = directive.args.iter().all(|word| word.text != "$limit_rate");
     let within = directive.block.as_deref().unwrap_or_default();
     is_known && is_fast && within.iter().all(is_script)
+}
+
+/// A body in pieces, and whether nothing more is there for now behind each.
+#[cfg(test)]
+pub(crate) type Fragments<'a> = Vec<(&'a [u8], bool)>;
+
+/// What a filter makes of a body.
+#[cfg(test)]
+pub(crate) fn filtered(
+    filter: impl BodyFilter + 'static,
+    fragments: &[(&[u8], bool)],
+) -> Result<Vec<u8>, Broken> {
+    let mut chain = Chain::new(vec![Box::new(filter)]);
+    let mut out = Vec::new();
+    let mut take = |chain: &mut Chain| {
+        while let Some(piece) = chain.pop()? {
+            match piece {
+                Piece::Bytes(bytes) if !bytes.is_empty() => out.extend_from_slice(&bytes),
+                other => panic!("{other:?}"),
+            }
+        }
+        Ok(())
+    };
+    for (bytes, is_last_for_now) in fragments {
+        chain.push(Bytes::copy_from_slice(bytes));
+        take(&mut chain)?;
+        if *is_last_for_now {
+            chain.flush();
+            take(&mut chain)?;
+        }
+    }
+    chain.end();
+    take(&mut chain)?;
+    assert!(chain.has_ended());
+    Ok(out)
+}
+
+/// Cuts a body at these places, which are taken by its length.
+#[cfg(test)]
+pub(crate) fn fragments<'a>(mut body: &'a [u8], cuts: &[(usize, bool)]) -> Fragments<'a> {
+    let mut fragments = Vec::new();
+    for (len, flush) in cuts {
+        let (first, rest) = body.split_at((*len).min(body.len()));
+        fragments.push((first, *flush));
+        body = rest;
+    }
+    fragments.push((body, false));
+    fragments
 }
 
 fn start(config: &Arc<Config>) -> Rc<LoopState> {

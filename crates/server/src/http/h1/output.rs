@@ -103,16 +103,35 @@ impl Output {
     /// Writes a body that lies ready.
     pub(crate) fn pieces(&mut self, request: &mut Request) {
         let response = &mut request.response;
+        let before = self.gathered_bytes;
         for piece in &response.body {
-            response.sent_bytes += piece.len();
+            self.begin_chunk(piece.len());
             match piece {
                 Piece::Text { start, end } => self.write(&response.text[*start..*end]),
                 Piece::Bytes(bytes) if piece.len() <= COPY_BYTES_MAX => self.write(bytes),
                 Piece::Bytes(bytes) => self.push_chunk(Chunk::Bytes(bytes.clone())),
                 Piece::File { file, start, len } => self.write_file(file, *start, *len),
             }
+            self.end_chunk(piece.len());
         }
+        response.sent_bytes += self.gathered_bytes - before;
         response.body.clear();
+    }
+
+    /// What stands before a piece of a body that goes out in chunks. An empty one would end the body.
+    #[inline]
+    fn begin_chunk(&mut self, len: u64) {
+        if self.is_chunked && len > 0 {
+            let mut memory = [0; 18];
+            self.write(writer::chunk_head(len, &mut memory));
+        }
+    }
+
+    #[inline]
+    fn end_chunk(&mut self, len: u64) {
+        if self.is_chunked && len > 0 {
+            self.write(b"\r\n");
+        }
     }
 
     /// Writes a piece of a body that is made while it is sent.
@@ -122,19 +141,14 @@ impl Output {
             return;
         }
         let before = self.gathered_bytes;
-        if self.is_chunked {
-            let mut memory = [0; 18];
-            self.write(writer::chunk_head(len, &mut memory));
-        }
+        self.begin_chunk(len);
         match piece {
             Piece::Bytes(bytes) if len <= COPY_BYTES_MAX => self.write(&bytes),
             Piece::Bytes(bytes) => self.push_chunk(Chunk::Bytes(bytes)),
             Piece::File { file, start, len } => self.write_file(&file, start, len),
             Piece::Text { .. } => unreachable!("a body that is streamed has no text"),
         }
-        if self.is_chunked {
-            self.write(b"\r\n");
-        }
+        self.end_chunk(len);
         response.sent_bytes += self.gathered_bytes - before;
     }
 

@@ -63,6 +63,9 @@ pub(crate) fn write_head(response: &Response, context: &HeadContext<'_>, out: &m
     } else {
         out.extend_from_slice(b"Connection: close\r\n");
     }
+    if response.varies_by_encoding {
+        out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+    }
     if response.has_location && !response.location_completed {
         writer::header(out, b"Location", &response.location);
     }

@@ -110,6 +110,8 @@ settings! {
             subrequest_bytes_max: u64 = 4096,
             /// `msie_padding`, default on.
             msie_padding: bool = true,
+            /// `msie_refresh`, default off.
+            msie_refresh: bool = false,
         }
         own {}
     }
@@ -189,6 +191,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::FLAG,
         set: slot!(flag core.msie_padding),
+    },
+    DirectiveRow {
+        name: "msie_refresh",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: slot!(flag core.msie_refresh),
     },
 ];
 

@@ -204,7 +204,44 @@ fn send_to(request: &mut Request, page: &ErrorPage, status: u16) -> Outcome {
     let replaced = std::mem::replace(&mut request.response.location, uri);
     request.response.has_location = true;
     request.give_spare(replaced);
+    if request.settings().core.msie_refresh && is_msie(request) {
+        return refresh(request);
+    }
     finish_plainly(request, status)
+}
+
+/// Answers a browser that is to be sent elsewhere with a page that sends it there.
+///
+/// Source: nginx's `ngx_http_send_refresh`.
+fn refresh(request: &mut Request) -> Outcome {
+    let response = &mut request.response;
+    response.clear_content();
+    (response.status, response.error_status) = (200, 200);
+    response.content_type.set_text(b"text/html");
+    let mut page = b"<html><head><meta http-equiv=\"Refresh\" content=\"0; URL=".to_vec();
+    for byte in &response.location {
+        match byte {
+            0..=b' ' | b'"' | b'\'' | 0x7f.. => {
+                page.extend_from_slice(format!("%{byte:02X}").as_bytes());
+            }
+            byte => page.push(*byte),
+        }
+    }
+    page.extend_from_slice(b"\"></head><body></body></html>\r\n");
+    response.has_location = false;
+    response.set_length(page.len() as u64);
+    response.push_text(&page);
+    Outcome::Respond
+}
+
+/// Whether the client is Internet Explorer, as nginx tells (`ngx_http_process_user_agent`).
+fn is_msie(request: &Request) -> bool {
+    let agent = match request.current.head_done {
+        true => request.known(HeaderId::UserAgent).unwrap_or_default(),
+        false => b"",
+    };
+    let find = |needle: &[u8]| memchr::memmem::find(agent, needle);
+    find(b"MSIE ").is_some_and(|at| at + 7 < agent.len()) && find(b"Opera").is_none()
 }
 
 /// Answers with the built-in page. An error that is met on the way to an error page takes the

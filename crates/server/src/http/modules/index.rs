@@ -133,7 +133,7 @@ fn of_folder(request: &mut Request) -> Outcome {
     outcome
 }
 
-fn modules_may_answer(request: &Request) -> bool {
+pub(crate) fn modules_may_answer(request: &Request) -> bool {
     use revolve_http::Method;
     matches!(request.current.method, Method::Get | Method::Head | Method::Post)
 }

@@ -131,14 +131,22 @@ modules! {
     proxy { proxy: ProxySettings / RawProxy; ProxyState }
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    random_index { random_index: RandomIndexSettings / RawRandomIndex }
     empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
+    autoindex { autoindex: AutoindexSettings / RawAutoindex }
+    gzip_static { gzip_static: GzipStaticSettings / RawGzipStatic }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
     userid { userid: UserIdSettings / RawUserId; UserIdState }
-    ssi { ssi: SsiSettings / RawSsi; SsiState }
+    gunzip { gunzip: GunzipSettings / RawGunzip }
     addition { addition: AdditionSettings / RawAddition }
+    sub_filter { sub_filter: SubFilterSettings / RawSubFilter }
+    charset { charset: CharsetSettings / RawCharset }
+    ssi { ssi: SsiSettings / RawSsi; SsiState }
+    gzip_accept { gzip_accept: GzipAcceptSettings / RawGzipAccept; GzipAcceptState }
+    gzip { gzip: GzipSettings / RawGzip; GzipState }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
     log_format {}
@@ -148,6 +156,9 @@ modules! {
 
 /// What the limits have in common; no module by itself.
 mod limits;
+
+/// What the modules that look into folders have in common; no module by itself.
+mod folder;
 
 /// What the filters that are for certain media types have in common; no module by itself.
 mod media_types;

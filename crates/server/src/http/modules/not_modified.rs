@@ -113,7 +113,8 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     response.content_type.clear();
     response.content_length = None;
     response.ranges_allowed = false;
-    response.body.clear();
+    response.headers.remove(b"Content-Encoding");
+    response.drop_body();
     Outcome::Next
 }
 

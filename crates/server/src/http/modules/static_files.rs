@@ -47,7 +47,8 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     outcome
 }
 
-fn serve(request: &mut Request, file: Rc<FileEntry>) -> Outcome {
+/// Answers with a file, of the type that the path has.
+pub(crate) fn serve(request: &mut Request, file: Rc<FileEntry>) -> Outcome {
     if request.current.method == Method::Post {
         return Outcome::Finish(405);
     }
