@@ -4,14 +4,19 @@
 //! what must be the same is the status line, the header lines and their order, the body, and how
 //! the connection ends. Where we mean to differ, `known` says why.
 
+mod access;
 mod access_log;
 mod bodies;
+mod browser;
 mod conditionals;
+mod defined_variables;
 mod differences;
 mod error_log;
 mod error_pages;
+mod filtered;
 mod known;
 mod limits;
+mod links;
 mod locations;
 mod log_files;
 mod malformed;
@@ -26,5 +31,7 @@ mod request;
 mod site;
 mod static_files;
 mod stock;
+mod subrequests;
 mod syslog;
+mod userid;
 mod virtual_hosts;

@@ -112,7 +112,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     check_certificates(&by_tls, &servers, &spans, diagnostics);
     let upstreams = std::mem::take(&mut scope.upstreams);
     let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
-    let variables = variables::resolve(&scope.shared.registry, diagnostics);
+    let definitions = std::mem::take(&mut scope.definitions);
+    let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
     let files_within = settings.file_cache.within.clone();
@@ -217,10 +218,13 @@ impl Merging<'_> {
             LocationMatch::Named(name) => format!("@{name}"),
         };
         let group_slots = match &level.matching {
-            LocationMatch::Regex(pattern) => self.scope.shared.registry.define_groups(pattern),
+            LocationMatch::Regex(pattern) => self.scope.shared.registry.groups(pattern),
             _ => Vec::new(),
         };
         let inner = lookup.build();
+        let limit_except = level.limit_except;
+        let limit_except =
+            limit_except.map(|(methods, level)| (methods, self.add(*level, &settings, named)));
         self.locations.push(Location {
             name,
             steps: modules::steps(&settings),
@@ -228,6 +232,7 @@ impl Merging<'_> {
             settings,
             group_slots,
             inner,
+            limit_except,
         });
         (self.locations.len() - 1) as LocationId
     }

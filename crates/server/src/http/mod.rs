@@ -1,5 +1,6 @@
 //! HTTP: requests and responses, and the way from one to the other.
 
+mod base64;
 pub(crate) mod body;
 mod build;
 mod error_log;
@@ -18,6 +19,7 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
+pub(crate) mod subrequest;
 pub(crate) mod temp_file;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -100,6 +100,12 @@ impl Steps {
         self.begins[phase as usize]
     }
 
+    /// Whether the handler of that place is of a phase.
+    fn is_in(&self, phase: Phase, place: usize) -> bool {
+        let end = self.begins.get(phase as usize + 1);
+        place >= self.begin(phase) && place < end.copied().unwrap_or(self.handlers.len())
+    }
+
     /// The handlers of the log phase.
     fn log(&self) -> &[Handler] {
         &self.handlers[self.begin(Phase::Log)..]
@@ -125,6 +131,13 @@ pub(crate) fn walk(request: &mut Request) -> Walked {
         Outcome::Respond => Walked::Response,
         other => settle(request, other),
     }
+}
+
+/// Leads a subrequest through the phases from its beginning, which is behind those for its client.
+pub(crate) fn walk_subrequest(request: &mut Request) -> Walked {
+    request.current.location = request.server().location;
+    begin_at(request, Phase::ServerRewrite);
+    walk(request)
 }
 
 /// Answers `OPTIONS *`, which asks about the server and about nothing that it has (RFC 9110, section
@@ -197,7 +210,12 @@ fn run(request: &mut Request) -> Outcome {
             if request.current.access_refused != 0
                 && request.current.step >= steps.begin(Phase::PreContent)
             {
-                return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+                return refuse_access(request);
+            }
+            if request.current.is_subrequest && steps.is_in(Phase::Access, request.current.step) {
+                // Whoever asked for it has been let in, or is about to be.
+                request.current.step = steps.begin(Phase::PreContent);
+                continue;
             }
             let handler = steps.handlers[request.current.step];
             request.current.step += 1;
@@ -210,7 +228,7 @@ fn run(request: &mut Request) -> Outcome {
             }
         }
         if request.current.access_refused != 0 {
-            return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+            return refuse_access(request);
         }
         if request.current.is_located {
             return nothing_answered(request);
@@ -220,6 +238,15 @@ fn run(request: &mut Request) -> Outcome {
         }
         begin_at(request, Phase::FindLocation);
     }
+}
+
+/// Nobody gave leave, and one has refused.
+fn refuse_access(request: &mut Request) -> Outcome {
+    let status = std::mem::take(&mut request.current.access_refused);
+    if status == 403 {
+        request.log(Level::Error, format_args!("access forbidden by rule"));
+    }
+    Outcome::Finish(status)
 }
 
 /// Has the walk go on at a phase of the location that was found.
@@ -280,11 +307,26 @@ fn find_again(request: &mut Request) -> Outcome {
     run(request)
 }
 
+/// Has a location answer, or what holds for other methods than its `limit_except` names.
+#[inline]
+fn enter(request: &mut Request, id: LocationId) {
+    request.current.location = id;
+    if let Some((methods, others)) = request.location().limit_except
+        && !methods.contains(request.current.method)
+    {
+        request.current.location = others;
+    }
+}
+
 /// The answer says whether it is known.
 fn find_location(request: &mut Request) -> bool {
     let start = request.server().location;
-    let (locations, groups) = (&request.site.locations, &mut request.groups);
-    let (found, captured) = match location::find(locations, start, &request.path, groups) {
+    let (locations, captures) = (
+        &request.site.locations,
+        request.state.core_variables.captures_mut(),
+    );
+    let found = location::find(locations, start, &request.path, &mut captures.groups);
+    let (found, captured) = match found {
         Ok(found) => found,
         Err(given_up) => {
             let pattern = &request.site.locations[given_up as usize].name;
@@ -296,21 +338,15 @@ fn find_location(request: &mut Request) -> bool {
             return false;
         }
     };
-    request.current.location = found;
-    if let Some(id) = captured.filter(|_| !request.groups.is_empty()) {
-        request.groups_subject.clear();
-        request.groups_subject.extend_from_slice(&request.path);
-        set_group_slots(request, id);
+    enter(request, found);
+    let captures = request.state.core_variables.captures_mut();
+    if let Some(id) = captured.filter(|_| !captures.groups.is_empty()) {
+        captures.subject.clear();
+        captures.subject.extend_from_slice(&request.path);
+        let slots = &request.site.locations[id as usize].group_slots;
+        request.state.core_variables.set_slots(slots);
     }
     true
-}
-
-fn set_group_slots(request: &mut Request, id: LocationId) {
-    let site = request.site.share();
-    let slots = &site.locations[id as usize].group_slots;
-    if !slots.is_empty() {
-        request.set_slots(slots);
-    }
 }
 
 /// No content handler took the request: a folder may not be listed, or nothing is there.
@@ -370,7 +406,8 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
     request.current.redirects_left -= 1;
     match request.server().named.get(name) {
         Some(id) => {
-            request.current.location = *id;
+            let id = *id;
+            enter(request, id);
             request.current.internal = true;
             begin_at(request, Phase::Rewrite);
             run(request)

@@ -3,15 +3,13 @@
 //! Requests are pooled by the loop: their memory is kept from one to the next, so that a steady
 //! state allocates nothing.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
 use revolve_http::h1::HeadParser;
 use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
-use crate::config::regex::Groups;
-use crate::config::variable::SlotId;
-use crate::config::variable::Subject as _;
 use crate::http::error_log;
 use crate::http::location::{Location, LocationId, ServerId};
 use crate::http::modules::{Settings, State};
@@ -26,11 +24,18 @@ use crate::runtime::connection::Connection;
 /// Internal redirects that one request may take, as in nginx.
 pub(crate) const REDIRECTS_MAX: u8 = 10;
 
+/// How deep subrequests may be nested, as in nginx.
+pub(crate) const DEPTH_MAX: u8 = 50;
+
 /// A shared part of a request while it is under way; nothing while its memory lies in the pool,
 /// so that the pool keeps no connection open.
 pub(crate) struct Attached<T>(Option<Rc<T>>);
 
 impl<T> Attached<T> {
+    pub(crate) fn of(shared: Rc<T>) -> Self {
+        Self(Some(shared))
+    }
+
     /// Another holder of the same thing.
     pub(crate) fn share(&self) -> Rc<T> {
         self.0.clone().expect("a request in the pool is not asked")
@@ -82,6 +87,14 @@ pub(crate) struct Current {
     pub(crate) must_close: bool,
     /// Whether the client is told to send its body.
     pub(crate) expectation: Expectation,
+    /// What a request asks the server for by itself, on the way to an answer.
+    pub(crate) is_subrequest: bool,
+    /// Of a subrequest: the method of the request that its client has sent.
+    pub(crate) main_method: Method,
+    /// Whether nobody wants the body of the subrequest's answer.
+    pub(crate) header_only: bool,
+    /// How deep subrequests may still be nested.
+    pub(crate) depth_left: u8,
     /// Whether its body was too large: whoever answers leaves it aside.
     pub(crate) body_refused: bool,
     /// Its number on its connection, from 1.
@@ -98,6 +111,8 @@ pub(crate) struct RequestHead {
     /// What spans of the head point into.
     pub(crate) bytes: Vec<u8>,
     pub(crate) head: Head,
+    /// How many subrequests have begun with it.
+    pub(crate) subrequests: Cell<u32>,
 }
 
 /// One request, from its first byte to its line in the log.
@@ -118,11 +133,6 @@ pub(crate) struct Request {
     pub(crate) path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub(crate) args: Vec<u8>,
-    /// The groups of the pattern that matched last, and the text it matched.
-    pub(crate) groups: Groups,
-    pub(crate) groups_subject: Vec<u8>,
-    /// Values that the request sets itself.
-    pub(crate) slots: Vec<Option<Vec<u8>>>,
     /// The body that its client sends.
     pub(crate) body: RequestBody,
     /// The answer.
@@ -150,9 +160,6 @@ impl Request {
             started_at: revolve_reactor::now(),
             path: Vec::new(),
             args: Vec::new(),
-            groups: Groups::new(),
-            groups_subject: Vec::new(),
-            slots: Vec::new(),
             body: RequestBody::None,
             response: Response::default(),
             file_path: Vec::new(),
@@ -205,6 +212,7 @@ impl Request {
             hosts_differ: !hosts.is_single(),
             location: self.site.http.servers[first as usize].location,
             redirects_left: REDIRECTS_MAX,
+            depth_left: DEPTH_MAX,
             method: Method::Get,
             sequence: self.connection.next_sequence(),
             ..Current::default()
@@ -212,9 +220,6 @@ impl Request {
         self.started_at = revolve_reactor::now();
         self.path.clear();
         self.args.clear();
-        self.groups.clear();
-        self.slots.clear();
-        self.slots.resize(self.http().variables.slots, None);
         self.body = RequestBody::None;
         self.response.reset();
         self.state.reset();
@@ -279,6 +284,7 @@ impl Request {
         }
         let (parser, head) = self.head_mut();
         head.bytes.clear();
+        head.subrequests.set(0);
         parser.reset(&mut head.head);
     }
 
@@ -303,7 +309,10 @@ impl Request {
 
     /// Whether the answer goes without a body (HEAD).
     pub(crate) fn is_head(&self) -> bool {
-        self.head().method == Method::Head
+        match self.current.is_subrequest {
+            true => self.current.header_only,
+            false => self.head().method == Method::Head,
+        }
     }
 
     /// How the body is delimited.
@@ -312,14 +321,6 @@ impl Request {
             self.head().framing
         } else {
             Framing::None
-        }
-    }
-
-    /// Sets the variables of a pattern's named groups from the groups at hand.
-    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
-        for (index, slot) in slots {
-            let value = self.group(*index).to_vec();
-            self.slots[slot.0 as usize] = Some(value);
         }
     }
 
@@ -380,19 +381,21 @@ impl Request {
 
     /// Appends the value of a cookie.
     pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let found = self.cookie_and_line(name);
+        out.extend_from_slice(found.map_or(b"", |(value, _)| value));
+        found.is_some()
+    }
+
+    /// The value of a cookie, and the line that has it.
+    pub(crate) fn cookie_and_line(&self, name: &[u8]) -> Option<(&[u8], &[u8])> {
         if !self.current.head_done {
-            return false;
+            return None;
         }
-        for header in &self.head().headers {
-            if header.id != HeaderId::Cookie {
-                continue;
-            }
-            if let Some(value) = cookie_in(self.bytes(header.value), name) {
-                out.extend_from_slice(value);
-                return true;
-            }
-        }
-        false
+        let mut lines = self.head().headers.iter();
+        lines.find_map(|header| {
+            let line = (header.id == HeaderId::Cookie).then(|| self.bytes(header.value))?;
+            Some((cookie_in(line, name)?, line))
+        })
     }
 
     /// Appends the value of an argument of the query, as it was written.

@@ -5,11 +5,13 @@ use revolve_conf::{Directive, Span};
 
 use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
+use crate::http::location::Methods;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
 use crate::http::modules::upstream::{Upstream, Upstreams};
 use crate::http::modules::{self, RawSettings};
+use crate::http::variables::Definitions;
 
 /// A row of a module's directive table.
 pub(crate) type DirectiveRow = Row<Scope>;
@@ -46,6 +48,8 @@ pub(crate) struct Block {
     pub children: Vec<Block>,
     /// The group, in an `upstream`.
     pub upstream: Option<Upstream>,
+    /// `limit_except`: the methods that it lets be, and what holds for the others.
+    pub limit_except: Option<(Methods, Box<Block>)>,
     /// The directives that stand here and say nothing to us.
     pub checked: Vec<String>,
     pub span: Option<Span>,
@@ -61,6 +65,7 @@ impl Block {
             listens: Vec::new(),
             children: Vec::new(),
             upstream: None,
+            limit_except: None,
             checked: Vec::new(),
             span,
         }
@@ -74,6 +79,8 @@ pub(crate) struct Scope {
     pub shared: Shared,
     pub log_formats: Vec<LogFormat>,
     pub upstreams: Upstreams,
+    /// The variables that directives define.
+    pub definitions: Definitions,
 }
 
 impl Scope {
@@ -85,6 +92,7 @@ impl Scope {
             shared,
             log_formats: Vec::new(),
             upstreams: Upstreams::default(),
+            definitions: Definitions::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());
         scope

@@ -1,4 +1,6 @@
-//! Sockets: what is to be bound, and how.
+//! Sockets: what is to be bound, and how; and networks.
+
+pub(crate) mod cidr;
 
 mod transport;
 

@@ -43,6 +43,11 @@ pub(crate) trait RequestState: Default {
     fn reset(&mut self) {
         *self = Self::default();
     }
+
+    /// What a subrequest begins with.
+    fn for_subrequest(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Lists the modules: `name { settings }`, and behind a semicolon what it keeps of a request.
@@ -76,6 +81,13 @@ macro_rules! modules {
             pub(crate) fn reset(&mut self) {
                 $( $( <$module::$state as RequestState>::reset(&mut self.$module); )? )*
             }
+
+            /// What a subrequest begins with.
+            pub(crate) fn for_subrequest(&self) -> Self {
+                Self {
+                    $( $( $module: <$module::$state as RequestState>::for_subrequest(&self.$module), )? )*
+                }
+            }
         }
     };
 }
@@ -83,7 +95,10 @@ macro_rules! modules {
 // In the order in which those of one phase are asked, and in which a response passes the filters.
 modules! {
     core { core: CoreSettings / RawCore; CoreState }
-    core_variables {}
+    core_variables { ; VariableState }
+    map {}
+    geo {}
+    split_clients {}
     server {}
     location {}
     listen {}
@@ -95,6 +110,7 @@ modules! {
     types { types: TypeSettings / RawTypes }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,
         limit_req_refusals: RefusalSettings / RawRefusals;
@@ -105,14 +121,23 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    browser { browser: BrowserSettings / RawBrowser }
+    referer { referer: RefererSettings / RawReferer }
+    secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
+    access { access: AccessSettings / RawAccess }
+    auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
     proxy { proxy: ProxySettings / RawProxy; ProxyState }
+    mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    userid { userid: UserIdSettings / RawUserId; UserIdState }
+    addition { addition: AdditionSettings / RawAddition }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
     log_format {}
@@ -122,6 +147,9 @@ modules! {
 
 /// What the limits have in common; no module by itself.
 mod limits;
+
+/// What the filters that are for certain media types have in common; no module by itself.
+mod media_types;
 
 /// Every directive of every module.
 pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {

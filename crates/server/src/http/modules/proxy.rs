@@ -16,7 +16,7 @@ use revolve_conf::{Diagnostic, Directive, Word};
 use crate::config::regex::Pattern;
 use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, choice, set_once};
 use crate::config::setting::settings;
-use crate::config::variable::Value;
+use crate::config::variable::{GroupSlots, Value};
 use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy::{self, Tries};
@@ -61,8 +61,8 @@ pub(crate) struct Pass {
 pub(crate) enum Redirect {
     /// A beginning.
     Prefix(Value, Value),
-    /// A pattern.
-    Pattern(Pattern, Value),
+    /// A pattern, with what its named groups set.
+    Pattern(Pattern, GroupSlots, Value),
 }
 
 /// `proxy_next_upstream`, as bits.
@@ -298,8 +298,11 @@ fn redirect(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
                 Some(source) => (source, true),
                 None => (source, false),
             };
-            let pattern = scope.shared.patterns.compile(from, source, ignore_case)?;
-            Redirect::Pattern(pattern, to)
+            let mut pattern = scope.shared.patterns.compile(from, source, ignore_case)?;
+            let slots = scope.shared.registry.define_groups(&pattern);
+            // Where it matched is asked for, too.
+            pattern.note_numbers(true);
+            Redirect::Pattern(pattern, slots, to)
         }
         None => Redirect::Prefix(Value::of(from, registry)?, to),
     };

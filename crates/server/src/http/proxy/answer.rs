@@ -198,16 +198,13 @@ fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u
                 let rest = url.strip_prefix(from.evaluate(request).as_slice())?;
                 Some([to.evaluate(request).as_slice(), rest].concat())
             }
-            Redirect::Pattern(pattern, to) => {
-                let mut groups = std::mem::take(&mut request.groups);
-                let found = pattern.captures(url, &mut groups);
-                request.groups = groups;
-                if !matches!(found, Ok(true)) {
+            Redirect::Pattern(pattern, slots, to) => {
+                // One that is given up leaves the URL as it is, and a line in the log.
+                if !request.matches(pattern, slots, url).unwrap_or(false) {
                     return None;
                 }
-                request.groups_subject.clear();
-                request.groups_subject.extend_from_slice(url);
-                let (start, end) = request.groups.first().copied().flatten()?;
+                let captures = request.state.core_variables.captures_mut();
+                let (start, end) = captures.groups.first().copied().flatten()?;
                 let made = to.evaluate(request);
                 let (head, tail) = (&url[..start as usize], &url[end as usize..]);
                 Some([head, &made, tail].concat())
