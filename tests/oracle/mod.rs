@@ -28,6 +28,7 @@ mod pipelining;
 mod ranges;
 mod redirects;
 mod request;
+mod rewrite;
 mod site;
 mod static_files;
 mod stock;

@@ -25,7 +25,7 @@ pub(crate) enum Sink<'a> {
     /// A connection that speaks HTTP/1.
     H1(&'a mut h1::Output),
     /// Memory: what a test looks at.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Memory(&'a mut Vec<u8>),
 }
 
@@ -35,7 +35,7 @@ impl Sink<'_> {
     pub(crate) fn head(&mut self, request: &mut Request) {
         match self {
             Sink::H1(output) => output.head(request),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => {
                 out.extend_from_slice(format!("{}\n", request.response.status).as_bytes());
             }
@@ -47,7 +47,7 @@ impl Sink<'_> {
     pub(crate) fn pieces(&mut self, request: &mut Request) {
         match self {
             Sink::H1(output) => output.pieces(request),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => {
                 for piece in std::mem::take(&mut request.response.body) {
                     let piece = match piece {
@@ -66,7 +66,7 @@ impl Sink<'_> {
     pub(crate) fn push(&mut self, request: &mut Request, piece: Piece) {
         match self {
             Sink::H1(output) => output.push(&mut request.response, piece),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
                 Piece::File { file, start, len } => match &file.content {
@@ -85,7 +85,7 @@ impl Sink<'_> {
     pub(crate) fn end(&mut self, request: &mut Request) {
         match self {
             Sink::H1(output) => output.end(request),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => {}
         }
     }
@@ -94,7 +94,7 @@ impl Sink<'_> {
     pub(crate) fn has_room(&self) -> bool {
         match self {
             Sink::H1(output) => output.has_room(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => true,
         }
     }
@@ -103,7 +103,7 @@ impl Sink<'_> {
     pub(crate) async fn flush(&mut self, request: &mut Request) -> Result<(), Lost> {
         match self {
             Sink::H1(output) => output.flush(request).await,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => Ok(()),
         }
     }
@@ -116,7 +116,7 @@ impl Sink<'_> {
     ) -> impl Future<Output = ()> + use<> {
         let connection = match self {
             Sink::H1(_) => Some(connection.clone()),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => None,
         };
         let body = body.share();

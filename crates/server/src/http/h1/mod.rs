@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use revolve_reactor::{Lease, spawn};
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use self::head::take_head;
 pub(crate) use self::input::{Input, left};
 pub(crate) use self::output::Output;

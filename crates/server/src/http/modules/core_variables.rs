@@ -9,7 +9,7 @@ use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
 use crate::http::base64::{self, Letters};
-use crate::http::modules::core::{append_root, map_path};
+use crate::http::modules::core::{append_root, is_alias_lost, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
@@ -223,8 +223,11 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "request_filename",
         get: |r, out| {
-            map_path(r, &r.path, out);
-            true
+            let has_file = !is_alias_lost(r);
+            if has_file {
+                map_path(r, &r.path, out);
+            }
+            has_file
         },
     },
     Builtin {

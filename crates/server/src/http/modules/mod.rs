@@ -106,7 +106,7 @@ modules! {
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
-    output { output: OutputSettings / RawOutput }
+    output { output: OutputSettings / RawOutput; OutputState }
     types { types: TypeSettings / RawTypes }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
@@ -186,7 +186,7 @@ pub(crate) fn header_filters(settings: &Settings) -> Box<[Handler]> {
 }
 
 /// The modules by the names that nginx gives them, for `-V`: those that are there as a whole, as tools take
-/// it. Of the rewrite module there is `return` alone.
+/// it.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let all = MODULES.iter().map(|module| module.name);
     all.enumerate().filter_map(|(at, name)| {
