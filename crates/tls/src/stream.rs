@@ -47,6 +47,8 @@ pub struct TlsStream {
     /// Whether something that was sealed did not get into the socket as a whole.
     is_cut: Cell<bool>,
     has_closed: Cell<bool>,
+    /// Whether a send is pending on the stream below.
+    is_sending: Cell<bool>,
 }
 
 impl TlsStream {
@@ -59,6 +61,7 @@ impl TlsStream {
             record_bytes_max: Cell::new(crate::session::RECORD_BYTES_MAX as u32),
             is_cut: Cell::new(false),
             has_closed: Cell::new(false),
+            is_sending: Cell::new(false),
         }
     }
 
@@ -265,7 +268,12 @@ impl TlsStream {
         if session.outgoing.is_empty() {
             return;
         }
-        let sent = self.stream.try_send(&session.outgoing).unwrap_or(0);
+        let mut sent = self.stream.try_send(&session.outgoing).unwrap_or(0);
+        // A driver that sends with the turn takes nothing at once; where it has nothing to send, nothing is
+        // overtaken.
+        if sent == 0 && !self.is_sending.get() {
+            sent = rustix::net::send(&self.stream, &session.outgoing, FLAGS).unwrap_or(0);
+        }
         session.outgoing.drain(..sent);
         if session.outgoing.is_empty() {
             session.outgoing = Vec::new();
@@ -495,6 +503,7 @@ impl Future for TlsSend<'_> {
             if let Some(inner) = &mut this.inner {
                 let (result, left) = ready!(Pin::new(inner).poll(cx));
                 this.inner = None;
+                tls.is_sending.set(false);
                 if result.is_err() {
                     tls.is_cut.set(true);
                     let mut queue = std::mem::take(&mut this.queue);
@@ -519,6 +528,7 @@ impl Future for TlsSend<'_> {
                 }
             };
             sent_bytes += sealed.bytes();
+            tls.is_sending.set(true);
             let send = tls.stream.send(sealed);
             this.inner = Some(match this.stall_max {
                 Some(stall_max) => send.stall_max(stall_max),
@@ -532,6 +542,7 @@ impl Drop for TlsSend<'_> {
     fn drop(&mut self) {
         // A send that was given up leaves it unknown how much of it the peer has.
         if self.inner.is_some() {
+            self.tls.is_sending.set(false);
             self.tls.is_cut.set(true);
         }
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use revolve_reactor::{Chunk, EventLoop, SendQueue, Stream, spawn, yield_now};
+use revolve_reactor::{Chunk, DriverKind, EventLoop, SendQueue, Stream, spawn, yield_now};
 use revolve_tls::rustls::client::Resumption;
 use revolve_tls::rustls::pki_types::ServerName;
 use revolve_tls::rustls::version::{TLS12, TLS13};
@@ -158,9 +158,13 @@ async fn echo(tls: &TlsStream) -> io::Result<()> {
     }
 }
 
-fn on_loop<F: Future<Output = ()> + 'static>(run: impl FnOnce() -> F) {
-    let mut event_loop = EventLoop::new().unwrap();
-    event_loop.block_on(run());
+/// Runs it where sending is tried at once, and where the driver sends with the turn, which is epoll again
+/// where the kernel refuses io_uring.
+fn on_loop<F: Future<Output = ()> + 'static>(run: impl Fn() -> F) {
+    for driver in [DriverKind::Epoll, DriverKind::IoUring] {
+        let mut event_loop = EventLoop::builder().driver(driver).build().unwrap();
+        event_loop.block_on(run());
+    }
 }
 
 fn bytes(len: usize) -> Vec<u8> {
