@@ -1,4 +1,7 @@
-//! Sockets: what is to be bound, and how.
+//! Sockets: what is to be bound, and how; and whom names lead to.
+
+#[allow(dead_code, reason = "what passes requests on comes next")]
+pub(crate) mod resolver;
 
 use revolve_conf::{Sources, Span};
 use revolve_reactor::{Address, ListenOptions};

@@ -92,6 +92,7 @@ modules! {
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
     output { output: OutputSettings / RawOutput }
     types { types: TypeSettings / RawTypes }
+    resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
     limit_req {
