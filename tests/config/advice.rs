@@ -6,8 +6,8 @@ use crate::support::{Folder, Run, revolve};
 
 const NAMES: &[Mistake] = &[
     ours(
-        "events {}\nhttp { server { location /x { allow 10.0.0.0/8; deny all; } } }\n",
-        "unknown directive \"allow\" in FILE:2",
+        "events {}\nhttp { server { location /x { auth_request /y; } } }\n",
+        "unknown directive \"auth_request\" in FILE:2",
         "it may keep clients out: where the line is only removed, they are let in",
     ),
     ours(
@@ -16,8 +16,8 @@ const NAMES: &[Mistake] = &[
         "`return 403;`",
     ),
     ours(
-        "events {}\nhttp { server { location / { limit_except GET { deny all; } } } }\n",
-        "unknown directive \"limit_except\" in FILE:2",
+        "events {}\nhttp { server { location / { ssl_verify_client on; } } }\n",
+        "unknown directive \"ssl_verify_client\" in FILE:2",
         "they are let in",
     ),
     ours(

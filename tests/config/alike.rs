@@ -50,7 +50,7 @@ fn check(head: &str, snippets: &[(&str, bool)], tail: &str) {
 }
 
 #[track_caller]
-fn check_in_http(snippets: &[(&str, bool)]) {
+pub(super) fn check_in_http(snippets: &[(&str, bool)]) {
     check("events {}\nhttp { access_log off;\n", snippets, " }");
 }
 

@@ -124,6 +124,12 @@ pub(super) const ROWS: &[Row] = &[
         "",
     ),
     row(
+        "`$1` before a variable whose `map` has a pattern, in one text",
+        "the map's group, or no answer where that is longer",
+        "the group of before",
+        "what stands first is put first",
+    ),
+    row(
         "what a client sent, in the error log",
         "as it came",
         "what is not seen, quotes, `, ` and `client:` escaped",

@@ -4,14 +4,18 @@
 //! what must be the same is the status line, the header lines and their order, the body, and how
 //! the connection ends. Where we mean to differ, `known` says why.
 
+mod access;
 mod access_log;
 mod bodies;
+mod browser;
 mod conditionals;
+mod defined_variables;
 mod differences;
 mod error_log;
 mod error_pages;
 mod known;
 mod limits;
+mod links;
 mod locations;
 mod log_files;
 mod malformed;
@@ -27,4 +31,5 @@ mod site;
 mod static_files;
 mod stock;
 mod syslog;
+mod userid;
 mod virtual_hosts;

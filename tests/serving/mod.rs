@@ -10,6 +10,7 @@ mod fragments;
 mod large_files;
 mod limits;
 mod mounted_files;
+mod proxy;
 mod slow_clients;
 mod traversal;
 mod variables;

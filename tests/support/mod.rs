@@ -9,6 +9,7 @@ pub(crate) mod nginx;
 pub(crate) mod ports;
 pub(crate) mod proc;
 pub(crate) mod server;
+pub(crate) mod upstream;
 pub(crate) mod wait;
 
 pub(crate) use client::{Client, End, Response, get};
@@ -16,4 +17,5 @@ pub(crate) use folder::Folder;
 pub(crate) use left_out::left_out;
 pub(crate) use load::Load;
 pub(crate) use server::{Run, Server, revolve};
+pub(crate) use upstream::Upstream;
 pub(crate) use wait::{until, until_some};

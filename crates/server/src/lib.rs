@@ -15,6 +15,8 @@ mod http;
 pub mod log;
 mod net;
 mod runtime;
+mod upstream;
+mod version;
 mod zones;
 
 pub use app::{Config, Worker, directives, load};
@@ -26,10 +28,5 @@ pub use net::ListenSpec;
 pub use runtime::report;
 pub use runtime::worker::Descriptors;
 pub use runtime::{LastingTask, Peers, spawn_lasting};
+pub use version::{SERVER_NAME, SERVER_VERSION};
 pub use zones::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState, Zones};
-
-/// The server's name, as `Server` shows it with `server_tokens off`.
-pub const SERVER_NAME: &str = "revolve";
-
-/// The server's name and version.
-pub const SERVER_VERSION: &str = concat!("revolve/", env!("CARGO_PKG_VERSION"));

@@ -105,7 +105,16 @@ impl Measured {
         let arrow = |(from, to, place): &(String, String, Place)| {
             format!("\n    {from} -> {to} ({}:{})", place.path, place.line)
         };
-        let circle = |circle: &Vec<String>| format!("\n    {}", circle.join(" "));
+        // A list of modules and each module know each other by design, and their number only grows.
+        let is_counted = |module: &&String| !module.contains("::modules::");
+        let circle = |circle: &Vec<String>| {
+            let counted: Vec<&str> = circle
+                .iter()
+                .filter(is_counted)
+                .map(String::as_str)
+                .collect();
+            format!("\n    {}", counted.join(" "))
+        };
         let figure = |kind: &str, count: usize, what: &str, remedy: String| Figure {
             subject: format!("{kind} {}", self.crate_path),
             count,
@@ -123,7 +132,7 @@ impl Measured {
             ),
             figure(
                 "circles",
-                self.circles.iter().map(Vec::len).sum(),
+                self.circles.iter().flatten().filter(is_counted).count(),
                 "files know each other in circles",
                 format!("move what both need into a file that knows neither:{circles}"),
             ),

@@ -83,7 +83,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/server/src/",
         floors: &[
-            "clock",
+            "clock version",
             "log zones file_cache net metrics",
             "config",
             "tls",

@@ -22,14 +22,21 @@ pub(crate) const HTTP: u32 = 4;
 pub(crate) const SERVER: u32 = 8;
 /// Inside `location`.
 pub(crate) const LOCATION: u32 = 16;
+/// Inside `upstream`.
+pub(crate) const UPSTREAM: u32 = 1 << 8;
+
+/// Inside `limit_except`.
+pub(crate) const LIMIT_EXCEPT: u32 = 32;
 
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 5] = [
+pub(crate) const CONTEXTS: [(u32, &str); 7] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
     (SERVER, "server"),
     (LOCATION, "location"),
+    (UPSTREAM, "upstream"),
+    (LIMIT_EXCEPT, "limit_except"),
 ];
 
 /// What the whole configuration knows, besides the directives of one block.
@@ -160,6 +167,8 @@ fn context_names(contexts: u32) -> String {
         (HTTP, "`http`"),
         (SERVER, "`server`"),
         (LOCATION, "`location`"),
+        (UPSTREAM, "`upstream`"),
+        (LIMIT_EXCEPT, "`limit_except`"),
     ]
     .iter()
     .filter(|(bit, _)| contexts & bit != 0)

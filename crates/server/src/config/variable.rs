@@ -20,12 +20,19 @@ pub(crate) struct SlotId(pub u32);
 /// The named groups of a pattern by index, and where their values go.
 pub(crate) type GroupSlots = Vec<(usize, SlotId)>;
 
+/// The place of a variable's value.
+#[derive(Debug)]
+struct Slot {
+    id: SlotId,
+    is_made: bool,
+}
+
 /// Names met while the configuration is read.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     ids: HashMap<String, VariableId>,
     first_use: Vec<(String, Option<Span>)>,
-    slots: HashMap<String, SlotId>,
+    slots: HashMap<String, Slot>,
     /// Whether `$1` to `$9` stand anywhere.
     pub(crate) uses_numbers: bool,
 }
@@ -42,16 +49,34 @@ impl Registry {
         id
     }
 
+    /// Defines a variable whose values are made when they are asked for. Of several definitions of a name
+    /// the last one holds.
+    pub(crate) fn define_made(&mut self, name: &str) -> SlotId {
+        self.define(name, true)
+    }
+
     /// Defines the variables of a pattern's named groups.
     pub(crate) fn define_groups(&mut self, pattern: &Pattern) -> GroupSlots {
-        let mut slots = Vec::new();
-        for (index, name) in pattern.names().iter().enumerate() {
-            if let Some(name) = name {
-                let next = SlotId(self.slots.len() as u32);
-                slots.push((index, *self.slots.entry(name.clone()).or_insert(next)));
-            }
-        }
-        slots
+        let names = pattern.names().iter().enumerate();
+        names
+            .filter_map(|(index, name)| Some((index, self.define(name.as_deref()?, false))))
+            .collect()
+    }
+
+    /// The variables of a pattern's named groups, which are defined.
+    pub(crate) fn groups(&self, pattern: &Pattern) -> GroupSlots {
+        let names = pattern.names().iter().enumerate();
+        names
+            .filter_map(|(index, name)| Some((index, self.slot(name.as_deref()?)?)))
+            .collect()
+    }
+
+    fn define(&mut self, name: &str, is_made: bool) -> SlotId {
+        let id = SlotId(self.slots.len() as u32);
+        let slot = self.slots.entry(name.to_owned());
+        let slot = slot.or_insert(Slot { id, is_made });
+        slot.is_made = is_made;
+        slot.id
     }
 
     /// The names met, each with the place where it stood first, in the order of their numbers.
@@ -63,12 +88,12 @@ impl Registry {
 
     /// Where the value of a variable lies that a request sets itself.
     pub(crate) fn slot(&self, name: &str) -> Option<SlotId> {
-        self.slots.get(name).copied()
+        self.slots.get(name).map(|slot| slot.id)
     }
 
-    /// How many values a request may set itself.
-    pub(crate) fn slot_count(&self) -> usize {
-        self.slots.len()
+    /// Whether the values of a variable are made when they are asked for.
+    pub(crate) fn is_made(&self, name: &str) -> bool {
+        self.slots.get(name).is_some_and(|slot| slot.is_made)
     }
 }
 
@@ -77,8 +102,8 @@ pub(crate) trait Subject {
     /// Appends the value of a variable; false where it has none.
     fn append_variable(&self, id: VariableId, out: &mut Vec<u8>) -> bool;
 
-    /// A group of the pattern that matched last; empty where there is none.
-    fn group(&self, index: usize) -> &[u8];
+    /// Appends a group of the pattern that matched last; nothing where there is none.
+    fn append_group(&self, index: usize, out: &mut Vec<u8>);
 }
 
 /// Text of the configuration with variables in it, compiled.
@@ -160,6 +185,11 @@ impl Value {
         }
     }
 
+    /// Whether it is one variable, and nothing beside it.
+    pub(crate) fn is_variable(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Variable(_)])
+    }
+
     pub(crate) fn parts(&self) -> &[Part] {
         &self.parts
     }
@@ -173,7 +203,7 @@ impl Value {
                     subject.append_variable(*id, out);
                 }
                 Part::Group(index) => {
-                    out.extend_from_slice(subject.group(*index));
+                    subject.append_group(*index, out);
                 }
             }
         }

@@ -89,6 +89,11 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
+    /// A peer failed in the midst of its answer.
+    pub(crate) fn while_reading(what: &str) -> Self {
+        Self::because(format!("{what} while reading upstream"))
+    }
+
     pub(crate) fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: Some(reason.into()),
@@ -222,10 +227,14 @@ impl Outgoing {
                 let read = descriptor.read_at(&mut memory, start);
                 let read = read.map_err(|error| {
                     let reason = crate::log::error_text(&error);
-                    Broken::because(format!("pread() of a file failed ({reason})"))
+                    Broken::because(format!(
+                        "pread() of a file failed ({reason}) while sending response to client"
+                    ))
                 })?;
                 if read == 0 {
-                    return Err(Broken::because("a file was cut short"));
+                    return Err(Broken::because(
+                        "a file was cut short while sending response to client",
+                    ));
                 }
                 memory.truncate(read);
                 Bytes::from(memory)

@@ -104,7 +104,10 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         scope,
     } = merging;
     let ports = hosts::build(&listens, diagnostics);
-    let variables = variables::resolve(&scope.shared.registry, diagnostics);
+    let upstreams = std::mem::take(&mut scope.upstreams);
+    let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
+    let definitions = std::mem::take(&mut scope.definitions);
+    let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file_limits = settings.file_cache.limits;
     let files_within = settings.file_cache.within.clone();
@@ -113,6 +116,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         servers,
         locations: locations.into(),
         ports,
+        upstreams,
         variables,
         file_limits,
         files_within,
@@ -183,10 +187,13 @@ impl Merging<'_> {
             LocationMatch::Named(name) => format!("@{name}"),
         };
         let group_slots = match &level.matching {
-            LocationMatch::Regex(pattern) => self.scope.shared.registry.define_groups(pattern),
+            LocationMatch::Regex(pattern) => self.scope.shared.registry.groups(pattern),
             _ => Vec::new(),
         };
         let inner = lookup.build();
+        let limit_except = level.limit_except;
+        let limit_except =
+            limit_except.map(|(methods, level)| (methods, self.add(*level, &settings, named)));
         self.locations.push(Location {
             name,
             steps: modules::steps(&settings),
@@ -194,6 +201,7 @@ impl Merging<'_> {
             settings,
             group_slots,
             inner,
+            limit_except,
         });
         (self.locations.len() - 1) as LocationId
     }

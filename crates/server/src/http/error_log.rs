@@ -19,7 +19,7 @@ pub(crate) fn write(request: &Request, level: Level, message: std::fmt::Argument
 /// `, client: …, server: …, request: "…", host: "…", referrer: "…"`
 fn describe(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(b", client: ");
-    request.connection.append_peer(out);
+    request.append_client(out);
     out.extend_from_slice(b", server: ");
     out.extend_from_slice(request.server().primary_name.as_bytes());
     if !request.parser.line_started() {
@@ -34,6 +34,10 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         .parser
         .request_line_or_start(request.head(), request.head_bytes());
     quoted(b", request: \"", request.bytes(line), out);
+    let upstream = &request.state.proxy.shown;
+    if !upstream.is_empty() {
+        quoted(b", upstream: \"", upstream.as_bytes(), out);
+    }
     if let Some(host) = request.known(HeaderId::Host) {
         quoted(b", host: \"", host, out);
     }

@@ -142,6 +142,8 @@ pub(crate) fn finish(request: &mut Request) -> bool {
             response.drop_body();
             false
         }
+        // What follows is no body.
+        101 => false,
         _ => {
             if response.content_length.is_none()
                 && response.source.is_none()

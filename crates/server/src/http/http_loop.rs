@@ -1,30 +1,34 @@
 //! HTTP on one loop: the configuration in force, and what all requests of the loop share.
 
 use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
-use crate::http::request::Request;
 use crate::http::site::Site;
 use crate::runtime::loop_state::Installed;
+use crate::upstream::Registry;
 
 /// HTTP on one loop. It serves nothing before it is configured.
 #[derive(Default)]
 pub(crate) struct HttpLoop {
     site: RefCell<Option<Rc<Site>>>,
+    upstreams: Registry,
     pub(crate) preambles: Preambles,
     boundary: Cell<u64>,
-    ids: foldhash::quality::RandomState,
+    /// Numbers under a key of this loop's own (SipHash) are what nobody can guess, `$request_id`.
+    id_key: RandomState,
+    ids: Cell<u64>,
 }
 
 impl HttpLoop {
     /// Takes a configuration: requests that begin from now on are served by it.
     pub(crate) fn configure(&self, http: &Arc<Http>, installed: &Rc<Installed>) {
-        let site = Site::new(http.clone(), installed);
+        let site = Site::new(http.clone(), installed, &self.upstreams);
         *self.site.borrow_mut() = Some(Rc::new(site));
+        self.upstreams.forget_unused();
     }
 
     /// The configuration for the next request.
@@ -42,12 +46,11 @@ impl HttpLoop {
         self.boundary.get()
     }
 
-    /// `$request_id`: 32 hexadecimal digits, the same for one request however often it is asked.
-    pub(crate) fn request_id(&self, request: &Request) -> String {
-        let half = |salt: u8| {
-            self.ids
-                .hash_one((request.connection.number, request.current.sequence, salt))
-        };
-        format!("{:016x}{:016x}", half(0), half(1))
+    /// 16 bytes that no request had before, and that nobody can guess.
+    pub(crate) fn next_request_id(&self) -> [u8; 16] {
+        let number = self.ids.get();
+        self.ids.set(number.wrapping_add(1));
+        let half = |salt: u8| u128::from(self.id_key.hash_one((number, salt)));
+        (half(0) << 64 | half(1)).to_be_bytes()
     }
 }

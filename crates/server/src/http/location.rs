@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use revolve_http::Method;
+
 use crate::config::regex::{Groups, Pattern};
 use crate::config::variable::GroupSlots;
 use crate::http::modules::Settings;
@@ -13,6 +15,22 @@ pub(crate) type LocationId = u32;
 
 /// The place of a server in [`Http::servers`](crate::http::Http::servers).
 pub(crate) type ServerId = u32;
+
+/// Methods that a `limit_except` lets be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Methods(u32);
+
+impl Methods {
+    /// Adds one.
+    pub(crate) fn insert(&mut self, method: Method) {
+        self.0 |= 1 << method as u32;
+    }
+
+    /// Whether one is among them.
+    pub(crate) fn contains(self, method: Method) -> bool {
+        self.0 & 1 << method as u32 != 0
+    }
+}
 
 /// One `location`, or the level of a server that holds where no location matches.
 #[derive(Debug)]
@@ -29,6 +47,8 @@ pub(crate) struct Location {
     pub group_slots: GroupSlots,
     /// The locations inside it.
     pub inner: Lookup,
+    /// What holds instead for other methods than these.
+    pub(crate) limit_except: Option<(Methods, LocationId)>,
 }
 
 /// The locations of one level, ready to be asked.

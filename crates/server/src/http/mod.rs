@@ -1,5 +1,6 @@
 //! HTTP: requests and responses, and the way from one to the other.
 
+mod base64;
 pub(crate) mod body;
 mod build;
 mod error_log;
@@ -10,6 +11,7 @@ mod http_loop;
 pub(crate) mod location;
 pub mod modules;
 pub(crate) mod phase;
+pub(crate) mod proxy;
 pub(crate) mod request;
 pub(crate) mod request_body;
 pub(crate) mod response;
@@ -17,8 +19,10 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
+pub(crate) mod temp_file;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tunnel;
 pub(crate) mod variables;
 
 use std::collections::HashMap;
@@ -30,6 +34,7 @@ use revolve_http::h1::HeadLimits;
 use self::hosts::Port;
 pub(crate) use self::http_loop::HttpLoop;
 use self::location::{Location, LocationId};
+use self::modules::upstream::Upstream;
 use self::variables::Variables;
 use crate::file_cache::Limits;
 use crate::net::ListenSpec;
@@ -45,6 +50,8 @@ pub struct Http {
     pub(crate) locations: Arc<[Location]>,
     /// The sockets to listen on.
     pub(crate) ports: Vec<Port>,
+    /// The groups that requests are passed to.
+    pub(crate) upstreams: Vec<Upstream>,
     /// The variables.
     pub(crate) variables: Variables,
     /// The bounds of the file cache.

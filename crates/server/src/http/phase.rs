@@ -197,7 +197,7 @@ fn run(request: &mut Request) -> Outcome {
             if request.current.access_refused != 0
                 && request.current.step >= steps.begin(Phase::PreContent)
             {
-                return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+                return refuse_access(request);
             }
             let handler = steps.handlers[request.current.step];
             request.current.step += 1;
@@ -210,7 +210,7 @@ fn run(request: &mut Request) -> Outcome {
             }
         }
         if request.current.access_refused != 0 {
-            return Outcome::Finish(std::mem::take(&mut request.current.access_refused));
+            return refuse_access(request);
         }
         if request.current.is_located {
             return nothing_answered(request);
@@ -220,6 +220,15 @@ fn run(request: &mut Request) -> Outcome {
         }
         begin_at(request, Phase::FindLocation);
     }
+}
+
+/// Nobody gave leave, and one has refused.
+fn refuse_access(request: &mut Request) -> Outcome {
+    let status = std::mem::take(&mut request.current.access_refused);
+    if status == 403 {
+        request.log(Level::Error, format_args!("access forbidden by rule"));
+    }
+    Outcome::Finish(status)
 }
 
 /// Has the walk go on at a phase of the location that was found.
@@ -280,11 +289,26 @@ fn find_again(request: &mut Request) -> Outcome {
     run(request)
 }
 
+/// Has a location answer, or what holds for other methods than its `limit_except` names.
+#[inline]
+fn enter(request: &mut Request, id: LocationId) {
+    request.current.location = id;
+    if let Some((methods, others)) = request.location().limit_except
+        && !methods.contains(request.current.method)
+    {
+        request.current.location = others;
+    }
+}
+
 /// The answer says whether it is known.
 fn find_location(request: &mut Request) -> bool {
     let start = request.server().location;
-    let (locations, groups) = (&request.site.locations, &mut request.groups);
-    let (found, captured) = match location::find(locations, start, &request.path, groups) {
+    let (locations, captures) = (
+        &request.site.locations,
+        request.state.core_variables.captures_mut(),
+    );
+    let found = location::find(locations, start, &request.path, &mut captures.groups);
+    let (found, captured) = match found {
         Ok(found) => found,
         Err(given_up) => {
             let pattern = &request.site.locations[given_up as usize].name;
@@ -296,21 +320,15 @@ fn find_location(request: &mut Request) -> bool {
             return false;
         }
     };
-    request.current.location = found;
-    if let Some(id) = captured.filter(|_| !request.groups.is_empty()) {
-        request.groups_subject.clear();
-        request.groups_subject.extend_from_slice(&request.path);
-        set_group_slots(request, id);
+    enter(request, found);
+    let captures = request.state.core_variables.captures_mut();
+    if let Some(id) = captured.filter(|_| !captures.groups.is_empty()) {
+        captures.subject.clear();
+        captures.subject.extend_from_slice(&request.path);
+        let slots = &request.site.locations[id as usize].group_slots;
+        request.state.core_variables.set_slots(slots);
     }
     true
-}
-
-fn set_group_slots(request: &mut Request, id: LocationId) {
-    let site = request.site.share();
-    let slots = &site.locations[id as usize].group_slots;
-    if !slots.is_empty() {
-        request.set_slots(slots);
-    }
 }
 
 /// No content handler took the request: a folder may not be listed, or nothing is there.
@@ -350,6 +368,7 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outc
         request.args = args;
     }
     request.current.internal = true;
+    request.current.uri_changed = true;
     request.state.core.path_behind_alias = false;
     request.current.location = request.server().location;
     begin_at(request, Phase::ServerRewrite);
@@ -369,7 +388,8 @@ fn redirect_named(request: &mut Request, name: &str) -> Outcome {
     request.current.redirects_left -= 1;
     match request.server().named.get(name) {
         Some(id) => {
-            request.current.location = *id;
+            let id = *id;
+            enter(request, id);
             request.current.internal = true;
             begin_at(request, Phase::Rewrite);
             run(request)

@@ -9,9 +9,6 @@ use std::time::Instant;
 use revolve_http::h1::HeadParser;
 use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
-use crate::config::regex::Groups;
-use crate::config::variable::SlotId;
-use crate::config::variable::Subject as _;
 use crate::http::error_log;
 use crate::http::location::{Location, LocationId, ServerId};
 use crate::http::modules::{Settings, State};
@@ -70,6 +67,8 @@ pub(crate) struct Current {
     pub(crate) args_given: bool,
     /// Whether the request was redirected internally.
     pub(crate) internal: bool,
+    /// Whether the path is another than the client has sent.
+    pub(crate) uri_changed: bool,
     /// Internal redirects left.
     pub(crate) redirects_left: u8,
     /// Whether an error page was chosen already, so that a second one is not.
@@ -116,11 +115,6 @@ pub(crate) struct Request {
     pub(crate) path: Vec<u8>,
     /// What stands after `?` (`$args`).
     pub(crate) args: Vec<u8>,
-    /// The groups of the pattern that matched last, and the text it matched.
-    pub(crate) groups: Groups,
-    pub(crate) groups_subject: Vec<u8>,
-    /// Values that the request sets itself.
-    pub(crate) slots: Vec<Option<Vec<u8>>>,
     /// The body that its client sends.
     pub(crate) body: RequestBody,
     /// The answer.
@@ -148,9 +142,6 @@ impl Request {
             started_at: revolve_reactor::now(),
             path: Vec::new(),
             args: Vec::new(),
-            groups: Groups::new(),
-            groups_subject: Vec::new(),
-            slots: Vec::new(),
             body: RequestBody::None,
             response: Response::default(),
             file_path: Vec::new(),
@@ -208,9 +199,6 @@ impl Request {
         self.started_at = revolve_reactor::now();
         self.path.clear();
         self.args.clear();
-        self.groups.clear();
-        self.slots.clear();
-        self.slots.resize(self.http().variables.slots, None);
         self.body = RequestBody::None;
         self.response.reset();
         self.state.reset();
@@ -311,14 +299,6 @@ impl Request {
         }
     }
 
-    /// Sets the variables of a pattern's named groups from the groups at hand.
-    pub(crate) fn set_slots(&mut self, slots: &[(usize, SlotId)]) {
-        for (index, slot) in slots {
-            let value = self.group(*index).to_vec();
-            self.slots[slot.0 as usize] = Some(value);
-        }
-    }
-
     /// Appends the host that was asked for, in lower case, without port and final dot; false
     /// where there is none.
     pub(crate) fn append_host(&self, out: &mut Vec<u8>) -> bool {
@@ -376,19 +356,21 @@ impl Request {
 
     /// Appends the value of a cookie.
     pub(crate) fn cookie(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let found = self.cookie_and_line(name);
+        out.extend_from_slice(found.map_or(b"", |(value, _)| value));
+        found.is_some()
+    }
+
+    /// The value of a cookie, and the line that has it.
+    pub(crate) fn cookie_and_line(&self, name: &[u8]) -> Option<(&[u8], &[u8])> {
         if !self.current.head_done {
-            return false;
+            return None;
         }
-        for header in &self.head().headers {
-            if header.id != HeaderId::Cookie {
-                continue;
-            }
-            if let Some(value) = cookie_in(self.bytes(header.value), name) {
-                out.extend_from_slice(value);
-                return true;
-            }
-        }
-        false
+        let mut lines = self.head().headers.iter();
+        lines.find_map(|header| {
+            let line = (header.id == HeaderId::Cookie).then(|| self.bytes(header.value))?;
+            Some((cookie_in(line, name)?, line))
+        })
     }
 
     /// Appends the value of an argument of the query, as it was written.

@@ -1,12 +1,21 @@
 //! The body of a request: read as it comes by whoever wants it, or left aside.
 
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::http::h1;
+use crate::http::modules::client::InFileOnly;
 use crate::http::request::Request;
+use crate::http::temp_file::TempFile;
+use crate::log::Level;
+
+/// How much of a body that lies in a file is read at a time.
+const READ_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a body cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +46,64 @@ pub(crate) enum RequestBody {
     None,
     /// It comes on a connection that speaks HTTP/1.
     H1(Rc<h1::Input>),
+    /// All of it was read.
+    Kept(Kept),
 }
+
+/// A body of which all was read. Copies read it from its beginning, each for itself.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    all: Rc<Whole>,
+    /// What was given.
+    given: u64,
+}
+
+/// The bytes of a body.
+pub(crate) struct Whole {
+    /// Those that lie in memory: all, or none.
+    pub(crate) memory: Bytes,
+    pub(crate) file: Option<TempFile>,
+    pub(crate) len: u64,
+}
+
+impl Kept {
+    /// The same body from its beginning.
+    pub(crate) fn rewound(&self) -> Kept {
+        Kept {
+            all: self.all.clone(),
+            given: 0,
+        }
+    }
+
+    pub(crate) fn whole(&self) -> &Whole {
+        &self.all
+    }
+
+    fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+        let left = self.all.len - self.given;
+        if left == 0 {
+            return None;
+        }
+        let bytes = match &self.all.file {
+            None => self.all.memory.slice(self.given as usize..),
+            Some(temp) => {
+                let mut memory = vec![0; left.min(READ_BYTES_MAX) as usize];
+                match temp.file.read_at(&mut memory, self.given) {
+                    Ok(read) if read > 0 => memory.truncate(read),
+                    _ => return Some(Err(CUT_SHORT)),
+                }
+                Bytes::from(memory)
+            }
+        };
+        self.given += bytes.len() as u64;
+        Some(Ok(bytes))
+    }
+}
+
+const CUT_SHORT: Fault = Fault {
+    status: 500,
+    message: "the file of a request's body was cut short",
+};
 
 impl RequestBody {
     /// Another holder of the same body.
@@ -45,23 +111,24 @@ impl RequestBody {
         match self {
             RequestBody::None => RequestBody::None,
             RequestBody::H1(input) => RequestBody::H1(input.clone()),
+            RequestBody::Kept(kept) => RequestBody::Kept(kept.clone()),
         }
     }
 
     /// Whether nothing more of it will come.
     pub(crate) fn is_whole(&self) -> bool {
         match self {
-            RequestBody::None => true,
+            RequestBody::None | RequestBody::Kept(_) => true,
             RequestBody::H1(input) => input.is_whole(),
         }
     }
 
-    #[allow(dead_code, reason = "the modules that use it come next")]
     /// The next bytes of it; `None` at the end. The client is told to send them, if it waits for that.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         match self {
             RequestBody::None => Poll::Ready(None),
             RequestBody::H1(input) => input.poll_next(cx),
+            RequestBody::Kept(kept) => Poll::Ready(kept.next()),
         }
     }
 }
@@ -84,11 +151,101 @@ impl Request {
             self.current.expectation = Expectation::Due;
         }
         match &self.body {
-            RequestBody::None => Ok(()),
+            RequestBody::None | RequestBody::Kept(_) => Ok(()),
             RequestBody::H1(input) => {
                 let input = input.clone();
                 input.discard(self)
             }
         }
     }
+}
+
+/// Reads all of a request's body: into memory up to `client_body_buffer_size`, else into a file below
+/// `client_body_temp_path`. A request without a body has none afterwards either.
+///
+/// Errors: the status to answer with; what is wrong was logged.
+pub(crate) async fn read_whole(request: &mut Request) -> Result<(), u16> {
+    let RequestBody::H1(input) = &request.body else {
+        return Ok(());
+    };
+    input.set_limits(request);
+    let mut body = request.body.share();
+    let client = &request.settings().client;
+    let buffer_bytes = client.body_buffer_bytes as usize;
+    let mut file = match client.body_in_file_only {
+        InFileOnly::Off => None,
+        InFileOnly::On | InFileOnly::Clean => Some(new_file(request)?),
+    };
+    let mut memory = BytesMut::new();
+    let mut len = 0;
+    while let Some(next) = poll_fn(|cx| body.poll_next(cx)).await {
+        let bytes = next.map_err(|fault| refuse(request, fault))?;
+        len += bytes.len() as u64;
+        if file.is_none() && memory.len() + bytes.len() > buffer_bytes {
+            let mut new = new_file(request)?;
+            append(request, &mut new, &memory)?;
+            memory.clear();
+            file = Some(new);
+        }
+        match &mut file {
+            Some(file) => append(request, file, &bytes)?,
+            None => memory.extend_from_slice(&bytes),
+        }
+    }
+    let all = Whole {
+        memory: memory.freeze(),
+        file,
+        len,
+    };
+    let all = Rc::new(all);
+    request.body = RequestBody::Kept(Kept { all, given: 0 });
+    Ok(())
+}
+
+fn refuse(request: &mut Request, fault: Fault) -> u16 {
+    let Fault { status, message } = fault;
+    let level = match status {
+        413 => Level::Error,
+        _ => Level::Info,
+    };
+    request.log(level, format_args!("{message}"));
+    request.current.must_close = true;
+    request.current.body_refused = true;
+    status
+}
+
+fn new_file(request: &Request) -> Result<TempFile, u16> {
+    let client = &request.settings().client;
+    match client.new_body_file(&request.site.base.prefix) {
+        Ok(file) => {
+            let name = file.path.display();
+            request.log(
+                Level::Warn,
+                format_args!("a client request body is buffered to a temporary file {name}"),
+            );
+            Ok(file)
+        }
+        Err((folder, error)) => {
+            let (folder, reason) = (folder.display(), crate::log::error_text(&error));
+            request.log(
+                Level::Crit,
+                format_args!(
+                    "a temporary file below \"{folder}\" cannot be made ({reason}); \
+                     client_body_temp_path names the folder"
+                ),
+            );
+            Err(500)
+        }
+    }
+}
+
+fn append(request: &Request, temp: &mut TempFile, bytes: &[u8]) -> Result<(), u16> {
+    io::Write::write_all(&mut temp.file, bytes).map_err(|error| {
+        let (name, reason) = (temp.path.display(), crate::log::error_text(&error));
+        request.log(
+            Level::Crit,
+            format_args!("write() to \"{name}\" failed ({reason})"),
+        );
+        500
+    })
 }

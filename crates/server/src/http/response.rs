@@ -5,6 +5,7 @@ use revolve_http::h1::writer;
 
 use crate::http::body::{Piece, Source};
 use crate::http::filter::BodyFilter;
+use crate::http::tunnel::Tunnel;
 
 /// Header lines in the order in which they were added, as they go out, in one piece of memory.
 #[derive(Debug, Default)]
@@ -153,6 +154,8 @@ pub(crate) struct Response {
     pub trailers: HeaderList,
     /// Whether there may be such lines, so that the body goes out in chunks where it can.
     pub expects_trailers: bool,
+    /// What follows a switch of protocols.
+    pub tunnel: Option<Tunnel>,
     /// Whether the connection is kept, as the client was told; nothing before the head is written.
     pub keep_alive: Option<bool>,
     /// Memory of [`Piece::Text`].
@@ -195,6 +198,7 @@ impl Response {
     pub(crate) fn drop_body(&mut self) {
         self.body.clear();
         self.source = None;
+        self.tunnel = None;
         self.filters.clear();
     }
 

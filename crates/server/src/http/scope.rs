@@ -5,10 +5,13 @@ use revolve_conf::{Directive, Span};
 
 use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
+use crate::http::location::Methods;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
+use crate::http::modules::upstream::{Upstream, Upstreams};
 use crate::http::modules::{self, RawSettings};
+use crate::http::variables::Definitions;
 
 /// A row of a module's directive table.
 pub(crate) type DirectiveRow = Row<Scope>;
@@ -43,6 +46,10 @@ pub(crate) struct Block {
     pub server_names: Vec<ServerName>,
     pub listens: Vec<Listen>,
     pub children: Vec<Block>,
+    /// The group, in an `upstream`.
+    pub upstream: Option<Upstream>,
+    /// `limit_except`: the methods that it lets be, and what holds for the others.
+    pub limit_except: Option<(Methods, Box<Block>)>,
     /// The directives that stand here and say nothing to us.
     pub checked: Vec<String>,
     pub span: Option<Span>,
@@ -57,6 +64,8 @@ impl Block {
             server_names: Vec::new(),
             listens: Vec::new(),
             children: Vec::new(),
+            upstream: None,
+            limit_except: None,
             checked: Vec::new(),
             span,
         }
@@ -69,6 +78,9 @@ pub(crate) struct Scope {
     pub level: Block,
     pub shared: Shared,
     pub log_formats: Vec<LogFormat>,
+    pub upstreams: Upstreams,
+    /// The variables that directives define.
+    pub definitions: Definitions,
 }
 
 impl Scope {
@@ -79,6 +91,8 @@ impl Scope {
             level,
             shared,
             log_formats: Vec::new(),
+            upstreams: Upstreams::default(),
+            definitions: Definitions::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());
         scope

@@ -159,10 +159,7 @@ async fn next_or_left(
 
 async fn report(request: &mut Request, sink: &mut Sink<'_>, broken: Broken) -> Served {
     if let Some(reason) = broken.reason {
-        request.log(
-            Level::Error,
-            format_args!("{reason} while sending to client"),
-        );
+        request.log(Level::Error, format_args!("{reason}"));
     }
     // What was made before the failure is the client's.
     match sink.flush(request).await {

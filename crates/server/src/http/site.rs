@@ -8,6 +8,7 @@ use crate::http::Http;
 use crate::http::location::Location;
 use crate::log::Logs;
 use crate::runtime::loop_state::Installed;
+use crate::upstream::{Group, Registry};
 use crate::zones::Zones;
 
 /// One configuration and its open logs, on one loop.
@@ -23,13 +24,18 @@ pub(crate) struct Site {
     pub(crate) logs: Rc<Logs>,
     /// The zones that it names, open.
     pub(crate) zones: Arc<Zones>,
+    /// The groups that requests are passed to, in the order of the configuration's list.
+    pub(crate) groups: Vec<Rc<Group>>,
     /// The locations of the configuration, within easy reach: every step of a request asks one.
     pub(crate) locations: Arc<[Location]>,
 }
 
 impl Site {
-    pub(crate) fn new(http: Arc<Http>, installed: &Installed) -> Self {
+    pub(crate) fn new(http: Arc<Http>, installed: &Installed, registry: &Registry) -> Self {
+        let groups = http.upstreams.iter();
+        let groups = groups.map(|upstream| registry.group(&upstream.spec));
         Self {
+            groups: groups.collect(),
             base: installed.base.clone(),
             logs: installed.logs.clone(),
             zones: installed.zones.clone(),

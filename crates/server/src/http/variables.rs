@@ -2,15 +2,18 @@
 //!
 //! Source: nginx's variables of `ngx_http_variables.c` as documented under "Embedded Variables".
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use revolve_conf::Diagnostics;
-use revolve_http::HeaderId;
+use revolve_conf::{Diagnostic, Diagnostics, Word};
 
 use crate::config::known;
+use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
-use crate::http::modules;
+use crate::http::modules::{self, RequestState};
+use crate::http::proxy::variables::{append_cookie, append_header};
 use crate::http::request::Request;
+use crate::log::{Level, Shown};
 
 /// Appends a variable's value; false where it has none ("not found").
 pub(crate) type Getter = fn(&Request, &mut Vec<u8>) -> bool;
@@ -23,17 +26,80 @@ pub(crate) struct Builtin {
     pub get: Getter,
 }
 
+/// A variable that a directive of the configuration defines.
+pub(crate) trait Evaluate: std::fmt::Debug + Send + Sync {
+    /// Appends the value for a request; false where it has none.
+    fn evaluate(&self, request: &Request, out: &mut Vec<u8>) -> bool;
+}
+
+/// What a directive says of the variable that it defines.
+#[derive(Debug)]
+pub(crate) struct Defined {
+    evaluate: Box<dyn Evaluate>,
+    /// Where its value lies once it is known.
+    slot: SlotId,
+    /// Whether a request that knows its value keeps it (no `volatile`).
+    is_kept: bool,
+}
+
+/// The variables that directives define, by their names without the dollar.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions(HashMap<String, Defined>);
+
+/// The variables of ours that may be set or defined anew, as in nginx.
+const CHANGEABLE: [&str; 4] = ["args", "invalid_referer", "limit_rate", "uid_reset"];
+
+impl Definitions {
+    /// The name that a directive defines, without its dollar.
+    ///
+    /// Errors: a word that is no variable, or one whose value is ours.
+    pub(crate) fn name(word: &Word) -> Result<&str, Diagnostic> {
+        let name = word.text.strip_prefix('$').filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            let message = format!("invalid variable name \"{}\"", word.text);
+            return Err(Diagnostic::new(word.span, message).label("expected $ and a name"));
+        };
+        let is_ours = modules::variable_names().any(|ours| ours == name);
+        if is_ours && !CHANGEABLE.contains(&name) {
+            let message = format!("the duplicate \"{name}\" variable");
+            let label = "this variable has its value already, and cannot be defined";
+            return Err(Diagnostic::new(word.span, message).label(label));
+        }
+        Ok(name)
+    }
+
+    /// Defines a variable. As in nginx the last definition of a name holds.
+    pub(crate) fn insert(
+        &mut self,
+        name: &str,
+        evaluate: impl Evaluate + 'static,
+        is_kept: bool,
+        registry: &mut Registry,
+    ) {
+        let defined = Defined {
+            evaluate: Box::new(evaluate),
+            slot: registry.define_made(name),
+            is_kept,
+        };
+        self.0.insert(name.to_owned(), defined);
+    }
+}
+
 /// What stands behind a number.
 enum Definition {
     Builtin(Getter),
+    /// By its name.
+    Defined(String, Defined),
     /// `$http_name`: a request header; the name in lower case with dashes.
     RequestHeader(Vec<u8>),
-    /// The same for one of which nginx, too, takes no spelling but with dashes.
-    KnownHeader(HeaderId),
     /// `$sent_http_name`: a response header.
     ResponseHeader(Vec<u8>),
     /// `$sent_trailer_name`: a line behind the body.
     Trailer(Vec<u8>),
+    /// `$upstream_http_name`: a header of the upstream's answer.
+    UpstreamHeader(Vec<u8>),
+    /// `$upstream_cookie_name`.
+    UpstreamCookie(Vec<u8>),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -42,14 +108,20 @@ enum Definition {
 }
 
 /// Gives each number its meaning; a name that nothing defines is an error where it was used.
-pub(crate) fn resolve(registry: &Registry, diagnostics: &mut Diagnostics) -> Variables {
+pub(crate) fn resolve(
+    registry: &Registry,
+    mut defined: Definitions,
+    diagnostics: &mut Diagnostics,
+) -> Variables {
     let builtins: HashMap<&str, Getter> = modules::variables()
         .map(|builtin| (builtin.name, builtin.get))
         .collect();
     let mut definitions = Vec::new();
     for (name, span) in registry.names() {
-        let builtin = builtins.get(name).map(|get| Definition::Builtin(*get));
-        let definition = builtin
+        let defined = defined.0.remove(name).filter(|_| registry.is_made(name));
+        let definition = defined
+            .map(|defined| Definition::Defined(name.to_owned(), defined))
+            .or_else(|| builtins.get(name).map(|get| Definition::Builtin(*get)))
             .or_else(|| registry.slot(name).map(Definition::Slot))
             .or_else(|| by_prefix(name));
         match definition {
@@ -60,37 +132,25 @@ pub(crate) fn resolve(registry: &Registry, diagnostics: &mut Diagnostics) -> Var
             }
         }
     }
-    Variables {
-        definitions,
-        slots: registry.slot_count(),
-    }
+    Variables { definitions }
 }
-
-/// Headers that have a variable of their own in nginx, and are not looked for by the name of it.
-const DASHED: [HeaderId; 6] = [
-    HeaderId::Cookie,
-    HeaderId::Host,
-    HeaderId::Referer,
-    HeaderId::UserAgent,
-    HeaderId::Via,
-    HeaderId::XForwardedFor,
-];
 
 fn by_prefix(name: &str) -> Option<Definition> {
     let header = |name: &str| name.to_ascii_lowercase().replace('_', "-").into_bytes();
     if let Some(rest) = name.strip_prefix("http_") {
-        let name = header(rest);
-        let id = HeaderId::of_name(&name);
-        return Some(match DASHED.contains(&id) {
-            true => Definition::KnownHeader(id),
-            false => Definition::RequestHeader(name),
-        });
+        return Some(Definition::RequestHeader(header(rest)));
     }
     if let Some(rest) = name.strip_prefix("sent_http_") {
         return Some(Definition::ResponseHeader(header(rest)));
     }
     if let Some(rest) = name.strip_prefix("sent_trailer_") {
         return Some(Definition::Trailer(header(rest)));
+    }
+    if let Some(rest) = name.strip_prefix("upstream_http_") {
+        return Some(Definition::UpstreamHeader(header(rest)));
+    }
+    if let Some(rest) = name.strip_prefix("upstream_cookie_") {
+        return Some(Definition::UpstreamCookie(rest.as_bytes().to_vec()));
     }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
@@ -102,18 +162,11 @@ fn by_prefix(name: &str) -> Option<Definition> {
 /// The variables of one configuration.
 pub(crate) struct Variables {
     definitions: Vec<Definition>,
-    /// How many slots a request of this configuration has.
-    pub slots: usize,
 }
 
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Variables({} names, {} slots)",
-            self.definitions.len(),
-            self.slots
-        )
+        write!(f, "Variables({} names)", self.definitions.len())
     }
 }
 
@@ -123,7 +176,6 @@ impl Variables {
         match &self.definitions[id.0 as usize] {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
-            Definition::KnownHeader(id) => request.known_joined(*id, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
             Definition::Trailer(name) => {
                 let trailers = &request.response.trailers;
@@ -133,16 +185,201 @@ impl Variables {
                     true
                 })
             }
+            Definition::UpstreamHeader(name) => append_header(request, name, out),
+            Definition::UpstreamCookie(name) => append_cookie(request, name, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
-            Definition::Slot(slot) => match &request.slots[slot.0 as usize] {
-                Some(value) => {
-                    out.extend_from_slice(value);
-                    true
-                }
-                None => false,
-            },
+            Definition::Defined(name, defined) => get_defined(name, defined, request, out),
+            Definition::Slot(slot) => {
+                let kept = request.state.core_variables.append_kept(*slot, out);
+                kept.unwrap_or(false)
+            }
         }
+    }
+}
+
+/// How deep variables may be made of others, as in nginx.
+const DEPTH_MAX: u8 = 100;
+
+fn get_defined(name: &str, defined: &Defined, request: &Request, out: &mut Vec<u8>) -> bool {
+    let state = &request.state.core_variables;
+    if let Some(is_found) = state.append_kept(defined.slot, out) {
+        return is_found;
+    }
+    let depth = state.depth.get();
+    if depth == DEPTH_MAX {
+        let message = format_args!("cycle while evaluating variable \"{name}\"");
+        request.log(Level::Error, message);
+        return false;
+    }
+    state.depth.set(depth + 1);
+    let start = out.len();
+    let is_found = defined.evaluate.evaluate(request, out);
+    state.depth.set(depth);
+    if defined.is_kept {
+        state.keep(defined.slot, is_found.then(|| &out[start..]));
+    }
+    is_found
+}
+
+/// What a request keeps of its variables.
+#[derive(Default)]
+pub(crate) struct VariableState {
+    kept: RefCell<Kept>,
+    captures: RefCell<Captures>,
+    /// How many variables are being made of others right now.
+    depth: Cell<u8>,
+    request_id: Cell<Option<[u8; 16]>>,
+    /// Memory for what variables are made of.
+    spare: RefCell<Vec<Vec<u8>>>,
+}
+
+/// Values by their slots.
+#[derive(Default)]
+struct Kept {
+    slots: Vec<Option<KeptValue>>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum KeptValue {
+    /// It has none.
+    NotFound,
+    /// These of the bytes.
+    Found { start: usize, end: usize },
+}
+
+/// What the pattern that matched last has captured: `$1` to `$9`.
+#[derive(Default)]
+pub(crate) struct Captures {
+    pub(crate) groups: Groups,
+    /// The text that it matched, where there are groups.
+    pub(crate) subject: Vec<u8>,
+}
+
+impl Captures {
+    fn group(&self, index: usize) -> &[u8] {
+        match self.groups.get(index) {
+            Some(Some((start, end))) => &self.subject[*start as usize..*end as usize],
+            _ => b"",
+        }
+    }
+}
+
+impl RequestState for VariableState {
+    fn reset(&mut self) {
+        let kept = self.kept.get_mut();
+        kept.slots.clear();
+        kept.bytes.clear();
+        self.captures.get_mut().groups.clear();
+        self.depth.set(0);
+        self.request_id.set(None);
+    }
+}
+
+impl VariableState {
+    /// What the pattern that matched last has captured, for whoever asks the next one.
+    pub(crate) fn captures_mut(&mut self) -> &mut Captures {
+        self.captures.get_mut()
+    }
+
+    /// Sets the variables of a pattern's named groups from what it has captured.
+    pub(crate) fn set_slots(&self, slots: &[(usize, SlotId)]) {
+        let captures = self.captures.borrow();
+        for (index, slot) in slots {
+            self.keep(*slot, Some(captures.group(*index)));
+        }
+    }
+
+    /// `$request_id`, which is made when it is asked for first.
+    pub(crate) fn request_id(&self, make: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
+        let id = self.request_id.get().unwrap_or_else(make);
+        self.request_id.set(Some(id));
+        id
+    }
+
+    /// Empty memory; it is given back with [`VariableState::give_spare`].
+    pub(crate) fn take_spare(&self) -> Vec<u8> {
+        let mut spare = self.spare.borrow_mut().pop().unwrap_or_default();
+        spare.clear();
+        spare
+    }
+
+    pub(crate) fn give_spare(&self, spare: Vec<u8>) {
+        self.spare.borrow_mut().push(spare);
+    }
+
+    /// Appends a value that is known, and says whether it is one; nothing where it is not known.
+    fn append_kept(&self, slot: SlotId, out: &mut Vec<u8>) -> Option<bool> {
+        let kept = self.kept.borrow();
+        match (*kept.slots.get(slot.0 as usize)?)? {
+            KeptValue::NotFound => Some(false),
+            KeptValue::Found { start, end } => {
+                out.extend_from_slice(&kept.bytes[start..end]);
+                Some(true)
+            }
+        }
+    }
+
+    fn keep(&self, slot: SlotId, value: Option<&[u8]>) {
+        let mut kept = self.kept.borrow_mut();
+        let Kept { slots, bytes } = &mut *kept;
+        let place = slot.0 as usize;
+        if slots.len() <= place {
+            slots.resize(place + 1, None);
+        }
+        slots[place] = Some(match value {
+            None => KeptValue::NotFound,
+            Some(value) => {
+                let start = match slots[place] {
+                    // Set again and again, it need not grow.
+                    Some(KeptValue::Found { start, end }) if end - start >= value.len() => {
+                        bytes[start..start + value.len()].copy_from_slice(value);
+                        start
+                    }
+                    _ => {
+                        bytes.extend_from_slice(value);
+                        bytes.len() - value.len()
+                    }
+                };
+                let end = start + value.len();
+                KeptValue::Found { start, end }
+            }
+        });
+    }
+}
+
+impl Request {
+    /// Whether a pattern of a variable's definition matches. What it captured is `$1` to `$9` from then
+    /// on, as in nginx, and sets the variables of its named groups.
+    pub(crate) fn matches(
+        &self,
+        pattern: &Pattern,
+        slots: &[(usize, SlotId)],
+        subject: &[u8],
+    ) -> Result<bool, GivenUp> {
+        let state = &self.state.core_variables;
+        let mut captures = state.captures.borrow_mut();
+        match pattern.captures(subject, &mut captures.groups) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(given_up) => {
+                drop(captures);
+                let subject = Shown(subject);
+                self.log(
+                    Level::Alert,
+                    format_args!(
+                        "regular expression given up on \"{subject}\" using \"{pattern}\""
+                    ),
+                );
+                return Err(given_up);
+            }
+        }
+        captures.subject.clear();
+        captures.subject.extend_from_slice(subject);
+        drop(captures);
+        state.set_slots(slots);
+        Ok(true)
     }
 }
 
@@ -151,10 +388,8 @@ impl Subject for Request {
         self.variables().get(id, self, out)
     }
 
-    fn group(&self, index: usize) -> &[u8] {
-        match self.groups.get(index) {
-            Some(Some((start, end))) => &self.groups_subject[*start as usize..*end as usize],
-            _ => b"",
-        }
+    fn append_group(&self, index: usize, out: &mut Vec<u8>) {
+        let captures = self.state.core_variables.captures.borrow();
+        out.extend_from_slice(captures.group(index));
     }
 }

@@ -219,19 +219,24 @@ impl Connection {
 
     /// Appends the client's address as logs show it: without port; `unix:` for Unix sockets.
     pub(crate) fn append_peer(&self, out: &mut Vec<u8>) {
-        match &self.peer {
-            Address::Inet(SocketAddr::V4(address)) => append_ipv4(*address.ip(), out),
-            Address::Inet(SocketAddr::V6(address)) => {
-                let _ = write!(out, "{}", address.ip());
-            }
-            Address::Unix(_) => out.extend_from_slice(b"unix:"),
-        }
+        append_address(&self.peer, out);
     }
 
     /// Ends the wait for a next request: what the client has sent by now is still answered.
     pub(crate) fn close_idle(&self) {
         // Reading ends; the task sees the end of the stream and closes.
         let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Read);
+    }
+}
+
+/// Appends a client's address as logs show it: without port; `unix:` for Unix sockets.
+pub(crate) fn append_address(address: &Address, out: &mut Vec<u8>) {
+    match address {
+        Address::Inet(SocketAddr::V4(address)) => append_ipv4(*address.ip(), out),
+        Address::Inet(SocketAddr::V6(address)) => {
+            let _ = write!(out, "{}", address.ip());
+        }
+        Address::Unix(_) => out.extend_from_slice(b"unix:"),
     }
 }
 

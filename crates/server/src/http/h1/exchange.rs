@@ -57,18 +57,18 @@ pub(crate) fn exchange(
             if let Some(after) = ended_early(&mut request, served, &mut output).await {
                 break after;
             }
-            let is_read = is_sound && body.as_ref().is_none_or(|body| body.is_whole());
-            if let Some(body) = &body
-                && is_read
-            {
-                input = body.finish();
-            }
+            let is_read = is_sound && take_back(body.as_deref(), &mut input);
             let keeps = request.response.keep_alive == Some(true);
             let more = keeps && is_read && !input.is_empty();
             if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
                 && let Err(lost) = output.flush(&request).await
             {
                 abort(&mut request, &lost);
+                break After::Close;
+            }
+            if let Some(tunnel) = request.response.tunnel.take() {
+                tunnel.run(&request.connection.stream, &input).await;
+                note_end(&mut request, body.as_deref());
                 break After::Close;
             }
             note_end(&mut request, body.as_deref());
@@ -102,6 +102,18 @@ fn take_body(request: &mut Request, input: &mut Buffer) -> Option<Rc<Input>> {
     let body = Input::of(request, input)?;
     request.body = RequestBody::H1(body.clone());
     Some(body)
+}
+
+/// Takes back what follows a body, where all of that was read; the answer is whether it was.
+fn take_back(body: Option<&Input>, input: &mut Buffer) -> bool {
+    let Some(body) = body else {
+        return true;
+    };
+    let is_read = body.is_whole();
+    if is_read {
+        *input = body.finish();
+    }
+    is_read
 }
 
 /// The whole answer has left, or is gathered with those behind it.

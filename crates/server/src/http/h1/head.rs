@@ -252,10 +252,11 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
     let site = request.site.share();
     let hosts = site.http.hosts_at(&request.connection);
     // No pattern has matched yet, so that this memory is free.
-    let mut host = std::mem::take(&mut request.groups_subject);
+    let mut host = std::mem::take(&mut request.state.core_variables.captures_mut().subject);
     host.clear();
     request.append_host_so_far(&mut host);
-    let found = hosts.find(&host, &mut request.groups);
+    let captures = request.state.core_variables.captures_mut();
+    let found = hosts.find(&host, &mut captures.groups);
     if found.is_err() {
         let host = Shown(&host);
         request.log(
@@ -263,12 +264,12 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
             format_args!("regular expression of a server_name given up on \"{host}\""),
         );
     }
-    request.groups_subject = host;
+    request.state.core_variables.captures_mut().subject = host;
     let found = found?;
     request.current.server = found.server;
     request.current.location = site.http.servers[found.server as usize].location;
     if let Some(slots) = found.groups {
-        request.set_slots(slots);
+        request.state.core_variables.set_slots(slots);
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 mod connection;
 mod exchange;
 mod head;
-#[allow(dead_code, reason = "the modules that use it come next")]
 mod input;
 mod output;
 mod pool;

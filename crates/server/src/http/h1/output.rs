@@ -69,7 +69,7 @@ impl Output {
         }
         let version = request.version();
         let has_length = request.response.content_length.is_some();
-        let has_body = !matches!(request.response.status, 204 | 304);
+        let has_body = !matches!(request.response.status, 101 | 204 | 304);
         self.is_chunked = (!has_length || request.response.expects_trailers)
             && has_body
             && version >= Version::HTTP_11

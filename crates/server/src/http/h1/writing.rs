@@ -44,10 +44,14 @@ pub(crate) fn write_head(response: &Response, context: &HeadContext<'_>, out: &m
     if response.location_completed {
         writer::header(out, b"Location", &response.location);
     }
-    if context.is_chunked {
+    if response.status == 101 {
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+    } else if context.is_chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    if context.keep_alive {
+    if response.status == 101 {
+        // The connection goes on as another protocol's.
+    } else if context.keep_alive {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
         if let Some(seconds) = context.keep_alive_header_s {
             line(

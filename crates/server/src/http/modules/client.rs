@@ -6,17 +6,24 @@
 //! client_max_body_size 1m;
 //! ```
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, value};
 use revolve_http::Framing;
 use revolve_http::h1::HeadLimits;
 
 use crate::http::modules::{Module};
-use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_value, set_once};
+use crate::config::scope::{
+    HTTP, LOCATION, SERVER, checked_once, choice, invalid_value, set_once,
+};
 use crate::config::setting::settings;
 use crate::http::modules::Settings;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
+use crate::http::temp_file::{TempFile, TempPath};
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::log::Level;
 
@@ -46,6 +53,10 @@ settings! {
             body_buffer_bytes: u64 = 16384,
             /// `client_max_body_size`, bytes, default 1m; 0 means no limit.
             body_bytes_max: u64 = 1 << 20,
+            /// `client_body_temp_path`; without one, files have no name and lie in `TMPDIR`.
+            body_temp_path: Option<Arc<TempPath>> = None,
+            /// `client_body_in_file_only`, default off.
+            body_in_file_only: InFileOnly = InFileOnly::Off,
             /// `ignore_invalid_headers`, default on.
             ignore_invalid_headers: bool = true,
             /// `underscores_in_headers`, default off.
@@ -57,7 +68,41 @@ settings! {
     }
 }
 
+/// `client_body_in_file_only`: whether bodies lie in files whatever their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InFileOnly {
+    /// Large ones alone.
+    Off,
+    /// All, and the files stay.
+    On,
+    /// All, and the files go with their requests.
+    Clean,
+}
+
 impl ClientSettings {
+    /// A file for a body that is too large for memory.
+    ///
+    /// Errors: where it should have been, and why it cannot.
+    pub(crate) fn new_body_file(&self, prefix: &Path) -> Result<TempFile, (PathBuf, io::Error)> {
+        let stays = self.body_in_file_only == InFileOnly::On;
+        let path = match &self.body_temp_path {
+            Some(path) => TempPath::clone(path),
+            None if stays => TempPath {
+                folder: prefix.join("client_body_temp"),
+                levels: Vec::new(),
+            },
+            None => {
+                let file = TempFile::without_name();
+                return file.map_err(|error| (std::env::temp_dir(), error));
+            }
+        };
+        let file = TempFile::create(&path).map(|mut file| {
+            file.stays = stays;
+            file
+        });
+        file.map_err(|error| (path.folder, error))
+    }
+
     /// The limits as the parser takes them.
     pub(crate) fn head_limits(&self) -> HeadLimits {
         let (buffers, buffer_bytes) = self.large_header_buffers;
@@ -106,6 +151,35 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: slot!(size client.body_buffer_bytes),
     },
     DirectiveRow {
+        name: "client_body_temp_path",
+        contexts: ANY,
+        args: Args::range(1, 4),
+        set: |scope, d| {
+            let path = Some(Arc::new(temp_path(scope, d)?));
+            set_once(&mut scope.level.settings.client.body_temp_path, path, d)
+        },
+    },
+    DirectiveRow {
+        name: "client_body_in_file_only",
+        contexts: ANY,
+        args: Args::ONE,
+        set: |scope, d| {
+            let choices = [
+                ("off", InFileOnly::Off),
+                ("on", InFileOnly::On),
+                ("clean", InFileOnly::Clean),
+            ];
+            let value = choice(&d.args[0], choices)?;
+            set_once(&mut scope.level.settings.client.body_in_file_only, value, d)
+        },
+    },
+    DirectiveRow {
+        name: "client_body_in_single_buffer",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: checked_once,
+    },
+    DirectiveRow {
         name: "client_max_body_size",
         contexts: ANY,
         args: Args::ONE,
@@ -130,6 +204,25 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: slot!(flag client.merge_slashes),
     },
 ];
+
+/// Reads `PATH [LEVEL [LEVEL [LEVEL]]]`.
+pub(crate) fn temp_path(scope: &Scope, directive: &Directive) -> Result<TempPath, Diagnostic> {
+    let (folder, levels) = directive
+        .args
+        .split_first()
+        .expect("the table asks for one argument");
+    let level = |word: &revolve_conf::Word| {
+        let level = value::number(&word.text).filter(|level| (1..=3).contains(level));
+        level.map(|level| level as usize).ok_or_else(|| {
+            let message = format!("invalid value \"{}\"", word.text);
+            Diagnostic::new(word.span, message).label("expected a number of digits from 1 to 3")
+        })
+    };
+    Ok(TempPath {
+        folder: scope.shared.full_path(&folder.text),
+        levels: levels.iter().map(level).collect::<Result<_, _>>()?,
+    })
+}
 
 fn large_header_buffers(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let [number, bytes] = [&directive.args[0], &directive.args[1]];

@@ -264,8 +264,8 @@ fn server_tokens(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnos
 /// The `Server` line and the foot of error pages.
 pub(crate) fn signature(tokens: Tokens) -> &'static str {
     match tokens {
-        Tokens::Version => crate::SERVER_VERSION,
-        Tokens::Name => crate::SERVER_NAME,
+        Tokens::Version => crate::version::SERVER_VERSION,
+        Tokens::Name => crate::version::SERVER_NAME,
     }
 }
 

@@ -8,10 +8,14 @@ use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
+use crate::http::base64::{self, Letters};
 use crate::http::modules::core::{append_root, map_path};
 use crate::http::modules::keepalive::keeps;
+use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
 use crate::http::variables::Builtin;
+pub(crate) use crate::http::variables::VariableState;
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -100,6 +104,30 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| some(r.site.logs.clock().host_name(), out),
     },
     Builtin {
+        name: "http_cookie",
+        get: |r, out| r.known_joined(HeaderId::Cookie, out),
+    },
+    Builtin {
+        name: "http_host",
+        get: |r, out| r.known_joined(HeaderId::Host, out),
+    },
+    Builtin {
+        name: "http_referer",
+        get: |r, out| r.known_joined(HeaderId::Referer, out),
+    },
+    Builtin {
+        name: "http_user_agent",
+        get: |r, out| r.known_joined(HeaderId::UserAgent, out),
+    },
+    Builtin {
+        name: "http_via",
+        get: |r, out| r.known_joined(HeaderId::Via, out),
+    },
+    Builtin {
+        name: "http_x_forwarded_for",
+        get: |r, out| r.known_joined(HeaderId::XForwardedFor, out),
+    },
+    Builtin {
         name: "http2",
         get: |_, _| false,
     },
@@ -128,21 +156,37 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| text(if r.connection.pipelined() { "p" } else { "." }, out),
     },
     Builtin {
+        name: "proxy_protocol_addr",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "proxy_protocol_port",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "proxy_protocol_server_addr",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "proxy_protocol_server_port",
+        get: |_, _| false,
+    },
+    Builtin {
         name: "realpath_root",
         get: realpath_root,
     },
     Builtin {
         name: "remote_addr",
         get: |r, out| {
-            r.connection.append_peer(out);
+            r.append_client(out);
             true
         },
     },
     Builtin {
         name: "remote_port",
-        get: |r, out| match &r.connection.peer {
-            Address::Inet(address) => number(u64::from(address.port()), out),
-            Address::Unix(_) => text("", out),
+        get: |r, out| {
+            append_port(r.client(), out);
+            true
         },
     },
     Builtin {
@@ -152,6 +196,25 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "request",
         get: |r, out| some(request_line(r), out),
+    },
+    Builtin {
+        name: "request_body",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) if kept.whole().file.is_none() && kept.whole().len > 0 => {
+                some(&kept.whole().memory, out)
+            }
+            _ => false,
+        },
+    },
+    Builtin {
+        name: "request_body_file",
+        get: |r, out| match &r.body {
+            RequestBody::Kept(kept) => match &kept.whole().file {
+                Some(file) => some(file.path.as_os_str().as_encoded_bytes(), out),
+                None => false,
+            },
+            _ => false,
+        },
     },
     Builtin {
         name: "request_completion",
@@ -166,7 +229,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_id",
-        get: |r, out| some(r.http_loop.request_id(r).as_bytes(), out),
+        get: request_id,
     },
     Builtin {
         name: "request_length",
@@ -194,6 +257,34 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "scheme",
         get: |_, out| text("http", out),
+    },
+    Builtin {
+        name: "sent_http_cache_control",
+        get: |r, out| r.response.header_joined(b"cache-control", out),
+    },
+    Builtin {
+        name: "sent_http_content_length",
+        get: |r, out| r.response.header_joined(b"content-length", out),
+    },
+    Builtin {
+        name: "sent_http_content_type",
+        get: |r, out| r.response.header_joined(b"content-type", out),
+    },
+    Builtin {
+        name: "sent_http_last_modified",
+        get: |r, out| r.response.header_joined(b"last-modified", out),
+    },
+    Builtin {
+        name: "sent_http_link",
+        get: |r, out| r.response.header_joined(b"link", out),
+    },
+    Builtin {
+        name: "sent_http_location",
+        get: |r, out| r.response.header_joined(b"location", out),
+    },
+    Builtin {
+        name: "sent_http_transfer_encoding",
+        get: |r, out| r.response.header_joined(b"transfer-encoding", out),
     },
     Builtin {
         name: "sent_http_connection",
@@ -310,7 +401,7 @@ fn local(request: &Request, out: &mut Vec<u8>, form: impl Fn(&Address) -> String
 }
 
 fn binary_remote_addr(request: &Request, out: &mut Vec<u8>) -> bool {
-    match &request.connection.peer {
+    match request.client() {
         Address::Inet(address) => match address.ip() {
             std::net::IpAddr::V4(ip) => some(&ip.octets(), out),
             std::net::IpAddr::V6(ip) => some(&ip.octets(), out),
@@ -360,35 +451,13 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return false;
     }
-    let Some(decoded) = decode_base64(encoded.trim_ascii()) else {
+    let Some(decoded) = base64::decode(encoded.trim_ascii(), Letters::Standard) else {
         return false;
     };
     match memchr::memchr(b':', &decoded) {
         Some(at) if at > 0 => some(&decoded[..at], out),
         _ => false,
     }
-}
-
-fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(encoded.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for byte in encoded.iter().take_while(|byte| **byte != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    Some(out)
 }
 
 fn method_name(request: &Request) -> &[u8] {
@@ -398,6 +467,13 @@ fn method_name(request: &Request) -> &[u8] {
         return b"GET";
     }
     request.bytes(request.head().method_span)
+}
+
+/// 32 hexadecimal digits, the same for one request however often it is asked.
+fn request_id(request: &Request, out: &mut Vec<u8>) -> bool {
+    let state = &request.state.core_variables;
+    let id = state.request_id(|| request.http_loop.next_request_id());
+    write!(out, "{:032x}", u128::from_be_bytes(id)).is_ok()
 }
 
 /// The port that the client asked for: of the request line where that names a host, else of `Host`.
@@ -448,15 +524,5 @@ fn tcp_info(request: &Request, out: &mut Vec<u8>, field: fn(&TcpInfo) -> u32) ->
     match request.connection.stream.tcp_info() {
         Some(info) => number(u64::from(field(&info)), out),
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_of_credentials() {
-        assert_eq!(super::decode_base64(b"dXNlcjpwYXNz").unwrap(), b"user:pass");
-        assert_eq!(super::decode_base64(b"dTo=").unwrap(), b"u:");
-        assert_eq!(super::decode_base64(b"d*"), None);
     }
 }

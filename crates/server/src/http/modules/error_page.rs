@@ -159,6 +159,12 @@ pub(crate) fn finish(request: &mut Request, status: u16) -> Outcome {
     finish_plainly(request, status)
 }
 
+/// Whether the level has a page for a status, and none was chosen yet.
+pub(crate) fn is_chosen(request: &Request, status: u16) -> bool {
+    let pages = &request.settings().error_page.pages;
+    !request.current.error_page_used && pages.iter().any(|page| page.status == status)
+}
+
 /// Statuses of nginx's own that are shown as another.
 fn shown_status(status: u16) -> u16 {
     match status {

@@ -6,14 +6,17 @@
 //! location ~* \.(png|jpe?g)$ { }
 //! location / { location /nested/ { } }
 //! location @named { }
+//! location /dav/ { limit_except GET { deny all; } }
 //! ```
 
-use revolve_conf::directive::Args;
+use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive, Word};
+use revolve_http::Method;
 
 use crate::http::modules::{Module};
 use crate::config::regex::Patterns;
-use crate::config::scope::{LOCATION, SERVER};
+use crate::config::scope::{LIMIT_EXCEPT, LOCATION, SERVER};
+use crate::http::location::Methods;
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
 /// The module.
@@ -23,16 +26,73 @@ pub(crate) const MODULE: Module = Module {
     ..Module::EMPTY
 };
 
-const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
-    name: "location",
-    contexts: SERVER | LOCATION,
-    args: Args::ONE_OR_TWO_BLOCK,
-    set: location,
-}];
+const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "location",
+        contexts: SERVER | LOCATION,
+        args: Args::ONE_OR_TWO_BLOCK,
+        set: location,
+    },
+    DirectiveRow {
+        name: "limit_except",
+        contexts: LOCATION,
+        args: Args::ONE_MORE_BLOCK,
+        set: limit_except,
+    },
+];
+
+/// What `limit_except` may name.
+///
+/// Source: nginx's `ngx_methods_names`.
+const METHODS: [(&str, Method); 14] = [
+    ("GET", Method::Get),
+    ("HEAD", Method::Head),
+    ("POST", Method::Post),
+    ("PUT", Method::Put),
+    ("DELETE", Method::Delete),
+    ("MKCOL", Method::Mkcol),
+    ("COPY", Method::Copy),
+    ("MOVE", Method::Move),
+    ("OPTIONS", Method::Options),
+    ("PROPFIND", Method::Propfind),
+    ("PROPPATCH", Method::Proppatch),
+    ("LOCK", Method::Lock),
+    ("UNLOCK", Method::Unlock),
+    ("PATCH", Method::Patch),
+];
+
+fn limit_except(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    if scope.level.limit_except.is_some() {
+        return Err(duplicate(directive));
+    }
+    let mut methods = Methods::default();
+    for word in &directive.args {
+        let mut known = METHODS.iter();
+        let known = known.find(|(name, _)| word.text.eq_ignore_ascii_case(name));
+        let (_, method) = known.ok_or_else(|| {
+            let message = format!("invalid method \"{}\"", word.text);
+            let names = METHODS.map(|(name, _)| name).join(", ");
+            Diagnostic::new(word.span, message).label(format!("expected one of {names}"))
+        })?;
+        methods.insert(*method);
+    }
+    // Who may GET may HEAD.
+    if methods.contains(Method::Get) {
+        methods.insert(Method::Head);
+    }
+    let matching = scope.level.matching.clone();
+    let level = Block::new(LIMIT_EXCEPT, matching, Some(directive.span));
+    let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
+    scope.level.limit_except = Some((methods, Box::new(level)));
+    Ok(())
+}
 
 fn location(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let matching = matching(&mut scope.shared.patterns, directive)?;
     check_nesting(&scope.level, &matching, directive)?;
+    if let LocationMatch::Regex(pattern) = &matching {
+        let _ = scope.shared.registry.define_groups(pattern);
+    }
     let level = Block::new(LOCATION, matching, Some(directive.span));
     let block = directive.block.as_deref().unwrap_or_default();
     let level = scope.nested(level, block);

@@ -157,7 +157,7 @@ impl Format {
                 Part::Literal(text) => out.extend_from_slice(text),
                 Part::Group(index) => {
                     let start = out.len();
-                    out.extend_from_slice(request.group(*index));
+                    request.append_group(*index, out);
                     self.escape_tail(out, start);
                 }
                 Part::Variable(id) => {

@@ -83,7 +83,10 @@ macro_rules! modules {
 // In the order in which those of one phase are asked, and in which a response passes the filters.
 modules! {
     core { core: CoreSettings / RawCore; CoreState }
-    core_variables {}
+    core_variables { ; VariableState }
+    map {}
+    geo {}
+    split_clients {}
     server {}
     location {}
     listen {}
@@ -95,6 +98,7 @@ modules! {
     resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,
         limit_req_refusals: RefusalSettings / RawRefusals;
@@ -105,12 +109,20 @@ modules! {
         limit_conn_refusals: RefusalSettings / RawRefusals;
         LimitConnState
     }
+    browser { browser: BrowserSettings / RawBrowser }
+    referer { referer: RefererSettings / RawReferer }
+    secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
+    access { access: AccessSettings / RawAccess }
     try_files { try_files: TryFilesSettings / RawTryFiles }
+    upstream {}
+    proxy { proxy: ProxySettings / RawProxy; ProxyState }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
+    empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     static_files {}
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
+    userid { userid: UserIdSettings / RawUserId; UserIdState }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
     log_format {}

@@ -12,6 +12,7 @@ use revolve_conf::{Diagnostic, Directive};
 use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, SERVER, accept_number};
 use crate::http::modules::listen::Listen;
+use crate::http::modules::referer;
 use crate::http::modules::server_name::ServerName;
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
@@ -52,6 +53,9 @@ fn server(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     if level.server_names.is_empty() {
         level.server_names.push(ServerName::Exact(String::new()));
     }
+    let names = std::mem::take(&mut level.server_names);
+    referer::complete(&mut level, &names, &mut scope.shared.diagnostics);
+    level.server_names = names;
     scope.level.children.push(level);
     Ok(())
 }

@@ -1,0 +1,381 @@
+//! `proxy_pass`: requests answered by another server.
+//!
+//! ```nginx
+//! location /app/ {
+//!     proxy_pass http://127.0.0.1:8080/;
+//!     proxy_set_header Host $host;
+//!     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use revolve_conf::directive::{Args, duplicate};
+use revolve_conf::{Diagnostic, Directive, Word};
+
+use crate::config::regex::Pattern;
+use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, choice, set_once};
+use crate::config::setting::settings;
+use crate::config::variable::{GroupSlots, Value};
+use crate::http::modules::{Module, RequestState, Settings};
+use crate::http::phase::{Outcome, Phase};
+use crate::http::proxy::{self, Tries};
+use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, LocationMatch, Scope, slot};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_proxy_module",
+    directives: DIRECTIVES,
+    variables: proxy::variables::VARIABLES,
+    handlers: &[(Phase::Content, applies, handle)],
+    ..Module::EMPTY
+};
+
+/// Where `proxy_pass` leads.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// A group, known when the configuration is built.
+    Group {
+        /// Its place in the list of groups.
+        place: usize,
+        /// Host and port as written, for `$proxy_host`.
+        host: String,
+        /// What takes the place of the location's name, where anything does.
+        uri: Option<String>,
+    },
+    /// A URL that each request makes for itself.
+    Url(Value),
+}
+
+/// `proxy_pass`.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) target: Target,
+    /// How much of the path the URI of the target takes the place of: the location's name.
+    pub(crate) replaced: usize,
+}
+
+/// One `proxy_redirect`: what a `Location` begins with, and what takes its place.
+#[derive(Debug)]
+pub(crate) enum Redirect {
+    /// A beginning.
+    Prefix(Value, Value),
+    /// A pattern, with what its named groups set.
+    Pattern(Pattern, GroupSlots, Value),
+}
+
+/// `proxy_next_upstream`, as bits.
+pub(crate) mod next {
+    pub(crate) const ERROR: u32 = 1;
+    pub(crate) const TIMEOUT: u32 = 2;
+    pub(crate) const INVALID_HEADER: u32 = 4;
+    pub(crate) const NON_IDEMPOTENT: u32 = 8;
+    pub(crate) const HTTP_500: u32 = 16;
+    pub(crate) const HTTP_502: u32 = 32;
+    pub(crate) const HTTP_503: u32 = 64;
+    pub(crate) const HTTP_504: u32 = 128;
+    pub(crate) const HTTP_403: u32 = 256;
+    pub(crate) const HTTP_404: u32 = 512;
+    pub(crate) const HTTP_429: u32 = 1024;
+    pub(crate) const OFF: u32 = 1 << 31;
+    /// The bits by their names.
+    pub(crate) const NAMES: [(&str, u32); 12] = [
+        ("error", ERROR),
+        ("timeout", TIMEOUT),
+        ("invalid_header", INVALID_HEADER),
+        ("non_idempotent", NON_IDEMPOTENT),
+        ("http_500", HTTP_500),
+        ("http_502", HTTP_502),
+        ("http_503", HTTP_503),
+        ("http_504", HTTP_504),
+        ("http_403", HTTP_403),
+        ("http_404", HTTP_404),
+        ("http_429", HTTP_429),
+        ("off", OFF),
+    ];
+}
+
+settings! {
+    /// How requests are passed on.
+    pub struct ProxySettings / RawProxy {
+        inherit {
+            /// `proxy_set_header`; a level that has one inherits none.
+            set_headers: Arc<Vec<(String, Value)>> = Arc::default(),
+            /// `proxy_connect_timeout`, milliseconds, default 60 s.
+            connect_timeout_ms: u64 = 60_000,
+            /// `proxy_send_timeout`, milliseconds, default 60 s between two writes.
+            send_timeout_ms: u64 = 60_000,
+            /// `proxy_read_timeout`, milliseconds, default 60 s between two reads.
+            read_timeout_ms: u64 = 60_000,
+            /// `proxy_http_version`, default 1.1.
+            is_http_11: bool = true,
+            /// `proxy_request_buffering`, default on.
+            request_buffering: bool = true,
+            /// `proxy_pass_request_headers`, default on.
+            pass_request_headers: bool = true,
+            /// `proxy_pass_request_body`, default on.
+            pass_request_body: bool = true,
+            /// `proxy_intercept_errors`, default off.
+            intercept_errors: bool = false,
+            /// `proxy_next_upstream`, default error and timeout.
+            next_upstream: u32 = next::ERROR | next::TIMEOUT,
+            /// `proxy_next_upstream_tries`, default 0: as many as there are.
+            tries_max: u64 = 0,
+            /// `proxy_next_upstream_timeout`, milliseconds, default 0: no limit.
+            tries_timeout_ms: u64 = 0,
+            /// `proxy_hide_header`, in lower case.
+            hidden: Arc<Vec<String>> = Arc::default(),
+            /// `proxy_pass_header`, in lower case.
+            passed: Arc<Vec<String>> = Arc::default(),
+            /// `proxy_ignore_headers`, in lower case.
+            ignored: Arc<Vec<String>> = Arc::default(),
+            /// `proxy_method`.
+            method: Option<Arc<Value>> = None,
+            /// `proxy_set_body`.
+            body: Option<Arc<Value>> = None,
+            /// `proxy_redirect`; `None` for `default`, and an empty list for `off`.
+            redirects: Option<Arc<Vec<Redirect>>> = None,
+            /// `proxy_buffer_size`, bytes, default 16k: the largest head of a response.
+            head_bytes_max: u64 = 16 * 1024,
+        }
+        own {
+            /// `proxy_pass`.
+            pass: Option<Arc<Pass>> = None,
+        }
+    }
+}
+
+/// What is kept of a request.
+#[derive(Default)]
+pub(crate) struct ProxyState {
+    /// The tries to have it answered.
+    pub(crate) tries: Tries,
+    /// `$proxy_host`.
+    pub(crate) host: String,
+    /// What the error log calls the upstream: scheme, address and URI.
+    pub(crate) shown: String,
+}
+
+impl RequestState for ProxyState {
+    #[inline]
+    fn reset(&mut self) {
+        if !self.host.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+const ANY: u32 = HTTP | SERVER | LOCATION;
+
+/// A row of a directive that Revolve has no need of: it reads ahead no further than the socket does.
+const fn checked(name: &'static str, args: Args) -> DirectiveRow {
+    DirectiveRow {
+        name,
+        contexts: ANY,
+        args,
+        set: checked_once,
+    }
+}
+
+const fn row(
+    name: &'static str,
+    args: Args,
+    set: fn(&mut Scope, &Directive) -> Result<(), Diagnostic>,
+) -> DirectiveRow {
+    DirectiveRow {
+        name,
+        contexts: ANY,
+        args,
+        set,
+    }
+}
+
+const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "proxy_pass",
+        contexts: LOCATION,
+        args: Args::ONE,
+        set: proxy_pass,
+    },
+    row("proxy_set_header", Args::TWO, set_header),
+    row("proxy_connect_timeout", Args::ONE, slot!(time_ms proxy.connect_timeout_ms)),
+    row("proxy_send_timeout", Args::ONE, slot!(time_ms proxy.send_timeout_ms)),
+    row("proxy_read_timeout", Args::ONE, slot!(time_ms proxy.read_timeout_ms)),
+    row("proxy_http_version", Args::ONE, http_version),
+    row("proxy_request_buffering", Args::FLAG, slot!(flag proxy.request_buffering)),
+    row("proxy_pass_request_headers", Args::FLAG, slot!(flag proxy.pass_request_headers)),
+    row("proxy_pass_request_body", Args::FLAG, slot!(flag proxy.pass_request_body)),
+    row("proxy_intercept_errors", Args::FLAG, slot!(flag proxy.intercept_errors)),
+    row("proxy_next_upstream", Args::ONE_MORE, next_upstream),
+    row("proxy_next_upstream_tries", Args::ONE, slot!(number proxy.tries_max)),
+    row("proxy_next_upstream_timeout", Args::ONE, slot!(time_ms proxy.tries_timeout_ms)),
+    row("proxy_hide_header", Args::ONE, |scope, d| {
+        add_name(&mut scope.level.settings.proxy.hidden, &d.args)
+    }),
+    row("proxy_pass_header", Args::ONE, |scope, d| {
+        add_name(&mut scope.level.settings.proxy.passed, &d.args)
+    }),
+    row("proxy_ignore_headers", Args::ONE_MORE, |scope, d| {
+        add_name(&mut scope.level.settings.proxy.ignored, &d.args)
+    }),
+    row("proxy_method", Args::ONE, |scope, d| {
+        let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
+        set_once(&mut scope.level.settings.proxy.method, Some(Arc::new(value)), d)
+    }),
+    row("proxy_set_body", Args::ONE, |scope, d| {
+        let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
+        set_once(&mut scope.level.settings.proxy.body, Some(Arc::new(value)), d)
+    }),
+    row("proxy_redirect", Args::ONE_OR_TWO, redirect),
+    row("proxy_buffer_size", Args::ONE, slot!(size proxy.head_bytes_max)),
+    checked("proxy_buffering", Args::FLAG),
+    checked("proxy_buffers", Args::TWO),
+    checked("proxy_busy_buffers_size", Args::ONE),
+    checked("proxy_max_temp_file_size", Args::ONE),
+    checked("proxy_temp_file_write_size", Args::ONE),
+    checked("proxy_temp_path", Args::range(1, 4)),
+    checked("proxy_headers_hash_max_size", Args::ONE),
+    checked("proxy_headers_hash_bucket_size", Args::ONE),
+];
+
+fn http_version(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let choices = [("1.0", false), ("1.1", true)];
+    let value = choice(&directive.args[0], choices)?;
+    set_once(&mut scope.level.settings.proxy.is_http_11, value, directive)
+}
+
+fn set_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let name = directive.args[0].text.clone();
+    let value = Value::of(&directive.args[1], &mut scope.shared.registry)?;
+    let headers = &mut scope.level.settings.proxy.set_headers;
+    let headers = headers.get_or_insert_with(Arc::default);
+    Arc::get_mut(headers)
+        .expect("nobody shares a level's headers while it is read")
+        .push((name, value));
+    Ok(())
+}
+
+fn add_name(list: &mut Option<Arc<Vec<String>>>, words: &[Word]) -> Result<(), Diagnostic> {
+    let list = list.get_or_insert_with(Arc::default);
+    let list = Arc::get_mut(list).expect("nobody shares a level's names while it is read");
+    list.extend(words.iter().map(|word| word.text.to_ascii_lowercase()));
+    Ok(())
+}
+
+fn next_upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let mut bits = 0;
+    for word in &directive.args {
+        bits |= choice(word, next::NAMES)?;
+    }
+    set_once(&mut scope.level.settings.proxy.next_upstream, bits, directive)
+}
+
+fn redirect(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let slot = &scope.level.settings.proxy.redirects;
+    let from = &directive.args[0];
+    let Some(to) = directive.args.get(1) else {
+        let value = match from.text.as_str() {
+            "default" => None,
+            "off" | "false" => Some(Arc::default()),
+            _ => {
+                let message = format!("invalid parameter \"{}\"", from.text);
+                return Err(Diagnostic::new(from.span, message)
+                    .label("expected default, off, or what is replaced and by what"));
+            }
+        };
+        if slot.is_some() {
+            return Err(duplicate(directive));
+        }
+        scope.level.settings.proxy.redirects = Some(value);
+        return Ok(());
+    };
+    let registry = &mut scope.shared.registry;
+    let to = Value::of(to, registry)?;
+    let rule = match from.text.strip_prefix('~') {
+        Some(source) => {
+            let (source, ignore_case) = match source.strip_prefix('*') {
+                Some(source) => (source, true),
+                None => (source, false),
+            };
+            let mut pattern = scope.shared.patterns.compile(from, source, ignore_case)?;
+            let slots = scope.shared.registry.define_groups(&pattern);
+            // Where it matched is asked for, too.
+            pattern.note_numbers(true);
+            Redirect::Pattern(pattern, slots, to)
+        }
+        None => Redirect::Prefix(Value::of(from, registry)?, to),
+    };
+    let rules = scope.level.settings.proxy.redirects.get_or_insert_default();
+    let rules = rules.get_or_insert_with(Arc::default);
+    Arc::get_mut(rules)
+        .expect("nobody shares a level's rules while it is read")
+        .push(rule);
+    Ok(())
+}
+
+fn proxy_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    if scope.level.settings.proxy.pass.is_some() {
+        return Err(duplicate(directive));
+    }
+    let word = &directive.args[0];
+    let target = match word.text.contains('$') {
+        true => Target::Url(Value::of(word, &mut scope.shared.registry)?),
+        false => {
+            let url = word.text.strip_prefix("http://").ok_or_else(|| {
+                Diagnostic::new(word.span, "invalid URL prefix").label("expected http://")
+            })?;
+            let (host, uri) = split_url(url);
+            if host.is_empty() {
+                let message = format!("no host in upstream \"{}\"", word.text);
+                return Err(Diagnostic::new(word.span, message).label("expected a host"));
+            }
+            Target::Group {
+                place: scope.upstreams.mention(host, 80, word),
+                host: host.to_owned(),
+                uri: uri.map(str::to_owned),
+            }
+        }
+    };
+    let has_uri = matches!(&target, Target::Group { uri: Some(_), .. });
+    let replaced = match &scope.level.matching {
+        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path) => path.len(),
+        _ if has_uri => {
+            let message = "\"proxy_pass\" cannot have URI part in location given by regular \
+                           expression, or inside named location, or inside \"if\" statement, or \
+                           inside \"limit_except\" block";
+            return Err(Diagnostic::new(word.span, message)
+                .label("such a location has no name that the URI could take the place of"));
+        }
+        _ => 0,
+    };
+    scope.level.settings.proxy.pass = Some(Some(Arc::new(Pass { target, replaced })));
+    Ok(())
+}
+
+/// Splits what follows the scheme into host and URI. The path of a Unix socket ends with a colon.
+pub(crate) fn split_url(url: &str) -> (&str, Option<&str>) {
+    if let Some(path) = url.strip_prefix("unix:") {
+        return match path.find(':') {
+            Some(at) => {
+                let (host, uri) = url.split_at(5 + at);
+                (host, Some(&uri[1..]).filter(|uri| !uri.is_empty()))
+            }
+            None => (url, None),
+        };
+    }
+    match url.find(['/', '?']) {
+        Some(at) => (&url[..at], Some(&url[at..])),
+        None => (url, None),
+    }
+}
+
+/// Whether the level passes requests on.
+pub(crate) fn applies(settings: &Settings) -> bool {
+    settings.proxy.pass.is_some()
+}
+
+/// Content phase: has another server answer.
+pub(crate) fn handle(_: &mut Request) -> Outcome {
+    Outcome::Await(|request| Box::pin(proxy::pass(request)))
+}

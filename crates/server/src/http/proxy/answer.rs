@@ -1,0 +1,218 @@
+//! From the head of a peer's answer to the response.
+//!
+//! Source: nginx's `ngx_http_upstream_process_headers`.
+
+use std::time::Duration;
+
+use revolve_http::{HeaderId, ResponseFraming};
+
+use super::body::UpstreamBody;
+use super::exchange::Received;
+use super::request_head::is_listed;
+use super::target::Resolved;
+use super::tries::AnsweredHead;
+use crate::http::modules::error_page;
+use crate::http::modules::proxy::Redirect;
+use crate::http::modules::try_files::split_args;
+use crate::http::phase::Outcome;
+use crate::http::request::Request;
+use crate::http::tunnel::Tunnel;
+use crate::log::Level;
+
+/// Takes an answer as the response.
+pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
+    let Received {
+        head,
+        head_bytes,
+        rest,
+        lease,
+        was_all_sent,
+    } = received;
+    let answered = AnsweredHead {
+        head,
+        bytes: head_bytes,
+    };
+    let status = answered.head.status;
+    let framing = answered.head.framing;
+    let is_tunnel = framing == ResponseFraming::Tunnel;
+    if is_tunnel && request.known(HeaderId::Upgrade).is_none() {
+        request.log(
+            Level::Error,
+            format_args!("upstream switched protocols, which nobody had asked for"),
+        );
+        return Outcome::Finish(502);
+    }
+    let keeps =
+        answered.head.keep_alive.is_on() && was_all_sent && request.settings().proxy.is_http_11;
+    let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
+    let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
+    let redirect = accel_redirect(request, &answered);
+    let settings = &request.settings().proxy;
+    let is_intercepted = settings.intercept_errors && error_page::is_chosen(request, status);
+    let read_timeout = Duration::from_millis(settings.read_timeout_ms);
+    fill(request, resolved, &answered);
+    request.state.proxy.tries.note_head(answered);
+    let tries = request.state.proxy.tries.clone();
+    if redirect.is_some() || is_intercepted {
+        tries.note_end();
+    }
+    if let Some(uri) = redirect {
+        if let Some(name) = uri.strip_prefix(b"@") {
+            return Outcome::Named(String::from_utf8_lossy(name).into_owned());
+        }
+        let (path, args) = split_args(request, uri);
+        return Outcome::Redirect(path, Some(args));
+    }
+    if is_intercepted {
+        return Outcome::Finish(status);
+    }
+    if is_tunnel {
+        request.response.tunnel = Some(Tunnel::new(
+            lease.stream().clone(),
+            Box::new(lease),
+            rest,
+            read_timeout,
+        ));
+        return Outcome::Respond;
+    }
+    if matches!(framing, ResponseFraming::None | ResponseFraming::Length(0)) {
+        tries.note_end();
+        if keeps && rest.is_empty() {
+            lease.give_back(idle_max);
+        }
+        return Outcome::Respond;
+    }
+    let body = UpstreamBody::new(lease, framing, rest, (keeps, idle_max), read_timeout, tries);
+    request.response.source = Some(Box::new(body));
+    Outcome::Respond
+}
+
+/// `X-Accel-Redirect`: where the request goes on instead.
+fn accel_redirect(request: &Request, answered: &AnsweredHead) -> Option<Vec<u8>> {
+    let span = answered.head.known.get(HeaderId::XAccelRedirect)?;
+    let ignored = &request.settings().proxy.ignored;
+    let is_ignored = ignored.iter().any(|name| name == "x-accel-redirect");
+    (!is_ignored).then(|| span.of(&answered.bytes).to_vec())
+}
+
+/// Headers that stay here unless `proxy_pass_header` says otherwise.
+const HIDDEN: [&str; 8] = [
+    "date",
+    "server",
+    "x-pad",
+    "x-accel-expires",
+    "x-accel-redirect",
+    "x-accel-limit-rate",
+    "x-accel-buffering",
+    "x-accel-charset",
+];
+
+/// Those of the connection, which are never passed.
+const OF_CONNECTION: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "content-length",
+];
+
+fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
+    let site = request.site.share();
+    let settings = &site.locations[request.current.location as usize]
+        .settings
+        .proxy;
+    request.response.clear_content();
+    request.response.status = answered.head.status;
+    match answered.head.framing {
+        ResponseFraming::Length(bytes) => request.response.set_length(bytes),
+        ResponseFraming::None => {
+            // What HEAD is told of the length holds for GET.
+            let length = answered.head.known.get(HeaderId::ContentLength);
+            let length = length.and_then(|span| std::str::from_utf8(span.of(&answered.bytes)).ok());
+            if let Some(bytes) = length.and_then(|text| text.parse().ok()) {
+                request.response.set_length(bytes);
+            }
+        }
+        _ => {}
+    }
+    let listed = answered.head.known.get(HeaderId::Connection);
+    let listed = listed
+        .map(|span| span.of(&answered.bytes))
+        .unwrap_or_default();
+    let is_tunnel = answered.head.framing == ResponseFraming::Tunnel;
+    for header in &answered.head.headers {
+        let (name, value) = (
+            header.name.of(&answered.bytes),
+            header.value.of(&answered.bytes),
+        );
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is_tunnel && is("upgrade") {
+            request.response.headers.push(name, value);
+            continue;
+        }
+        let is_hidden =
+            HIDDEN.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
+        let is_passed = settings.passed.iter().any(|known| is(known));
+        if OF_CONNECTION.iter().any(|known| is(known))
+            || is_listed(listed, name)
+            || is_hidden && !is_passed
+        {
+            continue;
+        }
+        push(request, resolved, name, value);
+    }
+}
+
+fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    if is(b"content-type") {
+        request.response.content_type.set_text(value);
+    } else if is(b"last-modified") {
+        request.response.replace_last_modified(value);
+    } else if is(b"location") || is(b"refresh") {
+        let value = redirected(request, resolved, value);
+        request.response.headers.push(name, &value);
+    } else {
+        request.response.headers.push(name, value);
+    }
+}
+
+/// What `proxy_redirect` makes of a `Location`; in a `Refresh` the URL stands behind `url=`.
+fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u8> {
+    let at = memchr::memmem::find(value, b"url=").map_or(0, |at| at + 4);
+    let (before, url) = value.split_at(at);
+    let site = request.site.share();
+    let location = &site.locations[request.current.location as usize];
+    let replaced = match &location.settings.proxy.redirects {
+        None => {
+            // `default`: what proxy_pass leads to becomes the location's own name.
+            let rest = url.strip_prefix(resolved.base.as_bytes());
+            rest.filter(|_| resolved.is_default_redirect)
+                .map(|rest| [location.name.as_bytes(), rest].concat())
+        }
+        Some(rules) => rules.iter().find_map(|rule| match rule {
+            Redirect::Prefix(from, to) => {
+                let rest = url.strip_prefix(from.evaluate(request).as_slice())?;
+                Some([to.evaluate(request).as_slice(), rest].concat())
+            }
+            Redirect::Pattern(pattern, slots, to) => {
+                // One that is given up leaves the URL as it is, and a line in the log.
+                if !request.matches(pattern, slots, url).unwrap_or(false) {
+                    return None;
+                }
+                let captures = request.state.core_variables.captures_mut();
+                let (start, end) = captures.groups.first().copied().flatten()?;
+                let made = to.evaluate(request);
+                let (head, tail) = (&url[..start as usize], &url[end as usize..]);
+                Some([head, &made, tail].concat())
+            }
+        }),
+    };
+    match replaced {
+        Some(url) => [before, &url].concat(),
+        None => value.to_vec(),
+    }
+}

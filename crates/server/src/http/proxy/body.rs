@@ -1,0 +1,180 @@
+//! The body of an answer as it comes from a peer.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use revolve_http::ResponseFraming;
+use revolve_http::h1::{ChunkedDecoder, Decoded};
+use revolve_reactor::Receiving;
+
+use super::exchange::Lease;
+use super::tries::Tries;
+use crate::http::body::{Broken, Piece, Source};
+
+/// What of a body is still to come.
+enum Left {
+    Bytes(u64),
+    Chunks(Box<ChunkedDecoder>),
+    UntilClose,
+    Nothing,
+}
+
+/// The body of an answer. It is read no faster than it is asked for, so that a slow client slows the
+/// peer down, and nothing is held back.
+pub(super) struct UpstreamBody {
+    lease: Option<Lease>,
+    /// Whether the connection may carry another request, and for how long it may idle before.
+    keeps: bool,
+    idle_max: Option<Duration>,
+    left: Left,
+    ready: Bytes,
+    receiving: Receiving,
+    read_timeout: Duration,
+    tries: Tries,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(
+        lease: Lease,
+        framing: ResponseFraming,
+        ready: Bytes,
+        (keeps, idle_max): (bool, Option<Duration>),
+        read_timeout: Duration,
+        tries: Tries,
+    ) -> Self {
+        let left = match framing {
+            ResponseFraming::None | ResponseFraming::Length(0) => Left::Nothing,
+            ResponseFraming::Length(bytes) => Left::Bytes(bytes),
+            ResponseFraming::Chunked => Left::Chunks(Box::new(ChunkedDecoder::new())),
+            ResponseFraming::UntilClose | ResponseFraming::Tunnel => Left::UntilClose,
+        };
+        Self {
+            lease: Some(lease),
+            keeps,
+            idle_max,
+            left,
+            ready,
+            receiving: Receiving::default(),
+            read_timeout,
+            tries,
+        }
+    }
+
+    /// What lies ready of the body; `None` where more must come first.
+    fn next_ready(&mut self) -> Result<Option<Bytes>, Broken> {
+        let data = match &mut self.left {
+            Left::Nothing => return Ok(None),
+            Left::UntilClose => std::mem::take(&mut self.ready),
+            Left::Bytes(left) => {
+                let len = (self.ready.len() as u64).min(*left) as usize;
+                *left -= len as u64;
+                if *left == 0 {
+                    self.left = Left::Nothing;
+                }
+                self.ready.split_to(len)
+            }
+            Left::Chunks(decoder) => match decoder.decode(&self.ready) {
+                Ok(Decoded::Data {
+                    start,
+                    end,
+                    consumed,
+                }) => {
+                    let data = self.ready.slice(start..end);
+                    let _ = self.ready.split_to(consumed);
+                    data
+                }
+                Ok(Decoded::NeedMore { consumed }) => {
+                    let _ = self.ready.split_to(consumed);
+                    Bytes::new()
+                }
+                Ok(Decoded::Done { consumed }) => {
+                    let _ = self.ready.split_to(consumed);
+                    self.left = Left::Nothing;
+                    Bytes::new()
+                }
+                Err(_) => {
+                    return Err(Broken::because("upstream sent invalid chunked response"));
+                }
+            },
+        };
+        Ok((!data.is_empty()).then_some(data))
+    }
+
+    /// The whole body was read: the connection may serve again, unless it has sent more than that.
+    fn finish(&mut self) {
+        self.tries.note_end();
+        if let Some(lease) = self.lease.take()
+            && self.keeps
+            && self.ready.is_empty()
+        {
+            lease.give_back(self.idle_max);
+        }
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let lease = self
+            .lease
+            .as_ref()
+            .expect("a body that has not ended has its connection");
+        let within = Some(self.read_timeout);
+        let received = self.receiving.poll(lease.stream(), within, cx);
+        received.map_ok(|buffer| Bytes::copy_from_slice(&buffer))
+    }
+}
+
+impl Source for UpstreamBody {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        loop {
+            match self.next_ready() {
+                Ok(Some(data)) => {
+                    self.tries.note_body(data.len() as u64);
+                    return Poll::Ready(Some(Ok(Piece::Bytes(data))));
+                }
+                Ok(None) if matches!(self.left, Left::Nothing) => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Ok(None) => {}
+                Err(broken) => return Poll::Ready(Some(Err(broken))),
+            }
+            let received = match self.poll_receive(cx) {
+                Poll::Ready(received) => received,
+                Poll::Pending => return Poll::Pending,
+            };
+            match received {
+                Ok(bytes) if bytes.is_empty() => {
+                    if matches!(self.left, Left::UntilClose) {
+                        self.left = Left::Nothing;
+                        self.keeps = false;
+                        continue;
+                    }
+                    let why = "upstream prematurely closed connection";
+                    return Poll::Ready(Some(Err(Broken::while_reading(why))));
+                }
+                Ok(bytes) => {
+                    self.tries.note_received(bytes.len() as u64);
+                    self.ready = bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let why = "upstream timed out (110: Connection timed out)";
+                    return Poll::Ready(Some(Err(Broken::while_reading(why))));
+                }
+                Err(error) => {
+                    let reason = crate::log::error_text(&error);
+                    let why = format!("recv() failed ({reason})");
+                    return Poll::Ready(Some(Err(Broken::while_reading(&why))));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            self.receiving.cancel(lease.stream());
+        }
+    }
+}

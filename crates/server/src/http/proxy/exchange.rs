@@ -1,0 +1,449 @@
+//! One request and one answer on one connection to a peer.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use revolve_http::h1::{ResponseLimits, ResponseParser, ResponseProgress, writer};
+use revolve_http::{Method, ResponseHead};
+use revolve_reactor::{Buffer, Chunk, SendQueue, Stream};
+
+use super::request_head::{self, BodyForm};
+use super::target::Resolved;
+use crate::http::modules::proxy::next;
+use crate::http::request::Request;
+use crate::http::request_body::RequestBody;
+use crate::log::Level;
+use crate::upstream::Peer;
+use crate::upstream::peer::{InUse, PeerState};
+use crate::upstream::pool::{Connection, KeptLimits};
+
+/// What of a request is sent at once, at most.
+const SEND_BYTES_MAX: u64 = 64 * 1024;
+
+/// What went wrong with a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// It could not be reached, or broke off.
+    Error,
+    /// It took too long.
+    Timeout,
+    /// Its answer is no HTTP.
+    InvalidHeader,
+    /// It answered with a status that another is to be asked for: which, and the bit of it.
+    Status(u16, u32),
+    /// The client's own body failed: nobody else need be asked.
+    Client(u16),
+}
+
+/// A try that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    what: What,
+    /// Whether any byte of the request may have been read.
+    pub(super) was_sent: bool,
+    /// Whether a kept connection turned out to be closed before a byte came.
+    pub(super) was_stale: bool,
+}
+
+impl Failure {
+    pub(super) fn new(what: What) -> Self {
+        Self {
+            what,
+            was_sent: false,
+            was_stale: false,
+        }
+    }
+
+    pub(super) fn of_status(bit: u32, status: u16) -> Self {
+        Self {
+            was_sent: true,
+            ..Self::new(What::Status(status, bit))
+        }
+    }
+
+    fn sent(what: What) -> Self {
+        Self {
+            was_sent: true,
+            ..Self::new(what)
+        }
+    }
+
+    /// What the client is told if nobody else answers.
+    pub(super) fn status(&self) -> u16 {
+        match self.what {
+            What::Error | What::InvalidHeader => 502,
+            What::Timeout => 504,
+            What::Status(status, _) | What::Client(status) => status,
+        }
+    }
+
+    /// Its bit of `proxy_next_upstream`.
+    pub(super) fn bit(&self) -> u32 {
+        match self.what {
+            What::Error => next::ERROR,
+            What::Timeout => next::TIMEOUT,
+            What::InvalidHeader => next::INVALID_HEADER,
+            What::Status(_, bit) => bit,
+            What::Client(_) => next::OFF,
+        }
+    }
+}
+
+/// A connection in use, and where it goes when its answer has been read to the end.
+pub(crate) struct Lease {
+    pub(super) connection: Connection,
+    state: Rc<PeerState>,
+    limits: KeptLimits,
+    _in_use: Rc<InUse>,
+}
+
+impl Lease {
+    pub(super) fn stream(&self) -> &Rc<Stream> {
+        &self.connection.stream
+    }
+
+    /// Keeps the connection for the next request; `idle_max` where the peer has said how long.
+    pub(super) fn give_back(self, idle_max: Option<Duration>) {
+        let idle_max = idle_max.unwrap_or(self.limits.idle_max);
+        self.state.pool.put(self.connection, &self.limits, idle_max);
+    }
+}
+
+/// The head of an answer, and the connection that its body comes on.
+pub(crate) struct Received {
+    pub(super) head: ResponseHead,
+    pub(super) head_bytes: Vec<u8>,
+    /// What of the body has come with the head.
+    pub(super) rest: Bytes,
+    pub(super) lease: Lease,
+    /// Whether the whole request has been sent: a connection in the midst of one is not kept.
+    pub(super) was_all_sent: bool,
+}
+
+pub(super) struct Exchange {
+    lease: Lease,
+    request_head: Vec<u8>,
+    form: BodyForm,
+    body: RequestBody,
+    send_timeout: Duration,
+    read_timeout: Duration,
+    head_bytes_max: usize,
+    method: Method,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        request: &Request,
+        resolved: &Resolved,
+        peer: &Peer,
+        connection: Connection,
+        in_use: Rc<InUse>,
+    ) -> Self {
+        let settings = &request.settings().proxy;
+        let (request_head, form) = request_head::write(request, resolved);
+        let body = match (
+            &request.body,
+            settings.pass_request_body && settings.body.is_none(),
+        ) {
+            (_, false) => RequestBody::None,
+            (RequestBody::Kept(kept), true) => RequestBody::Kept(kept.rewound()),
+            (body, true) => body.share(),
+        };
+        if let RequestBody::H1(input) = &body {
+            input.set_limits(request);
+        }
+        Self {
+            lease: Lease {
+                connection,
+                state: peer.state.clone(),
+                limits: resolved.group.spec.kept,
+                _in_use: in_use,
+            },
+            request_head,
+            form,
+            body,
+            send_timeout: Duration::from_millis(settings.send_timeout_ms),
+            read_timeout: Duration::from_millis(settings.read_timeout_ms),
+            head_bytes_max: settings.head_bytes_max as usize,
+            method: request_head::method(request),
+        }
+    }
+
+    /// Sends the request and reads the head of the answer. An answer that comes while the body is still
+    /// being sent ends the sending.
+    pub(super) async fn run(mut self, request: &mut Request) -> Result<Received, Failure> {
+        let stream = self.lease.stream().clone();
+        let progress = Progress::default();
+        let sent = {
+            let head = std::mem::take(&mut self.request_head);
+            let mut sending = pin!(send(
+                &stream,
+                head,
+                &mut self.body,
+                self.form,
+                self.send_timeout,
+                &progress
+            ));
+            let mut reading = pin!(read_head(
+                &stream,
+                self.method,
+                self.head_bytes_max,
+                self.read_timeout,
+                &progress
+            ));
+            let mut sent = None;
+            let read = poll_fn(|cx| {
+                if sent.is_none()
+                    && let Poll::Ready(result) = sending.as_mut().poll(cx)
+                {
+                    progress.is_all_sent.set(true);
+                    sent = Some(result);
+                }
+                // The client's own fault ends it; what the peer says to a broken pipe is still heard.
+                if let Some(Err(SendFailure::Client(_))) = &sent {
+                    return Poll::Ready(None);
+                }
+                reading.as_mut().poll(cx).map(Some)
+            })
+            .await;
+            (sent, read)
+        };
+        request
+            .state
+            .proxy
+            .tries
+            .note_sent(progress.sent_bytes.get());
+        request
+            .state
+            .proxy
+            .tries
+            .note_received(progress.received_bytes.get());
+        match sent {
+            (Some(Err(SendFailure::Client(fault))), _) => {
+                request.current.must_close = true;
+                request.log(Level::Info, format_args!("{}", fault.message));
+                Err(Failure::sent(What::Client(fault.status)))
+            }
+            (sent, Some(Ok((head, head_bytes, rest)))) => Ok(Received {
+                head,
+                head_bytes,
+                rest,
+                lease: self.lease,
+                was_all_sent: matches!(sent, Some(Ok(()))),
+            }),
+            (sent, Some(Err(read))) => Err(self.failed(request, sent, read, &progress)),
+            (_, None) => unreachable!("only the client's fault ends the reading"),
+        }
+    }
+
+    fn failed(
+        &self,
+        request: &Request,
+        sent: Option<Result<(), SendFailure>>,
+        read: ReadFailure,
+        progress: &Progress,
+    ) -> Failure {
+        let was_silent = progress.received_bytes.get() == 0;
+        let is_broken = matches!(read, ReadFailure::Closed | ReadFailure::Io(_));
+        let was_stale = was_silent && is_broken && self.lease.connection.is_reused();
+        if was_stale {
+            return Failure {
+                was_stale,
+                ..Failure::sent(What::Error)
+            };
+        }
+        let reading = "while reading response header from upstream";
+        let what = match (sent, read) {
+            (Some(Err(SendFailure::Io(error))), _) if error.kind() == io::ErrorKind::TimedOut => {
+                request.log(
+                    Level::Error,
+                    format_args!("upstream timed out (110: Connection timed out) while sending request to upstream"),
+                );
+                What::Timeout
+            }
+            (_, ReadFailure::TimedOut) => {
+                request.log(
+                    Level::Error,
+                    format_args!("upstream timed out (110: Connection timed out) {reading}"),
+                );
+                What::Timeout
+            }
+            (_, ReadFailure::Closed) => {
+                request.log(
+                    Level::Error,
+                    format_args!("upstream prematurely closed connection {reading}"),
+                );
+                What::Error
+            }
+            (_, ReadFailure::Io(error)) => {
+                let reason = crate::log::error_text(&error);
+                request.log(
+                    Level::Error,
+                    format_args!("recv() failed ({reason}) {reading}"),
+                );
+                What::Error
+            }
+            (_, ReadFailure::Invalid(error)) => {
+                let advice = match error {
+                    revolve_http::h1::ResponseError::HeadTooLarge => {
+                        "; proxy_buffer_size bounds it"
+                    }
+                    _ => "",
+                };
+                request.log(
+                    Level::Error,
+                    format_args!("upstream sent {error} {reading}{advice}"),
+                );
+                What::InvalidHeader
+            }
+        };
+        Failure {
+            was_sent: progress.sent_bytes.get() > 0,
+            ..Failure::new(what)
+        }
+    }
+}
+
+/// How far an exchange is; both of its directions look at it.
+#[derive(Default)]
+struct Progress {
+    sent_bytes: Cell<u64>,
+    received_bytes: Cell<u64>,
+    is_all_sent: Cell<bool>,
+}
+
+enum SendFailure {
+    Io(io::Error),
+    Client(crate::http::request_body::Fault),
+}
+
+async fn send(
+    stream: &Stream,
+    head: Vec<u8>,
+    body: &mut RequestBody,
+    form: BodyForm,
+    stall_max: Duration,
+    progress: &Progress,
+) -> Result<(), SendFailure> {
+    let mut queue = SendQueue::new();
+    queue.push(Chunk::Bytes(Bytes::from(head)));
+    loop {
+        // What is there already leaves together.
+        let ready = poll_fn(|cx| Poll::Ready(body.poll_next(cx))).await;
+        let next = match ready {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                send_queue(stream, std::mem::take(&mut queue), stall_max, progress).await?;
+                poll_fn(|cx| body.poll_next(cx)).await
+            }
+        };
+        match next {
+            Some(Ok(bytes)) => push(&mut queue, bytes, form),
+            Some(Err(fault)) => return Err(SendFailure::Client(fault)),
+            None => break,
+        }
+        if queue.bytes() >= SEND_BYTES_MAX {
+            send_queue(stream, std::mem::take(&mut queue), stall_max, progress).await?;
+        }
+    }
+    if form == BodyForm::Chunked {
+        queue.push(Chunk::Static(writer::LAST_CHUNK));
+    }
+    send_queue(stream, queue, stall_max, progress).await
+}
+
+fn push(queue: &mut SendQueue, bytes: Bytes, form: BodyForm) {
+    if form == BodyForm::Chunked {
+        let mut memory = [0; 18];
+        let head = writer::chunk_head(bytes.len() as u64, &mut memory);
+        queue.push(Chunk::Bytes(Bytes::copy_from_slice(head)));
+        queue.push(Chunk::Bytes(bytes));
+        queue.push(Chunk::Static(b"\r\n"));
+    } else {
+        queue.push(Chunk::Bytes(bytes));
+    }
+}
+
+async fn send_queue(
+    stream: &Stream,
+    queue: SendQueue,
+    stall_max: Duration,
+    progress: &Progress,
+) -> Result<(), SendFailure> {
+    let bytes = queue.bytes();
+    let (result, left) = stream.send(queue).stall_max(stall_max).await;
+    let sent = bytes.saturating_sub(left.bytes());
+    progress.sent_bytes.set(progress.sent_bytes.get() + sent);
+    result.map_err(SendFailure::Io)
+}
+
+enum ReadFailure {
+    Closed,
+    TimedOut,
+    Io(io::Error),
+    Invalid(revolve_http::h1::ResponseError),
+}
+
+async fn read_head(
+    stream: &Stream,
+    method: Method,
+    head_bytes_max: usize,
+    timeout: Duration,
+    progress: &Progress,
+) -> Result<(ResponseHead, Vec<u8>, Bytes), ReadFailure> {
+    let limits = ResponseLimits {
+        head_bytes_max,
+        ..ResponseLimits::default()
+    };
+    let mut parser = ResponseParser::new(method);
+    let mut head = ResponseHead::default();
+    let mut bytes = Vec::new();
+    loop {
+        let received = receive(stream, timeout, progress).await?;
+        bytes.extend_from_slice(&received);
+        loop {
+            match parser.parse(&mut head, &bytes, &limits) {
+                Ok(ResponseProgress::Partial) => break,
+                Ok(ResponseProgress::Interim { head_bytes }) => {
+                    bytes.drain(..head_bytes);
+                }
+                Ok(ResponseProgress::Complete { head_bytes }) => {
+                    let rest = Bytes::copy_from_slice(&bytes[head_bytes..]);
+                    bytes.truncate(head_bytes);
+                    return Ok((head, bytes, rest));
+                }
+                Err(error) => return Err(ReadFailure::Invalid(error)),
+            }
+        }
+    }
+}
+
+async fn receive(
+    stream: &Stream,
+    timeout: Duration,
+    progress: &Progress,
+) -> Result<Buffer, ReadFailure> {
+    loop {
+        match stream.recv().within(timeout).await {
+            Ok(received) if received.is_empty() => return Err(ReadFailure::Closed),
+            Ok(received) => {
+                let before = progress.received_bytes.get();
+                progress.received_bytes.set(before + received.len() as u64);
+                return Ok(received);
+            }
+            // The time counts from when the peer has all of the request.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if progress.is_all_sent.get() {
+                    return Err(ReadFailure::TimedOut);
+                }
+            }
+            Err(error) => return Err(ReadFailure::Io(error)),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Requests passed on to other servers: choose a peer, get a connection, send the request, read the
+//! head, decide about another try, stream the body.
+//!
+//! Source: nginx's `ngx_http_upstream_module`, whose words the error log has.
+
+mod answer;
+mod body;
+mod exchange;
+mod request_head;
+mod target;
+mod tries;
+pub(crate) mod variables;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use revolve_reactor::{Stream, timeout};
+
+use self::exchange::{Exchange, Failure, Received, What};
+use self::target::Resolved;
+pub(crate) use self::tries::Tries;
+use crate::http::modules::proxy::next;
+use crate::http::phase::Outcome;
+use crate::http::request::Request;
+use crate::http::request_body::{self, RequestBody};
+use crate::log::Level;
+use crate::upstream::pool::Connection;
+use crate::upstream::{Peer, Tried};
+
+/// Passes a request on and takes the answer, or gives up with a status of its own.
+pub(crate) async fn pass(request: &mut Request) -> Outcome {
+    if request.settings().proxy.request_buffering
+        && let Err(status) = request_body::read_whole(request).await
+    {
+        return Outcome::Finish(status);
+    }
+    let resolved = match target::resolve(request) {
+        Ok(resolved) => resolved,
+        Err(status) => return Outcome::Finish(status),
+    };
+    request.state.proxy.host = resolved.host.clone();
+    match tries(request, &resolved).await {
+        Ok(received) => answer::take(request, &resolved, received),
+        Err(status) => Outcome::Finish(status),
+    }
+}
+
+/// Asks one peer after the other, until one answers.
+async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u16> {
+    let site = request.site.share();
+    let settings = &site.locations[request.current.location as usize]
+        .settings
+        .proxy;
+    let began_at = revolve_reactor::now();
+    let mut tried = Tried::default();
+    let mut left = match settings.tries_max {
+        0 => usize::MAX,
+        most => most as usize,
+    };
+    loop {
+        let Some((_, peer)) = resolved.group.choose(&mut tried, &resolved.key) else {
+            return Err(nobody_left(request, resolved));
+        };
+        request.state.proxy.shown = format!("http://{}{}", peer.shown, resolved.shown_uri());
+        request.state.proxy.tries.begin(&peer.shown);
+        let failure = match ask(request, resolved, peer).await {
+            Ok(received) => match refusal(received.head.status, settings.next_upstream) {
+                Some(bit)
+                    if may_go_on(request, bit, true) && left > 1 && !is_last(resolved, &tried) =>
+                {
+                    request.state.proxy.tries.end(received.head.status);
+                    Failure::of_status(bit, received.head.status)
+                }
+                _ => {
+                    peer.note_success();
+                    return Ok(received);
+                }
+            },
+            Err(failure) => {
+                request.state.proxy.tries.end(failure.status());
+                failure
+            }
+        };
+        let is_counted = !matches!(failure.bit(), next::HTTP_403 | next::HTTP_404);
+        if is_counted && peer.note_failure(resolved.group.has_one_peer()) {
+            request.log(
+                Level::Warn,
+                format_args!("upstream server temporarily disabled"),
+            );
+        }
+        left -= 1;
+        let is_late = settings.tries_timeout_ms > 0
+            && revolve_reactor::now().saturating_duration_since(began_at)
+                >= Duration::from_millis(settings.tries_timeout_ms);
+        if left == 0 || is_late || !may_go_on(request, failure.bit(), failure.was_sent) {
+            return Err(failure.status());
+        }
+        if is_last(resolved, &tried) {
+            return Err(failure.status());
+        }
+    }
+}
+
+fn is_last(resolved: &Resolved, tried: &Tried) -> bool {
+    tried.count() >= resolved.group.peers.len()
+}
+
+/// No peer may be asked.
+fn nobody_left(request: &mut Request, resolved: &Resolved) -> u16 {
+    request.state.proxy.shown = format!("http://{}{}", resolved.host, resolved.shown_uri());
+    request.log(
+        Level::Error,
+        format_args!("no live upstreams while connecting to upstream"),
+    );
+    request.state.proxy.tries.begin(&resolved.group.spec.name);
+    request.state.proxy.tries.end(502);
+    502
+}
+
+/// Whether another peer may be asked after a failure of this kind.
+fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
+    let allowed = request.settings().proxy.next_upstream;
+    if allowed & next::OFF != 0 || allowed & bit == 0 {
+        return false;
+    }
+    // A body that goes out as it comes is gone once it was sent.
+    let is_replayable = !matches!(request.body, RequestBody::H1(_));
+    let method = request.bytes(request.head().method_span);
+    let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
+    !was_sent || is_replayable && (is_idempotent || allowed & next::NON_IDEMPOTENT != 0)
+}
+
+/// The kind of failure that a status is.
+fn refusal(status: u16, allowed: u32) -> Option<u32> {
+    let bit = match status {
+        500 => next::HTTP_500,
+        502 => next::HTTP_502,
+        503 => next::HTTP_503,
+        504 => next::HTTP_504,
+        403 => next::HTTP_403,
+        404 => next::HTTP_404,
+        429 => next::HTTP_429,
+        _ => return None,
+    };
+    (allowed & bit != 0).then_some(bit)
+}
+
+/// Asks one peer: over a kept connection, or over a new one where that turns out to be closed.
+async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<Received, Failure> {
+    let in_use = Rc::new(peer.begin());
+    if let Some(mut connection) = peer.state.pool.take() {
+        connection.requests += 1;
+        let exchange = Exchange::new(request, resolved, peer, connection, in_use.clone());
+        match exchange.run(request).await {
+            // It was closed before a byte of the answer came: as if it had not been there.
+            Err(failure) if failure.was_stale && may_repeat(request) => {}
+            result => return result,
+        }
+    }
+    let connection = connect(request, peer).await?;
+    let exchange = Exchange::new(request, resolved, peer, connection, in_use);
+    exchange.run(request).await
+}
+
+/// Whether a request may be sent again although its first bytes may have been read (RFC 9110, 9.2.2).
+fn may_repeat(request: &Request) -> bool {
+    let method = request.bytes(request.head().method_span);
+    let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
+    is_idempotent && !matches!(request.body, RequestBody::H1(_))
+}
+
+async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failure> {
+    let limit = Duration::from_millis(request.settings().proxy.connect_timeout_ms);
+    let began_at = revolve_reactor::now();
+    let connected = timeout(limit, Stream::connect(&peer.address)).await;
+    let failure = match connected {
+        Ok(Ok(stream)) => {
+            let _ = stream.set_nodelay(true);
+            request.state.proxy.tries.note_connected(began_at);
+            let mut connection = Connection::new(stream);
+            connection.requests = 1;
+            return Ok(connection);
+        }
+        Ok(Err(error)) => {
+            let reason = crate::log::error_text(&error);
+            request.log(
+                Level::Error,
+                format_args!("connect() failed ({reason}) while connecting to upstream"),
+            );
+            Failure::new(What::Error)
+        }
+        Err(_) => {
+            request.log(
+                Level::Error,
+                format_args!(
+                    "upstream timed out (110: Connection timed out) while connecting to upstream"
+                ),
+            );
+            Failure::new(What::Timeout)
+        }
+    };
+    Err(failure)
+}

@@ -1,0 +1,177 @@
+//! Which group a request is passed to, and with what URI.
+
+use std::rc::Rc;
+
+use crate::http::modules::proxy::{Pass, Target, split_url};
+use crate::http::modules::static_files::escape_path;
+use crate::http::modules::upstream;
+use crate::http::request::Request;
+use crate::log::{Level, Shown};
+use crate::upstream::pool::KeptLimits;
+use crate::upstream::{Balance, Group, GroupSpec, Registry, ServerSpec};
+
+/// Where a request goes.
+pub(crate) struct Resolved {
+    pub(crate) group: Rc<Group>,
+    /// Host and port as written.
+    pub(crate) host: String,
+    /// The URI of the request line.
+    pub(crate) uri: Vec<u8>,
+    /// What the group chooses by.
+    pub(crate) key: Vec<u8>,
+    /// The URL of `proxy_pass`, which redirects of the upstream begin with.
+    pub(crate) base: String,
+    /// Whether `proxy_redirect default` has a meaning: not where the URL is made by the request.
+    pub(crate) is_default_redirect: bool,
+}
+
+impl Resolved {
+    /// The `Host` that the upstream is asked for, where nothing else is set.
+    pub(crate) fn host_header(&self) -> &[u8] {
+        match self.host.starts_with("unix:") {
+            true => b"localhost",
+            false => self.host.as_bytes(),
+        }
+    }
+
+    /// The URI, as logs show it.
+    pub(crate) fn shown_uri(&self) -> String {
+        Shown(&self.uri).to_string()
+    }
+}
+
+/// Errors: the status to answer with; why is in the log.
+pub(crate) fn resolve(request: &mut Request) -> Result<Resolved, u16> {
+    let site = request.site.share();
+    let settings = &site.locations[request.current.location as usize]
+        .settings
+        .proxy;
+    let pass = settings
+        .pass
+        .as_deref()
+        .expect("the handler is asked where there is one");
+    match &pass.target {
+        Target::Group { place, host, uri } => {
+            let group = site.groups[*place].clone();
+            Ok(Resolved {
+                key: key(request, &group, Some(*place)),
+                uri: uri_of(request, pass, uri.as_deref()),
+                base: format!("http://{host}{}", uri.as_deref().unwrap_or("/")),
+                host: host.clone(),
+                is_default_redirect: true,
+                group,
+            })
+        }
+        Target::Url(value) => {
+            let url = value.evaluate(request);
+            let url = String::from_utf8_lossy(&url).into_owned();
+            let Some(rest) = url.strip_prefix("http://") else {
+                let shown = Shown(url.as_bytes());
+                request.log(
+                    Level::Error,
+                    format_args!("invalid URL prefix in \"{shown}\""),
+                );
+                return Err(500);
+            };
+            let (host, uri) = split_url(rest);
+            let group = group_of_host(request, host)?;
+            let uri = match uri {
+                Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
+                Some(uri) => uri.as_bytes().to_vec(),
+                None => uri_of(request, pass, None),
+            };
+            Ok(Resolved {
+                key: key(request, &group, None),
+                uri,
+                base: format!("http://{host}/"),
+                host: host.to_owned(),
+                is_default_redirect: false,
+                group,
+            })
+        }
+    }
+}
+
+/// What the group of a block chooses by: its `hash`, else the client's address.
+fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
+    if group.spec.balance != Balance::Hash {
+        return Vec::new();
+    }
+    let by = place.and_then(|place| request.http().upstreams[place].key.as_ref());
+    match by {
+        Some(value) => value.evaluate(request),
+        None => match &request.connection.peer {
+            revolve_reactor::Address::Inet(address) => match address.ip() {
+                // nginx's: clients of one network of class C go to one server.
+                std::net::IpAddr::V4(ip) => ip.octets()[..3].to_vec(),
+                std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+            },
+            revolve_reactor::Address::Unix(_) => Vec::new(),
+        },
+    }
+}
+
+/// The group that a host names which a request has made: a block, or an address.
+fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u16> {
+    let site = request.site.share();
+    if let Some(group) = site.groups.iter().find(|it| it.spec.name == host) {
+        return Ok(group.clone());
+    }
+    // Names are not asked for here: that would stop the loop.
+    match upstream::addresses(host, 80, |_| Err(String::new())) {
+        Ok(addresses) => {
+            let spec = GroupSpec {
+                name: host.to_owned(),
+                servers: vec![ServerSpec::new(addresses)],
+                balance: Balance::RoundRobin,
+                kept: KeptLimits {
+                    connections_max: 0,
+                    ..KeptLimits::default()
+                },
+            };
+            Ok(Registry::default().group(&spec))
+        }
+        Err(_) => {
+            let shown = Shown(host.as_bytes());
+            request.log(
+                Level::Error,
+                format_args!("no resolver defined to resolve {shown}"),
+            );
+            Err(502)
+        }
+    }
+}
+
+/// The URI of the request line.
+///
+/// Source: nginx's `ngx_http_proxy_create_request`.
+fn uri_of(request: &Request, pass: &Pass, uri: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match uri {
+        None if !request.current.uri_changed => {
+            let raw = request.bytes(request.head().target.raw);
+            out.extend_from_slice(raw);
+            return out;
+        }
+        None => write_path(request, &request.path, &mut out),
+        Some(uri) => {
+            out.extend_from_slice(uri.as_bytes());
+            let rest = request.path.get(pass.replaced..).unwrap_or_default();
+            write_path(request, rest, &mut out);
+        }
+    }
+    if !request.args.is_empty() {
+        out.push(b'?');
+        out.extend_from_slice(&request.args);
+    }
+    out
+}
+
+/// Escapes a path that was decoded; one that came as it is goes on as it is.
+fn write_path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
+    if request.head().target.complex || request.current.uri_changed {
+        escape_path(path, out);
+    } else {
+        out.extend_from_slice(path);
+    }
+}

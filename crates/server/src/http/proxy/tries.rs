@@ -1,0 +1,123 @@
+//! What is told of the tries to have a request answered (`$upstream_addr` and its like).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use revolve_http::ResponseHead;
+
+/// One try.
+pub(crate) struct Try {
+    pub(crate) address: String,
+    pub(crate) status: u16,
+    began_at: Instant,
+    pub(crate) connect_ms: Option<u64>,
+    pub(crate) header_ms: Option<u64>,
+    pub(crate) response_ms: Option<u64>,
+    pub(crate) body_bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+/// The head of a response, with its bytes.
+pub(crate) struct AnsweredHead {
+    pub(crate) head: ResponseHead,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The tries of one request, which the body of the answer goes on counting in.
+#[derive(Clone, Default)]
+pub(crate) struct Tries {
+    list: Rc<RefCell<Vec<Try>>>,
+    answered: Option<Rc<AnsweredHead>>,
+}
+
+impl Tries {
+    pub(crate) fn begin(&mut self, address: &str) {
+        self.list.borrow_mut().push(Try {
+            address: address.to_owned(),
+            status: 0,
+            began_at: revolve_reactor::now(),
+            connect_ms: None,
+            header_ms: None,
+            response_ms: None,
+            body_bytes: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+        });
+    }
+
+    fn last(&self, change: impl FnOnce(&mut Try)) {
+        if let Some(last) = self.list.borrow_mut().last_mut() {
+            change(last);
+        }
+    }
+
+    pub(crate) fn note_connected(&self, began_at: Instant) {
+        let ms = ms_since(began_at);
+        self.last(|it| it.connect_ms = Some(ms));
+    }
+
+    pub(crate) fn note_sent(&self, bytes: u64) {
+        self.last(|it| it.sent_bytes += bytes);
+    }
+
+    pub(crate) fn note_received(&self, bytes: u64) {
+        self.last(|it| it.received_bytes += bytes);
+    }
+
+    pub(crate) fn note_body(&self, bytes: u64) {
+        self.last(|it| it.body_bytes += bytes);
+    }
+
+    /// The head of the answer has come.
+    pub(crate) fn note_head(&mut self, answered: AnsweredHead) {
+        let status = answered.head.status;
+        self.last(|it| {
+            it.status = status;
+            it.header_ms = Some(ms_since(it.began_at));
+        });
+        self.answered = Some(Rc::new(answered));
+    }
+
+    /// The try at hand has ended with this status.
+    pub(crate) fn end(&self, status: u16) {
+        self.last(|it| {
+            it.status = status;
+            it.response_ms = Some(ms_since(it.began_at));
+        });
+    }
+
+    /// The body of the answer has ended.
+    pub(crate) fn note_end(&self) {
+        self.last(|it| it.response_ms = Some(ms_since(it.began_at)));
+    }
+
+    pub(crate) fn answered(&self) -> Option<&AnsweredHead> {
+        self.answered.as_deref()
+    }
+
+    /// What each try has to show, joined by ", "; `-` for one that has nothing. False where there was no
+    /// try.
+    pub(crate) fn append(
+        &self,
+        out: &mut Vec<u8>,
+        append: impl Fn(&Try, &mut Vec<u8>) -> bool,
+    ) -> bool {
+        let list = self.list.borrow();
+        for (place, it) in list.iter().enumerate() {
+            if place > 0 {
+                out.extend_from_slice(b", ");
+            }
+            if !append(it, out) {
+                out.push(b'-');
+            }
+        }
+        !list.is_empty()
+    }
+}
+
+fn ms_since(at: Instant) -> u64 {
+    let passed = revolve_reactor::now().saturating_duration_since(at);
+    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+}

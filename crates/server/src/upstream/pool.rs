@@ -1,0 +1,103 @@
+//! Connections that are kept for the next request, newest first.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use revolve_reactor::Stream;
+
+/// How many connections are kept, and for how long (`keepalive` and its like).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeptLimits {
+    /// `keepalive`, of each peer on each loop; 0 keeps none.
+    pub(crate) connections_max: usize,
+    /// `keepalive_requests`, default 1000.
+    pub(crate) requests_max: u32,
+    /// `keepalive_time`, default 1 h: how long one may live.
+    pub(crate) age_max: Duration,
+    /// `keepalive_timeout`, default 60 s: how long one may idle.
+    pub(crate) idle_max: Duration,
+}
+
+impl Default for KeptLimits {
+    /// nginx's since 1.29.7.
+    fn default() -> Self {
+        Self {
+            connections_max: 32,
+            requests_max: 1000,
+            age_max: Duration::from_secs(3600),
+            idle_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A connection to a peer.
+pub(crate) struct Connection {
+    pub(crate) stream: Rc<Stream>,
+    pub(crate) requests: u32,
+    born_at: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self {
+            stream: Rc::new(stream),
+            requests: 0,
+            born_at: revolve_reactor::now(),
+        }
+    }
+
+    /// Whether it was used before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.requests > 1
+    }
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    idle_max: Duration,
+}
+
+/// The idle connections to one peer.
+#[derive(Default)]
+pub(crate) struct Pool(RefCell<Vec<Idle>>);
+
+impl Pool {
+    /// The connection that was kept last and is still good.
+    pub(crate) fn take(&self) -> Option<Connection> {
+        let now = revolve_reactor::now();
+        let mut idle = self.0.borrow_mut();
+        while let Some(last) = idle.pop() {
+            let is_fresh = now.saturating_duration_since(last.since) < last.idle_max;
+            if is_fresh && !last.connection.stream.is_peer_closed() {
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose answer has been read to its end. `idle_max` may be less than the limits
+    /// say, where the peer has said so.
+    pub(crate) fn put(&self, connection: Connection, limits: &KeptLimits, idle_max: Duration) {
+        let now = revolve_reactor::now();
+        let mut idle = self.0.borrow_mut();
+        idle.retain(|it| {
+            let is_fresh = now.saturating_duration_since(it.since) < it.idle_max;
+            is_fresh && !it.connection.stream.is_peer_closed()
+        });
+        let age = now.saturating_duration_since(connection.born_at);
+        let is_spent = connection.requests >= limits.requests_max || age >= limits.age_max;
+        if is_spent || limits.connections_max == 0 || connection.stream.is_peer_closed() {
+            return;
+        }
+        if idle.len() >= limits.connections_max {
+            idle.remove(0);
+        }
+        idle.push(Idle {
+            connection,
+            since: now,
+            idle_max: idle_max.min(limits.idle_max),
+        });
+    }
+}

@@ -1,0 +1,118 @@
+//! A server behind the server under test, whose answers a test writes byte by byte.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::wait::PATIENCE;
+
+/// A connection that the server under test has made.
+pub(crate) struct Asked {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Asked {
+    /// Reads until the empty line behind a head, and gives that head.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> String {
+        loop {
+            if let Some(end) = super::client::find(&self.bytes, b"\r\n\r\n") {
+                let rest = self.bytes.split_off(end + 4);
+                let head = std::mem::replace(&mut self.bytes, rest);
+                return String::from_utf8_lossy(&head).into_owned();
+            }
+            assert!(self.more(), "the request ended within its head");
+        }
+    }
+
+    /// Reads so many bytes of a body.
+    #[track_caller]
+    pub(crate) fn body(&mut self, len: usize) -> Vec<u8> {
+        while self.bytes.len() < len {
+            assert!(self.more(), "the request ended within its body");
+        }
+        let rest = self.bytes.split_off(len);
+        std::mem::replace(&mut self.bytes, rest)
+    }
+
+    /// Answers with these bytes.
+    pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        // The other side may have closed, which a test may want.
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Waits until the other side closes; what it sends before is dropped.
+    pub(crate) fn wait_closed(&mut self) {
+        while self.more() {}
+    }
+
+    fn more(&mut self) -> bool {
+        let mut memory = [0; 16 * 1024];
+        match self.stream.read(&mut memory) {
+            Ok(0) | Err(_) => false,
+            Ok(read) => {
+                self.bytes.extend_from_slice(&memory[..read]);
+                true
+            }
+        }
+    }
+}
+
+/// A listening socket on a port of its own.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    heads: Receiver<String>,
+}
+
+impl Upstream {
+    /// Serves each connection by `serve`, in a thread of its own. What `serve` gives back is kept for
+    /// [`Upstream::seen`].
+    pub(crate) fn start(
+        serve: impl Fn(Asked, &Sender<String>) + Send + Sync + Clone + 'static,
+    ) -> Upstream {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let (sender, heads) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                let _ = stream.set_read_timeout(Some(PATIENCE));
+                let (serve, sender) = (serve.clone(), sender.clone());
+                let bytes = Vec::new();
+                thread::spawn(move || serve(Asked { stream, bytes }, &sender));
+            }
+        });
+        Upstream { address, heads }
+    }
+
+    /// Answers each request of a connection with the same bytes.
+    pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Upstream {
+        let answer = answer.into();
+        Upstream::start(move |mut asked, seen| {
+            loop {
+                while super::client::find(&asked.bytes, b"\r\n\r\n").is_none() {
+                    if !asked.more() {
+                        return;
+                    }
+                }
+                let _ = seen.send(asked.head());
+                asked.say(&answer);
+            }
+        })
+    }
+
+    /// The next head, or whatever a connection has noted.
+    #[track_caller]
+    pub(crate) fn seen(&self) -> String {
+        let seen = self.heads.recv_timeout(PATIENCE);
+        seen.expect("the upstream is asked")
+    }
+
+    /// Whether nothing more is noted for a moment.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.heads.recv_timeout(Duration::from_millis(200)).is_err()
+    }
+}
