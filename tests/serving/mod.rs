@@ -10,6 +10,7 @@ mod fragments;
 mod large_files;
 mod limits;
 mod mounted_files;
+mod names;
 mod proxy;
 mod slow_clients;
 mod traversal;

@@ -1,7 +1,6 @@
 //! Sockets: what is to be bound, and how; networks; and whom names lead to.
 
 pub(crate) mod cidr;
-#[allow(dead_code, reason = "what passes requests on comes next")]
 pub(crate) mod resolver;
 
 use revolve_conf::{Sources, Span};

@@ -208,7 +208,7 @@ impl LoopState {
         &self.counts
     }
     /// The state of the calling thread's loop.
-    pub(super) fn current() -> Option<Rc<Self>> {
+    pub(crate) fn current() -> Option<Rc<Self>> {
         CURRENT.with(|current| current.get().cloned())
     }
 

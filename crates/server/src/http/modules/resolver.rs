@@ -149,7 +149,6 @@ fn servers(
     Ok(())
 }
 
-#[allow(dead_code, reason = "what passes requests on comes next")]
 impl Request {
     /// Whom names are asked of here.
     pub(crate) fn resolver(&self) -> Resolver {

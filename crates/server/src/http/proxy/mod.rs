@@ -34,7 +34,7 @@ pub(crate) async fn pass(request: &mut Request) -> Outcome {
     {
         return Outcome::Finish(status);
     }
-    let resolved = match target::resolve(request) {
+    let resolved = match target::resolve(request).await {
         Ok(resolved) => resolved,
         Err(status) => return Outcome::Finish(status),
     };

@@ -38,6 +38,8 @@ const LONG: Duration = Duration::from_secs(86_400);
 /// Answers hold for at least and at most so long, whatever their zone says.
 const TTL_MIN_S: u32 = 1;
 const TTL_MAX_S: u32 = 86_400;
+/// What `/etc/hosts` says is as good as new for so long.
+const HOSTS_HOLD: Duration = Duration::from_secs(10);
 /// So long it holds that there is nothing.
 const NEGATIVE_MAX: Duration = Duration::from_secs(10);
 /// Servers that could not answer are not asked again for so long.
@@ -256,7 +258,7 @@ impl Resolver {
             if !addresses.is_empty() {
                 return Ok(Answer {
                     addresses,
-                    expires_at: Some(now() + Duration::from_secs(TTL_MIN_S.into())),
+                    expires_at: Some(now() + HOSTS_HOLD),
                 });
             }
         }
@@ -275,6 +277,7 @@ impl Resolver {
         Err(error)
     }
 
+    #[allow(dead_code, reason = "for the parameter `service` of a group's server")]
     /// The places of a service, as its records stand: `_http._tcp.example.org`.
     ///
     /// Errors: as [`lookup`](Resolver::lookup).
@@ -298,6 +301,7 @@ impl Resolver {
         Ok((targets, expires_at))
     }
 
+    #[allow(dead_code, reason = "for what asks who a client is")]
     /// The name of an address.
     ///
     /// Errors: as [`lookup`](Resolver::lookup).
