@@ -5,6 +5,7 @@ mod bodies;
 mod changing_tree;
 mod coherence;
 mod exhaustion;
+mod fastcgi;
 mod forged_lines;
 mod fragments;
 mod large_files;

@@ -115,7 +115,8 @@ modules! {
     access { access: AccessSettings / RawAccess }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
-    proxy { proxy: ProxySettings / RawProxy; ProxyState }
+    proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
+    fastcgi { fastcgi: FastCgiSettings / RawFastCgi, fastcgi_passing: PassSettings / RawPass }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
@@ -132,6 +133,8 @@ modules! {
 
 /// What the limits have in common; no module by itself.
 mod limits;
+/// The same of those that pass requests on.
+pub(crate) mod passing;
 
 /// Every directive of every module.
 pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {

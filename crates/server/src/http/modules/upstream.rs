@@ -58,7 +58,7 @@ impl Upstreams {
     /// The place of the group that `proxy_pass` and its like name: a block, or the server itself.
     pub(crate) fn mention(&mut self, name: &str, port: u16, word: &Word) -> usize {
         let known = self.0.iter().position(|it| {
-            it.name == name && (it.port == port || it.declared.is_some() || it.port == 0)
+            it.name == name && (it.port == port || it.declared.is_some() || it.port == 0 || port == 0)
         });
         known.unwrap_or_else(|| {
             self.0.push(Mention {
@@ -113,6 +113,10 @@ impl Upstreams {
                     diagnostics.push(warning.warn());
                     Vec::new()
                 });
+                if port == 0 && addresses.iter().any(|it| it.as_inet().is_some_and(|it| it.port() == 0)) {
+                    let message = format!("no port in upstream \"{name}\"");
+                    diagnostics.push(Diagnostic::new(span, message).label("expected one, or the name of an `upstream`"));
+                }
                 let mut server = ServerSpec::new(addresses);
                 server.host = host_name(&name, port);
                 Upstream {

@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod exchange;
+pub(crate) mod fastcgi;
 mod request_head;
 mod target;
 mod tries;
@@ -19,7 +20,7 @@ use revolve_reactor::{Stream, timeout};
 use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
 pub(crate) use self::tries::Tries;
-use crate::http::modules::proxy::next;
+use crate::http::modules::passing::{Protocol, next};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::request_body::{self, RequestBody};
@@ -28,8 +29,9 @@ use crate::upstream::pool::Connection;
 use crate::upstream::{Peer, Tried};
 
 /// Passes a request on and takes the answer, or gives up with a status of its own.
-pub(crate) async fn pass(request: &mut Request) -> Outcome {
-    if request.settings().proxy.request_buffering
+pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
+    request.state.proxy.protocol = protocol;
+    if request.passing().request_buffering
         && let Err(status) = request_body::read_whole(request).await
     {
         return Outcome::Finish(status);
@@ -48,9 +50,8 @@ pub(crate) async fn pass(request: &mut Request) -> Outcome {
 /// Asks one peer after the other, until one answers.
 async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u16> {
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize]
-        .settings
-        .proxy;
+    let level = &site.locations[request.current.location as usize].settings;
+    let settings = request.state.proxy.protocol.settings(level);
     let began_at = revolve_reactor::now();
     let mut tried = Tried::default();
     let mut left = match settings.tries_max {
@@ -61,7 +62,7 @@ async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u
         let Some((_, peer)) = resolved.group.choose(&mut tried, &resolved.key) else {
             return Err(nobody_left(request, resolved));
         };
-        request.state.proxy.shown = format!("http://{}{}", peer.shown, resolved.shown_uri());
+        request.state.proxy.shown = resolved.shown(request, &peer.shown);
         request.state.proxy.tries.begin(&peer.shown);
         let failure = match ask(request, resolved, peer).await {
             Ok(received) => match refusal(received.head.status, settings.next_upstream) {
@@ -107,7 +108,7 @@ fn is_last(resolved: &Resolved, tried: &Tried) -> bool {
 
 /// No peer may be asked.
 fn nobody_left(request: &mut Request, resolved: &Resolved) -> u16 {
-    request.state.proxy.shown = format!("http://{}{}", resolved.host, resolved.shown_uri());
+    request.state.proxy.shown = resolved.shown(request, &resolved.host);
     request.log(
         Level::Error,
         format_args!("no live upstreams while connecting to upstream"),
@@ -119,7 +120,7 @@ fn nobody_left(request: &mut Request, resolved: &Resolved) -> u16 {
 
 /// Whether another peer may be asked after a failure of this kind.
 fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
-    let allowed = request.settings().proxy.next_upstream;
+    let allowed = request.passing().next_upstream;
     if allowed & next::OFF != 0 || allowed & bit == 0 {
         return false;
     }
@@ -170,7 +171,7 @@ fn may_repeat(request: &Request) -> bool {
 }
 
 async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failure> {
-    let limit = Duration::from_millis(request.settings().proxy.connect_timeout_ms);
+    let limit = Duration::from_millis(request.passing().connect_timeout_ms);
     let began_at = revolve_reactor::now();
     let connected = timeout(limit, Stream::connect(&peer.address)).await;
     let failure = match connected {

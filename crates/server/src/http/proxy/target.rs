@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use revolve_reactor::Address;
 
+use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::{Pass, Target, split_url};
 use crate::http::modules::static_files::escape_path;
 use crate::http::modules::upstream;
@@ -37,22 +38,28 @@ impl Resolved {
         }
     }
 
-    /// The URI, as logs show it.
-    pub(crate) fn shown_uri(&self) -> String {
-        Shown(&self.uri).to_string()
+    /// What the error log calls the upstream: scheme, address and URI.
+    pub(crate) fn shown(&self, request: &Request, address: &str) -> String {
+        let scheme = request.state.proxy.protocol.scheme();
+        let colon = if address.starts_with("unix:") && !address.ends_with(':') {
+            ":"
+        } else {
+            ""
+        };
+        format!("{scheme}{address}{colon}{}", Shown(&self.uri))
     }
 }
 
 /// Errors: the status to answer with; why is in the log.
 pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize]
-        .settings
-        .proxy;
-    let pass = settings
-        .pass
-        .as_deref()
-        .expect("the handler is asked where there is one");
+    let protocol = request.state.proxy.protocol;
+    let level = &site.locations[request.current.location as usize].settings;
+    let pass = protocol.pass(level);
+    let pass = pass.expect("the handler is asked where there is one");
+    if protocol != Protocol::Http {
+        return resolve_host(request, pass).await;
+    }
     match &pass.target {
         Target::Group { place, host, uri } => {
             let group = site.group(*place);
@@ -95,6 +102,28 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
     }
 }
 
+/// The same of protocols whose requests have no URI: a group, or what a request makes of variables.
+async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u16> {
+    let (group, place, host) = match &pass.target {
+        Target::Group { place, host, .. } => {
+            (request.site.group(*place), Some(*place), host.clone())
+        }
+        Target::Url(value) => {
+            let host = value.evaluate(request);
+            let host = String::from_utf8_lossy(&host).into_owned();
+            (group_of_host(request, &host).await?, None, host)
+        }
+    };
+    Ok(Resolved {
+        key: key(request, &group, place),
+        uri: Vec::new(),
+        base: String::new(),
+        is_default_redirect: false,
+        host,
+        group,
+    })
+}
+
 /// What the group of a block chooses by: its `hash`, else the client's address.
 fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
     if group.spec.balance != Balance::Hash {
@@ -119,9 +148,10 @@ async fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u
     if let Some(group) = request.site.group_named(host) {
         return Ok(group);
     }
-    let addresses = match upstream::host_name(host, 80) {
+    let port = request.state.proxy.protocol.port();
+    let addresses = match upstream::host_name(host, port) {
         Some((name, port)) => addresses_of(request, &name, port).await?,
-        None => upstream::addresses(host, 80, |_| Err(String::new())).map_err(|reason| {
+        None => upstream::addresses(host, port, |_| Err(String::new())).map_err(|reason| {
             let shown = Shown(host.as_bytes());
             request.log(
                 Level::Error,
@@ -130,6 +160,17 @@ async fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u
             500u16
         })?,
     };
+    if addresses
+        .iter()
+        .any(|it| it.as_inet().is_some_and(|it| it.port() == 0))
+    {
+        let shown = Shown(host.as_bytes());
+        request.log(
+            Level::Error,
+            format_args!("no port in upstream \"{shown}\""),
+        );
+        return Err(500);
+    }
     let spec = GroupSpec {
         name: host.to_owned(),
         servers: vec![ServerSpec::new(addresses)],
