@@ -6,8 +6,8 @@ use crate::support::{Folder, Run, revolve};
 
 const NAMES: &[Mistake] = &[
     ours(
-        "events {}\nhttp { server { location /x { auth_request /y; } } }\n",
-        "unknown directive \"auth_request\" in FILE:2",
+        "events {}\nhttp { server { location /x { secure_link $arg_a; } } }\n",
+        "unknown directive \"secure_link\" in FILE:2",
         "it may keep clients out: where the line is only removed, they are let in",
     ),
     ours(

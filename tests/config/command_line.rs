@@ -37,10 +37,15 @@ fn the_version_is_printed_in_nginxs_form() {
     // Of that module there is "return" alone, and a tool would believe in all of it.
     assert!(!large.err.contains("http_rewrite_module"), "{}", large.err);
     assert!(!large.err.contains("--with- "), "{}", large.err);
+    // certbot looks for the first, and takes the version out of the second.
+    for line in ["TLS SNI support enabled", "built with AWS-LC"] {
+        assert!(large.err.lines().any(|it| it == line), "{}", large.err);
+    }
     let line = line.expect("the arguments of configure");
     for word in [
         " --conf-path=/etc/nginx/nginx.conf",
         " --with-http",
+        " --with-http_ssl_module",
         " --prefix=",
     ] {
         assert!(line.contains(word), "{word}: {line}");

@@ -18,7 +18,9 @@ fn version_build_and_help() {
     assert_eq!(code, 0);
     let build = text.strip_prefix(&version).unwrap();
     assert!(
-        build.starts_with("configure arguments: --prefix="),
+        build.starts_with(
+            "built with AWS-LC\nTLS SNI support enabled\nconfigure arguments: --prefix="
+        ),
         "{build}"
     );
     for option in ["-h", "-?", "--help"] {

@@ -10,5 +10,7 @@ mod exit_codes;
 mod links;
 mod mistakes;
 mod several;
+mod subrequests;
+mod tls;
 mod userid;
 mod zones;

@@ -202,3 +202,21 @@ fn refusals_are_logged_with_the_address_that_counts() {
     let post = post("/get/small.txt", "x").host("access.example");
     compare_lines(RULES, cases.into_iter().chain([post.into()]).collect());
 }
+
+/// An upstream is told the address that counts.
+#[test]
+fn upstreams_are_told_the_address_that_counts() {
+    let lines = r#"
+        server {
+            listen 127.0.0.1:PORT; server_name told.example; set_real_ip_from 127.0.0.1;
+            return 200 "$proxy_add_x_forwarded_for|";
+        }
+    "#;
+    let told = |line: &str| get("/").host("told.example").line(line);
+    let cases = [
+        get("/").host("told.example"),
+        told("X-Real-IP: 10.0.0.1"),
+        told("X-Real-IP: 10.0.0.1").line("X-Forwarded-For: 9.9.9.9"),
+    ];
+    compare_with(lines, |_| cases.map(Case::from).into());
+}

@@ -36,15 +36,20 @@ pub(super) struct Pair {
 /// Starts both on the site, if nginx is here. `logs` are lines for the `http` block, where `NAME`
 /// stands for the server's.
 pub(super) fn start(logs: &str) -> Option<Pair> {
+    start_on(site::CONFIG, site::write, logs)
+}
+
+/// [`start`], on another site: its configuration, as that of the usual one, and who writes its files.
+pub(super) fn start_on(config: &str, write: fn(&Folder), logs: &str) -> Option<Pair> {
     if !nginx::is_here() {
         return None;
     }
     let folder = Folder::new();
-    site::write(&folder);
+    write(&folder);
     let root = folder.path().to_str().expect("a path in UTF-8");
     let configure = |name: &str, extra: &str| {
         let port = ports::free();
-        let text = site::CONFIG
+        let text = config
             .replace("LOGS", logs)
             .replace("NGINX_ONLY", extra)
             .replace("ROOT", root)
@@ -191,7 +196,7 @@ fn judge(it: &Difference, known: &[Known]) -> Result<(), String> {
     }
 }
 
-fn describe(it: &Difference) -> String {
+pub(super) fn describe(it: &Difference) -> String {
     let Difference { case, theirs, ours } = it;
     let same = theirs
         .bytes()

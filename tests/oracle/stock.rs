@@ -11,7 +11,7 @@ use crate::support::{Client, Folder, Run, Server, nginx, ports, revolve};
 const STOCK: &str = "/etc/nginx";
 
 /// Directives of modules that Revolve does not have yet.
-const NOT_YET: [&str; 3] = ["ssl_protocols", "ssl_prefer_server_ciphers", "gzip"];
+const NOT_YET: [&str; 1] = ["gzip"];
 
 /// Copies a tree; links are followed.
 fn copy(from: &Path, to: &Path) {

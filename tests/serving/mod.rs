@@ -12,8 +12,10 @@ mod large_files;
 mod limits;
 mod mounted_files;
 mod names;
+mod php;
 mod proxy;
 mod slow_clients;
+mod tls;
 mod traversal;
 mod variables;
 

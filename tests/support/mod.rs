@@ -10,6 +10,7 @@ pub(crate) mod nginx;
 pub(crate) mod ports;
 pub(crate) mod proc;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod wait;
 

@@ -8,6 +8,8 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::secrets::{Secret, Secrets};
+
 /// Gives the files that a configuration names.
 pub trait Files {
     /// The whole content of one file.
@@ -22,6 +24,15 @@ pub trait Files {
 
     /// Takes note of the host names that were asked about.
     fn keep_host_names(&mut self, _names: HostNames) {}
+
+    /// Who gives secret files; [`Files::keep_secrets`] gets it back. There are none unless an
+    /// implementation says so.
+    fn secrets(&mut self) -> Secrets {
+        Secrets::default()
+    }
+
+    /// Takes note of the secret files that were read.
+    fn keep_secrets(&mut self, _secrets: Secrets) {}
 }
 
 /// Answers for host names: the system's resolver, asked once a name, or a record of its answers.
@@ -87,6 +98,10 @@ impl Files for DiskFiles {
     fn host_names(&mut self) -> HostNames {
         HostNames::of_system()
     }
+
+    fn secrets(&mut self) -> Secrets {
+        Secrets::of_disk()
+    }
 }
 
 /// Passes everything on to other [`Files`], and keeps a record of what they gave.
@@ -132,6 +147,15 @@ impl Files for Recorded<'_> {
     fn keep_host_names(&mut self, names: HostNames) {
         self.snapshot.hosts = names.known;
     }
+
+    fn secrets(&mut self) -> Secrets {
+        self.inner.secrets()
+    }
+
+    fn keep_secrets(&mut self, secrets: Secrets) {
+        self.snapshot.secrets = secrets.known;
+        self.snapshot.seed = secrets.seed;
+    }
 }
 
 /// Every file that a configuration read, and every pattern and host name that it asked about:
@@ -142,10 +166,13 @@ pub struct Snapshot {
     files: BTreeMap<PathBuf, Vec<u8>>,
     globs: BTreeMap<String, Vec<PathBuf>>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Apart from the files, which people are shown.
+    secrets: BTreeMap<PathBuf, Secret>,
+    seed: Option<Secret>,
 }
 
 /// The first bytes of an encoded snapshot; the last one is the version of the format.
-const MAGIC: &[u8; 8] = b"RVLVSNP\x02";
+const MAGIC: &[u8; 8] = b"RVLVSNP\x03";
 
 impl Snapshot {
     /// Adds a file, or replaces it.
@@ -163,6 +190,23 @@ impl Snapshot {
         self.hosts.insert(name.into(), addresses);
     }
 
+    /// Adds a secret file, or replaces it.
+    pub fn insert_secret(&mut self, path: impl Into<PathBuf>, bytes: Vec<u8>) {
+        self.secrets.insert(path.into(), Secret(bytes));
+    }
+
+    /// The secret files that are others than in a snapshot of before, in the order of their paths, and
+    /// whether that one had them. What is in them stays here.
+    pub fn changed_secrets<'a>(
+        &'a self,
+        before: &'a Snapshot,
+    ) -> impl Iterator<Item = (&'a Path, bool)> {
+        self.secrets.iter().filter_map(|(path, secret)| {
+            let known = before.secrets.get(path);
+            (known != Some(secret)).then_some((path.as_path(), known.is_some()))
+        })
+    }
+
     /// The recorded content of a file.
     pub fn file(&self, path: &Path) -> Option<&[u8]> {
         self.files.get(path).map(Vec::as_slice)
@@ -177,8 +221,8 @@ impl Snapshot {
 
     /// The snapshot as bytes, for [`Snapshot::decode`].
     ///
-    /// The format is a magic number with a version, then the files, the patterns and the hosts,
-    /// each list behind its length; numbers are 32 bits, little-endian, and strings stand behind
+    /// The format is a magic number with a version, then the files, the patterns, the hosts, the secret files
+    /// and the seed, each list behind its length; numbers are 32 bits, little-endian, and strings stand behind
     /// their length in bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
@@ -203,6 +247,12 @@ impl Snapshot {
                 put_bytes(&mut out, address.to_string().as_bytes());
             }
         }
+        put_number(&mut out, self.secrets.len());
+        for (path, secret) in &self.secrets {
+            put_bytes(&mut out, path.as_os_str().as_bytes());
+            put_bytes(&mut out, &secret.0);
+        }
+        put_bytes(&mut out, self.seed.as_ref().map_or(&[], |seed| &seed.0));
         out
     }
 
@@ -232,6 +282,13 @@ impl Snapshot {
             }
             snapshot.hosts.insert(name.to_owned(), addresses);
         }
+        for _ in 0..reader.number()? {
+            let path = reader.path()?;
+            let secret = Secret(reader.bytes()?.to_vec());
+            snapshot.secrets.insert(path, secret);
+        }
+        let seed = reader.bytes()?;
+        snapshot.seed = (!seed.is_empty()).then(|| Secret(seed.to_vec()));
         if reader.rest.is_empty() {
             Ok(snapshot)
         } else {
@@ -352,6 +409,10 @@ impl Files for SnapshotFiles {
             failed: 0,
         }
     }
+
+    fn secrets(&mut self) -> Secrets {
+        Secrets::recorded(self.snapshot.secrets.clone(), self.snapshot.seed.clone())
+    }
 }
 
 #[cfg(test)]
@@ -412,6 +473,8 @@ mod tests {
         snapshot.insert_file("/a", b"x".to_vec());
         snapshot.insert_glob("/*", vec!["/a".into()]);
         snapshot.insert_host("x", vec![[127, 0, 0, 1].into()]);
+        snapshot.insert_secret("/key", b"secret".to_vec());
+        snapshot.seed = Some(Secret(vec![7; 32]));
         let bytes = snapshot.encode();
         assert_eq!(Snapshot::decode(&bytes), Ok(snapshot));
         for end in MAGIC.len()..bytes.len() {
@@ -427,5 +490,34 @@ mod tests {
         assert_eq!(Snapshot::decode(&other), Err(DecodeError::Version));
         let huge = [&MAGIC[..], &u32::MAX.to_le_bytes()].concat();
         assert_eq!(Snapshot::decode(&huge), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn secret_files_are_recorded_apart_and_shown_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "hidden").unwrap();
+        let mut disk = DiskFiles;
+        let mut recorded = Recorded::new(&mut disk);
+        let mut secrets = recorded.secrets();
+        assert_eq!(secrets.read(&path).unwrap(), b"hidden");
+        let seed = secrets.seed().unwrap();
+        assert!(secrets.read(&folder.path().join("none")).is_err());
+        recorded.keep_secrets(secrets);
+        let snapshot = recorded.into_snapshot();
+        assert_eq!(snapshot.files().count(), 0);
+        assert!(!format!("{snapshot:?}").contains("hidden"));
+        std::fs::remove_file(&path).unwrap();
+        let mut files = SnapshotFiles::new(Snapshot::decode(&snapshot.encode()).unwrap());
+        let mut secrets = files.secrets();
+        assert_eq!(secrets.read(&path).unwrap(), b"hidden");
+        assert_eq!(secrets.seed().unwrap(), seed);
+        let mut changed = snapshot.clone();
+        assert_eq!(changed.changed_secrets(&snapshot).count(), 0);
+        changed.insert_secret(&path, b"another".to_vec());
+        assert_eq!(
+            changed.changed_secrets(&snapshot).collect::<Vec<_>>(),
+            [(path.as_path(), true)]
+        );
     }
 }

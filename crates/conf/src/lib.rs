@@ -32,6 +32,7 @@ mod files;
 mod glob;
 mod lexer;
 mod parser;
+mod secrets;
 pub mod shown;
 mod span;
 pub mod value;
@@ -43,6 +44,7 @@ pub use diagnostic::{
 pub use directive::Directive;
 pub use files::{DecodeError, DiskFiles, Files, HostNames, Recorded, Snapshot, SnapshotFiles};
 pub use parser::{Document, parse};
+pub use secrets::{SEED_BYTES, Secrets};
 pub use shown::{Shown, ShownLine};
 pub use span::{FileId, Source, Sources, Span};
 pub use word::Word;

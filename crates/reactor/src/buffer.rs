@@ -42,6 +42,19 @@ impl Buffer {
         event_loop::with_core(|core| core.buffers.take())
     }
 
+    /// An empty buffer out of the current loop's pool that holds so many bytes, or as many as a buffer
+    /// can: a small one where that is enough. For what is kept for a while.
+    ///
+    /// # Panics
+    ///
+    /// If no event loop was built on this thread.
+    pub fn with_room(bytes: usize) -> Buffer {
+        event_loop::with_core(|core| match core.buffers.is_few(bytes) {
+            true => core.buffers.take_small(),
+            false => core.buffers.take(),
+        })
+    }
+
     fn over(bytes: Box<[u8]>) -> Buffer {
         Buffer {
             bytes,
@@ -353,6 +366,14 @@ mod tests {
             many.fill(&[7; SMALL_BYTES + 1]);
             assert!(core.buffers.fit(many).capacity() > SMALL_BYTES);
         });
+    }
+
+    #[test]
+    fn room_for_few_bytes_is_a_small_buffer() {
+        let _loop = EventLoop::new().unwrap();
+        assert_eq!(Buffer::with_room(SMALL_BYTES).capacity(), SMALL_BYTES);
+        assert_eq!(Buffer::with_room(SMALL_BYTES + 1).capacity(), LARGE_BYTES);
+        assert_eq!(Buffer::with_room(usize::MAX).capacity(), LARGE_BYTES);
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Chunk {
 
     /// The bytes, unless they are in a file.
     #[inline]
-    pub(crate) fn memory(&self) -> Option<&[u8]> {
+    pub fn memory(&self) -> Option<&[u8]> {
         match self {
             Chunk::Buffer(buffer) => Some(buffer.as_slice()),
             Chunk::Bytes(bytes) => Some(bytes),
@@ -269,9 +269,10 @@ impl SendQueue {
         self.parts().file_bytes_per_turn_max
     }
 
-    /// The chunks that are not sent yet.
+    /// The chunks that are not sent yet, for those who send them otherwise than as they are; see
+    /// [`consume`](Self::consume).
     #[inline]
-    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Chunk> {
+    pub fn unsent(&self) -> impl Iterator<Item = &Chunk> {
         let parts = self.parts();
         parts.chunks.range(parts.sent..)
     }
@@ -307,6 +308,15 @@ impl SendQueue {
             }
             left -= len;
             parts.sent += 1;
+        }
+    }
+
+    /// Drops `n` bytes at the front (all, if there are fewer): they were sent otherwise.
+    pub fn consume(&mut self, n: u64) {
+        let n = n.min(self.bytes());
+        if n > 0 {
+            self.advance(n);
+            self.drop_sent();
         }
     }
 

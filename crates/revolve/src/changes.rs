@@ -67,6 +67,10 @@ impl Changes {
             };
             self.push("file", format!("{} {word}", path.display()));
         }
+        for (path, was_known) in new.changed_secrets(old) {
+            let word = if was_known { "changed" } else { "added" };
+            self.push("file", format!("{} {word}", path.display()));
+        }
         for (path, _) in old.files().filter(|(path, _)| new.file(path).is_none()) {
             self.push("file", format!("{} no longer read", path.display()));
         }

@@ -18,11 +18,11 @@ pub(crate) fn version() -> String {
     format!("{PROGRAM} version: {}\n", name())
 }
 
-/// What `-V` adds: the built-in modules as arguments of nginx's `configure`, which is how tools
+/// What `-V` adds: what TLS is built with, as certbot looks for it, and the built-in modules as arguments of nginx's `configure`, which is how tools
 /// learn what a server can do.
 pub(crate) fn build<'a>(modules: impl Iterator<Item = &'a str>) -> String {
     let mut line = format!(
-        "configure arguments: --prefix={} --conf-path={} --error-log-path={} --pid-path={}",
+        "built with AWS-LC\nTLS SNI support enabled\nconfigure arguments: --prefix={} --conf-path={} --error-log-path={} --pid-path={}",
         paths::PREFIX,
         paths::CONFIG,
         paths::ERROR_LOG,

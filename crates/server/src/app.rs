@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revolve_conf::directive::{Args, duplicate};
-use revolve_conf::{Diagnostic, Diagnostics, Directive, Document, Files, HostNames, Sources};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, Document, Files, Sources};
 use revolve_reactor::Lease;
 
 use crate::config::process::ProcessScope;
@@ -67,9 +67,12 @@ pub fn load(
     files: &mut dyn Files,
 ) -> (Option<Arc<Config>>, Sources, Diagnostics) {
     let (document, mut diagnostics) = revolve_conf::parse(main, globals, files);
-    let hosts = files.host_names();
-    let (config, hosts) = build(&document, prefix, hosts, &mut diagnostics);
-    files.keep_host_names(hosts);
+    let mut shared = Shared::new(&prefix.prefix, files.host_names(), VOCABULARY);
+    shared.secrets = files.secrets();
+    shared.conf_prefix = main.parent().unwrap_or(&prefix.prefix).to_owned();
+    let (config, shared) = build(&document, prefix, shared, &mut diagnostics);
+    files.keep_host_names(shared.hosts);
+    files.keep_secrets(shared.secrets);
     diagnostics.sort();
     let config = (!diagnostics.has_errors()).then(|| Arc::new(config));
     (config, document.sources, diagnostics)
@@ -140,15 +143,14 @@ const VOCABULARY: Vocabulary = Vocabulary {
     is_builtin: |name| modules::variables().any(|builtin| builtin.name == name),
 };
 
-/// Builds what the document says; what is wrong goes to `diagnostics`. `hosts` comes back with the
-/// names that were asked about.
+/// Builds what the document says; what is wrong goes to `diagnostics`. What all blocks share comes back
+/// with the names and the secret files that were asked about.
 fn build(
     document: &Document,
     prefix: &Prefix,
-    hosts: HostNames,
+    shared: Shared,
     diagnostics: &mut Diagnostics,
-) -> (Config, HostNames) {
-    let shared = Shared::new(&prefix.prefix, hosts, VOCABULARY);
+) -> (Config, Shared) {
     let mut main = MainScope {
         process: ProcessScope::new(shared),
         http: None,
@@ -183,7 +185,7 @@ fn build(
         zones: std::mem::take(&mut shared.zones).finish(process.process_count(), diagnostics),
         process,
         prefix: prefix.prefix.clone(),
-        logs: shared.logs,
+        logs: std::mem::take(&mut shared.logs),
         process_log,
         listens: http
             .iter()
@@ -197,7 +199,7 @@ fn build(
         files_within: http.as_ref().and_then(|http| http.files_within.clone()),
     };
     let base = Arc::new(base);
-    (Config { base, http }, shared.hosts)
+    (Config { base, http }, shared)
 }
 
 fn default_error_log(shared: &mut Shared, prefix: &Prefix) -> ErrorTarget {
@@ -242,6 +244,10 @@ impl Applications for Apps {
         if let Some(http) = &config.http {
             self.http.configure(http, installed);
         }
+    }
+
+    fn speaks_tls(&self, connection: &Connection) -> bool {
+        self.http.speaks_tls(connection)
     }
 
     fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {

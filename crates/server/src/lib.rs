@@ -15,6 +15,7 @@ mod http;
 pub mod log;
 mod net;
 mod runtime;
+mod tls;
 mod upstream;
 mod version;
 mod zones;

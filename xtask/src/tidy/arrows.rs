@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("revolve-http", &[]),
     ("revolve-conf", &[]),
     ("revolve-shm", &[]),
+    ("revolve-tls", &["revolve-reactor"]),
     (
         "revolve-server",
         &[
@@ -17,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "revolve-http",
             "revolve-conf",
             "revolve-shm",
+            "revolve-tls",
         ],
     ),
     (

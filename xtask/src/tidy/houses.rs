@@ -29,7 +29,7 @@ pub(super) const HOUSES: &[House] = &[
         folder: "crates/conf/src/",
         floors: &[
             "shown",
-            "span glob",
+            "span glob secrets",
             "word files",
             "lexer",
             "diagnostic",
@@ -72,6 +72,17 @@ pub(super) const HOUSES: &[House] = &[
             "builder signal thread_pool piece",
             "server codec",
             "delimited",
+            "lib",
+        ],
+        upward: &[],
+    },
+    House {
+        folder: "crates/tls/src/",
+        floors: &[
+            "error hello ciphers keys tickets",
+            "server session",
+            "seal",
+            "stream",
             "lib",
         ],
         upward: &[],

@@ -350,7 +350,11 @@ fn words(tokens: &TokenStream, found: &mut BTreeSet<String>) {
 fn public_items(path: &str, trees: &[TokenTree], items: &mut Vec<Item>) {
     for (at, tree) in trees.iter().enumerate() {
         if let TokenTree::Group(group) = tree {
-            public_items(path, &code(&group.stream()), items);
+            // What `settings!` declares is the crate's own, although it is written as public.
+            let called = at.checked_sub(2).and_then(|before| word(trees.get(before)));
+            if called.as_deref() != Some("settings") || sign(trees.get(at - 1)) != Some('!') {
+                public_items(path, &code(&group.stream()), items);
+            }
         }
         if word(Some(tree)).as_deref() != Some("pub") {
             continue;

@@ -338,6 +338,8 @@ pub(crate) fn ticks_ms(duration: Duration) -> u64 {
 }
 
 /// A receive. Made by [`Stream::recv`].
+///
+/// It may be polled again after it was ready: it then receives what comes next, by the same deadline.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Recv<'a> {
     stream: &'a Stream,

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn names_of_others_are_known() {
         for (name, who) in [
-            ("ssl_protocols", "http_ssl_module"),
+            ("proxy_ssl_protocols", "http_proxy_module"),
             ("gzip", "http_gzip_filter_module"),
             ("health_check", "NGINX Plus"),
             ("status_zone", "NGINX Plus"),
@@ -250,7 +250,12 @@ mod tests {
         ] {
             assert_eq!(advice(name), KEEP_AWAY, "{name}");
         }
-        for name in ["gzip", "proxy_read_timeout", "brotli", "ssl_protocols"] {
+        for name in [
+            "gzip",
+            "proxy_read_timeout",
+            "brotli",
+            "proxy_ssl_protocols",
+        ] {
             assert_eq!(advice(name), REMOVE, "{name}");
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use revolve_conf::directive::{Row, duplicate};
-use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Word};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Secrets, Word};
 
 use crate::config::known;
 use crate::config::regex::Patterns;
@@ -62,6 +62,10 @@ pub(crate) struct Shared {
     pub(crate) prefix: PathBuf,
     /// Answers for host names: what the master was told, its workers are told too.
     pub(crate) hosts: HostNames,
+    /// Keys, certificates and passwords: what the master read, its workers are given.
+    pub(crate) secrets: Secrets,
+    /// Folder of the configuration file, against which nginx resolves the names of such files.
+    pub(crate) conf_prefix: PathBuf,
     pub(crate) vocabulary: Vocabulary,
 }
 
@@ -76,6 +80,8 @@ impl Shared {
             diagnostics: Diagnostics::default(),
             prefix: prefix.to_owned(),
             hosts,
+            secrets: Secrets::default(),
+            conf_prefix: prefix.to_owned(),
             vocabulary,
         }
     }

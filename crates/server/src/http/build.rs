@@ -14,7 +14,7 @@ use crate::config::variable::Value;
 use crate::http::hosts;
 use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
-use crate::http::modules::{self, RawSettings, Settings, access_log};
+use crate::http::modules::{self, RawSettings, Settings, access_log, ssl};
 use crate::http::scope::{Block, LocationMatch, Scope};
 use crate::http::{Http, Names, Server, variables};
 use crate::log::Place;
@@ -74,8 +74,10 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     };
     let mut servers = Vec::new();
     let mut listens = Vec::new();
+    let mut spans = Vec::new();
     for (index, mut server) in level.children.into_iter().enumerate() {
         let id = index as ServerId;
+        spans.push(server.span);
         let mut names = std::mem::take(&mut server.server_names);
         for name in &mut names {
             name.note_numbers(merging.scope.shared.registry.uses_numbers);
@@ -85,6 +87,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         let location = merging.add(server, &settings, &mut named);
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
+        let secrets = &mut merging.scope.shared.secrets;
+        let tls = own.ssl.load(secrets, merging.diagnostics);
         let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
         // `.example.org` is the name and all below it; where one name is asked for, it is the name.
         let primary_name = match primary_name.strip_prefix('.') {
@@ -96,6 +100,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
             location,
             head_limits,
             named,
+            tls,
         });
     }
     let Merging {
@@ -103,7 +108,8 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         diagnostics,
         scope,
     } = merging;
-    let ports = hosts::build(&listens, diagnostics);
+    let (ports, by_tls) = hosts::build(&listens, diagnostics);
+    check_certificates(&by_tls, &servers, &spans, diagnostics);
     let upstreams = std::mem::take(&mut scope.upstreams);
     let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
     let definitions = std::mem::take(&mut scope.definitions);
@@ -124,6 +130,31 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         variables,
         file_limits,
         files_within,
+    }
+}
+
+/// Whoever answers a client that names no server has a certificate, or refuses; then all others have one.
+fn check_certificates(
+    by_tls: &hosts::TlsAddresses,
+    servers: &[Server],
+    spans: &[Option<Span>],
+    diagnostics: &mut Diagnostics,
+) {
+    let has = |id: &ServerId| servers[*id as usize].tls.as_ref();
+    // What could not be loaded was said already.
+    if diagnostics.has_errors() {
+        return;
+    }
+    for (default, all) in by_tls {
+        let lacking = match has(default) {
+            None => Some(default),
+            Some(tls) if tls.config.is_some() => None,
+            Some(_) => all.iter().find(|id| has(id).is_none()),
+        };
+        if let Some(id) = lacking {
+            diagnostics.push(ssl::no_certificate(spans[*id as usize]));
+            return;
+        }
     }
 }
 

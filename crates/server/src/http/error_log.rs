@@ -22,7 +22,7 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     request.append_client(out);
     out.extend_from_slice(b", server: ");
     out.extend_from_slice(request.server().primary_name.as_bytes());
-    if !request.parser.line_started() {
+    if !request.current.head_done && !request.parser.line_started() {
         return;
     }
     let quoted = |label: &[u8], value: &[u8], out: &mut Vec<u8>| {
@@ -34,6 +34,9 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
         .parser
         .request_line_or_start(request.head(), request.head_bytes());
     quoted(b", request: \"", request.bytes(line), out);
+    if request.current.is_subrequest {
+        quoted(b", subrequest: \"", &request.path, out);
+    }
     let upstream = &request.state.proxy.shown;
     if !upstream.is_empty() {
         quoted(b", upstream: \"", upstream.as_bytes(), out);

@@ -12,6 +12,9 @@ use crate::http::modules::server_name::{ServerName, VirtualHosts};
 use crate::net::ListenSpec;
 use crate::runtime::connection::Connection;
 
+/// Where servers are reached by TLS: the default one, and all that answer there.
+pub(super) type TlsAddresses = Vec<(ServerId, Vec<ServerId>)>;
+
 /// A socket, and which servers answer behind it.
 #[derive(Debug)]
 pub(crate) struct Port {
@@ -57,7 +60,7 @@ struct Gathered {
 pub(super) fn build(
     listens: &[(ServerId, Vec<Listen>, Vec<ServerName>)],
     diagnostics: &mut Diagnostics,
-) -> Vec<Port> {
+) -> (Vec<Port>, TlsAddresses) {
     let mut gathered: Vec<Gathered> = Vec::new();
     for (server, listens, _) in listens {
         for listen in listens {
@@ -68,7 +71,14 @@ pub(super) fn build(
         .iter()
         .map(|address| virtual_hosts(address, listens, diagnostics))
         .collect();
-    into_sockets(gathered, hosts)
+    let by_tls = gathered.iter().filter(|address| address.listen.ssl);
+    let by_tls = by_tls
+        .map(|address| {
+            let default = address.default.unwrap_or(address.servers[0]);
+            (default, address.servers.clone())
+        })
+        .collect();
+    (into_sockets(gathered, hosts), by_tls)
 }
 
 fn gather(
@@ -91,6 +101,7 @@ fn gather(
     };
     known.servers.push(server);
     known.listen.bind |= listen.bind;
+    known.listen.ssl |= listen.ssl;
     if listen.default_server && known.default.replace(server).is_some() {
         let message = format!("a duplicate default server for {}", listen.address);
         diagnostics.push(
@@ -120,6 +131,7 @@ fn virtual_hosts(
     let are_looked_at =
         address.servers.len() > 1 || listens[default as usize].2.iter().any(ServerName::captures);
     let mut hosts = VirtualHosts::with_default(default);
+    hosts.is_tls = address.listen.ssl;
     for server in &address.servers {
         let (_, listens, names) = &listens[*server as usize];
         let span = listens

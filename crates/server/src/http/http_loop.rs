@@ -9,6 +9,7 @@ use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
 use crate::http::names;
 use crate::http::site::Site;
+use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::Installed;
 use crate::upstream::Registry;
 
@@ -41,6 +42,13 @@ impl HttpLoop {
         let site = self.site.borrow();
         site.clone()
             .expect("a connection came in, so there is an http block")
+    }
+
+    /// Whether a connection that was just accepted begins with a handshake.
+    pub(crate) fn speaks_tls(&self, connection: &Connection) -> bool {
+        let site = self.site.borrow();
+        let site = site.as_ref();
+        site.is_some_and(|site| site.http.hosts_at(connection).is_tls)
     }
 
     /// A number for the boundary of a multipart response.

@@ -20,6 +20,7 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
+pub(crate) mod subrequest;
 pub(crate) mod temp_file;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +36,7 @@ use revolve_http::h1::HeadLimits;
 use self::hosts::Port;
 pub(crate) use self::http_loop::HttpLoop;
 use self::location::{Location, LocationId};
+use self::modules::ssl::ServerTls;
 use self::modules::upstream::Upstream;
 use self::variables::Variables;
 use crate::file_cache::Limits;
@@ -89,4 +91,6 @@ pub(crate) struct Server {
     pub(crate) head_limits: HeadLimits,
     /// Its named locations, without `@`.
     pub(crate) named: HashMap<String, LocationId>,
+    /// What it agrees to, where it has a certificate or refuses handshakes.
+    pub(crate) tls: Option<ServerTls>,
 }

@@ -100,6 +100,12 @@ impl Steps {
         self.begins[phase as usize]
     }
 
+    /// Whether the handler of that place is of a phase.
+    fn is_in(&self, phase: Phase, place: usize) -> bool {
+        let end = self.begins.get(phase as usize + 1);
+        place >= self.begin(phase) && place < end.copied().unwrap_or(self.handlers.len())
+    }
+
     /// The handlers of the log phase.
     fn log(&self) -> &[Handler] {
         &self.handlers[self.begin(Phase::Log)..]
@@ -125,6 +131,13 @@ pub(crate) fn walk(request: &mut Request) -> Walked {
         Outcome::Respond => Walked::Response,
         other => settle(request, other),
     }
+}
+
+/// Leads a subrequest through the phases from its beginning, which is behind those for its client.
+pub(crate) fn walk_subrequest(request: &mut Request) -> Walked {
+    request.current.location = request.server().location;
+    begin_at(request, Phase::ServerRewrite);
+    walk(request)
 }
 
 /// Answers `OPTIONS *`, which asks about the server and about nothing that it has (RFC 9110, section
@@ -198,6 +211,11 @@ fn run(request: &mut Request) -> Outcome {
                 && request.current.step >= steps.begin(Phase::PreContent)
             {
                 return refuse_access(request);
+            }
+            if request.current.is_subrequest && steps.is_in(Phase::Access, request.current.step) {
+                // Whoever asked for it has been let in, or is about to be.
+                request.current.step = steps.begin(Phase::PreContent);
+                continue;
             }
             let handler = steps.handlers[request.current.step];
             request.current.step += 1;

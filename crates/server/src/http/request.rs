@@ -3,6 +3,7 @@
 //! Requests are pooled by the loop: their memory is kept from one to the next, so that a steady
 //! state allocates nothing.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -23,11 +24,18 @@ use crate::runtime::connection::Connection;
 /// Internal redirects that one request may take, as in nginx.
 pub(crate) const REDIRECTS_MAX: u8 = 10;
 
+/// How deep subrequests may be nested, as in nginx.
+pub(crate) const DEPTH_MAX: u8 = 50;
+
 /// A shared part of a request while it is under way; nothing while its memory lies in the pool,
 /// so that the pool keeps no connection open.
 pub(crate) struct Attached<T>(Option<Rc<T>>);
 
 impl<T> Attached<T> {
+    pub(crate) fn of(shared: Rc<T>) -> Self {
+        Self(Some(shared))
+    }
+
     /// Another holder of the same thing.
     pub(crate) fn share(&self) -> Rc<T> {
         self.0.clone().expect("a request in the pool is not asked")
@@ -79,6 +87,14 @@ pub(crate) struct Current {
     pub(crate) must_close: bool,
     /// Whether the client is told to send its body.
     pub(crate) expectation: Expectation,
+    /// What a request asks the server for by itself, on the way to an answer.
+    pub(crate) is_subrequest: bool,
+    /// Of a subrequest: the method of the request that its client has sent.
+    pub(crate) main_method: Method,
+    /// Whether nobody wants the body of the subrequest's answer.
+    pub(crate) header_only: bool,
+    /// How deep subrequests may still be nested.
+    pub(crate) depth_left: u8,
     /// Whether its body was too large: whoever answers leaves it aside.
     pub(crate) body_refused: bool,
     /// Its number on its connection, from 1.
@@ -95,6 +111,8 @@ pub(crate) struct RequestHead {
     /// What spans of the head point into.
     pub(crate) bytes: Vec<u8>,
     pub(crate) head: Head,
+    /// How many subrequests have begun with it.
+    pub(crate) subrequests: Cell<u32>,
 }
 
 /// One request, from its first byte to its line in the log.
@@ -187,11 +205,14 @@ impl Request {
         self.site = Attached(Some(self.http_loop.site()));
         self.reset_head();
         let hosts = self.site.http.hosts_at(&self.connection);
+        let first = self.connection.named_server(self.site.http.id);
+        let first = first.unwrap_or(hosts.default);
         self.current = Current {
-            server: hosts.default,
+            server: first,
             hosts_differ: !hosts.is_single(),
-            location: self.site.http.servers[hosts.default as usize].location,
+            location: self.site.http.servers[first as usize].location,
             redirects_left: REDIRECTS_MAX,
+            depth_left: DEPTH_MAX,
             method: Method::Get,
             sequence: self.connection.next_sequence(),
             ..Current::default()
@@ -263,6 +284,7 @@ impl Request {
         }
         let (parser, head) = self.head_mut();
         head.bytes.clear();
+        head.subrequests.set(0);
         parser.reset(&mut head.head);
     }
 
@@ -287,7 +309,10 @@ impl Request {
 
     /// Whether the answer goes without a body (HEAD).
     pub(crate) fn is_head(&self) -> bool {
-        self.head().method == Method::Head
+        match self.current.is_subrequest {
+            true => self.current.header_only,
+            false => self.head().method == Method::Head,
+        }
     }
 
     /// How the body is delimited.

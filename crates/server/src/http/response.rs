@@ -100,6 +100,33 @@ impl HeaderList {
         *self = replaced;
     }
 
+    /// Makes the first value of this name that is a strong entity tag a weak one; one that is no tag is
+    /// dropped.
+    fn weaken(&mut self, name: &[u8]) {
+        let Self { bytes, lines } = self;
+        let is_it = |line: &&mut Line| {
+            let own = &bytes[line.start as usize..line.name_end as usize];
+            own.eq_ignore_ascii_case(name)
+        };
+        let Some(line) = lines.iter_mut().find(is_it) else {
+            return;
+        };
+        let value_at = line.name_end as usize + b": ".len();
+        match &bytes[value_at..] {
+            [b'W', b'/', ..] => return,
+            [b'"', ..] => {}
+            _ => return self.remove(name),
+        }
+        bytes.splice(value_at..value_at, *b"W/");
+        let start = line.start;
+        line.end += 2;
+        for after in lines.iter_mut().filter(|it| it.start > start) {
+            after.start += 2;
+            after.name_end += 2;
+            after.end += 2;
+        }
+    }
+
     /// The first value of this name.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter()
@@ -207,7 +234,6 @@ impl Response {
         self.last_modified_replaced
     }
 
-    #[allow(dead_code, reason = "the modules that use it come next")]
     /// The body will be of another length, in other bytes: what is said of either no longer holds.
     pub(crate) fn clear_length(&mut self) {
         self.content_length = None;
@@ -233,6 +259,15 @@ impl Response {
     /// `ETag`; empty for none.
     pub(crate) fn etag(&self) -> &[u8] {
         self.headers.get(b"ETag").unwrap_or_default()
+    }
+
+    /// The body will be the same in meaning and no longer in its bytes.
+    ///
+    /// Source: nginx's `ngx_http_weak_etag`.
+    pub(crate) fn weaken_etag(&mut self) {
+        if !self.headers.is_empty() {
+            self.headers.weaken(b"ETag");
+        }
     }
 
     /// Drops `ETag`.

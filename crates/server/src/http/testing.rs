@@ -29,6 +29,10 @@ struct NoApplications;
 impl Applications for NoApplications {
     fn configure(&self, _: &Rc<Installed>) {}
 
+    fn speaks_tls(&self, _: &Connection) -> bool {
+        false
+    }
+
     fn serve(&self, _: Rc<Connection>, _: Option<Lease>) {}
 }
 
@@ -71,7 +75,7 @@ impl TestSite {
         let (ours, _theirs) = Stream::pair().unwrap();
         let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
         let peer = Address::UNNAMED;
-        let connection = Rc::new(Connection::new(ours, peer, info, self.state.clone()));
+        let connection = Rc::new(Connection::new(ours.into(), peer, info, self.state.clone()));
         let mut request = Box::new(Request::new(connection, self.http_loop.clone()));
         let head = format!("{head}\r\nHost: x\r\n\r\n");
         let (parser, shared) = request.head_mut();

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use revolve_reactor::{Chunk, Stream, local};
 
+use crate::net::Transport;
+
 /// A connection to a peer that speaks another protocol from here on.
 pub(crate) struct Tunnel {
     peer: Rc<Stream>,
@@ -35,39 +37,33 @@ impl Tunnel {
 
     /// Passes bytes on until one side closes, or the peer is silent for too long. `ahead` is what the
     /// client has sent behind its head.
-    pub(crate) async fn run(self, client: &Stream, ahead: &[u8]) {
-        let peer = self.peer.clone();
-        if !ahead.is_empty() && !send(&peer, Bytes::copy_from_slice(ahead)).await {
+    pub(crate) async fn run(self, client: &Transport, ahead: &[u8]) {
+        let peer = &*self.peer;
+        let ahead = Bytes::copy_from_slice(ahead);
+        if !ahead.is_empty() && peer.send_all(ahead).await.is_err() {
             return;
         }
-        if !self.first.is_empty() && !send(client, self.first.clone()).await {
+        if !self.first.is_empty() && client.send_all(self.first.clone()).await.is_err() {
             return;
         }
-        let down = pass(&peer, client, Some(self.read_timeout));
-        let up = pass(client, &peer, None);
-        local::select(down, up).await;
+        local::select(down(peer, client, self.read_timeout), up(client, peer)).await;
     }
 }
 
-/// Passes on what one side sends, until it ends.
-async fn pass(from: &Stream, to: &Stream, within: Option<Duration>) {
-    loop {
-        let receiving = from.recv();
-        let received = match within {
-            Some(within) => receiving.within(within).await,
-            None => receiving.await,
-        };
-        match received {
-            Ok(received) if !received.is_empty() => {
-                if to.send_all(Chunk::Buffer(received)).await.is_err() {
-                    return;
-                }
-            }
-            _ => return,
+/// Passes on what the peer sends, until it ends or is silent for too long.
+async fn down(peer: &Stream, client: &Transport, within: Duration) {
+    while let Ok(received) = peer.recv().within(within).await {
+        if received.is_empty() || client.send_all(Chunk::Buffer(received)).await.is_err() {
+            return;
         }
     }
 }
 
-async fn send(to: &Stream, bytes: Bytes) -> bool {
-    to.send_all(bytes).await.is_ok()
+/// Passes on what the client sends, until it ends.
+async fn up(client: &Transport, peer: &Stream) {
+    while let Ok(received) = client.recv().await {
+        if received.is_empty() || peer.send_all(Chunk::Buffer(received)).await.is_err() {
+            return;
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use revolve_conf::{Diagnostic, Diagnostics, Word};
 
@@ -82,6 +83,21 @@ impl Definitions {
             is_kept,
         };
         self.0.insert(name.to_owned(), defined);
+    }
+
+    /// Defines a variable that a request sets, and what it is until then. Any other definition of its name
+    /// holds instead. The answer is where its value lies.
+    pub(crate) fn insert_weak(
+        &mut self,
+        name: &str,
+        unset: impl Evaluate + 'static,
+        registry: &mut Registry,
+    ) -> SlotId {
+        if let Some(slot) = registry.slot(name) {
+            return slot;
+        }
+        self.insert(name, unset, true, registry);
+        registry.define_made(name)
     }
 }
 
@@ -225,13 +241,19 @@ fn get_defined(name: &str, defined: &Defined, request: &Request, out: &mut Vec<u
 /// What a request keeps of its variables.
 #[derive(Default)]
 pub(crate) struct VariableState {
-    kept: RefCell<Kept>,
+    /// What its subrequests share with it, as in nginx.
+    shared: Rc<SharedVariables>,
     captures: RefCell<Captures>,
     /// How many variables are being made of others right now.
     depth: Cell<u8>,
-    request_id: Cell<Option<[u8; 16]>>,
     /// Memory for what variables are made of.
     spare: RefCell<Vec<Vec<u8>>>,
+}
+
+#[derive(Default)]
+struct SharedVariables {
+    kept: RefCell<Kept>,
+    request_id: Cell<Option<[u8; 16]>>,
 }
 
 /// Values by their slots.
@@ -268,12 +290,25 @@ impl Captures {
 
 impl RequestState for VariableState {
     fn reset(&mut self) {
-        let kept = self.kept.get_mut();
-        kept.slots.clear();
-        kept.bytes.clear();
+        match Rc::get_mut(&mut self.shared) {
+            Some(shared) => {
+                let kept = shared.kept.get_mut();
+                kept.slots.clear();
+                kept.bytes.clear();
+                shared.request_id.set(None);
+            }
+            // A subrequest goes on with them.
+            None => self.shared = Rc::default(),
+        }
         self.captures.get_mut().groups.clear();
         self.depth.set(0);
-        self.request_id.set(None);
+    }
+
+    fn for_subrequest(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            ..Self::default()
+        }
     }
 }
 
@@ -291,10 +326,15 @@ impl VariableState {
         }
     }
 
+    /// Sets a variable, whatever it was before.
+    pub(crate) fn set(&self, slot: SlotId, value: &[u8]) {
+        self.keep(slot, Some(value));
+    }
+
     /// `$request_id`, which is made when it is asked for first.
     pub(crate) fn request_id(&self, make: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
-        let id = self.request_id.get().unwrap_or_else(make);
-        self.request_id.set(Some(id));
+        let id = self.shared.request_id.get().unwrap_or_else(make);
+        self.shared.request_id.set(Some(id));
         id
     }
 
@@ -311,7 +351,7 @@ impl VariableState {
 
     /// Appends a value that is known, and says whether it is one; nothing where it is not known.
     fn append_kept(&self, slot: SlotId, out: &mut Vec<u8>) -> Option<bool> {
-        let kept = self.kept.borrow();
+        let kept = self.shared.kept.borrow();
         match (*kept.slots.get(slot.0 as usize)?)? {
             KeptValue::NotFound => Some(false),
             KeptValue::Found { start, end } => {
@@ -322,7 +362,7 @@ impl VariableState {
     }
 
     fn keep(&self, slot: SlotId, value: Option<&[u8]>) {
-        let mut kept = self.kept.borrow_mut();
+        let mut kept = self.shared.kept.borrow_mut();
         let Kept { slots, bytes } = &mut *kept;
         let place = slot.0 as usize;
         if slots.len() <= place {

@@ -3,8 +3,12 @@
 pub(crate) mod cidr;
 pub(crate) mod resolver;
 
+mod transport;
+
 use revolve_conf::{Sources, Span};
 use revolve_reactor::{Address, ListenOptions};
+
+pub(crate) use self::transport::Transport;
 
 /// A socket to be bound.
 #[derive(Debug, Clone)]

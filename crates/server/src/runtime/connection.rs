@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Address, Stream};
+use revolve_reactor::Address;
+use revolve_tls::TlsStream;
 
+use crate::net::Transport;
 use crate::runtime::loop_state::LoopState;
 use crate::runtime::report::{ConnectionReport, ConnectionState};
 
@@ -60,8 +62,8 @@ const BUSY: u64 = u64::MAX;
 
 /// A connection.
 pub(crate) struct Connection {
-    /// Its stream.
-    pub stream: Stream,
+    /// What carries its bytes.
+    pub(crate) stream: Transport,
     /// The state of its loop.
     pub(crate) state: Rc<LoopState>,
     /// The client.
@@ -70,6 +72,8 @@ pub(crate) struct Connection {
     pub number: u64,
     listener: Rc<ListenerInfo>,
     local: OnceCell<Option<Box<Address>>>,
+    /// The server that the client has named in its handshake, in the configuration of that number.
+    named_server: Cell<(u64, u32)>,
     /// By the loop's clock, as all times here; what lies before its beginning has wrapped around.
     started_ms: Cell<u64>,
     requests: Cell<u32>,
@@ -83,7 +87,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        stream: Stream,
+        stream: Transport,
         peer: Address,
         listener: Rc<ListenerInfo>,
         state: Rc<LoopState>,
@@ -96,12 +100,21 @@ impl Connection {
             number,
             listener,
             local: OnceCell::new(),
+            named_server: Cell::new((u64::MAX, 0)),
             started_ms: Cell::new(revolve_reactor::now_ms()),
             requests: Cell::new(0),
             idle_since_ms: Cell::new(revolve_reactor::now_ms()),
             pipelined: Cell::new(false),
             is_busy: Cell::new(false),
             key: Cell::new(usize::MAX),
+        }
+    }
+
+    /// The same connection, which is to begin with a handshake.
+    pub(crate) fn into_tls(self) -> Self {
+        Self {
+            stream: self.stream.into_tls(),
+            ..self
         }
     }
 
@@ -123,6 +136,28 @@ impl Connection {
             age_ms: self.age_ms(),
             idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// The server that the client has named in its handshake, by its number in that configuration.
+    #[inline]
+    pub(crate) fn named_server(&self, config: u64) -> Option<u32> {
+        let (of, server) = self.named_server.get();
+        (of == config).then_some(server)
+    }
+
+    /// Takes note of the server that the client has named in its handshake.
+    pub(crate) fn set_named_server(&self, config: u64, server: u32) {
+        self.named_server.set((config, server));
+    }
+
+    /// Whether requests and answers go by TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.stream.tls().is_some_and(TlsStream::is_secure)
+    }
+
+    /// Whether it came where TLS is spoken and does not speak it.
+    pub(crate) fn lacks_tls(&self) -> bool {
+        self.stream.tls().is_some_and(|tls| !tls.is_secure())
     }
 
     /// Whether it waits for a request: nothing is lost when it is closed then.
@@ -225,7 +260,7 @@ impl Connection {
     /// Ends the wait for a next request: what the client has sent by now is still answered.
     pub(crate) fn close_idle(&self) {
         // Reading ends; the task sees the end of the stream and closes.
-        let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Read);
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::runtime::loop_state::LoopState;
 
 /// How long a connection must have idled to be closed. The request of a client that asks again at once
 /// may be on its way: it is answered, with `Connection: close`.
-const IDLE_MIN: Duration = Duration::from_secs(1);
+pub(super) const IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// How many connections are told at a time that they may go: about as many as the socket holds.
 const HANDED_OFF_AT_ONCE: usize = 512;

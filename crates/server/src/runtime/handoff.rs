@@ -16,7 +16,7 @@ use crate::runtime::connection::{Connection, History};
 use crate::runtime::dealing::{
     log_receive_failed, read_listener, receive_connection, send_connection, write_listener,
 };
-use crate::runtime::draining::Stage;
+use crate::runtime::draining::{IDLE_MIN, Stage};
 use crate::runtime::lasting::spawn_lasting;
 use crate::runtime::loop_state::LoopState;
 
@@ -68,6 +68,10 @@ impl LoopState {
         let Some(successors) = self.draining.successors.borrow().clone() else {
             return false;
         };
+        if connection.stream.tls().is_some() {
+            // Its keys stay here: it ends when nobody misses it.
+            return connection.idle_for().is_some_and(|idle| idle >= IDLE_MIN);
+        }
         let message = describe(connection);
         let mut is_full = false;
         let sent = connection.stream.hand_over(|fd| {

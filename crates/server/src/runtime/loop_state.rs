@@ -74,6 +74,9 @@ pub(crate) trait Applications {
     /// A configuration is in force: requests that begin from now on are served by it.
     fn configure(&self, installed: &Rc<Installed>);
 
+    /// Whether a connection that was just accepted begins with a handshake.
+    fn speaks_tls(&self, connection: &Connection) -> bool;
+
     /// Serves a connection, until it ends. `lease` counts it where loops are dealt connections.
     fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>);
 }
@@ -302,7 +305,10 @@ impl LoopState {
                 return;
             }
         };
-        let connection = Connection::new(stream, peer, info, self.clone());
+        let mut connection = Connection::new(stream.into(), peer, info, self.clone());
+        if self.applications().speaks_tls(&connection) {
+            connection = connection.into_tls();
+        }
         match history {
             Some(history) => connection.resume(history),
             None => self.seat.note_handled(),

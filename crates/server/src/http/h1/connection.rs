@@ -1,15 +1,18 @@
 //! The life of a connection that speaks HTTP/1: wait, exchange, wait again.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use revolve_reactor::{Buffer, Lease};
+use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream};
 
 use super::After;
 use super::pool::Exchanges;
-use crate::http::HttpLoop;
+use crate::config::regex::Groups;
 use crate::http::request::Request;
-use crate::log::Level;
+use crate::http::{HttpLoop, Server};
+use crate::log::{Level, error_text};
 use crate::runtime::connection::{Connection, Registered};
 
 /// The life of a connection: wait, exchange, wait again.
@@ -27,6 +30,24 @@ pub(crate) async fn run<M, F>(
     let registered = Registered(connection);
     let connection = &registered.0;
     let mut wait = first_wait(connection, &exchanges.http_loop);
+    if let Some(tls) = connection.stream.tls() {
+        // Boxed: it is large, and soon over.
+        let shaken = shake(connection, tls, &exchanges.http_loop, wait);
+        match Box::pin(shaken).await {
+            Shaken::Secure => connection.begin_idle(),
+            Shaken::Plain(input) => {
+                connection.end_idle();
+                match exchanges.begin(connection, input).await {
+                    After::Idle(keep_alive) => {
+                        connection.begin_idle();
+                        wait = keep_alive;
+                    }
+                    After::Close => return,
+                }
+            }
+            Shaken::Over => return,
+        }
+    }
     loop {
         if connection.state.hand_off(connection) {
             return;
@@ -83,5 +104,97 @@ fn timed_out_idle(connection: &Connection) {
             "client timed out (110: Connection timed out) while waiting for request, \
              client: {client}, server: {address}"
         ),
+    );
+}
+
+/// The alert for a name that no server has. Source: RFC 6066, 3.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// How a handshake ended.
+enum Shaken {
+    /// It is done.
+    Secure,
+    /// The client does not speak TLS, and has sent this.
+    Plain(Buffer),
+    /// The connection is over.
+    Over,
+}
+
+/// Waits for the handshake, for as long as a head may take.
+async fn shake(
+    connection: &Connection,
+    tls: &TlsStream,
+    http_loop: &HttpLoop,
+    wait: Duration,
+) -> Shaken {
+    let deadline = revolve_reactor::now() + wait;
+    let shaken = tls.accept(|hello| choose(connection, tls, http_loop, hello), deadline);
+    match shaken.await {
+        Ok(()) => Shaken::Secure,
+        Err(AcceptError::NotTls(received)) => {
+            let mut input = Buffer::with_room(received.len());
+            input.fill(&received);
+            Shaken::Plain(input)
+        }
+        Err(error) => {
+            log_handshake(connection, http_loop, &error);
+            Shaken::Over
+        }
+    }
+}
+
+/// Chooses the server by the name that the client asks for, as its requests will by their hosts.
+fn choose(
+    connection: &Connection,
+    tls: &TlsStream,
+    http_loop: &HttpLoop,
+    hello: &ClientHello,
+) -> Choice {
+    let site = http_loop.site();
+    let hosts = site.http.hosts_at(connection);
+    let name = hello.server_name.as_deref();
+    let found = name.and_then(|name| hosts.find(name.as_bytes(), &mut Groups::new()).ok());
+    let id = found.map_or(hosts.default, |found| found.server);
+    let server = |id: u32| -> &Server { &site.http.servers[id as usize] };
+    connection.set_named_server(site.http.id, id);
+    // One without a certificate of its own is reached by the default one's.
+    let own = server(id).tls.as_ref();
+    let chosen = own.or_else(|| server(hosts.default).tls.as_ref());
+    match chosen {
+        Some(chosen) if !chosen.rejects => match &chosen.config {
+            Some(config) => {
+                tls.set_record_bytes_max(chosen.record_bytes_max);
+                Choice::Accept(config.clone())
+            }
+            None => Choice::Refuse(UNRECOGNIZED_NAME),
+        },
+        _ => Choice::Refuse(UNRECOGNIZED_NAME),
+    }
+}
+
+/// What a client did wrong is worth a line for those who look for it.
+fn log_handshake(connection: &Connection, http_loop: &HttpLoop, error: &AcceptError) {
+    let what = match error {
+        AcceptError::Closed => "peer closed connection in SSL handshake".to_owned(),
+        AcceptError::Refused => "SSL_do_handshake() failed (unrecognized name)".to_owned(),
+        AcceptError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            "client timed out (110: Connection timed out)".to_owned()
+        }
+        AcceptError::Io(error) => {
+            let text = error_text(error);
+            format!("peer closed connection in SSL handshake ({text})")
+        }
+        error => format!("SSL_do_handshake() failed (SSL: {error})"),
+    };
+    let mut client = Vec::new();
+    connection.append_peer(&mut client);
+    let client = String::from_utf8_lossy(&client);
+    let address = connection.listener().address();
+    let site = http_loop.site();
+    site.logs.connection(
+        &site.base.process_log,
+        Level::Info,
+        connection.number,
+        format_args!("{what} while SSL handshaking, client: {client}, server: {address}"),
     );
 }

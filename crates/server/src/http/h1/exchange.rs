@@ -145,7 +145,10 @@ async fn ended_early(request: &mut Request, served: Served, output: &mut Output)
             phase::log(request);
         }
         Served::Lost(lost) => abort(request, &lost),
-        Served::Broken => phase::log(request),
+        Served::Broken => {
+            request.connection.stream.abandon();
+            phase::log(request);
+        }
     }
     Some(After::Close)
 }

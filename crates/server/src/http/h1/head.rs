@@ -108,7 +108,12 @@ fn complete(
     head.bytes.truncate(head_bytes);
     input.advance(head_bytes - before);
     request.current.length = head_bytes as u64;
-    take_head(request)
+    match take_head(request) {
+        HeadRead::Complete | HeadRead::Asterisk if request.connection.lacks_tls() => {
+            refusal::plain_to_tls(request)
+        }
+        read => read,
+    }
 }
 
 /// Header lines that the default server would not take may be fine with the server that a `Host`
@@ -266,6 +271,10 @@ fn choose_server(request: &mut Request) -> Result<(), GivenUp> {
     }
     request.state.core_variables.captures_mut().subject = host;
     let found = found?;
+    if !found.is_named {
+        // The default server, or the one that the handshake has named.
+        return Ok(());
+    }
     request.current.server = found.server;
     request.current.location = site.http.servers[found.server as usize].location;
     if let Some(slots) = found.groups {

@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use revolve_http::Framing;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
-use revolve_reactor::{Buffer, Receiving, Stream, sleep};
+use revolve_reactor::{Buffer, Receiving, sleep};
 use rustix::net::RecvFlags;
 
 use crate::http::modules::keepalive::KeepaliveSettings;
 use crate::http::request::Request;
 use crate::http::request_body::{Fault, RequestBody};
 use crate::log::Level;
+use crate::net::Transport;
 use crate::runtime::connection::Connection;
 
 /// Where bytes lie unread before a client's end, that is looked for so often.
@@ -160,7 +161,7 @@ impl Input {
                 let _ = self.connection.stream.try_send(CONTINUE);
             }
             let stream = &self.connection.stream;
-            match reading.receiving.poll(stream, reading.timeout, cx) {
+            match stream.poll_recv(&mut reading.receiving, reading.timeout, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(received)) if !received.is_empty() => reading.buffer = received,
                 Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -279,7 +280,7 @@ impl Input {
     /// Ends the reading; what follows the body is the answer.
     pub(super) fn finish(&self) -> Buffer {
         let mut reading = self.reading.borrow_mut();
-        reading.receiving.cancel(&self.connection.stream);
+        self.connection.stream.cancel_recv(&mut reading.receiving);
         std::mem::take(&mut reading.buffer)
     }
 }
@@ -287,7 +288,7 @@ impl Input {
 impl Drop for Input {
     fn drop(&mut self) {
         let stream = &self.connection.stream;
-        self.reading.get_mut().receiving.cancel(stream);
+        stream.cancel_recv(&mut self.reading.get_mut().receiving);
     }
 }
 
@@ -312,14 +313,14 @@ pub(crate) async fn left(connection: &Connection, body: &RequestBody) {
     }
 }
 
-fn is_closed(stream: &Stream) -> bool {
+fn is_closed(stream: &Transport) -> bool {
     if stream.is_peer_closed() {
         return true;
     }
     // Not every driver tells the end of the stream from something to read (`select` does not): with
     // those it is seen here, unless unread bytes lie before it.
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    match rustix::net::recv(stream.as_fd(), &mut [0; 1], flags) {
+    match rustix::net::recv(stream, &mut [0; 1], flags) {
         Ok((_, count)) => count == 0,
         Err(error) => ![rustix::io::Errno::AGAIN, rustix::io::Errno::INTR].contains(&error),
     }
@@ -327,7 +328,7 @@ fn is_closed(stream: &Stream) -> bool {
 
 /// Says that nothing more will be sent and reads what the client still sends, until it closes,
 /// pauses for `lingering_timeout`, or `lingering_time` has passed.
-pub(super) async fn linger(stream: &Stream, settings: &KeepaliveSettings) {
+pub(super) async fn linger(stream: &Transport, settings: &KeepaliveSettings) {
     if stream.shutdown_write().is_err() {
         return;
     }

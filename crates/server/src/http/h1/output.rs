@@ -220,7 +220,7 @@ impl Output {
             Ok(sent) if sent == self.tail.len() => {
                 self.tail.clear();
                 self.gathered_bytes = 0;
-                Ok(true)
+                Ok(!request.connection.stream.has_unsent())
             }
             Ok(sent) => {
                 drop(self.tail.drain(..sent));
@@ -259,18 +259,16 @@ impl Output {
     pub(super) async fn send_rest(&mut self, request: &Request) -> Result<(), Lost> {
         self.push_tail();
         let settings = &request.settings().output;
-        let Some(mut queue) = self.queue.take() else {
-            return Ok(());
+        let mut queue = match self.queue.take() {
+            Some(queue) => queue,
+            None if request.connection.stream.has_unsent() => SendQueue::new(),
+            None => return Ok(()),
         };
         queue.file_bytes_per_turn_max(settings.sendfile_chunk_bytes);
         queue.join_files(settings.tcp_nopush);
         let stall_max = Duration::from_millis(settings.send_timeout_ms);
-        let (result, queue) = request
-            .connection
-            .stream
-            .send(queue)
-            .stall_max(stall_max)
-            .await;
+        let stream = &request.connection.stream;
+        let (result, queue) = stream.send(queue, stall_max).await;
         let left_bytes = queue.bytes();
         self.gathered_bytes = 0;
         result.map_err(|error| Lost { error, left_bytes })

@@ -3,6 +3,7 @@
 use revolve_http::h1::HeadError;
 use revolve_http::{HeaderId, HeaderSpan, Span};
 
+use super::head::HeadRead;
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 
@@ -34,6 +35,18 @@ pub(super) fn while_reading_line(request: &Request) -> &'static str {
         true => " while reading client pipelined request line",
         false => " while reading client request line",
     }
+}
+
+/// Refuses a request that came in the clear where TLS is spoken; 497 is nginx's own, and error pages may be
+/// written for it.
+pub(super) fn plain_to_tls(request: &Request) -> HeadRead {
+    request.log(
+        Level::Info,
+        format_args!(
+            "client sent plain HTTP request to HTTPS port while reading client request headers"
+        ),
+    );
+    HeadRead::Refused(497)
 }
 
 fn place_of(error: HeadError, request: &Request) -> &'static str {

@@ -327,7 +327,11 @@ pub(crate) fn complete_location(request: &mut Request) {
         return;
     }
     let mut url = request.take_spare();
-    url.extend_from_slice(b"http://");
+    let (scheme, port): (&[u8], u16) = match request.connection.is_secure() {
+        true => (b"https://", 443),
+        false => (b"http://", 80),
+    };
+    url.extend_from_slice(scheme);
     let settings = &request.settings().core;
     let local = request.connection.local();
     if settings.server_name_in_redirect {
@@ -342,7 +346,7 @@ pub(crate) fn complete_location(request: &mut Request) {
     }
     if settings.port_in_redirect
         && let Some(revolve_reactor::Address::Inet(address)) = local
-        && address.port() != 80
+        && address.port() != port
     {
         let _ = write!(url, ":{}", address.port());
     }

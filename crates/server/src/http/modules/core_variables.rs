@@ -137,7 +137,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "https",
-        get: |_, out| text("", out),
+        get: |r, out| text(if r.connection.is_secure() { "on" } else { "" }, out),
     },
     Builtin {
         name: "msec",
@@ -256,7 +256,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "scheme",
-        get: |_, out| text("http", out),
+        get: |r, out| text(if r.connection.is_secure() { "https" } else { "http" }, out),
     },
     Builtin {
         name: "sent_http_cache_control",
@@ -464,10 +464,15 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn method_name(request: &Request) -> &[u8] {
+/// The method that the request has by now.
+pub(crate) fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    if request.current.method == Method::Get && request.head().method != Method::Get {
+    let method = match request.current.is_subrequest {
+        true => request.current.main_method,
+        false => request.current.method,
+    };
+    if method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)

@@ -219,6 +219,10 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 
 /// Header filter: `expires` and `add_header`.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
+    // No head of a subrequest leaves.
+    if request.current.is_subrequest {
+        return Outcome::Next;
+    }
     let site = request.site.share();
     let settings = &site.locations[request.current.location as usize].settings.headers;
     let usual = is_usual(request.response.status);

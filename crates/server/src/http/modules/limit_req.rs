@@ -91,7 +91,15 @@ pub(crate) struct LimitReqState {
     delay: Duration,
 }
 
-impl RequestState for LimitReqState {}
+impl RequestState for LimitReqState {
+    /// A request is looked at once, with all that it begins.
+    fn for_subrequest(&self) -> Self {
+        Self {
+            status: self.status,
+            delay: Duration::ZERO,
+        }
+    }
+}
 
 /// One `limit_req`. Requests are counted in thousandths.
 #[derive(Debug, Clone)]

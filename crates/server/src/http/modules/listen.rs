@@ -2,6 +2,7 @@
 //!
 //! ```nginx
 //! listen 80 default_server;
+//! listen 443 ssl;
 //! listen [::]:8080 backlog=1024 reuseport;
 //! listen unix:/run/site.sock;
 //! ```
@@ -39,6 +40,8 @@ pub(crate) struct Listen {
     pub options_set: bool,
     /// `bind`, or an option that implies it: a socket of its own even beside a wildcard.
     pub bind: bool,
+    /// `ssl`: connections begin with a handshake.
+    pub ssl: bool,
     /// Where it was written.
     pub span: Span,
 }
@@ -56,6 +59,7 @@ impl Listen {
             default_server: false,
             options_set: false,
             bind: false,
+            ssl: false,
             span,
         }
     }
@@ -116,6 +120,10 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             listen.default_server = true;
             return Ok(());
         }
+        ("ssl", None) => {
+            listen.ssl = true;
+            return Ok(());
+        }
         ("bind", None) => {}
         ("backlog", Some(value)) => listen.options.backlog = number(value)? as i32,
         ("rcvbuf", Some(value)) => listen.options.recv_buffer = Some(bytes(word, value)?),
@@ -132,14 +140,14 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             }
         }
         ("so_keepalive", Some(value)) => listen.options.keepalive = keepalive(word, value)?,
-        ("ssl" | "http2" | "quic" | "proxy_protocol" | "spdy", None) => {
+        ("http2" | "quic" | "proxy_protocol" | "spdy", None) => {
             let message = format!("the \"{name}\" parameter of \"listen\" is not supported yet");
             return Err(Diagnostic::new(word.span, message)
                 .label("this server would speak plain HTTP/1.1 here")
                 .help("remove it, or keep this server on nginx for now"));
         }
         _ => {
-            let expected = "expected default_server, bind, backlog=, rcvbuf=, sndbuf=, \
+            let expected = "expected default_server, ssl, bind, backlog=, rcvbuf=, sndbuf=, \
                             fastopen=, deferred, reuseport, ipv6only= or so_keepalive=";
             return Err(invalid_parameter(word, expected));
         }

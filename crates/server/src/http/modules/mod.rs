@@ -43,6 +43,11 @@ pub(crate) trait RequestState: Default {
     fn reset(&mut self) {
         *self = Self::default();
     }
+
+    /// What a subrequest begins with.
+    fn for_subrequest(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Lists the modules: `name { settings }`, and behind a semicolon what it keeps of a request.
@@ -76,6 +81,13 @@ macro_rules! modules {
             pub(crate) fn reset(&mut self) {
                 $( $( <$module::$state as RequestState>::reset(&mut self.$module); )? )*
             }
+
+            /// What a subrequest begins with.
+            pub(crate) fn for_subrequest(&self) -> Self {
+                Self {
+                    $( $( $module: <$module::$state as RequestState>::for_subrequest(&self.$module), )? )*
+                }
+            }
         }
     };
 }
@@ -90,6 +102,7 @@ modules! {
     server {}
     location {}
     listen {}
+    ssl { ssl: SslSettings / RawSsl }
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
@@ -113,10 +126,12 @@ modules! {
     referer { referer: RefererSettings / RawReferer }
     secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
     access { access: AccessSettings / RawAccess }
+    auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
     fastcgi { fastcgi: FastCgiSettings / RawFastCgi, fastcgi_passing: PassSettings / RawPass }
+    mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
@@ -124,6 +139,7 @@ modules! {
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
     userid { userid: UserIdSettings / RawUserId; UserIdState }
+    addition { addition: AdditionSettings / RawAddition }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
     log_format {}
@@ -135,6 +151,9 @@ modules! {
 mod limits;
 /// The same of those that pass requests on.
 pub(crate) mod passing;
+
+/// What the filters that are for certain media types have in common; no module by itself.
+mod media_types;
 
 /// Every directive of every module.
 pub(crate) fn rows() -> impl Iterator<Item = &'static DirectiveRow> {

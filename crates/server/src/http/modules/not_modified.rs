@@ -81,7 +81,10 @@ fn if_modified_since(scope: &mut Scope, directive: &Directive) -> Result<(), Dia
 
 /// Header filter: 304 where the client has it already, 412 where its condition fails.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
-    if request.response.status != 200 || !request.current.head_done {
+    if request.response.status != 200
+        || !request.current.head_done
+        || request.current.is_subrequest
+    {
         return Outcome::Next;
     }
     if let Some(date) = request.known(HeaderId::IfUnmodifiedSince)

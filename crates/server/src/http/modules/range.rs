@@ -57,7 +57,7 @@ enum Asked {
 /// Header filter: cuts the body to the ranges asked for.
 pub(crate) fn filter(request: &mut Request) -> Outcome {
     let response = &request.response;
-    if !response.ranges_allowed {
+    if !response.ranges_allowed || request.current.is_subrequest {
         return Outcome::Next;
     }
     let ranges_max = request.settings().range.ranges_max;

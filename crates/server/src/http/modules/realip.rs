@@ -69,7 +69,13 @@ pub(crate) struct RealIpState {
     client: Option<Address>,
 }
 
-impl RequestState for RealIpState {}
+impl RequestState for RealIpState {
+    fn for_subrequest(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+        }
+    }
+}
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 

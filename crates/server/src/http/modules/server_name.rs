@@ -161,6 +161,8 @@ type Names = HashMap<Vec<u8>, ServerId, foldhash::fast::RandomState>;
 /// The servers behind one address, ready to be asked for a host.
 #[derive(Debug, Default)]
 pub(crate) struct VirtualHosts {
+    /// Whether connections begin with a handshake.
+    pub(crate) is_tls: bool,
     /// The one that answers where no name fits.
     pub default: ServerId,
     exact: Names,
@@ -184,6 +186,8 @@ struct PatternHost {
 pub(crate) struct FoundServer<'a> {
     /// The server.
     pub server: ServerId,
+    /// Whether one of its names was found, and it is not the default alone.
+    pub is_named: bool,
     /// Where it was found by a pattern: its named groups and their variables.
     pub groups: Option<&'a [(usize, SlotId)]>,
 }
@@ -248,6 +252,7 @@ impl VirtualHosts {
         if let Some(server) = self.find_name(host) {
             return Ok(FoundServer {
                 server,
+                is_named: true,
                 groups: None,
             });
         }
@@ -260,12 +265,14 @@ impl VirtualHosts {
             if pattern.captures(host, groups)? {
                 return Ok(FoundServer {
                     server: *server,
+                    is_named: true,
                     groups: Some(slots),
                 });
             }
         }
         Ok(FoundServer {
             server: self.default,
+            is_named: false,
             groups: None,
         })
     }

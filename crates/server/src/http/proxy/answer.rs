@@ -111,7 +111,7 @@ fn accel_redirect(request: &Request, answered: &AnsweredHead) -> Option<Vec<u8>>
 }
 
 /// Has the request go on elsewhere.
-fn go_on_at(request: &Request, uri: Vec<u8>) -> Outcome {
+fn go_on_at(request: &mut Request, uri: Vec<u8>) -> Outcome {
     if let Some(name) = uri.strip_prefix(b"@") {
         return Outcome::Named(String::from_utf8_lossy(name).into_owned());
     }

@@ -20,6 +20,7 @@ use revolve_reactor::{Stream, timeout};
 use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
 pub(crate) use self::tries::Tries;
+use crate::http::modules::core_variables::method_name;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
@@ -126,7 +127,7 @@ fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
     }
     // A body that goes out as it comes is gone once it was sent.
     let is_replayable = !matches!(request.body, RequestBody::H1(_));
-    let method = request.bytes(request.head().method_span);
+    let method = method_name(request);
     let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
     !was_sent || is_replayable && (is_idempotent || allowed & next::NON_IDEMPOTENT != 0)
 }
@@ -165,7 +166,7 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
 
 /// Whether a request may be sent again although its first bytes may have been read (RFC 9110, 9.2.2).
 fn may_repeat(request: &Request) -> bool {
-    let method = request.bytes(request.head().method_span);
+    let method = method_name(request);
     let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
     is_idempotent && !matches!(request.body, RequestBody::H1(_))
 }

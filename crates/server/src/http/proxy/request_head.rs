@@ -6,6 +6,7 @@ use revolve_http::h1::writer;
 use revolve_http::{Framing, HeaderId, Method, Version};
 
 use super::target::Resolved;
+use crate::http::modules::core_variables::method_name;
 use crate::http::modules::passing::Protocol;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
@@ -30,7 +31,7 @@ pub(super) fn method(request: &Request) -> Method {
             b"HEAD" => Method::Head,
             _ => Method::Other,
         },
-        None => request.head().method,
+        None => request.current.method,
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn write(request: &Request, resolved: &Resolved) -> (Vec<u8>, BodyFor
         .map(|value| value.evaluate(request));
     let method = match &own_method {
         Some(method) => method.as_slice(),
-        None => request.bytes(request.head().method_span),
+        None => method_name(request),
     };
     writer::request_line(&mut out, method, &resolved.uri, version);
     let own_body = settings.body.as_ref().map(|value| value.evaluate(request));

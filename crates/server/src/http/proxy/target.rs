@@ -132,7 +132,7 @@ fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
     let by = place.and_then(|place| request.http().upstreams[place].key.as_ref());
     match by {
         Some(value) => value.evaluate(request),
-        None => match &request.connection.peer {
+        None => match request.client() {
             Address::Inet(address) => match address.ip() {
                 // nginx's: clients of one network of class C go to one server.
                 std::net::IpAddr::V4(ip) => ip.octets()[..3].to_vec(),

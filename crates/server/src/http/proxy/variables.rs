@@ -26,7 +26,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
             if r.known_joined(HeaderId::XForwardedFor, out) {
                 out.extend_from_slice(b", ");
             }
-            r.connection.append_peer(out);
+            r.append_client(out);
             true
         },
     },

@@ -92,6 +92,14 @@ impl RequestState for LimitConnState {
         self.status = LimitStatus::Unset;
         self.holds.clear();
     }
+
+    /// A request is looked at once, with all that it begins.
+    fn for_subrequest(&self) -> Self {
+        Self {
+            status: self.status,
+            holds: Vec::new(),
+        }
+    }
 }
 
 /// One `limit_conn`.

@@ -1,0 +1,51 @@
+//! TLS over a stream of `revolve-reactor`.
+//!
+//! Records and keys are rustls' own, over AWS-LC; here is what an event loop needs beside them: a
+//! [`TlsStream`] that receives into pooled buffers and sends owned chunks as a
+//! [`Stream`](revolve_reactor::Stream) does, and a reader of what a client says first, so that its name
+//! can choose a configuration before rustls begins.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use revolve_reactor::{Chunk, SendQueue, Stream};
+//! use revolve_tls::{AcceptError, Choice, TlsStream};
+//!
+//! async fn echo(stream: Stream, config: Arc<rustls::ServerConfig>) -> Result<(), AcceptError> {
+//!     let tls = TlsStream::new(stream);
+//!     let deadline = revolve_reactor::now() + Duration::from_secs(10);
+//!     tls.accept(|_| Choice::Accept(config), deadline).await?;
+//!     loop {
+//!         let received = tls.recv().within(Duration::from_secs(60)).await?;
+//!         if received.is_empty() {
+//!             return Ok(());
+//!         }
+//!         tls.send(SendQueue::from(Chunk::Buffer(received))).await.0?;
+//!     }
+//! }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod ciphers;
+mod error;
+mod hello;
+mod keys;
+mod seal;
+mod server;
+mod session;
+mod stream;
+mod tickets;
+
+pub use ciphers::{
+    Ciphers, Groups, cipher_name, cipher_name_of, ciphers, default_groups, group_name,
+    group_name_of, groups,
+};
+pub use error::AcceptError;
+pub use hello::{ClientHello, Greeting, read as read_greeting};
+pub use keys::{Facts, KeyError, KeyPair, certificates, facts, key_pair};
+pub use rustls;
+pub use server::ServerOptions;
+pub use stream::{Choice, TlsRecv, TlsSend, TlsStream, poll_recv_by};
+pub use tickets::Tickets;

@@ -1,0 +1,136 @@
+//! What a server is told: its keys, and what it agrees to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, StoresServerSessions,
+};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedCipherSuite};
+
+use crate::ciphers::default_groups;
+
+/// What a server agrees to.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// Its keys with their certificates; of those that a client can check, the first that signs with
+    /// ECDSA or EdDSA, else the first.
+    pub keys: Vec<Arc<CertifiedKey>>,
+    /// Whether it speaks TLS 1.2, by default it does.
+    pub has_tls12: bool,
+    /// Whether it speaks TLS 1.3, by default it does.
+    pub has_tls13: bool,
+    /// The suites of TLS 1.2, its favourite first.
+    pub suites: Vec<SupportedCipherSuite>,
+    /// The groups of the key exchange, its favourite first.
+    pub groups: Vec<&'static dyn SupportedKxGroup>,
+    /// Whether its order of suites counts, and not the client's; default no.
+    pub prefers_own_ciphers: bool,
+    /// The protocols above TLS, its favourite first; none by default.
+    pub protocols: Vec<Vec<u8>>,
+    /// Who seals tickets; none by default.
+    pub tickets: Option<Arc<dyn ProducesTickets>>,
+    /// Who keeps sessions; none by default.
+    pub sessions: Option<Arc<dyn StoresServerSessions>>,
+    /// Early data that is taken, in bytes; none by default. It needs `sessions`, and no `tickets`: what is
+    /// kept here is used once, so that nothing is replayed.
+    pub early_data_bytes_max: u32,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            has_tls12: true,
+            has_tls13: true,
+            suites: crate::ciphers::ciphers("DEFAULT").suites,
+            groups: default_groups(),
+            prefers_own_ciphers: false,
+            protocols: Vec::new(),
+            tickets: None,
+            sessions: None,
+            early_data_bytes_max: 0,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// What rustls is told.
+    ///
+    /// # Errors
+    ///
+    /// Options that leave nothing to agree on.
+    pub fn build(self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let all = aws_lc_rs::default_provider();
+        let tls13 = all
+            .cipher_suites
+            .iter()
+            .filter(|suite| suite.tls13().is_some());
+        let mut cipher_suites: Vec<SupportedCipherSuite> = tls13.copied().collect();
+        cipher_suites.extend(&self.suites);
+        let provider = CryptoProvider {
+            cipher_suites,
+            kx_groups: self.groups,
+            ..all
+        };
+        let versions: Vec<_> = [(&TLS13, self.has_tls13), (&TLS12, self.has_tls12)]
+            .into_iter()
+            .filter(|(_, is_spoken)| *is_spoken)
+            .map(|(version, _)| version)
+            .collect();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Keys(self.keys)));
+        config.ignore_client_order = self.prefers_own_ciphers;
+        config.alpn_protocols = self.protocols;
+        config.session_storage = self
+            .sessions
+            .unwrap_or_else(|| Arc::new(NoServerSessionStorage {}));
+        config.max_early_data_size = self.early_data_bytes_max;
+        config.send_half_rtt_data = self.early_data_bytes_max > 0;
+        match self.tickets {
+            Some(tickets) => config.ticketer = tickets,
+            // Without anywhere to keep a session, none is offered.
+            None if !config.session_storage.can_cache() => config.send_tls13_tickets = 0,
+            None => {}
+        }
+        Ok(Arc::new(config))
+    }
+}
+
+impl fmt::Debug for ServerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerOptions")
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Keys(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Keys {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        // A client of TLS 1.2 says by its suites, too, whose signatures it takes.
+        let takes_others = hello.cipher_suites().iter().any(|suite| {
+            let name = crate::ciphers::cipher_name(*suite);
+            name.starts_with("TLS_") || name.starts_with("ECDHE-ECDSA")
+        });
+        let fitting = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let is_rsa =
+            |key: &Arc<CertifiedKey>| key.key.algorithm() == rustls::SignatureAlgorithm::RSA;
+        let mut others = self.0.iter().filter(|key| takes_others && !is_rsa(key));
+        let found = others.find(fitting).or_else(|| self.0.iter().find(fitting));
+        found.cloned()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keys").field(&self.0.len()).finish()
+    }
+}

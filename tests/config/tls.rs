@@ -1,0 +1,140 @@
+//! Mistakes about TLS.
+
+use super::mistakes::{Mistake, check_all, ours, same};
+use crate::support::tls::certificate;
+use crate::support::{Folder, Run, revolve};
+
+const TLS: &[Mistake] = &[
+    same(
+        "events {}\nhttp {\n server {\n  listen 1 ssl;\n }\n}\n",
+        "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive in FILE:3",
+        "ssl_certificate_key",
+    ),
+    same(
+        "events {}\nhttp {\n server { listen 1 ssl; ssl_reject_handshake on; }\n server {\n  listen 1 ssl;\n }\n}\n",
+        "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive in FILE:4",
+        "",
+    ),
+    ours(
+        "events {}\nhttp {\n server {\n  listen 1 ssl;\n  ssl_certificate a.crt;\n }\n}\n",
+        "no \"ssl_certificate_key\" is defined for certificate \"FOLDER/a.crt\" in FILE:5",
+        "",
+    ),
+    ours(
+        "events {}\nhttp {\n server {\n  listen 1 ssl;\n  ssl_certificate a.crt;\n  ssl_certificate_key a.key;\n }\n}\n",
+        "cannot load certificate \"FOLDER/a.crt\": BIO_new_file() failed (2: No such file or directory) in FILE:5",
+        "by the master",
+    ),
+    same(
+        "events {}\nhttp {\n ssl_protocols TLSv1.4;\n}\n",
+        "invalid value \"TLSv1.4\" in FILE:3",
+        "TLSv1.3",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_protocols TLSv1 TLSv1.1;\n}\n",
+        "\"TLSv1.1\" in \"ssl_protocols\" is not to be had in FILE:3",
+        "TLSv1.2",
+    ),
+    same(
+        "events {}\nhttp {\n ssl_session_cache on;\n}\n",
+        "invalid session cache \"on\" in FILE:3",
+        "shared:name:size",
+    ),
+    same(
+        "events {}\nhttp {\n ssl_session_cache shared:a:31k;\n}\n",
+        "session cache \"shared:a:31k\" is too small in FILE:3",
+        "32k",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_ciphers DHE-RSA-AES256-SHA;\n}\n",
+        "SSL_CTX_set_cipher_list(\"DHE-RSA-AES256-SHA\") failed (no cipher match) in FILE:3",
+        "ECDHE",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_ecdh_curve X448;\n}\n",
+        "SSL_CTX_set1_curves_list(\"X448\") failed in FILE:3",
+        "X25519",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_certificate $ssl_server_name.crt;\n}\n",
+        "variables in \"ssl_certificate\" are not supported yet in FILE:3",
+        "",
+    ),
+];
+
+#[test]
+fn mistakes_about_tls_are_named() {
+    check_all(TLS);
+}
+
+/// What `-t` says of a site with these files and lines.
+fn tested(folder: &Folder, certificate: &str, key: &str, more: &str) -> Run {
+    let text = format!(
+        "error_log stderr;\npid pid;\nevents {{}}\nhttp {{ access_log off;\n{more}\nserver {{ listen 1 ssl;\n\
+         ssl_certificate {certificate};\nssl_certificate_key {key};\n}} }}\n"
+    );
+    folder.write("nginx.conf", text);
+    Run::of(revolve(folder).arg("-t"))
+}
+
+#[test]
+fn files_that_do_not_fit_are_named() {
+    let folder = Folder::new();
+    certificate(&folder, "a", "a.test");
+    certificate(&folder, "b", "b.test");
+    let good = tested(&folder, "a.crt", "a.key", "");
+    assert_eq!(
+        (good.code, good.err.contains("[warn]")),
+        (0, false),
+        "{}",
+        good.err
+    );
+    folder.write("empty", "");
+    folder.write(
+        "locked",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    folder.write(
+        "broken",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    for (certificate, key, says) in [
+        ("a.crt", "b.key", "b.key\") failed (key values mismatch)"),
+        ("empty", "a.key", "empty\": it holds no certificate"),
+        (
+            "broken",
+            "a.key",
+            "broken\": certificate 1 in it is malformed",
+        ),
+        ("a.crt", "empty", "empty\": it holds no private key"),
+        ("a.crt", "locked", "locked\": the key is encrypted"),
+    ] {
+        let run = tested(&folder, certificate, key, "");
+        assert_eq!(run.code, 1, "{certificate} {key}");
+        assert!(run.first_line().contains(says), "{says}: {}", run.err);
+    }
+}
+
+/// What others also name, of which enough is left.
+#[test]
+fn what_is_left_out_is_a_warning() {
+    let folder = Folder::new();
+    certificate(&folder, "a", "a.test");
+    folder.write(
+        "dh.pem",
+        "-----BEGIN DH PARAMETERS-----\nAAAA\n-----END DH PARAMETERS-----\n",
+    );
+    let lines = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2;\nssl_ciphers ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA;\n\
+                 ssl_ecdh_curve secp521r1:X25519;\nssl_dhparam dh.pem;\nssl_stapling on;";
+    let run = tested(&folder, "a.crt", "a.key", lines);
+    assert_eq!(run.code, 0, "{}", run.err);
+    for says in [
+        "\"TLSv1.1\" in \"ssl_protocols\" is not to be had",
+        "left out: AES128-SHA",
+        "left out: secp521r1",
+        "\"ssl_dhparam\" has no effect",
+        "\"ssl_stapling\" ignored",
+    ] {
+        assert!(run.err.contains(says), "{says}: {}", run.err);
+    }
+}
