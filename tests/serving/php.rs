@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
+
 use super::Site;
-use crate::support::proc::{self, Signal};
+use crate::support::proc;
 use crate::support::{Client, Folder, left_out, until};
 
 const SCRIPT: &str = r#"<?php

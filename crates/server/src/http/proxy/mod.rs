@@ -150,7 +150,11 @@ fn refusal(status: u16, allowed: u32) -> Option<u32> {
 /// Asks one peer: over a kept connection, or over a new one where that turns out to be closed.
 async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<Received, Failure> {
     let in_use = Rc::new(peer.begin());
-    if let Some(mut connection) = peer.state.pool.take() {
+    // What may be sent but once takes none that its peer may be closing at this moment. An application
+    // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
+    let takes_kept = may_repeat(request) || request.state.proxy.protocol == Protocol::FastCgi;
+    let kept = takes_kept.then(|| peer.state.pool.take()).flatten();
+    if let Some(mut connection) = kept {
         connection.requests += 1;
         let exchange = Exchange::new(request, resolved, peer, connection, in_use.clone());
         match exchange.run(request).await {
