@@ -6,8 +6,8 @@ use crate::support::{Folder, Run, revolve};
 
 const NAMES: &[Mistake] = &[
     ours(
-        "events {}\nhttp { server { location /x { secure_link $arg_a; } } }\n",
-        "unknown directive \"secure_link\" in FILE:2",
+        "events {}\nhttp { server { location /x { auth_basic_user_file x; } } }\n",
+        "unknown directive \"auth_basic_user_file\" in FILE:2",
         "it may keep clients out: where the line is only removed, they are let in",
     ),
     ours(
@@ -21,8 +21,8 @@ const NAMES: &[Mistake] = &[
         "they are let in",
     ),
     ours(
-        "events {}\nhttp { server { if ($arg_x) { return 403; } } }\n",
-        "unknown directive \"if\" in FILE:2",
+        "events {}\nhttp { server { auth_jwt realm; } }\n",
+        "unknown directive \"auth_jwt\" in FILE:2",
         "they are let in",
     ),
     ours(
@@ -51,21 +51,21 @@ const NAMES: &[Mistake] = &[
         "it is of the headers-more module",
     ),
     ours(
-        "events {}\nhttp { server { proxy_passs http://x; } }\n",
-        "unknown directive \"proxy_passs\" in FILE:2",
-        "did you mean `proxy_pass`? nginx has it in http_proxy_module",
+        "events {}\nhttp { server { grpc_passs grpc://x; } }\n",
+        "unknown directive \"grpc_passs\" in FILE:2",
+        "did you mean `grpc_pass`? nginx has it in http_grpc_module",
     ),
 ];
 
 const VARIABLES: &[Mistake] = &[
     ours(
-        "events {}\nhttp { log_format x $upstream_addr; }\n",
-        "unknown \"upstream_addr\" variable in FILE:2",
+        "events {}\nhttp { log_format x $upstream_cache_status; }\n",
+        "unknown \"upstream_cache_status\" variable in FILE:2",
         "http_upstream_module has it; Revolve does not have it yet",
     ),
     ours(
-        "events {}\nhttp { log_format x $upstream_http_etag; }\n",
-        "unknown \"upstream_http_etag\" variable in FILE:2",
+        "events {}\nhttp { log_format x $upstream_trailer_etag; }\n",
+        "unknown \"upstream_trailer_etag\" variable in FILE:2",
         "http_upstream_module has it; Revolve does not have it yet",
     ),
     ours(

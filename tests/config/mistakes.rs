@@ -101,13 +101,13 @@ const NAMES: &[Mistake] = &[
         "did you mean `listen`?",
     ),
     ours(
-        "events {}\nhttp { server { proxy_pass http://x; } }\n",
-        "unknown directive \"proxy_pass\" in FILE:2",
+        "events {}\nhttp { server { grpc_pass grpc://x; } }\n",
+        "unknown directive \"grpc_pass\" in FILE:2",
         "Revolve does not have it yet",
     ),
     ours(
-        "events {}\nhttp { gzip on; }\n",
-        "unknown directive \"gzip\" in FILE:2",
+        "events {}\nhttp { xslt_types text/x; }\n",
+        "unknown directive \"xslt_types\" in FILE:2",
         "Revolve does not have it yet",
     ),
     same(

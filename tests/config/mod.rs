@@ -9,6 +9,7 @@ mod defined_variables;
 mod exit_codes;
 mod links;
 mod mistakes;
+mod scripts;
 mod several;
 mod subrequests;
 mod tls;

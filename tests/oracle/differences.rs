@@ -310,6 +310,12 @@ pub(super) const ROWS: &[Row] = &[
         "nobody splits a response",
     ),
     row(
+        "a text of more than a megabyte in `rewrite`, `set` or `if`",
+        "made, if there is memory for it",
+        "500",
+        "what doubles itself has no end",
+    ),
+    row(
         "`try_files $uri / =404` where nothing is found",
         "301 without a path in its log",
         "the folder `/` itself, with its index",

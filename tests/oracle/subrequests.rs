@@ -68,6 +68,19 @@ const AUTH: Site = Site {
         location /v3/ { auth_request /page.html; auth_request_set $said "$sent_http_content_length|$sent_http_last_modified|$content_type";
             add_header X-Said $said; alias ROOT/html/; }
         location /v4/ { add_header X-Said "[$said]"; alias ROOT/html/; }
+        location /u1/ { auth_request /up; auth_request_set $user $upstream_http_x_user; auth_request_set $how $upstream_status;
+            add_header X-Said $user-$how; alias ROOT/html/; }
+        location /u2/ { auth_request /up-who; alias ROOT/html/; }
+        location /u3/ { auth_request /up-gone; alias ROOT/html/; }
+        location /u4/ { auth_request /up-large; alias ROOT/html/; }
+        location = /up { internal; proxy_pass http://127.0.0.1:PORT/up-said; proxy_pass_request_body off;
+            proxy_set_header Content-Length ""; }
+        location = /up-who { internal; proxy_pass http://127.0.0.1:PORT/who; proxy_pass_request_body off;
+            proxy_set_header Content-Length ""; }
+        location = /up-gone { internal; proxy_pass http://127.0.0.1:1/; }
+        location = /up-large { internal; proxy_pass http://127.0.0.1:PORT/large.html; proxy_pass_request_body off;
+            proxy_set_header Content-Length ""; proxy_set_header Range ""; proxy_set_header If-None-Match ""; }
+        location = /up-said { add_header X-User $request_method; return 200 x; }
         location @said { return 200 "said $said"; }
     "#,
     write,
@@ -76,7 +89,8 @@ const AUTH: Site = Site {
 fn auth_paths() -> Vec<String> {
     let names = [
         "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b1", "b2", "b3", "b4", "b5", "b6",
-        "b7", "b8", "b9", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "v1", "v2", "v3", "v4",
+        "b7", "b8", "b9", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "v1", "v2", "v3", "v4", "u1",
+        "u2", "u3", "u4",
     ];
     let path = |name: &&str| format!("/{name}/page.html?x=y");
     names.iter().map(path).collect()
@@ -165,7 +179,7 @@ fn errors_in_subrequests_are_logged_alike() {
 }
 
 const SUBREQUEST_LOGS: &str = r#"
-    log_format sub '$request_method $uri $args $status $request_uri';
+    log_format sub '$request_method $uri $args $status $request_uri $content_length';
     server {
         listen 127.0.0.1:PORT; server_name sub.example; root ROOT/html;
         access_log ROOT/logs/NAME-sub.log sub; log_subrequest on;
@@ -175,6 +189,8 @@ const SUBREQUEST_LOGS: &str = r#"
         location = /silent { log_subrequest off; return 204; }
         location /copied/ { mirror /mirrored; mirror /mirrored/too; alias ROOT/html/; }
         location /copied/off/ { mirror off; alias ROOT/html/; }
+        location /sent/ { mirror /up; alias ROOT/html/; }
+        location = /up { auth_request off; proxy_pass http://127.0.0.1:PORT/mirrored-up; proxy_set_header Host sub.example; }
         location /mirrored { auth_request off; return 204; }
     }
 "#;
@@ -187,6 +203,7 @@ fn subrequests_have_lines_where_they_are_to_have_them() {
         "/copied/small.txt?x=y",
         "/copied/none",
         "/copied/off/small.txt",
+        "/sent/small.txt",
     ];
     let requests = paths.iter().flat_map(|path| {
         [get(*path), head(*path), post(*path, "1")].map(|request| request.host("sub.example"))

@@ -175,6 +175,23 @@ impl Clock {
         self.with(|texts| out.extend_from_slice(&texts.syslog));
     }
 
+    /// Appends the time as `strftime(3)` would write it, local or that of Greenwich; false where the form is
+    /// none.
+    pub(crate) fn formatted(&self, format: &str, is_gmt: bool, out: &mut Vec<u8>) -> bool {
+        let timestamp = Timestamp::from_second(self.unix_s()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let text = match is_gmt {
+            true => {
+                let zoned = timestamp.to_zoned(TimeZone::UTC);
+                jiff::fmt::strtime::format(format.replace("%Z", "GMT"), &zoned)
+            }
+            false => jiff::fmt::strtime::format(format, &timestamp.to_zoned(self.zone.clone())),
+        };
+        text.is_ok_and(|text| {
+            out.extend_from_slice(text.as_bytes());
+            true
+        })
+    }
+
     /// The next moment at which the local clock shows this second of the day.
     pub fn next_daily(&self, second: i64) -> i64 {
         let unix_s = self.unix_s();

@@ -25,6 +25,8 @@ pub use clock::Clock;
 pub use config::regex;
 pub use config::{Affinity, Base, EnvVariable, Prefix, ProcessConfig, Surroundings, WorkerCount};
 pub use http::modules;
+#[cfg(fuzzing)]
+pub use http::testing::check_script;
 pub use net::ListenSpec;
 pub use runtime::report;
 pub use runtime::worker::Descriptors;

@@ -282,12 +282,14 @@ fn is_punct(tree: Option<&TokenTree>, sign: char) -> bool {
     matches!(tree, Some(TokenTree::Punct(punct)) if punct.as_char() == sign)
 }
 
-/// Whether `#[cfg(test)]` stands here.
+/// Whether `#[cfg(test)]` stands here, or that with what a fuzz target needs too.
 pub(super) fn is_test_attribute(trees: &[TokenTree]) -> bool {
     let [hash, TokenTree::Group(attribute), ..] = trees else {
         return false;
     };
-    is_punct(Some(hash), '#') && attribute.stream().to_string().replace(' ', "") == "cfg(test)"
+    let attribute = attribute.stream().to_string().replace(' ', "");
+    let is_test = ["cfg(test)", "cfg(any(test,fuzzing))"].contains(&attribute.as_str());
+    is_punct(Some(hash), '#') && is_test
 }
 
 /// Trees of the item that begins here with its attributes: up to its body or semicolon.

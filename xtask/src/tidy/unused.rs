@@ -22,7 +22,7 @@ const FIELDS_OF: [&str; 2] = ["crates/server", "crates/revolve"];
 const ITEMS_OF: [&str; 2] = ["crates/server", "crates/revolve"];
 const USERS: [&str; 4] = ["crates/server/", "crates/revolve/", "tests/", "fuzz/"];
 /// The macro that makes settings, and its groups of fields.
-const DECLARES: (&str, [&str; 2]) = ("settings", ["inherit", "own"]);
+const DECLARES: (&str, [&str; 3]) = ("settings", ["inherit", "own", "handler"]);
 /// A macro that only assigns to fields, and a function that does so to its first argument.
 const ASSIGNS: (&str, &str) = ("slot", "set_once");
 

@@ -245,8 +245,8 @@ fn compile(
         {
             return Err(wrong(format!("{name} is no name of a group")));
         }
-        // `$args` is the one that may be set.
-        if *name != "args" && is_builtin(name) {
+        // These are the ones that may be set.
+        if !matches!(*name, "args" | "limit_rate") && is_builtin(name) {
             let message = format!("the duplicate \"{name}\" variable");
             let label = "a group would set this variable, which has its value already";
             return Err(Diagnostic::new(word.span, message).label(label));

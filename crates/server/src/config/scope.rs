@@ -22,20 +22,25 @@ pub(crate) const HTTP: u32 = 4;
 pub(crate) const SERVER: u32 = 8;
 /// Inside `location`.
 pub(crate) const LOCATION: u32 = 16;
+/// Inside an `if` of a `server`.
+pub(crate) const IF_SERVER: u32 = 32;
+/// Inside an `if` of a `location`.
+pub(crate) const IF_LOCATION: u32 = 64;
 /// Inside `upstream`.
 pub(crate) const UPSTREAM: u32 = 1 << 8;
-
 /// Inside `limit_except`.
-pub(crate) const LIMIT_EXCEPT: u32 = 32;
+pub(crate) const LIMIT_EXCEPT: u32 = 128;
 
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 7] = [
+pub(crate) const CONTEXTS: [(u32, &str); 9] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
     (SERVER, "server"),
     (LOCATION, "location"),
     (UPSTREAM, "upstream"),
+    (IF_SERVER, "if in server"),
+    (IF_LOCATION, "if in location"),
     (LIMIT_EXCEPT, "limit_except"),
 ];
 
@@ -174,6 +179,8 @@ fn context_names(contexts: u32) -> String {
         (SERVER, "`server`"),
         (LOCATION, "`location`"),
         (UPSTREAM, "`upstream`"),
+        (IF_SERVER, "`if` in `server`"),
+        (IF_LOCATION, "`if` in `location`"),
         (LIMIT_EXCEPT, "`limit_except`"),
     ]
     .iter()

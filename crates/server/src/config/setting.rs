@@ -12,12 +12,17 @@ pub(crate) trait Inherit {
 
     /// Fills what this level leaves open from `parent`, or from the defaults at the top.
     fn merge(self, parent: Option<&Self::Merged>) -> Self::Merged;
+
+    /// Fills what says who answers, where this level leaves it open, from the location around it. Called
+    /// for the blocks of a location alone (`if`, `limit_except`), which answer as the location does.
+    fn take_handler(&mut self, _around: &Self::Merged) {}
 }
 
 /// Declares a module's settings: the merged struct, the one as written, and the merge.
 ///
 /// Fields under `inherit` take the parent's value when unset; fields under `own` hold for the
-/// very level that sets them (`try_files`, `return`).
+/// very level that sets them (`try_files`, `return`), those under `handler` for that level and for
+/// an `if` in it (`stub_status`).
 macro_rules! settings {
     (
         $(#[$meta:meta])*
@@ -28,6 +33,9 @@ macro_rules! settings {
             own {
                 $( $(#[$ometa:meta])* $ofield:ident : $oty:ty = $odefault:expr ),* $(,)?
             }
+            $(handler {
+                $( $(#[$hmeta:meta])* $hfield:ident : $hty:ty = $hdefault:expr ),* $(,)?
+            })?
         }
     ) => {
         $(#[$meta])*
@@ -35,6 +43,7 @@ macro_rules! settings {
         pub(crate) struct $merged {
             $( $(#[$imeta])* pub $ifield: $ity, )*
             $( $(#[$ometa])* pub $ofield: $oty, )*
+            $( $( $(#[$hmeta])* pub $hfield: $hty, )* )?
         }
 
         #[derive(Debug, Default)]
@@ -42,6 +51,7 @@ macro_rules! settings {
         pub(crate) struct $raw {
             $( pub $ifield: Option<$ity>, )*
             $( pub $ofield: Option<$oty>, )*
+            $( $( pub $hfield: Option<$hty>, )* )?
         }
 
         impl $crate::config::setting::Inherit for $raw {
@@ -54,7 +64,13 @@ macro_rules! settings {
                         .or_else(|| parent.map(|level| level.$ifield.clone()))
                         .unwrap_or_else(|| $idefault), )*
                     $( $ofield: self.$ofield.unwrap_or_else(|| $odefault), )*
+                    $( $( $hfield: self.$hfield.unwrap_or_else(|| $hdefault), )* )?
                 }
+            }
+
+            fn take_handler(&mut self, around: &$merged) {
+                let _ = around;
+                $( $( self.$hfield.get_or_insert_with(|| around.$hfield.clone()); )* )?
             }
         }
     };
@@ -82,6 +98,10 @@ macro_rules! compose {
             fn merge(self, parent: Option<&$merged>) -> $merged {
                 $merged { $( $field: self.$field.merge(parent.map(|level| &level.$field)), )* }
             }
+
+            fn take_handler(&mut self, around: &$merged) {
+                $( self.$field.take_handler(&around.$field); )*
+            }
         }
     };
 }
@@ -103,6 +123,10 @@ mod tests {
                 /// Not inherited.
                 mark: bool = false,
             }
+            handler {
+                /// Of an `if` too.
+                answers: bool = false,
+            }
         }
     }
 
@@ -113,9 +137,14 @@ mod tests {
         let middle = RawSample {
             size: Some(5),
             mark: Some(true),
+            answers: Some(true),
         }
         .merge(Some(&top));
         let leaf = RawSample::default().merge(Some(&middle));
-        assert_eq!((leaf.size, leaf.mark), (5, false));
+        assert_eq!((leaf.size, leaf.mark, leaf.answers), (5, false, false));
+        let mut within = RawSample::default();
+        within.take_handler(&middle);
+        let within = within.merge(Some(&middle));
+        assert_eq!((within.size, within.mark, within.answers), (5, false, true));
     }
 }

@@ -49,6 +49,11 @@ impl Registry {
         id
     }
 
+    /// The number of a variable by its name, without the dollar.
+    pub(crate) fn variable(&mut self, name: &str, span: Span) -> VariableId {
+        self.intern(name, Some(span))
+    }
+
     /// Defines a variable whose values are made when they are asked for. Of several definitions of a name
     /// the last one holds.
     pub(crate) fn define_made(&mut self, name: &str) -> SlotId {

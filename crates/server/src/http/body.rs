@@ -144,6 +144,32 @@ impl Outgoing {
         }
     }
 
+    /// A body of these bytes.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self {
+            ready: [Piece::Bytes(bytes)].into(),
+            source: None,
+            chain: None,
+            piece_bytes_max: u64::MAX,
+        }
+    }
+
+    /// The next bytes in memory, for whoever reads them; `None` at the end.
+    pub(crate) fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Broken>>> {
+        if self.chain.is_none() {
+            return self.poll_memory(cx);
+        }
+        self.poll_next(cx).map(|next| {
+            next.map(|piece| match piece? {
+                Piece::Bytes(bytes) => Ok(bytes),
+                _ => unreachable!("filters give bytes"),
+            })
+        })
+    }
+
     /// The next piece to be sent; `None` at the end.
     pub(crate) fn poll_next(
         &mut self,

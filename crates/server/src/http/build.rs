@@ -186,11 +186,15 @@ impl Merging<'_> {
         parent: &Settings,
         named: &mut HashMap<String, LocationId>,
     ) -> LocationId {
-        let settings = level.settings.merge(Some(parent));
+        let mut settings = level.settings.merge(Some(parent));
         let mut lookup = LookupBuilder::default();
-        for child in level.children {
+        let mut blocks = Vec::new();
+        for mut child in level.children {
             let matching = child.matching.clone();
             let span = child.span;
+            if let LocationMatch::If(_) = matching {
+                child.settings.take_handler(&settings);
+            }
             let id = self.add(child, &settings, named);
             let (fresh, name) = match matching {
                 LocationMatch::Server => unreachable!("no level holds a server but `http`"),
@@ -208,6 +212,10 @@ impl Merging<'_> {
                     self.add_named(name, id, span, named);
                     continue;
                 }
+                LocationMatch::If(_) => {
+                    blocks.push(id);
+                    continue;
+                }
             };
             if !fresh {
                 let message = format!("duplicate location \"{name}\"");
@@ -215,20 +223,19 @@ impl Merging<'_> {
                     .push(Diagnostic::new(span, message).label("the same location stands above"));
             }
         }
-        let name = match &level.matching {
-            LocationMatch::Server => String::new(),
-            LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => path.clone(),
-            LocationMatch::Regex(pattern) => pattern.to_string(),
-            LocationMatch::Named(name) => format!("@{name}"),
-        };
+        let uses_numbers = self.scope.shared.registry.uses_numbers;
+        settings.rewrite.script.link(blocks, uses_numbers);
+        let name = level.matching.name();
         let group_slots = match &level.matching {
             LocationMatch::Regex(pattern) => self.scope.shared.registry.groups(pattern),
             _ => Vec::new(),
         };
         let inner = lookup.build();
         let limit_except = level.limit_except;
-        let limit_except =
-            limit_except.map(|(methods, level)| (methods, self.add(*level, &settings, named)));
+        let limit_except = limit_except.map(|(methods, mut level)| {
+            level.settings.take_handler(&settings);
+            (methods, self.add(*level, &settings, named))
+        });
         self.locations.push(Location {
             name,
             steps: modules::steps(&settings),

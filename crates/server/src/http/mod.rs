@@ -22,8 +22,10 @@ pub(crate) mod sink;
 pub(crate) mod site;
 pub(crate) mod subrequest;
 pub(crate) mod temp_file;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod toy;
 pub(crate) mod tunnel;
 pub(crate) mod variables;
 

@@ -54,6 +54,8 @@ pub(crate) enum Outcome {
     Allow,
     /// The path was changed: look for its location.
     FindLocation,
+    /// The settings of an `if` block hold from here on, which is the request's location now.
+    Entered,
     /// The rest of this handler may wait.
     Await(Later),
 }
@@ -180,6 +182,10 @@ pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
             Outcome::Redirect(path, args) => redirect(request, path, args),
             Outcome::Named(name) => redirect_named(request, &name),
             Outcome::FindLocation => find_again(request),
+            Outcome::Entered => {
+                begin_at(request, Phase::PreAccess);
+                run(request)
+            }
             Outcome::Next | Outcome::Allow => run(request),
         };
     }
@@ -200,7 +206,7 @@ pub(crate) fn log(request: &mut Request) {
 /// Runs the phases from the place on that the request has reached.
 fn run(request: &mut Request) -> Outcome {
     let site = request.site.share();
-    loop {
+    'level: loop {
         let steps = &site.locations[request.current.location as usize].steps;
         let end = match request.current.is_located {
             true => steps.begin(Phase::Log),
@@ -223,6 +229,10 @@ fn run(request: &mut Request) -> Outcome {
                 Outcome::Next => {}
                 outcome => match judge(request, outcome) {
                     Outcome::Next => {}
+                    Outcome::Entered => {
+                        begin_at(request, Phase::PreAccess);
+                        continue 'level;
+                    }
                     other => return other,
                 },
             }
@@ -388,6 +398,7 @@ fn redirect(request: &mut Request, path: Vec<u8>, args: Option<Vec<u8>>) -> Outc
     request.current.internal = true;
     request.current.uri_changed = true;
     request.state.core.path_behind_alias = false;
+    request.state.core.location_kept = false;
     request.current.location = request.server().location;
     begin_at(request, Phase::ServerRewrite);
     run(request)

@@ -25,7 +25,7 @@ use crate::runtime::connection::Connection;
 pub(crate) const REDIRECTS_MAX: u8 = 10;
 
 /// How deep subrequests may be nested, as in nginx.
-pub(crate) const DEPTH_MAX: u8 = 50;
+pub(crate) const DEPTH_MAX: u8 = 51;
 
 /// A shared part of a request while it is under way; nothing while its memory lies in the pool,
 /// so that the pool keeps no connection open.

@@ -48,6 +48,9 @@ pub(crate) enum RequestBody {
     H1(Rc<h1::Input>),
     /// All of it was read.
     Kept(Kept),
+    /// It comes on a stream of the carrier of tests.
+    #[cfg(test)]
+    Toy(Rc<crate::http::toy::Stream>),
 }
 
 /// A body of which all was read. Copies read it from its beginning, each for itself.
@@ -112,6 +115,8 @@ impl RequestBody {
             RequestBody::None => RequestBody::None,
             RequestBody::H1(input) => RequestBody::H1(input.clone()),
             RequestBody::Kept(kept) => RequestBody::Kept(kept.clone()),
+            #[cfg(test)]
+            RequestBody::Toy(stream) => RequestBody::Toy(stream.clone()),
         }
     }
 
@@ -120,6 +125,8 @@ impl RequestBody {
         match self {
             RequestBody::None | RequestBody::Kept(_) => true,
             RequestBody::H1(input) => input.is_whole(),
+            #[cfg(test)]
+            RequestBody::Toy(stream) => stream.has_whole_body(),
         }
     }
 
@@ -129,6 +136,8 @@ impl RequestBody {
             RequestBody::None => Poll::Ready(None),
             RequestBody::H1(input) => input.poll_next(cx),
             RequestBody::Kept(kept) => Poll::Ready(kept.next()),
+            #[cfg(test)]
+            RequestBody::Toy(stream) => stream.poll_body(cx),
         }
     }
 }
@@ -152,6 +161,8 @@ impl Request {
         }
         match &self.body {
             RequestBody::None | RequestBody::Kept(_) => Ok(()),
+            #[cfg(test)]
+            RequestBody::Toy(_) => Ok(()),
             RequestBody::H1(input) => {
                 let input = input.clone();
                 input.discard(self)
@@ -165,10 +176,12 @@ impl Request {
 ///
 /// Errors: the status to answer with; what is wrong was logged.
 pub(crate) async fn read_whole(request: &mut Request) -> Result<(), u16> {
-    let RequestBody::H1(input) = &request.body else {
-        return Ok(());
-    };
-    input.set_limits(request);
+    match &request.body {
+        RequestBody::None | RequestBody::Kept(_) => return Ok(()),
+        RequestBody::H1(input) => input.set_limits(request),
+        #[cfg(test)]
+        RequestBody::Toy(_) => {}
+    }
     let mut body = request.body.share();
     let client = &request.settings().client;
     let buffer_bytes = client.body_buffer_bytes as usize;

@@ -34,6 +34,21 @@ pub(crate) enum LocationMatch {
     Regex(Pattern),
     /// `location @x`, reached by internal redirects alone.
     Named(String),
+    /// The block of an `if` in a location, whose settings a script chooses; with the location's name.
+    If(String),
+}
+
+impl LocationMatch {
+    /// What stands after `location`, without the modifier; empty for a server's own level.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            LocationMatch::Server => String::new(),
+            LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => path.clone(),
+            LocationMatch::Regex(pattern) => pattern.to_string(),
+            LocationMatch::Named(name) => format!("@{name}"),
+            LocationMatch::If(name) => name.clone(),
+        }
+    }
 }
 
 /// One block as it is being read.

@@ -37,7 +37,11 @@ pub(crate) async fn serve(request: &mut Request, sink: &mut Sink<'_>) -> Served 
 }
 
 /// Follows a walk to its response, and gives that to the sink.
-async fn respond(request: &mut Request, mut walked: Walked, sink: &mut Sink<'_>) -> Served {
+pub(crate) async fn respond(
+    request: &mut Request,
+    mut walked: Walked,
+    sink: &mut Sink<'_>,
+) -> Served {
     loop {
         walked = match walked {
             Walked::Close => return Served::Close,

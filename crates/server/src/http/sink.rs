@@ -24,8 +24,11 @@ pub(crate) struct Lost {
 pub(crate) enum Sink<'a> {
     /// A connection that speaks HTTP/1.
     H1(&'a mut h1::Output),
-    /// Memory: what a test looks at.
+    /// A stream of a carrier that is there for tests.
     #[cfg(test)]
+    Toy(Rc<crate::http::toy::Stream>),
+    /// Memory: what a test looks at.
+    #[cfg(any(test, fuzzing))]
     Memory(&'a mut Vec<u8>),
 }
 
@@ -36,6 +39,8 @@ impl Sink<'_> {
         match self {
             Sink::H1(output) => output.head(request),
             #[cfg(test)]
+            Sink::Toy(stream) => stream.status.set(request.response.status),
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => {
                 out.extend_from_slice(format!("{}\n", request.response.status).as_bytes());
             }
@@ -47,8 +52,8 @@ impl Sink<'_> {
     pub(crate) fn pieces(&mut self, request: &mut Request) {
         match self {
             Sink::H1(output) => output.pieces(request),
-            #[cfg(test)]
-            Sink::Memory(_) => {
+            #[cfg(any(test, fuzzing))]
+            _ => {
                 for piece in std::mem::take(&mut request.response.body) {
                     let piece = match piece {
                         Piece::Text { start, end } => Piece::Bytes(bytes::Bytes::copy_from_slice(
@@ -67,6 +72,8 @@ impl Sink<'_> {
         match self {
             Sink::H1(output) => output.push(&mut request.response, piece),
             #[cfg(test)]
+            Sink::Toy(stream) => stream.push(piece),
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
                 Piece::File { file, start, len } => match &file.content {
@@ -85,8 +92,10 @@ impl Sink<'_> {
     pub(crate) fn end(&mut self, request: &mut Request) {
         match self {
             Sink::H1(output) => output.end(request),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => {}
+            #[cfg(test)]
+            Sink::Toy(_) => {}
         }
     }
 
@@ -95,6 +104,8 @@ impl Sink<'_> {
         match self {
             Sink::H1(output) => output.has_room(),
             #[cfg(test)]
+            Sink::Toy(stream) => stream.has_room(),
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => true,
         }
     }
@@ -104,6 +115,8 @@ impl Sink<'_> {
         match self {
             Sink::H1(output) => output.flush(request).await,
             #[cfg(test)]
+            Sink::Toy(stream) => stream.flush().await,
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => Ok(()),
         }
     }
@@ -116,11 +129,22 @@ impl Sink<'_> {
     ) -> impl Future<Output = ()> + use<> {
         let connection = match self {
             Sink::H1(_) => Some(connection.clone()),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Sink::Memory(_) => None,
+            #[cfg(test)]
+            Sink::Toy(_) => None,
+        };
+        #[cfg(test)]
+        let toy = match self {
+            Sink::Toy(stream) => Some(stream.clone()),
+            _ => None,
         };
         let body = body.share();
         async move {
+            #[cfg(test)]
+            if let Some(stream) = toy {
+                return stream.left().await;
+            }
             match connection {
                 Some(connection) => h1::left(&connection, &body).await,
                 None => pending().await,

@@ -6,13 +6,14 @@
 //!
 //! Source: nginx's `ngx_http_subrequest`.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use revolve_http::Method;
 
-use crate::http::body::{Broken, Outgoing, Piece};
+use crate::http::body::{Broken, Outgoing, Piece, Source};
 use crate::http::filter;
 use crate::http::phase::{self, LocalBoxFuture, Outcome, Walked};
 use crate::http::request::{Attached, Current, REDIRECTS_MAX, Request};
@@ -23,6 +24,12 @@ use crate::log::{Level, Shown};
 
 /// How many subrequests may come of one request. nginx has as many under way at a time.
 const SUBREQUESTS_MAX: u32 = 65_535 - 1000;
+
+/// How many subrequests of one request may be answered before other requests have their turn.
+const SUBREQUESTS_A_TURN: u32 = 16;
+
+/// How much of a body that nobody wants is read.
+const DRAINED_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a subrequest is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +80,7 @@ pub(crate) fn subrequest(
     child.current.header_only = options.header_only;
     child.current.depth_left -= 1;
     child.current.internal = true;
+    child.current.args_given = false;
     if !options.keeps_method {
         child.current.method = Method::Get;
     }
@@ -124,6 +132,15 @@ pub(crate) fn stand_in(request: &Request) -> Box<Request> {
 ///
 /// Errors: it is not answered at all, which goes for the request that it is for, too.
 pub(crate) async fn respond(mut request: Box<Request>) -> Result<Box<Request>, Closed> {
+    if request
+        .shared_head
+        .subrequests
+        .get()
+        .is_multiple_of(SUBREQUESTS_A_TURN)
+    {
+        // One that begins many must not keep the others waiting.
+        revolve_reactor::yield_now().await;
+    }
     let mut walked = phase::walk_subrequest(&mut request);
     loop {
         walked = match walked {
@@ -138,8 +155,24 @@ pub(crate) async fn respond(mut request: Box<Request>) -> Result<Box<Request>, C
             },
         };
     }
+    if request.current.header_only
+        && let Some(unwanted) = request.response.source.take()
+    {
+        revolve_reactor::spawn(drain(unwanted));
+    }
     filter::finish(&mut request);
     Ok(request)
+}
+
+/// Reads past a body that nobody wants, if it is short: the connection that it comes on may serve again.
+async fn drain(mut unwanted: Box<dyn Source>) {
+    let mut bytes = 0;
+    while let Some(Ok(piece)) = poll_fn(|cx| unwanted.poll_next(cx)).await {
+        bytes += piece.len();
+        if bytes > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
 }
 
 /// Its line in the access log, where it is to have one (`log_subrequest`).
@@ -157,7 +190,9 @@ pub(crate) enum Subrequest {
     /// Its body is on the way.
     Answering(Box<Answering>),
     /// There is nothing more of it.
-    Ended,
+    Ended(Option<Box<Request>>),
+    /// It could not be brought to its end.
+    Failed,
 }
 
 /// A subrequest whose head is known.
@@ -184,16 +219,14 @@ impl Subrequest {
                     let body = Outgoing::new(&mut request);
                     *self = Subrequest::Answering(Box::new(Answering { request, body }));
                 }
-                Poll::Ready(Err(Closed)) => {
-                    *self = Subrequest::Ended;
-                    return Poll::Ready(Err(Broken { reason: None }));
-                }
+                Poll::Ready(Err(Closed)) => *self = Subrequest::Failed,
             }
         }
-        Poll::Ready(Ok(match self {
-            Subrequest::Answering(answering) => Some(answering),
-            _ => None,
-        }))
+        Poll::Ready(match self {
+            Subrequest::Answering(answering) => Ok(Some(answering)),
+            Subrequest::Failed => Err(Broken { reason: None }),
+            _ => Ok(None),
+        })
     }
 
     /// The next piece of its body; `None` at the end.
@@ -201,13 +234,32 @@ impl Subrequest {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, Broken>>> {
+        self.poll_by(cx, Outgoing::poll_next)
+    }
+
+    /// The next bytes of its body in memory; `None` at the end.
+    pub(crate) fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, Broken>>> {
+        self.poll_by(cx, |body, cx| {
+            body.poll_bytes(cx)
+                .map(|next| next.map(|bytes| bytes.map(Piece::Bytes)))
+        })
+    }
+
+    fn poll_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Outgoing, &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>>,
+    ) -> Poll<Option<Result<Piece, Broken>>> {
         let Answering { request, body } = match self.poll_head(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(broken)) => return Poll::Ready(Some(Err(broken))),
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
             Poll::Ready(Ok(Some(answering))) => answering,
         };
-        match body.poll_next(cx) {
+        match poll(body, cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(piece))) => {
                 request.response.sent_bytes += piece.len();
@@ -221,14 +273,27 @@ impl Subrequest {
                     );
                 }
                 log(request);
-                *self = Subrequest::Ended;
+                *self = Subrequest::Failed;
                 Poll::Ready(Some(Err(Broken { reason: None })))
             }
             Poll::Ready(None) => {
-                log(request);
-                *self = Subrequest::Ended;
+                let request = self.take_request();
+                *self = Subrequest::Ended(request);
                 Poll::Ready(None)
             }
+        }
+    }
+
+    /// Ends it here, whatever of its body is left; the answer is the request as it is then.
+    pub(crate) fn take_request(&mut self) -> Option<Box<Request>> {
+        match std::mem::replace(self, Subrequest::Ended(None)) {
+            Subrequest::Answering(answering) => {
+                let mut request = answering.request;
+                log(&mut request);
+                Some(request)
+            }
+            Subrequest::Ended(request) => request,
+            _ => None,
         }
     }
 

@@ -1,12 +1,13 @@
 //! A site in memory, for tests of what a request goes through: no socket is read and nothing is sent.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use revolve_conf::{Snapshot, SnapshotFiles};
+use revolve_conf::{Directive, Snapshot, SnapshotFiles};
 use revolve_http::h1::{HeadLimits, Progress};
 use revolve_reactor::{Address, EventLoop, Lease, Stream};
 
@@ -23,55 +24,118 @@ use crate::runtime::connection::{Connection, ListenerInfo};
 use crate::runtime::loop_state::{Applications, Installed, LoopState, Offered};
 use crate::zones::{LoopCounts, Seat, Zones};
 
-/// Serves nothing by itself: the test walks its requests.
-struct NoApplications;
+/// Serves connections that a test hands to the loop; other tests walk their requests themselves.
+struct Connections {
+    http_loop: Rc<HttpLoop>,
+    serve: h1::Serve,
+}
 
-impl Applications for NoApplications {
-    fn configure(&self, _: &Rc<Installed>) {}
+impl Connections {
+    fn boxed() -> Box<dyn Applications> {
+        let http_loop = Rc::new(HttpLoop::default());
+        let serve = h1::serve(http_loop.clone());
+        Box::new(Self { http_loop, serve })
+    }
+}
+
+impl Applications for Connections {
+    fn configure(&self, installed: &Rc<Installed>) {
+        let config = Arc::clone(&installed.whole).downcast::<Config>().unwrap();
+        self.http_loop
+            .configure(config.http.as_ref().unwrap(), installed);
+    }
+
+    fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {
+        (self.serve)(connection, lease);
+    }
 
     fn speaks_tls(&self, _: &Connection) -> bool {
         false
     }
-
-    fn serve(&self, _: Rc<Connection>, _: Option<Lease>) {}
 }
 
 /// The inside of a `server` block, as a site. One a thread, as there is one loop.
 pub(crate) struct TestSite {
-    event_loop: EventLoop,
+    /// Away while something runs on it.
+    event_loop: Option<EventLoop>,
     state: Rc<LoopState>,
     http_loop: Rc<HttpLoop>,
 }
 
 impl TestSite {
+    #[cfg(test)]
     pub(crate) fn new(server: &str) -> Self {
-        let text = format!("events {{}} http {{ server {{ listen unix:/nowhere; {server} }} }}");
-        let mut snapshot = Snapshot::default();
-        snapshot.insert_file("/x.conf", text.into_bytes());
-        let prefix = Prefix {
-            prefix: "/".into(),
-            error_log: "stderr".into(),
-            access_log: None,
-        };
-        let mut files = SnapshotFiles::new(snapshot);
-        let (config, sources, diagnostics) =
-            crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
-        let config = config.unwrap_or_else(|| {
-            panic!("{}", diagnostics.render(&sources, "test", false));
-        });
-        let event_loop = EventLoop::new().unwrap();
-        let state = start(&config);
+        Self::new_with("", server)
+    }
+
+    /// Errors: what is wrong with the configuration.
+    pub(crate) fn try_new(server: &str) -> Result<Self, String> {
+        Ok(Self::on(EventLoop::new().unwrap(), &try_load("", server)?))
+    }
+
+    /// The same with more lines in the `http` block.
+    #[cfg(test)]
+    pub(crate) fn new_with(http: &str, server: &str) -> Self {
+        Self::on(EventLoop::new().unwrap(), &load(http, server))
+    }
+
+    /// A site of this configuration on this loop.
+    pub(crate) fn on(event_loop: EventLoop, config: &Arc<Config>) -> Self {
+        let state = start(config);
         let http_loop = Rc::new(HttpLoop::default());
         http_loop.configure(config.http.as_ref().unwrap(), &state.installed());
         Self {
-            event_loop,
+            event_loop: Some(event_loop),
             state,
             http_loop,
         }
     }
 
+    /// Serves a connection that came in.
+    pub(crate) fn admit(&self, fd: OwnedFd, peer: Address) {
+        let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
+        self.state.admit(fd, peer, &info, None);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.state.connection_count()
+    }
+
+    /// Runs something on the site's loop.
+    pub(crate) fn block_on(&mut self, run: impl AsyncFnOnce(&TestSite)) {
+        let event_loop = self.event_loop.take();
+        let mut event_loop = event_loop.expect("one thing runs at a time");
+        event_loop.block_on(run(self));
+        self.event_loop = Some(event_loop);
+    }
+
     /// What a request is answered with: its status, and its body from the next line on.
+    #[cfg(test)]
     pub(crate) fn ask(&mut self, head: &str) -> (String, Served) {
+        let answered = self.try_ask(head);
+        let (answer, served) = answered.unwrap_or_else(|| panic!("{head:?} is no head"));
+        (String::from_utf8(answer).unwrap(), served)
+    }
+
+    /// The same; `None` where the head is not sound.
+    pub(crate) fn try_ask(&mut self, head: &str) -> Option<(Vec<u8>, Served)> {
+        let mut request = self.try_request(head)?;
+        let mut answer = Vec::new();
+        let event_loop = self.event_loop.as_mut().expect("nothing else runs");
+        let served = event_loop
+            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
+        Some((answer, served))
+    }
+
+    /// A request of which the head has been read, on a connection of its own.
+    #[cfg(test)]
+    pub(crate) fn request(&self, head: &str) -> Box<Request> {
+        self.try_request(head)
+            .unwrap_or_else(|| panic!("{head:?} is no head"))
+    }
+
+    fn try_request(&self, head: &str) -> Option<Box<Request>> {
         let (ours, _theirs) = Stream::pair().unwrap();
         let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
         let peer = Address::UNNAMED;
@@ -82,17 +146,95 @@ impl TestSite {
         shared.bytes.extend_from_slice(head.as_bytes());
         let limits = HeadLimits::default();
         let progress = parser.parse(&mut shared.head, head.as_bytes(), &limits);
-        assert!(
-            matches!(progress, Ok(Progress::Complete { .. })),
-            "{head:?}"
-        );
+        let Ok(Progress::Complete { .. }) = progress else {
+            return None;
+        };
         h1::take_head(&mut request);
-        let mut answer = Vec::new();
-        let served = self
-            .event_loop
-            .block_on(async { serve::serve(&mut request, &mut Sink::Memory(&mut answer)).await });
-        (String::from_utf8(answer).unwrap(), served)
+        Some(request)
     }
+}
+
+/// A configuration with more lines in the `http` block and the inside of a `server` block.
+#[cfg(test)]
+pub(crate) fn load(http: &str, server: &str) -> Arc<Config> {
+    try_load(http, server).unwrap_or_else(|shown| panic!("{shown}"))
+}
+
+fn try_load(http: &str, server: &str) -> Result<Arc<Config>, String> {
+    let text = format!("events {{}} http {{ {http} server {{ listen unix:/nowhere; {server} }} }}");
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_file("/x.conf", text.into_bytes());
+    let prefix = Prefix {
+        prefix: "/".into(),
+        error_log: "stderr".into(),
+        access_log: None,
+    };
+    let mut files = SnapshotFiles::new(snapshot);
+    let (config, sources, diagnostics) =
+        crate::load(Path::new("/x.conf"), &prefix, None, &mut files);
+    config.ok_or_else(|| diagnostics.render(&sources, "test", false))
+}
+
+/// What a script may be made of that waits for nobody and writes nothing.
+const SCRIPT_DIRECTIVES: [&str; 13] = [
+    "rewrite",
+    "if",
+    "set",
+    "break",
+    "return",
+    "location",
+    "error_page",
+    "try_files",
+    "internal",
+    "add_header",
+    "expires",
+    "rewrite_log",
+    "uninitialized_variable_warn",
+];
+
+/// Any bytes as the inside of a `server` up to an empty line, and as targets in the lines behind it: who
+/// asks is answered, or the connection is closed.
+#[cfg_attr(test, allow(unreachable_pub, reason = "a fuzz target calls it"))]
+pub fn check_script(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (server, targets) = text.split_once("\n\n").unwrap_or((text, "/"));
+    let (server, targets) = (server.to_owned(), targets.to_owned());
+    // One server a thread.
+    let checked = std::thread::spawn(move || answer_script(&server, &targets)).join();
+    checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn answer_script(server: &str, targets: &str) {
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_file("/x", server.into());
+    let mut files = SnapshotFiles::new(snapshot);
+    let (document, _) = revolve_conf::parse(Path::new("/x"), None, &mut files);
+    if !document.directives.iter().all(is_script) {
+        return;
+    }
+    let Ok(mut site) = TestSite::try_new(server) else {
+        return;
+    };
+    for target in targets.lines().take(8) {
+        let Some((answer, served)) = site.try_ask(&format!("GET {target} HTTP/1.1")) else {
+            continue;
+        };
+        match served {
+            Served::Answered => assert_eq!(answer.get(3), Some(&b'\n'), "{target}"),
+            Served::Close => assert!(answer.is_empty(), "{target}"),
+            other => panic!("{other:?} of {target}"),
+        }
+    }
+}
+
+fn is_script(directive: &Directive) -> bool {
+    let is_known = SCRIPT_DIRECTIVES.contains(&directive.name.text.as_str());
+    // Whoever is slow is waited for.
+    let is_fast = directive.args.iter().all(|word| word.text != "$limit_rate");
+    let within = directive.block.as_deref().unwrap_or_default();
+    is_known && is_fast && within.iter().all(is_script)
 }
 
 fn start(config: &Arc<Config>) -> Rc<LoopState> {
@@ -107,6 +249,22 @@ fn start(config: &Arc<Config>) -> Rc<LoopState> {
         zones,
     };
     let capacity = Capacity::new(Arc::new(AtomicBool::new(false)), revolve_reactor::current());
-    let none = || -> Box<dyn Applications> { Box::new(NoApplications) };
-    LoopState::start(&offered, none, None, capacity, counts)
+    LoopState::start(&offered, Connections::boxed, None, capacity, counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What fuzzing has found, so that `cargo test` alone keeps it found.
+    #[test]
+    fn scripts_of_the_corpus_are_answered() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/script");
+        let mut files = 0;
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            check_script(&std::fs::read(entry.unwrap().path()).unwrap());
+            files += 1;
+        }
+        assert!(files > 5);
+    }
 }

@@ -41,6 +41,9 @@ pub(crate) struct Defined {
     slot: SlotId,
     /// Whether a request that knows its value keeps it (no `volatile`).
     is_kept: bool,
+    /// Whether a variable of this name that is made of the name of something else (`$http_name`) is not
+    /// replaced, but only set.
+    is_weak: bool,
 }
 
 /// The variables that directives define, by their names without the dollar.
@@ -81,6 +84,7 @@ impl Definitions {
             evaluate: Box::new(evaluate),
             slot: registry.define_made(name),
             is_kept,
+            is_weak: false,
         };
         self.0.insert(name.to_owned(), defined);
     }
@@ -96,8 +100,15 @@ impl Definitions {
         if let Some(slot) = registry.slot(name) {
             return slot;
         }
-        self.insert(name, unset, true, registry);
-        registry.define_made(name)
+        let slot = registry.define_made(name);
+        let defined = Defined {
+            evaluate: Box::new(unset),
+            slot,
+            is_kept: true,
+            is_weak: true,
+        };
+        self.0.insert(name.to_owned(), defined);
+        slot
     }
 }
 
@@ -121,6 +132,8 @@ enum Definition {
     /// `$arg_name`.
     Argument(Vec<u8>),
     Slot(SlotId),
+    /// What was set, and otherwise the other.
+    Set(SlotId, Box<Definition>),
 }
 
 /// Gives each number its meaning; a name that nothing defines is an error where it was used.
@@ -133,10 +146,12 @@ pub(crate) fn resolve(
         .map(|builtin| (builtin.name, builtin.get))
         .collect();
     let mut definitions = Vec::new();
+    let mut names = HashMap::new();
     for (name, span) in registry.names() {
+        names.insert(name.to_owned(), definitions.len());
         let defined = defined.0.remove(name).filter(|_| registry.is_made(name));
         let definition = defined
-            .map(|defined| Definition::Defined(name.to_owned(), defined))
+            .map(|defined| defined.of(name))
             .or_else(|| builtins.get(name).map(|get| Definition::Builtin(*get)))
             .or_else(|| registry.slot(name).map(Definition::Slot))
             .or_else(|| by_prefix(name));
@@ -148,7 +163,23 @@ pub(crate) fn resolve(
             }
         }
     }
-    Variables { definitions }
+    // Nothing of the configuration asks for these; what it serves may, by their names.
+    for (name, defined) in defined.0 {
+        if registry.is_made(&name) {
+            names.insert(name.clone(), definitions.len());
+            definitions.push(Definition::Defined(name, defined));
+        }
+    }
+    Variables { definitions, names }
+}
+
+impl Defined {
+    fn of(self, name: &str) -> Definition {
+        match by_prefix(name).filter(|_| self.is_weak) {
+            Some(definition) => Definition::Set(self.slot, Box::new(definition)),
+            None => Definition::Defined(name.to_owned(), self),
+        }
+    }
 }
 
 fn by_prefix(name: &str) -> Option<Definition> {
@@ -178,6 +209,8 @@ fn by_prefix(name: &str) -> Option<Definition> {
 /// The variables of one configuration.
 pub(crate) struct Variables {
     definitions: Vec<Definition>,
+    /// Their places by their names.
+    names: HashMap<String, usize>,
 }
 
 impl std::fmt::Debug for Variables {
@@ -189,7 +222,24 @@ impl std::fmt::Debug for Variables {
 impl Variables {
     /// Appends the value of a variable for this request; false where it has none.
     pub(crate) fn get(&self, id: VariableId, request: &Request, out: &mut Vec<u8>) -> bool {
-        match &self.definitions[id.0 as usize] {
+        self.definitions[id.0 as usize].get(request, out)
+    }
+
+    /// The same of a variable that is known by its name alone, without the dollar.
+    pub(crate) fn get_by_name(&self, name: &str, request: &Request, out: &mut Vec<u8>) -> bool {
+        if let Some(place) = self.names.get(name) {
+            return self.definitions[*place].get(request, out);
+        }
+        if let Some(builtin) = modules::variables().find(|builtin| builtin.name == name) {
+            return (builtin.get)(request, out);
+        }
+        by_prefix(name).is_some_and(|definition| definition.get(request, out))
+    }
+}
+
+impl Definition {
+    fn get(&self, request: &Request, out: &mut Vec<u8>) -> bool {
+        match self {
             Definition::Builtin(get) => get(request, out),
             Definition::RequestHeader(name) => request.header_joined(name, out),
             Definition::ResponseHeader(name) => request.response.header_joined(name, out),
@@ -209,6 +259,10 @@ impl Variables {
             Definition::Slot(slot) => {
                 let kept = request.state.core_variables.append_kept(*slot, out);
                 kept.unwrap_or(false)
+            }
+            Definition::Set(slot, otherwise) => {
+                let kept = request.state.core_variables.append_kept(*slot, out);
+                kept.unwrap_or_else(|| otherwise.get(request, out))
             }
         }
     }
@@ -324,6 +378,11 @@ impl VariableState {
         for (index, slot) in slots {
             self.keep(*slot, Some(captures.group(*index)));
         }
+    }
+
+    /// Forgets what the pattern that matched last has captured.
+    pub(crate) fn clear_captures(&self) {
+        self.captures.borrow_mut().groups.clear();
     }
 
     /// Sets a variable, whatever it was before.

@@ -8,6 +8,8 @@ mod output;
 mod pool;
 pub(crate) mod preamble;
 pub(crate) mod refusal;
+#[cfg(test)]
+mod simulation;
 mod writing;
 
 use std::rc::Rc;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use revolve_reactor::{Lease, spawn};
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use self::head::take_head;
 pub(crate) use self::input::{Input, left};
 pub(crate) use self::output::Output;

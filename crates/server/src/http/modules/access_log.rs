@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::http::modules::{Module, Settings};
 use crate::http::phase::{Outcome, Phase};
-use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
+use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::syslog;
 use crate::config::variable::{Registry, Value};
@@ -83,7 +83,7 @@ settings! {
 const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "access_log",
-        contexts: HTTP | SERVER | LOCATION,
+        contexts: HTTP | SERVER | LOCATION | IF_LOCATION,
         args: Args::ONE_MORE,
         set: access_log,
     },

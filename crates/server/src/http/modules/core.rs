@@ -11,18 +11,22 @@ use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::http::modules::{Module, RequestState};
-use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
+use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, LocationMatch, Scope, slot};
+use crate::log::Level;
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
     name: "http_core_module",
     directives: DIRECTIVES,
-    handlers: &[(Phase::FindLocation, |it| it.core.internal, internal)],
+    handlers: &[
+        (Phase::FindLocation, |it| it.core.internal, internal),
+        (Phase::PreContent, |it| it.core.root.alias.is_some(), refuse_lost_alias),
+    ],
     ..Module::EMPTY
 };
 
@@ -52,6 +56,9 @@ pub(crate) struct CoreState {
     /// `try_files` has found the request's path, and what it names lies behind the `alias` of a location
     /// that is a regular expression.
     pub(crate) path_behind_alias: bool,
+    /// The path was rewritten and its location not looked up (`rewrite ... break`), so that it need not
+    /// begin with what an `alias` takes the place of.
+    pub(crate) location_kept: bool,
     /// Something was found below the request's root, which then need not be looked for.
     pub(crate) root_seen: bool,
 }
@@ -98,6 +105,9 @@ settings! {
             log_not_found: bool = true,
             /// `log_subrequest`, default off.
             log_subrequest: bool = false,
+            /// `subrequest_output_buffer_size`, bytes, default 4k: what of a subrequest's answer is kept
+            /// where all of it is wanted.
+            subrequest_bytes_max: u64 = 4096,
             /// `msie_padding`, default on.
             msie_padding: bool = true,
         }
@@ -110,7 +120,7 @@ const ANY: u32 = HTTP | SERVER | LOCATION;
 const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "root",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::ONE,
         set: root,
     },
@@ -167,6 +177,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::FLAG,
         set: slot!(flag core.log_subrequest),
+    },
+    DirectiveRow {
+        name: "subrequest_output_buffer_size",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(size core.subrequest_bytes_max),
     },
     DirectiveRow {
         name: "msie_padding",
@@ -275,6 +291,27 @@ pub(crate) fn internal(request: &mut Request) -> Outcome {
         return Outcome::Finish(404);
     }
     Outcome::Next
+}
+
+/// Pre-content phase: refuses a path that was rewritten to something that the `alias` is not for.
+fn refuse_lost_alias(request: &mut Request) -> Outcome {
+    match is_alias_lost(request) {
+        true => Outcome::Finish(500),
+        false => Outcome::Next,
+    }
+}
+
+/// Whether no file belongs to the request's path, which the error log tells then.
+pub(crate) fn is_alias_lost(request: &Request) -> bool {
+    let is_lost =
+        request.state.core.location_kept && request.settings().core.root.alias.is_some();
+    if is_lost {
+        let name = &request.location().name;
+        let message =
+            format_args!("\"alias\" cannot be used in location \"{name}\" where URI was rewritten");
+        request.log(Level::Alert, message);
+    }
+    is_lost
 }
 
 /// Appends the folder of `root` or `alias`.

@@ -9,7 +9,7 @@ use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
 use crate::http::base64::{self, Letters};
-use crate::http::modules::core::{append_root, map_path};
+use crate::http::modules::core::{append_root, is_alias_lost, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
@@ -223,8 +223,11 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "request_filename",
         get: |r, out| {
-            map_path(r, &r.path, out);
-            true
+            let has_file = !is_alias_lost(r);
+            if has_file {
+                map_path(r, &r.path, out);
+            }
+            has_file
         },
     },
     Builtin {
@@ -237,7 +240,7 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "request_method",
-        get: |r, out| r.current.head_done && some(method_name(r), out),
+        get: |r, out| r.current.head_done && some(main_method_name(r), out),
     },
     Builtin {
         name: "request_time",
@@ -468,14 +471,22 @@ fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
 pub(crate) fn method_name(request: &Request) -> &[u8] {
     use revolve_http::Method;
     // An internal redirect to an error page makes any method GET.
-    let method = match request.current.is_subrequest {
-        true => request.current.main_method,
-        false => request.current.method,
-    };
-    if method == Method::Get && request.head().method != Method::Get {
+    if request.current.method == Method::Get && request.head().method != Method::Get {
         return b"GET";
     }
     request.bytes(request.head().method_span)
+}
+
+/// The name of the method that the client has asked with, also in what is asked for on its behalf.
+fn main_method_name(request: &Request) -> &[u8] {
+    use revolve_http::Method;
+    if !request.current.is_subrequest {
+        return method_name(request);
+    }
+    match request.current.main_method {
+        Method::Get => b"GET",
+        _ => request.bytes(request.head().method_span),
+    }
 }
 
 /// 32 hexadecimal digits, the same for one request however often it is asked.

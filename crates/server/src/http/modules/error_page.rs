@@ -13,7 +13,7 @@ use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::{HeaderId, Method};
 
 use crate::http::modules::{Module};
-use crate::config::scope::{HTTP, LOCATION, SERVER};
+use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::core::signature;
@@ -65,7 +65,7 @@ const ANY: u32 = HTTP | SERVER | LOCATION;
 const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "error_page",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::TWO_MORE,
         set: error_page,
     },

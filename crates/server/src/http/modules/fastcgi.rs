@@ -17,7 +17,7 @@ use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::regex::{Groups, Pattern};
 use crate::config::scope::{
-    HTTP, LOCATION, SERVER, checked_once, invalid_parameter, set_once,
+    HTTP, IF_LOCATION, LIMIT_EXCEPT, LOCATION, SERVER, checked_once, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
 use crate::config::variable::Value;
@@ -66,7 +66,8 @@ settings! {
             /// `fastcgi_keep_conn`, default off.
             keep_conn: bool = false,
         }
-        own {
+        own {}
+        handler {
             /// `fastcgi_pass`.
             pass: Option<Arc<Pass>> = None,
         }
@@ -81,7 +82,7 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
     [
         DirectiveRow {
             name: "fastcgi_pass",
-            contexts: LOCATION,
+            contexts: LOCATION | IF_LOCATION | LIMIT_EXCEPT,
             args: Args::ONE,
             set: fastcgi_pass,
         },

@@ -12,7 +12,7 @@ use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::writer;
 
 use crate::http::modules::{Module};
-use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
+use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
@@ -108,19 +108,19 @@ const ANY: u32 = HTTP | SERVER | LOCATION;
 const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "add_header",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::range(2, 3),
         set: add_header,
     },
     DirectiveRow {
         name: "add_trailer",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::range(2, 3),
         set: add_header,
     },
     DirectiveRow {
         name: "expires",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::ONE_OR_TWO,
         set: expires,
     },

@@ -184,17 +184,11 @@ fn check_nesting(
     inner: &LocationMatch,
     directive: &Directive,
 ) -> Result<(), Diagnostic> {
-    let name = |matching: &LocationMatch| match matching {
-        LocationMatch::Server => String::new(),
-        LocationMatch::Exact(path) | LocationMatch::Prefix { path, .. } => path.clone(),
-        LocationMatch::Regex(pattern) => pattern.to_string(),
-        LocationMatch::Named(name) => format!("@{name}"),
-    };
     let span = directive
         .args
         .last()
         .map_or(directive.span, |word| word.span);
-    let (inner_name, outer_name) = (name(inner), name(&outer.matching));
+    let (inner_name, outer_name) = (inner.name(), outer.matching.name());
     let (message, label) = match (&outer.matching, inner) {
         (LocationMatch::Server, _) => return Ok(()),
         (LocationMatch::Exact(_), _) => (

@@ -1,9 +1,10 @@
-//! Copies of requests, without their bodies, whose answers nobody looks at.
+//! Copies of requests, whose answers nobody looks at.
 //!
 //! ```nginx
 //! location / {
 //!     mirror /mirror;
 //!     mirror /another;
+//!     mirror_request_body off;
 //! }
 //! location = /mirror { internal; return 204; }
 //! ```
@@ -18,7 +19,8 @@ use crate::config::setting::settings;
 use crate::http::modules::{Module, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, Scope};
+use crate::http::request_body::{self, RequestBody};
+use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::http::subrequest::{Options, Subrequest, subrequest};
 
 /// The module.
@@ -35,6 +37,8 @@ settings! {
         inherit {
             /// `mirror`: the paths that are asked for; a level that has one inherits none.
             paths: Arc<Vec<Vec<u8>>> = Arc::default(),
+            /// `mirror_request_body`, default on: the body is read before.
+            request_body: bool = true,
         }
         own {}
     }
@@ -48,6 +52,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::ONE,
         set: mirror,
+    },
+    DirectiveRow {
+        name: "mirror_request_body",
+        contexts: ANY,
+        args: Args::FLAG,
+        set: slot!(flag mirror.request_body),
     },
 ];
 
@@ -82,6 +92,21 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     if request.current.is_subrequest {
         return Outcome::Next;
     }
+    let has_body = !matches!(request.body, RequestBody::None);
+    if has_body && request.settings().mirror.request_body {
+        return Outcome::Await(|request| Box::pin(read_and_begin(request)));
+    }
+    begin(request)
+}
+
+async fn read_and_begin(request: &mut Request) -> Outcome {
+    match request_body::read_whole(request).await {
+        Ok(()) => begin(request),
+        Err(status) => Outcome::Finish(status),
+    }
+}
+
+fn begin(request: &mut Request) -> Outcome {
     let paths = Arc::clone(&request.settings().mirror.paths);
     let options = Options {
         header_only: true,
@@ -89,13 +114,34 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     };
     for path in paths.iter() {
         let args = request.args.clone();
-        let Ok(child) = subrequest(request, path.clone(), args, options) else {
+        let Ok(mut child) = subrequest(request, path.clone(), args, options) else {
             return Outcome::Finish(500);
         };
+        if let RequestBody::Kept(kept) = &request.body
+            && request.settings().mirror.request_body
+        {
+            child.body = RequestBody::Kept(kept.rewound());
+        }
         revolve_reactor::spawn(async {
             // Whatever it is answered with, its client has an answer of its own.
             let _ = Subrequest::head_of(child).await;
         });
     }
     Outcome::Next
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::testing::TestSite;
+
+    #[test]
+    fn copies_change_nothing_for_the_client() {
+        let mut site = TestSite::new(
+            "location /a { mirror /copy; mirror /none; mirror /a; error_page 404 =200 /said; }
+             location = /said { mirror off; return 200 said; }
+             location = /copy { return 444; }",
+        );
+        assert_eq!(site.ask("GET /a HTTP/1.1").0, "200\nsaid");
+        assert_eq!(site.ask("HEAD /a HTTP/1.1").0, "200\n");
+    }
 }

@@ -106,7 +106,7 @@ modules! {
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
-    output { output: OutputSettings / RawOutput }
+    output { output: OutputSettings / RawOutput; OutputState }
     types { types: TypeSettings / RawTypes }
     resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
@@ -139,6 +139,7 @@ modules! {
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
     userid { userid: UserIdSettings / RawUserId; UserIdState }
+    ssi { ssi: SsiSettings / RawSsi; SsiState }
     addition { addition: AdditionSettings / RawAddition }
     range { range: RangeSettings / RawRange }
     error_page { error_page: ErrorPageSettings / RawErrorPage }
@@ -190,7 +191,7 @@ pub(crate) fn header_filters(settings: &Settings) -> Box<[Handler]> {
 }
 
 /// The modules by the names that nginx gives them, for `-V`: those that are there as a whole, as tools take
-/// it. Of the rewrite module there is `return` alone.
+/// it.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let all = MODULES.iter().map(|module| module.name);
     all.enumerate().filter_map(|(at, name)| {

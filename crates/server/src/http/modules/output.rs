@@ -6,23 +6,27 @@
 //! send_timeout 60s;
 //! ```
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, value};
 
-use crate::http::modules::{Module};
-use crate::config::scope::{HTTP, LOCATION, SERVER};
+use crate::http::modules::{Module, RequestState};
+use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::scope::set_once;
 use crate::config::variable::Value;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::variables::Builtin;
+use crate::log::{Level, Shown};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
     name: "http_core_module",
     directives: DIRECTIVES,
+    variables: VARIABLES,
     ..Module::EMPTY
 };
 
@@ -52,12 +56,26 @@ settings! {
     }
 }
 
+/// What is kept of a request.
+#[derive(Default)]
+pub(crate) struct OutputState {
+    /// What `set $limit_rate` has said, bytes a second.
+    rate: Option<u64>,
+}
+
+impl RequestState for OutputState {}
+
+const VARIABLES: &[Builtin] = &[Builtin {
+    name: "limit_rate",
+    get: |request, out| write!(out, "{}", rate(request).0).is_ok(),
+}];
+
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
 const DIRECTIVES: &[DirectiveRow] = &[
     DirectiveRow {
         name: "sendfile",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::FLAG,
         set: slot!(flag output.sendfile),
     },
@@ -87,7 +105,7 @@ const DIRECTIVES: &[DirectiveRow] = &[
     },
     DirectiveRow {
         name: "limit_rate",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::ONE,
         set: |scope, d| {
             let value = size_value(scope, d)?;
@@ -96,7 +114,7 @@ const DIRECTIVES: &[DirectiveRow] = &[
     },
     DirectiveRow {
         name: "limit_rate_after",
-        contexts: ANY,
+        contexts: ANY | IF_LOCATION,
         args: Args::ONE,
         set: |scope, d| {
             let value = size_value(scope, d)?;
@@ -123,7 +141,8 @@ fn size_value(scope: &mut Scope, directive: &Directive) -> Result<Arc<Value>, Di
 
 /// Whether the body may leave only so fast.
 pub(crate) fn is_paced(request: &Request) -> bool {
-    request.settings().output.limit_rate.is_some() && rate(request).0 != 0
+    let is_set = request.settings().output.limit_rate.is_some();
+    (is_set || request.state.output.rate.is_some()) && rate(request).0 != 0
 }
 
 /// How fast the body may leave, in bytes a second, 0 for as fast as it can; and how many bytes leave
@@ -134,8 +153,19 @@ pub(crate) fn rate(request: &Request) -> (u64, u64) {
         let text = setting.as_ref()?.evaluate(request);
         value::size(std::str::from_utf8(&text).ok()?)
     };
-    let rate = bytes(&settings.limit_rate).unwrap_or(0);
-    (rate, bytes(&settings.limit_rate_after).unwrap_or(0))
+    let rate = request.state.output.rate.or_else(|| bytes(&settings.limit_rate));
+    (rate.unwrap_or(0), bytes(&settings.limit_rate_after).unwrap_or(0))
+}
+
+/// `set $limit_rate`: how fast the body of this request may leave.
+pub(crate) fn set_rate(request: &mut Request, text: &[u8]) {
+    match std::str::from_utf8(text).ok().and_then(value::size) {
+        Some(rate) => request.state.output.rate = Some(rate),
+        None => {
+            let shown = Shown(text);
+            request.log(Level::Error, format_args!("invalid $limit_rate \"{shown}\""));
+        }
+    }
 }
 
 /// The largest piece of a body that leaves at once.

@@ -16,7 +16,9 @@ use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::regex::Pattern;
-use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, choice, set_once};
+use crate::config::scope::{
+    HTTP, IF_LOCATION, LIMIT_EXCEPT, LOCATION, SERVER, checked_once, choice, set_once,
+};
 use crate::config::setting::settings;
 use crate::config::variable::{GroupSlots, Value};
 use crate::http::modules::passing::{self, Protocol};
@@ -84,7 +86,8 @@ settings! {
             /// `proxy_redirect`; `None` for `default`, and an empty list for `off`.
             redirects: Option<Arc<Vec<Redirect>>> = None,
         }
-        own {
+        own {}
+        handler {
             /// `proxy_pass`.
             pass: Option<Arc<Pass>> = None,
         }
@@ -136,7 +139,7 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
     [
         DirectiveRow {
             name: "proxy_pass",
-            contexts: LOCATION,
+            contexts: LOCATION | IF_LOCATION | LIMIT_EXCEPT,
             args: Args::ONE,
             set: proxy_pass,
         },
@@ -241,7 +244,11 @@ fn proxy_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     };
     let has_uri = matches!(&target, Target::Group { uri: Some(_), .. });
     let replaced = match &scope.level.matching {
-        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path) => path.len(),
+        LocationMatch::Prefix { path, .. } | LocationMatch::Exact(path)
+            if scope.level.context == LOCATION =>
+        {
+            path.len()
+        }
         _ if has_uri => {
             let message = "\"proxy_pass\" cannot have URI part in location given by regular \
                            expression, or inside named location, or inside \"if\" statement, or \

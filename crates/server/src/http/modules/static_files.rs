@@ -87,12 +87,16 @@ fn redirect_to_folder(request: &mut Request) -> Outcome {
     Outcome::Finish(301)
 }
 
+/// What nginx's `NGX_ESCAPE_URI` escapes.
+pub(crate) fn is_escaped_in_uri(byte: u8) -> bool {
+    matches!(byte, 0..=b' ' | b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..)
+}
+
 /// Escapes what may not stand in a URI's path, as nginx's `NGX_ESCAPE_URI` does.
 pub(crate) fn escape_path(path: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in path {
-        if matches!(byte, 0..=b' ' | b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..)
-        {
+        if is_escaped_in_uri(*byte) {
             out.extend_from_slice(&[
                 b'%',
                 HEX[usize::from(byte >> 4)],

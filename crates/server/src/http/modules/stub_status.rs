@@ -40,7 +40,8 @@ settings! {
     /// `stub_status`.
     pub struct StubStatusSettings / RawStubStatus {
         inherit {}
-        own {
+        own {}
+        handler {
             /// Whether the level answers with the numbers.
             enabled: bool = false,
         }

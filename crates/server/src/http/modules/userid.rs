@@ -417,6 +417,10 @@ fn applies(settings: &Settings) -> bool {
 
 /// Header filter: sets the cookie.
 fn filter(request: &mut Request) -> Outcome {
+    // No head of a subrequest leaves.
+    if request.current.is_subrequest {
+        return Outcome::Next;
+    }
     create(request);
     let (set, kept) = {
         let ids = request.state.userid.0.borrow();

@@ -38,7 +38,7 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     let status = answered.head.status;
     let framing = answered.head.framing;
     let is_tunnel = framing == ResponseFraming::Tunnel;
-    if is_tunnel && request.known(HeaderId::Upgrade).is_none() {
+    if is_tunnel && (request.current.is_subrequest || request.known(HeaderId::Upgrade).is_none()) {
         request.log(
             Level::Error,
             format_args!("upstream switched protocols, which nobody had asked for"),

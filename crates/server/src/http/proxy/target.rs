@@ -211,6 +211,10 @@ fn uri_of(request: &Request, pass: &Pass, uri: Option<&str>) -> Vec<u8> {
             out.extend_from_slice(raw);
             return out;
         }
+        // What was rewritten in its location is not what that is named after.
+        Some(_) if request.state.core.location_kept => {
+            write_path(request, &request.path, &mut out);
+        }
         None => write_path(request, &request.path, &mut out),
         Some(uri) => {
             out.extend_from_slice(uri.as_bytes());
