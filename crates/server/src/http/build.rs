@@ -16,7 +16,7 @@ use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
 use crate::http::modules::{self, RawSettings, Settings, access_log, ssl};
 use crate::http::scope::{Block, LocationMatch, Scope};
-use crate::http::{Http, Server, variables};
+use crate::http::{Http, Names, Server, variables};
 use crate::log::Place;
 
 impl Http {
@@ -124,6 +124,10 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         locations: locations.into(),
         ports,
         upstreams,
+        names: Names {
+            spec: settings.resolver.spec.clone(),
+            timeout_ms: settings.resolver.timeout_ms,
+        },
         variables,
         file_limits,
         files_within,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
+use crate::http::names;
 use crate::http::site::Site;
 use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::Installed;
@@ -16,7 +17,7 @@ use crate::upstream::Registry;
 #[derive(Default)]
 pub(crate) struct HttpLoop {
     site: RefCell<Option<Rc<Site>>>,
-    upstreams: Registry,
+    upstreams: Rc<Registry>,
     pub(crate) preambles: Preambles,
     boundary: Cell<u64>,
     /// Numbers under a key of this loop's own (SipHash) are what nobody can guess, `$request_id`.
@@ -28,7 +29,9 @@ impl HttpLoop {
     /// Takes a configuration: requests that begin from now on are served by it.
     pub(crate) fn configure(&self, http: &Arc<Http>, installed: &Rc<Installed>) {
         let site = Site::new(http.clone(), installed, &self.upstreams);
-        *self.site.borrow_mut() = Some(Rc::new(site));
+        let site = Rc::new(site);
+        names::watch(&site, &self.upstreams);
+        *self.site.borrow_mut() = Some(site);
         self.upstreams.forget_unused();
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod hosts;
 mod http_loop;
 pub(crate) mod location;
 pub mod modules;
+mod names;
 pub(crate) mod phase;
 pub(crate) mod proxy;
 pub(crate) mod request;
@@ -42,6 +43,7 @@ use self::modules::upstream::Upstream;
 use self::variables::Variables;
 use crate::file_cache::Limits;
 use crate::net::ListenSpec;
+use crate::net::resolver::ResolverSpec;
 
 /// The `http` block.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Http {
     pub(crate) ports: Vec<Port>,
     /// The groups that requests are passed to.
     pub(crate) upstreams: Vec<Upstream>,
+    /// Whom their names are asked of: what the block itself says.
+    pub(crate) names: Names,
     /// The variables.
     pub(crate) variables: Variables,
     /// The bounds of the file cache.
@@ -69,6 +73,13 @@ impl Http {
     pub(crate) fn listens(&self) -> impl Iterator<Item = &ListenSpec> {
         self.ports.iter().map(|port| &port.spec)
     }
+}
+
+/// Whom the names of groups are asked of.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) spec: Arc<ResolverSpec>,
+    pub(crate) timeout_ms: u64,
 }
 
 /// One `server`.

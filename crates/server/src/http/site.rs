@@ -1,5 +1,6 @@
 //! A configuration in use by one loop: what a request holds on to from its beginning to its end.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub(crate) struct Site {
     /// The zones that it names, open.
     pub(crate) zones: Arc<Zones>,
     /// The groups that requests are passed to, in the order of the configuration's list.
-    pub(crate) groups: Vec<Rc<Group>>,
+    groups: RefCell<Vec<Rc<Group>>>,
     /// The locations of the configuration, within easy reach: every step of a request asks one.
     pub(crate) locations: Arc<[Location]>,
 }
@@ -35,12 +36,28 @@ impl Site {
         let groups = http.upstreams.iter();
         let groups = groups.map(|upstream| registry.group(&upstream.spec));
         Self {
-            groups: groups.collect(),
+            groups: RefCell::new(groups.collect()),
             base: installed.base.clone(),
             logs: installed.logs.clone(),
             zones: installed.zones.clone(),
             locations: Arc::clone(&http.locations),
             http,
         }
+    }
+
+    /// The group at a place of the configuration's list, as its names lead now.
+    pub(crate) fn group(&self, place: usize) -> Rc<Group> {
+        self.groups.borrow()[place].clone()
+    }
+
+    /// The group of a name, if there is one.
+    pub(crate) fn group_named(&self, name: &str) -> Option<Rc<Group>> {
+        let groups = self.groups.borrow();
+        groups.iter().find(|it| it.spec.name == name).cloned()
+    }
+
+    /// Puts another group into the place of one whose names lead elsewhere.
+    pub(crate) fn replace_group(&self, place: usize, group: Rc<Group>) {
+        self.groups.borrow_mut()[place] = group;
     }
 }

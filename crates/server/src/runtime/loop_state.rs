@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Base;
 use crate::file_cache::FileCache;
 use crate::log::{Level, Logs, OpenLogs, Outputs, error_text};
+use crate::net::resolver::Resolvers;
 use crate::runtime::accepting::Accepting;
 use crate::runtime::capacity::{Capacity, Idle};
 use crate::runtime::connection::{Connection, History, ListenerInfo};
@@ -88,6 +89,8 @@ pub(crate) struct LoopState {
     installed: RefCell<Rc<Installed>>,
     /// The loop's files.
     pub(crate) files: FileCache,
+    /// What names lead to.
+    pub(crate) resolvers: Resolvers,
     pub(super) logs: Rc<Outputs>,
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     applications: OnceCell<Box<dyn Applications>>,
@@ -130,6 +133,7 @@ impl LoopState {
         let state = Rc::new(Self {
             installed: RefCell::new(installed),
             files,
+            resolvers: Resolvers::default(),
             logs: outputs,
             connections: RefCell::default(),
             applications: OnceCell::new(),
@@ -207,7 +211,7 @@ impl LoopState {
         &self.counts
     }
     /// The state of the calling thread's loop.
-    pub(super) fn current() -> Option<Rc<Self>> {
+    pub(crate) fn current() -> Option<Rc<Self>> {
         CURRENT.with(|current| current.get().cloned())
     }
 

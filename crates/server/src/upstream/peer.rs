@@ -13,6 +13,8 @@ use crate::upstream::pool::Pool;
 pub(crate) struct ServerSpec {
     /// Where its name leads; nowhere while that is not known.
     pub(crate) addresses: Vec<Address>,
+    /// Its name and port, where that is to be asked for again.
+    pub(crate) host: Option<(String, u16)>,
     /// `weight=`, default 1.
     pub(crate) weight: u32,
     /// `max_conns=`; 0 for no limit.
@@ -32,6 +34,7 @@ impl ServerSpec {
     pub(crate) fn new(addresses: Vec<Address>) -> Self {
         Self {
             addresses,
+            host: None,
             weight: 1,
             connections_max: 0,
             fails_max: 1,

@@ -416,7 +416,11 @@ fn binary_remote_addr(request: &Request, out: &mut Vec<u8>) -> bool {
 fn content_length(request: &Request, out: &mut Vec<u8>) -> bool {
     match request.framing() {
         Framing::Length(length) => number(length, out),
-        _ => false,
+        // What has come in chunks is counted once it is all there.
+        _ => match &request.body {
+            RequestBody::Kept(kept) => number(kept.whole().len, out),
+            _ => false,
+        },
     }
 }
 

@@ -108,6 +108,7 @@ modules! {
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
     output { output: OutputSettings / RawOutput; OutputState }
     types { types: TypeSettings / RawTypes }
+    resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     rewrite { rewrite: RewriteSettings / RawRewrite }
     realip { realip: RealIpSettings / RawRealIp; RealIpState }
@@ -128,7 +129,8 @@ modules! {
     auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
-    proxy { proxy: ProxySettings / RawProxy; ProxyState }
+    proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
+    fastcgi { fastcgi: FastCgiSettings / RawFastCgi, fastcgi_passing: PassSettings / RawPass }
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     random_index { random_index: RandomIndexSettings / RawRandomIndex }
@@ -156,6 +158,8 @@ modules! {
 
 /// What the limits have in common; no module by itself.
 mod limits;
+/// The same of those that pass requests on.
+pub(crate) mod passing;
 
 /// What the modules that look into folders have in common; no module by itself.
 mod folder;

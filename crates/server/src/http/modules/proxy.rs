@@ -8,10 +8,12 @@
 //! }
 //! ```
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use revolve_conf::directive::{Args, duplicate};
-use revolve_conf::{Diagnostic, Directive, Word};
+use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::regex::Pattern;
 use crate::config::scope::{
@@ -19,6 +21,8 @@ use crate::config::scope::{
 };
 use crate::config::setting::settings;
 use crate::config::variable::{GroupSlots, Value};
+use crate::http::modules::passing::{self, Protocol};
+pub(crate) use crate::http::modules::passing::{PassSettings, RawPass};
 use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy::{self, Tries};
@@ -67,79 +71,20 @@ pub(crate) enum Redirect {
     Pattern(Pattern, GroupSlots, Value),
 }
 
-/// `proxy_next_upstream`, as bits.
-pub(crate) mod next {
-    pub(crate) const ERROR: u32 = 1;
-    pub(crate) const TIMEOUT: u32 = 2;
-    pub(crate) const INVALID_HEADER: u32 = 4;
-    pub(crate) const NON_IDEMPOTENT: u32 = 8;
-    pub(crate) const HTTP_500: u32 = 16;
-    pub(crate) const HTTP_502: u32 = 32;
-    pub(crate) const HTTP_503: u32 = 64;
-    pub(crate) const HTTP_504: u32 = 128;
-    pub(crate) const HTTP_403: u32 = 256;
-    pub(crate) const HTTP_404: u32 = 512;
-    pub(crate) const HTTP_429: u32 = 1024;
-    pub(crate) const OFF: u32 = 1 << 31;
-    /// The bits by their names.
-    pub(crate) const NAMES: [(&str, u32); 12] = [
-        ("error", ERROR),
-        ("timeout", TIMEOUT),
-        ("invalid_header", INVALID_HEADER),
-        ("non_idempotent", NON_IDEMPOTENT),
-        ("http_500", HTTP_500),
-        ("http_502", HTTP_502),
-        ("http_503", HTTP_503),
-        ("http_504", HTTP_504),
-        ("http_403", HTTP_403),
-        ("http_404", HTTP_404),
-        ("http_429", HTTP_429),
-        ("off", OFF),
-    ];
-}
-
 settings! {
     /// How requests are passed on.
     pub struct ProxySettings / RawProxy {
         inherit {
             /// `proxy_set_header`; a level that has one inherits none.
             set_headers: Arc<Vec<(String, Value)>> = Arc::default(),
-            /// `proxy_connect_timeout`, milliseconds, default 60 s.
-            connect_timeout_ms: u64 = 60_000,
-            /// `proxy_send_timeout`, milliseconds, default 60 s between two writes.
-            send_timeout_ms: u64 = 60_000,
-            /// `proxy_read_timeout`, milliseconds, default 60 s between two reads.
-            read_timeout_ms: u64 = 60_000,
             /// `proxy_http_version`, default 1.1.
             is_http_11: bool = true,
-            /// `proxy_request_buffering`, default on.
-            request_buffering: bool = true,
-            /// `proxy_pass_request_headers`, default on.
-            pass_request_headers: bool = true,
-            /// `proxy_pass_request_body`, default on.
-            pass_request_body: bool = true,
-            /// `proxy_intercept_errors`, default off.
-            intercept_errors: bool = false,
-            /// `proxy_next_upstream`, default error and timeout.
-            next_upstream: u32 = next::ERROR | next::TIMEOUT,
-            /// `proxy_next_upstream_tries`, default 0: as many as there are.
-            tries_max: u64 = 0,
-            /// `proxy_next_upstream_timeout`, milliseconds, default 0: no limit.
-            tries_timeout_ms: u64 = 0,
-            /// `proxy_hide_header`, in lower case.
-            hidden: Arc<Vec<String>> = Arc::default(),
-            /// `proxy_pass_header`, in lower case.
-            passed: Arc<Vec<String>> = Arc::default(),
-            /// `proxy_ignore_headers`, in lower case.
-            ignored: Arc<Vec<String>> = Arc::default(),
             /// `proxy_method`.
             method: Option<Arc<Value>> = None,
             /// `proxy_set_body`.
             body: Option<Arc<Value>> = None,
             /// `proxy_redirect`; `None` for `default`, and an empty list for `off`.
             redirects: Option<Arc<Vec<Redirect>>> = None,
-            /// `proxy_buffer_size`, bytes, default 16k: the largest head of a response.
-            head_bytes_max: u64 = 16 * 1024,
         }
         own {}
         handler {
@@ -156,6 +101,10 @@ pub(crate) struct ProxyState {
     pub(crate) tries: Tries,
     /// `$proxy_host`.
     pub(crate) host: String,
+    /// What is spoken with the upstream.
+    pub(crate) protocol: Protocol,
+    /// What an application has written to its standard error, and no log has yet.
+    pub(crate) stderr: Rc<RefCell<Vec<u8>>>,
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) shown: String,
 }
@@ -171,16 +120,6 @@ impl RequestState for ProxyState {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-/// A row of a directive that Revolve has no need of: it reads ahead no further than the socket does.
-const fn checked(name: &'static str, args: Args) -> DirectiveRow {
-    DirectiveRow {
-        name,
-        contexts: ANY,
-        args,
-        set: checked_once,
-    }
-}
-
 const fn row(
     name: &'static str,
     args: Args,
@@ -194,53 +133,31 @@ const fn row(
     }
 }
 
-const DIRECTIVES: &[DirectiveRow] = &[
-    DirectiveRow {
-        name: "proxy_pass",
-        contexts: LOCATION | IF_LOCATION | LIMIT_EXCEPT,
-        args: Args::ONE,
-        set: proxy_pass,
-    },
-    row("proxy_set_header", Args::TWO, set_header),
-    row("proxy_connect_timeout", Args::ONE, slot!(time_ms proxy.connect_timeout_ms)),
-    row("proxy_send_timeout", Args::ONE, slot!(time_ms proxy.send_timeout_ms)),
-    row("proxy_read_timeout", Args::ONE, slot!(time_ms proxy.read_timeout_ms)),
-    row("proxy_http_version", Args::ONE, http_version),
-    row("proxy_request_buffering", Args::FLAG, slot!(flag proxy.request_buffering)),
-    row("proxy_pass_request_headers", Args::FLAG, slot!(flag proxy.pass_request_headers)),
-    row("proxy_pass_request_body", Args::FLAG, slot!(flag proxy.pass_request_body)),
-    row("proxy_intercept_errors", Args::FLAG, slot!(flag proxy.intercept_errors)),
-    row("proxy_next_upstream", Args::ONE_MORE, next_upstream),
-    row("proxy_next_upstream_tries", Args::ONE, slot!(number proxy.tries_max)),
-    row("proxy_next_upstream_timeout", Args::ONE, slot!(time_ms proxy.tries_timeout_ms)),
-    row("proxy_hide_header", Args::ONE, |scope, d| {
-        add_name(&mut scope.level.settings.proxy.hidden, &d.args)
-    }),
-    row("proxy_pass_header", Args::ONE, |scope, d| {
-        add_name(&mut scope.level.settings.proxy.passed, &d.args)
-    }),
-    row("proxy_ignore_headers", Args::ONE_MORE, |scope, d| {
-        add_name(&mut scope.level.settings.proxy.ignored, &d.args)
-    }),
-    row("proxy_method", Args::ONE, |scope, d| {
-        let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
-        set_once(&mut scope.level.settings.proxy.method, Some(Arc::new(value)), d)
-    }),
-    row("proxy_set_body", Args::ONE, |scope, d| {
-        let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
-        set_once(&mut scope.level.settings.proxy.body, Some(Arc::new(value)), d)
-    }),
-    row("proxy_redirect", Args::ONE_OR_TWO, redirect),
-    row("proxy_buffer_size", Args::ONE, slot!(size proxy.head_bytes_max)),
-    checked("proxy_buffering", Args::FLAG),
-    checked("proxy_buffers", Args::TWO),
-    checked("proxy_busy_buffers_size", Args::ONE),
-    checked("proxy_max_temp_file_size", Args::ONE),
-    checked("proxy_temp_file_write_size", Args::ONE),
-    checked("proxy_temp_path", Args::range(1, 4)),
-    checked("proxy_headers_hash_max_size", Args::ONE),
-    checked("proxy_headers_hash_bucket_size", Args::ONE),
-];
+const DIRECTIVES: &[DirectiveRow] = passing::rows!(
+    "proxy",
+    proxy_passing,
+    [
+        DirectiveRow {
+            name: "proxy_pass",
+            contexts: LOCATION | IF_LOCATION | LIMIT_EXCEPT,
+            args: Args::ONE,
+            set: proxy_pass,
+        },
+        row("proxy_set_header", Args::TWO, set_header),
+        row("proxy_http_version", Args::ONE, http_version),
+        row("proxy_method", Args::ONE, |scope, d| {
+            let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
+            set_once(&mut scope.level.settings.proxy.method, Some(Arc::new(value)), d)
+        }),
+        row("proxy_set_body", Args::ONE, |scope, d| {
+            let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
+            set_once(&mut scope.level.settings.proxy.body, Some(Arc::new(value)), d)
+        }),
+        row("proxy_redirect", Args::ONE_OR_TWO, redirect),
+        row("proxy_headers_hash_max_size", Args::ONE, checked_once),
+        row("proxy_headers_hash_bucket_size", Args::ONE, checked_once),
+    ]
+);
 
 fn http_version(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let choices = [("1.0", false), ("1.1", true)];
@@ -257,21 +174,6 @@ fn set_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         .expect("nobody shares a level's headers while it is read")
         .push((name, value));
     Ok(())
-}
-
-fn add_name(list: &mut Option<Arc<Vec<String>>>, words: &[Word]) -> Result<(), Diagnostic> {
-    let list = list.get_or_insert_with(Arc::default);
-    let list = Arc::get_mut(list).expect("nobody shares a level's names while it is read");
-    list.extend(words.iter().map(|word| word.text.to_ascii_lowercase()));
-    Ok(())
-}
-
-fn next_upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let mut bits = 0;
-    for word in &directive.args {
-        bits |= choice(word, next::NAMES)?;
-    }
-    set_once(&mut scope.level.settings.proxy.next_upstream, bits, directive)
 }
 
 fn redirect(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -384,5 +286,5 @@ pub(crate) fn applies(settings: &Settings) -> bool {
 
 /// Content phase: has another server answer.
 pub(crate) fn handle(_: &mut Request) -> Outcome {
-    Outcome::Await(|request| Box::pin(proxy::pass(request)))
+    Outcome::Await(|request| Box::pin(proxy::pass(request, Protocol::Http)))
 }

@@ -9,7 +9,7 @@
 //! }
 //! ```
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Upstreams {
     /// The place of the group that `proxy_pass` and its like name: a block, or the server itself.
     pub(crate) fn mention(&mut self, name: &str, port: u16, word: &Word) -> usize {
         let known = self.0.iter().position(|it| {
-            it.name == name && (it.port == port || it.declared.is_some() || it.port == 0)
+            it.name == name && (it.port == port || it.declared.is_some() || it.port == 0 || port == 0)
         });
         known.unwrap_or_else(|| {
             self.0.push(Mention {
@@ -109,13 +109,19 @@ impl Upstreams {
                 let addresses = addresses(&name, port, |host| of_system(hosts, host)).unwrap_or_else(|reason| {
                     let message = format!("host not found in upstream \"{name}\"");
                     let warning = Diagnostic::new(span, message)
-                        .label(format!("{reason}; what is passed there gets 502"));
+                        .label(format!("{reason}; what is passed there gets 502 until it is found"));
                     diagnostics.push(warning.warn());
                     Vec::new()
                 });
+                if port == 0 && addresses.iter().any(|it| it.as_inet().is_some_and(|it| it.port() == 0)) {
+                    let message = format!("no port in upstream \"{name}\"");
+                    diagnostics.push(Diagnostic::new(span, message).label("expected one, or the name of an `upstream`"));
+                }
+                let mut server = ServerSpec::new(addresses);
+                server.host = host_name(&name, port);
                 Upstream {
                     spec: GroupSpec {
-                        servers: vec![ServerSpec::new(addresses)],
+                        servers: vec![server],
                         name,
                         balance: Balance::RoundRobin,
                         kept: KeptLimits::default(),
@@ -168,6 +174,17 @@ pub(crate) fn addresses(
     };
     let with_port = |ip| Address::Inet(SocketAddr::new(ip, port));
     Ok(ips.into_iter().map(with_port).collect())
+}
+
+/// The name and port of a server that is not written as an address.
+pub(crate) fn host_name(text: &str, default_port: u16) -> Option<(String, u16)> {
+    let mut name = None;
+    let found = addresses(text, default_port, |host| {
+        name = Some(host.to_owned());
+        Ok(vec![Ipv4Addr::LOCALHOST.into()])
+    });
+    let port = found.ok()?.first()?.as_inet()?.port();
+    name.map(|name| (name, port))
 }
 
 const DIRECTIVES: &[DirectiveRow] = &[
@@ -327,12 +344,13 @@ fn server(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let found = addresses(&name.text, 80, |host| of_system(&mut scope.shared.hosts, host));
     let found = found.unwrap_or_else(|reason| {
         let message = format!("host not found in upstream \"{}\"", name.text);
-        let label = format!("{reason}; it is left out until a reload finds it");
+        let label = format!("{reason}; it is left out until it is found");
         let warning = Diagnostic::new(name.span, message).label(label);
         scope.shared.diagnostics.push(warning.warn());
         Vec::new()
     });
     let mut spec = ServerSpec::new(found);
+    spec.host = host_name(&name.text, 80);
     for word in parameters {
         parameter(&mut spec, word, directive)?;
     }
@@ -369,7 +387,7 @@ fn parameter(spec: &mut ServerSpec, word: &Word, directive: &Directive) -> Resul
             }
         }
         ("down", None) => spec.is_down = true,
-        // Names are asked again at each reload.
+        // All names are asked for again.
         ("resolve", None) => {}
         _ => return Err(wrong()),
     }

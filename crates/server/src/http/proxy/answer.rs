@@ -8,10 +8,12 @@ use revolve_http::{HeaderId, ResponseFraming};
 
 use super::body::UpstreamBody;
 use super::exchange::Received;
+use super::fastcgi::Unwrap;
 use super::request_head::is_listed;
 use super::target::Resolved;
 use super::tries::AnsweredHead;
 use crate::http::modules::error_page;
+use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::Redirect;
 use crate::http::modules::try_files::split_args;
 use crate::http::phase::Outcome;
@@ -25,6 +27,7 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         head,
         head_bytes,
         rest,
+        unwrap,
         lease,
         was_all_sent,
     } = received;
@@ -42,12 +45,11 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         );
         return Outcome::Finish(502);
     }
-    let keeps =
-        answered.head.keep_alive.is_on() && was_all_sent && request.settings().proxy.is_http_11;
+    let keeps = was_all_sent && may_be_kept(request, &answered);
     let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
     let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
     let redirect = accel_redirect(request, &answered);
-    let settings = &request.settings().proxy;
+    let settings = request.passing();
     let is_intercepted = settings.intercept_errors && error_page::is_chosen(request, status);
     let read_timeout = Duration::from_millis(settings.read_timeout_ms);
     fill(request, resolved, &answered);
@@ -57,11 +59,7 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         tries.note_end();
     }
     if let Some(uri) = redirect {
-        if let Some(name) = uri.strip_prefix(b"@") {
-            return Outcome::Named(String::from_utf8_lossy(name).into_owned());
-        }
-        let (path, args) = split_args(request, uri);
-        return Outcome::Redirect(path, Some(args));
+        return go_on_at(request, uri);
     }
     if is_intercepted {
         return Outcome::Finish(status);
@@ -77,22 +75,48 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     }
     if matches!(framing, ResponseFraming::None | ResponseFraming::Length(0)) {
         tries.note_end();
-        if keeps && rest.is_empty() {
+        if keeps && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole) {
             lease.give_back(idle_max);
         }
         return Outcome::Respond;
     }
-    let body = UpstreamBody::new(lease, framing, rest, (keeps, idle_max), read_timeout, tries);
+    let ready = (rest, unwrap);
+    let body = UpstreamBody::new(
+        lease,
+        framing,
+        ready,
+        (keeps, idle_max),
+        read_timeout,
+        tries,
+    );
     request.response.source = Some(Box::new(body));
     Outcome::Respond
+}
+
+/// Whether the peer leaves its connection open for another request.
+fn may_be_kept(request: &Request, answered: &AnsweredHead) -> bool {
+    let settings = request.settings();
+    match request.state.proxy.protocol {
+        Protocol::Http => answered.head.keep_alive.is_on() && settings.proxy.is_http_11,
+        Protocol::FastCgi => settings.fastcgi.keep_conn,
+    }
 }
 
 /// `X-Accel-Redirect`: where the request goes on instead.
 fn accel_redirect(request: &Request, answered: &AnsweredHead) -> Option<Vec<u8>> {
     let span = answered.head.known.get(HeaderId::XAccelRedirect)?;
-    let ignored = &request.settings().proxy.ignored;
+    let ignored = &request.passing().ignored;
     let is_ignored = ignored.iter().any(|name| name == "x-accel-redirect");
     (!is_ignored).then(|| span.of(&answered.bytes).to_vec())
+}
+
+/// Has the request go on elsewhere.
+fn go_on_at(request: &mut Request, uri: Vec<u8>) -> Outcome {
+    if let Some(name) = uri.strip_prefix(b"@") {
+        return Outcome::Named(String::from_utf8_lossy(name).into_owned());
+    }
+    let (path, args) = split_args(request, uri);
+    Outcome::Redirect(path, Some(args))
 }
 
 /// Headers that stay here unless `proxy_pass_header` says otherwise.
@@ -100,6 +124,18 @@ const HIDDEN: [&str; 8] = [
     "date",
     "server",
     "x-pad",
+    "x-accel-expires",
+    "x-accel-redirect",
+    "x-accel-limit-rate",
+    "x-accel-buffering",
+    "x-accel-charset",
+];
+
+/// The same of what speaks CGI's own heads.
+const HIDDEN_OF_CGI: [&str; 8] = [
+    "status",
+    "date",
+    "server",
     "x-accel-expires",
     "x-accel-redirect",
     "x-accel-limit-rate",
@@ -121,9 +157,14 @@ const OF_CONNECTION: [&str; 8] = [
 
 fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize]
-        .settings
-        .proxy;
+    let protocol = request.state.proxy.protocol;
+    let level = &site.locations[request.current.location as usize].settings;
+    let settings = protocol.settings(level);
+    let hidden: &[&str] = match protocol {
+        Protocol::Http => &HIDDEN,
+        // nginx passes an application's own `Date` and `Server`; each would be there twice then.
+        Protocol::FastCgi => &HIDDEN_OF_CGI,
+    };
     request.response.clear_content();
     request.response.status = answered.head.status;
     match answered.head.framing {
@@ -154,7 +195,7 @@ fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
             continue;
         }
         let is_hidden =
-            HIDDEN.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
+            hidden.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
         let is_passed = settings.passed.iter().any(|known| is(known));
         if OF_CONNECTION.iter().any(|known| is(known))
             || is_listed(listed, name)
@@ -190,7 +231,7 @@ fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u
         None => {
             // `default`: what proxy_pass leads to becomes the location's own name.
             let rest = url.strip_prefix(resolved.base.as_bytes());
-            rest.filter(|_| resolved.is_default_redirect)
+            rest.filter(|_| resolved.is_default_redirect && !resolved.base.is_empty())
                 .map(|rest| [location.name.as_bytes(), rest].concat())
         }
         Some(rules) => rules.iter().find_map(|rule| match rule {

@@ -10,6 +10,7 @@ use revolve_http::h1::{ChunkedDecoder, Decoded};
 use revolve_reactor::Receiving;
 
 use super::exchange::Lease;
+use super::fastcgi::Unwrap;
 use super::tries::Tries;
 use crate::http::body::{Broken, Piece, Source};
 
@@ -30,6 +31,8 @@ pub(super) struct UpstreamBody {
     idle_max: Option<Duration>,
     left: Left,
     ready: Bytes,
+    /// What takes the body out of the records that it comes in.
+    unwrap: Option<Unwrap>,
     receiving: Receiving,
     read_timeout: Duration,
     tries: Tries,
@@ -39,7 +42,7 @@ impl UpstreamBody {
     pub(super) fn new(
         lease: Lease,
         framing: ResponseFraming,
-        ready: Bytes,
+        (ready, unwrap): (Bytes, Option<Unwrap>),
         (keeps, idle_max): (bool, Option<Duration>),
         read_timeout: Duration,
         tries: Tries,
@@ -56,6 +59,7 @@ impl UpstreamBody {
             idle_max,
             left,
             ready,
+            unwrap,
             receiving: Receiving::default(),
             read_timeout,
             tries,
@@ -108,6 +112,7 @@ impl UpstreamBody {
         if let Some(lease) = self.lease.take()
             && self.keeps
             && self.ready.is_empty()
+            && self.unwrap.as_ref().is_none_or(Unwrap::is_whole)
         {
             lease.give_back(self.idle_max);
         }
@@ -136,6 +141,14 @@ impl Source for UpstreamBody {
                     self.finish();
                     return Poll::Ready(None);
                 }
+                Ok(None) if self.unwrap.as_ref().is_some_and(Unwrap::is_ended) => {
+                    if matches!(self.left, Left::UntilClose) {
+                        self.left = Left::Nothing;
+                        continue;
+                    }
+                    let why = "upstream prematurely closed FastCGI stdout";
+                    return Poll::Ready(Some(Err(Broken::while_reading(why))));
+                }
                 Ok(None) => {}
                 Err(broken) => return Poll::Ready(Some(Err(broken))),
             }
@@ -145,7 +158,7 @@ impl Source for UpstreamBody {
             };
             match received {
                 Ok(bytes) if bytes.is_empty() => {
-                    if matches!(self.left, Left::UntilClose) {
+                    if matches!(self.left, Left::UntilClose) && self.unwrap.is_none() {
                         self.left = Left::Nothing;
                         self.keeps = false;
                         continue;
@@ -155,7 +168,17 @@ impl Source for UpstreamBody {
                 }
                 Ok(bytes) => {
                     self.tries.note_received(bytes.len() as u64);
-                    self.ready = bytes;
+                    self.ready = match &mut self.unwrap {
+                        None => bytes,
+                        Some(unwrap) => {
+                            let mut body = Vec::with_capacity(bytes.len());
+                            if let Err(error) = unwrap.feed(&bytes, &mut body) {
+                                let why = format!("upstream sent {error}");
+                                return Poll::Ready(Some(Err(Broken::while_reading(&why))));
+                            }
+                            Bytes::from(body)
+                        }
+                    };
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     let why = "upstream timed out (110: Connection timed out)";

@@ -9,13 +9,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_http::h1::{ResponseLimits, ResponseParser, ResponseProgress, writer};
+use revolve_http::h1::{
+    ResponseError, ResponseLimits, ResponseParser, ResponseProgress, StatusLine, writer,
+};
 use revolve_http::{Method, ResponseHead};
 use revolve_reactor::{Buffer, Chunk, SendQueue, Stream};
 
+use super::fastcgi::{self, Unwrap};
 use super::request_head::{self, BodyForm};
 use super::target::Resolved;
-use crate::http::modules::proxy::next;
+use crate::http::modules::passing::{Protocol, next};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::log::Level;
@@ -121,6 +124,8 @@ pub(crate) struct Received {
     pub(super) head_bytes: Vec<u8>,
     /// What of the body has come with the head.
     pub(super) rest: Bytes,
+    /// What takes the rest of it out of the records that it comes in.
+    pub(super) unwrap: Option<Unwrap>,
     pub(super) lease: Lease,
     /// Whether the whole request has been sent: a connection in the midst of one is not kept.
     pub(super) was_all_sent: bool,
@@ -135,6 +140,7 @@ pub(super) struct Exchange {
     read_timeout: Duration,
     head_bytes_max: usize,
     method: Method,
+    unwrap: Option<Unwrap>,
 }
 
 impl Exchange {
@@ -145,12 +151,16 @@ impl Exchange {
         connection: Connection,
         in_use: Rc<InUse>,
     ) -> Self {
-        let settings = &request.settings().proxy;
-        let (request_head, form) = request_head::write(request, resolved);
-        let body = match (
-            &request.body,
-            settings.pass_request_body && settings.body.is_none(),
-        ) {
+        let settings = request.passing();
+        let protocol = request.state.proxy.protocol;
+        let (request_head, form, has_own_body) = match protocol {
+            Protocol::Http => {
+                let (head, form) = request_head::write(request, resolved);
+                (head, form, request.settings().proxy.body.is_some())
+            }
+            Protocol::FastCgi => (fastcgi::write_head(request), BodyForm::Records, false),
+        };
+        let body = match (&request.body, settings.pass_request_body && !has_own_body) {
             (_, false) => RequestBody::None,
             (RequestBody::Kept(kept), true) => RequestBody::Kept(kept.rewound()),
             (body, true) => body.share(),
@@ -172,6 +182,10 @@ impl Exchange {
             read_timeout: Duration::from_millis(settings.read_timeout_ms),
             head_bytes_max: settings.head_bytes_max as usize,
             method: request_head::method(request),
+            unwrap: match protocol {
+                Protocol::Http => None,
+                Protocol::FastCgi => Some(Unwrap::new(request.state.proxy.stderr.clone())),
+            },
         }
     }
 
@@ -194,6 +208,7 @@ impl Exchange {
                 &stream,
                 self.method,
                 self.head_bytes_max,
+                &mut self.unwrap,
                 self.read_timeout,
                 &progress
             ));
@@ -224,6 +239,7 @@ impl Exchange {
             .proxy
             .tries
             .note_received(progress.received_bytes.get());
+        fastcgi::log_stderr(request, "while reading response header from upstream");
         match sent {
             (Some(Err(SendFailure::Client(fault))), _) => {
                 request.current.must_close = true;
@@ -234,6 +250,7 @@ impl Exchange {
                 head,
                 head_bytes,
                 rest,
+                unwrap: self.unwrap,
                 lease: self.lease,
                 was_all_sent: matches!(sent, Some(Ok(()))),
             }),
@@ -290,16 +307,7 @@ impl Exchange {
                 What::Error
             }
             (_, ReadFailure::Invalid(error)) => {
-                let advice = match error {
-                    revolve_http::h1::ResponseError::HeadTooLarge => {
-                        "; proxy_buffer_size bounds it"
-                    }
-                    _ => "",
-                };
-                request.log(
-                    Level::Error,
-                    format_args!("upstream sent {error} {reading}{advice}"),
-                );
+                request.log(Level::Error, format_args!("{error} {reading}"));
                 What::InvalidHeader
             }
         };
@@ -352,21 +360,32 @@ async fn send(
             send_queue(stream, std::mem::take(&mut queue), stall_max, progress).await?;
         }
     }
-    if form == BodyForm::Chunked {
-        queue.push(Chunk::Static(writer::LAST_CHUNK));
+    match form {
+        BodyForm::Length => {}
+        BodyForm::Chunked => queue.push(Chunk::Static(writer::LAST_CHUNK)),
+        BodyForm::Records => queue.push(Chunk::Static(&fastcgi::LAST_RECORD)),
     }
     send_queue(stream, queue, stall_max, progress).await
 }
 
-fn push(queue: &mut SendQueue, bytes: Bytes, form: BodyForm) {
-    if form == BodyForm::Chunked {
-        let mut memory = [0; 18];
-        let head = writer::chunk_head(bytes.len() as u64, &mut memory);
-        queue.push(Chunk::Bytes(Bytes::copy_from_slice(head)));
-        queue.push(Chunk::Bytes(bytes));
-        queue.push(Chunk::Static(b"\r\n"));
-    } else {
-        queue.push(Chunk::Bytes(bytes));
+fn push(queue: &mut SendQueue, mut bytes: Bytes, form: BodyForm) {
+    match form {
+        BodyForm::Length => queue.push(Chunk::Bytes(bytes)),
+        BodyForm::Chunked => {
+            let mut memory = [0; 18];
+            let head = writer::chunk_head(bytes.len() as u64, &mut memory);
+            queue.push(Chunk::Bytes(Bytes::copy_from_slice(head)));
+            queue.push(Chunk::Bytes(bytes));
+            queue.push(Chunk::Static(b"\r\n"));
+        }
+        BodyForm::Records => {
+            while !bytes.is_empty() {
+                let len = bytes.len().min(fastcgi::RECORD_BYTES);
+                let head = fastcgi::record_head(len);
+                queue.push(Chunk::Bytes(Bytes::copy_from_slice(&head)));
+                queue.push(Chunk::Bytes(bytes.split_to(len)));
+            }
+        }
     }
 }
 
@@ -387,18 +406,24 @@ enum ReadFailure {
     Closed,
     TimedOut,
     Io(io::Error),
-    Invalid(revolve_http::h1::ResponseError),
+    /// What the error log says of it.
+    Invalid(String),
 }
 
 async fn read_head(
     stream: &Stream,
     method: Method,
     head_bytes_max: usize,
+    unwrap: &mut Option<Unwrap>,
     timeout: Duration,
     progress: &Progress,
 ) -> Result<(ResponseHead, Vec<u8>, Bytes), ReadFailure> {
     let limits = ResponseLimits {
         head_bytes_max,
+        status_line: match unwrap {
+            None => StatusLine::Required,
+            Some(_) => StatusLine::Absent,
+        },
         ..ResponseLimits::default()
     };
     let mut parser = ResponseParser::new(method);
@@ -406,9 +431,20 @@ async fn read_head(
     let mut bytes = Vec::new();
     loop {
         let received = receive(stream, timeout, progress).await?;
-        bytes.extend_from_slice(&received);
+        match unwrap {
+            None => bytes.extend_from_slice(&received),
+            Some(unwrap) => {
+                let unwrapped = unwrap.feed(&received, &mut bytes);
+                unwrapped
+                    .map_err(|error| ReadFailure::Invalid(format!("upstream sent {error}")))?;
+            }
+        }
         loop {
             match parser.parse(&mut head, &bytes, &limits) {
+                Ok(ResponseProgress::Partial) if unwrap.as_ref().is_some_and(Unwrap::is_ended) => {
+                    let why = "upstream prematurely closed FastCGI stdout";
+                    return Err(ReadFailure::Invalid(why.into()));
+                }
                 Ok(ResponseProgress::Partial) => break,
                 Ok(ResponseProgress::Interim { head_bytes }) => {
                     bytes.drain(..head_bytes);
@@ -418,7 +454,15 @@ async fn read_head(
                     bytes.truncate(head_bytes);
                     return Ok((head, bytes, rest));
                 }
-                Err(error) => return Err(ReadFailure::Invalid(error)),
+                Err(error) => {
+                    let advice = match (error, &unwrap) {
+                        (ResponseError::HeadTooLarge, None) => " (proxy_buffer_size bounds it)",
+                        (ResponseError::HeadTooLarge, _) => " (fastcgi_buffer_size bounds it)",
+                        _ => "",
+                    };
+                    let why = format!("upstream sent {error}{advice}");
+                    return Err(ReadFailure::Invalid(why));
+                }
             }
         }
     }

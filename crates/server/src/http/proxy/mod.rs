@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod exchange;
+pub(crate) mod fastcgi;
 mod request_head;
 mod target;
 mod tries;
@@ -20,7 +21,7 @@ use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
 pub(crate) use self::tries::Tries;
 use crate::http::modules::core_variables::method_name;
-use crate::http::modules::proxy::next;
+use crate::http::modules::passing::{Protocol, next};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::request_body::{self, RequestBody};
@@ -29,13 +30,14 @@ use crate::upstream::pool::Connection;
 use crate::upstream::{Peer, Tried};
 
 /// Passes a request on and takes the answer, or gives up with a status of its own.
-pub(crate) async fn pass(request: &mut Request) -> Outcome {
-    if request.settings().proxy.request_buffering
+pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
+    request.state.proxy.protocol = protocol;
+    if request.passing().request_buffering
         && let Err(status) = request_body::read_whole(request).await
     {
         return Outcome::Finish(status);
     }
-    let resolved = match target::resolve(request) {
+    let resolved = match target::resolve(request).await {
         Ok(resolved) => resolved,
         Err(status) => return Outcome::Finish(status),
     };
@@ -49,9 +51,8 @@ pub(crate) async fn pass(request: &mut Request) -> Outcome {
 /// Asks one peer after the other, until one answers.
 async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u16> {
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize]
-        .settings
-        .proxy;
+    let level = &site.locations[request.current.location as usize].settings;
+    let settings = request.state.proxy.protocol.settings(level);
     let began_at = revolve_reactor::now();
     let mut tried = Tried::default();
     let mut left = match settings.tries_max {
@@ -62,7 +63,7 @@ async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u
         let Some((_, peer)) = resolved.group.choose(&mut tried, &resolved.key) else {
             return Err(nobody_left(request, resolved));
         };
-        request.state.proxy.shown = format!("http://{}{}", peer.shown, resolved.shown_uri());
+        request.state.proxy.shown = resolved.shown(request, &peer.shown);
         request.state.proxy.tries.begin(&peer.shown);
         let failure = match ask(request, resolved, peer).await {
             Ok(received) => match refusal(received.head.status, settings.next_upstream) {
@@ -108,7 +109,7 @@ fn is_last(resolved: &Resolved, tried: &Tried) -> bool {
 
 /// No peer may be asked.
 fn nobody_left(request: &mut Request, resolved: &Resolved) -> u16 {
-    request.state.proxy.shown = format!("http://{}{}", resolved.host, resolved.shown_uri());
+    request.state.proxy.shown = resolved.shown(request, &resolved.host);
     request.log(
         Level::Error,
         format_args!("no live upstreams while connecting to upstream"),
@@ -120,7 +121,7 @@ fn nobody_left(request: &mut Request, resolved: &Resolved) -> u16 {
 
 /// Whether another peer may be asked after a failure of this kind.
 fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
-    let allowed = request.settings().proxy.next_upstream;
+    let allowed = request.passing().next_upstream;
     if allowed & next::OFF != 0 || allowed & bit == 0 {
         return false;
     }
@@ -149,7 +150,11 @@ fn refusal(status: u16, allowed: u32) -> Option<u32> {
 /// Asks one peer: over a kept connection, or over a new one where that turns out to be closed.
 async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<Received, Failure> {
     let in_use = Rc::new(peer.begin());
-    if let Some(mut connection) = peer.state.pool.take() {
+    // What may be sent but once takes none that its peer may be closing at this moment. An application
+    // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
+    let takes_kept = may_repeat(request) || request.state.proxy.protocol == Protocol::FastCgi;
+    let kept = takes_kept.then(|| peer.state.pool.take()).flatten();
+    if let Some(mut connection) = kept {
         connection.requests += 1;
         let exchange = Exchange::new(request, resolved, peer, connection, in_use.clone());
         match exchange.run(request).await {
@@ -171,7 +176,7 @@ fn may_repeat(request: &Request) -> bool {
 }
 
 async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failure> {
-    let limit = Duration::from_millis(request.settings().proxy.connect_timeout_ms);
+    let limit = Duration::from_millis(request.passing().connect_timeout_ms);
     let began_at = revolve_reactor::now();
     let connected = timeout(limit, Stream::connect(&peer.address)).await;
     let failure = match connected {

@@ -7,6 +7,7 @@ use revolve_http::{Framing, HeaderId, Method, Version};
 
 use super::target::Resolved;
 use crate::http::modules::core_variables::method_name;
+use crate::http::modules::passing::Protocol;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 
@@ -16,10 +17,15 @@ pub(super) enum BodyForm {
     /// By its length, or there is none.
     Length,
     Chunked,
+    /// In records of FastCGI.
+    Records,
 }
 
 /// The method that the upstream is asked with.
 pub(super) fn method(request: &Request) -> Method {
+    if request.state.proxy.protocol != Protocol::Http {
+        return request.head().method;
+    }
     match &request.settings().proxy.method {
         Some(value) => match value.evaluate(request).as_slice() {
             b"HEAD" => Method::Head,
@@ -62,7 +68,7 @@ pub(super) fn write(request: &Request, resolved: &Resolved) -> (Vec<u8>, BodyFor
         writer::header(&mut out, b"Connection", b"close");
     }
     let form = write_length(request, own_body.as_deref(), &is_set, &mut out);
-    if settings.pass_request_headers {
+    if request.passing().pass_request_headers {
         write_passed(request, &is_set, &mut out);
     }
     out.extend_from_slice(b"\r\n");
@@ -98,7 +104,7 @@ fn write_length(
 ) -> BodyForm {
     let length = match (own_body, &request.body) {
         (Some(body), _) => Some(body.len() as u64),
-        (None, _) if !request.settings().proxy.pass_request_body => None,
+        (None, _) if !request.passing().pass_request_body => None,
         (None, RequestBody::Kept(kept)) => Some(kept.whole().len),
         (None, RequestBody::H1(_)) => match request.framing() {
             Framing::Length(length) => Some(length),

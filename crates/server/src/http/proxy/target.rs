@@ -1,7 +1,11 @@
 //! Which group a request is passed to, and with what URI.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use revolve_reactor::Address;
+
+use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::{Pass, Target, split_url};
 use crate::http::modules::static_files::escape_path;
 use crate::http::modules::upstream;
@@ -34,25 +38,31 @@ impl Resolved {
         }
     }
 
-    /// The URI, as logs show it.
-    pub(crate) fn shown_uri(&self) -> String {
-        Shown(&self.uri).to_string()
+    /// What the error log calls the upstream: scheme, address and URI.
+    pub(crate) fn shown(&self, request: &Request, address: &str) -> String {
+        let scheme = request.state.proxy.protocol.scheme();
+        let colon = if address.starts_with("unix:") && !address.ends_with(':') {
+            ":"
+        } else {
+            ""
+        };
+        format!("{scheme}{address}{colon}{}", Shown(&self.uri))
     }
 }
 
 /// Errors: the status to answer with; why is in the log.
-pub(crate) fn resolve(request: &mut Request) -> Result<Resolved, u16> {
+pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize]
-        .settings
-        .proxy;
-    let pass = settings
-        .pass
-        .as_deref()
-        .expect("the handler is asked where there is one");
+    let protocol = request.state.proxy.protocol;
+    let level = &site.locations[request.current.location as usize].settings;
+    let pass = protocol.pass(level);
+    let pass = pass.expect("the handler is asked where there is one");
+    if protocol != Protocol::Http {
+        return resolve_host(request, pass).await;
+    }
     match &pass.target {
         Target::Group { place, host, uri } => {
-            let group = site.groups[*place].clone();
+            let group = site.group(*place);
             Ok(Resolved {
                 key: key(request, &group, Some(*place)),
                 uri: uri_of(request, pass, uri.as_deref()),
@@ -74,7 +84,7 @@ pub(crate) fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 return Err(500);
             };
             let (host, uri) = split_url(rest);
-            let group = group_of_host(request, host)?;
+            let group = group_of_host(request, host).await?;
             let uri = match uri {
                 Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
                 Some(uri) => uri.as_bytes().to_vec(),
@@ -92,6 +102,28 @@ pub(crate) fn resolve(request: &mut Request) -> Result<Resolved, u16> {
     }
 }
 
+/// The same of protocols whose requests have no URI: a group, or what a request makes of variables.
+async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u16> {
+    let (group, place, host) = match &pass.target {
+        Target::Group { place, host, .. } => {
+            (request.site.group(*place), Some(*place), host.clone())
+        }
+        Target::Url(value) => {
+            let host = value.evaluate(request);
+            let host = String::from_utf8_lossy(&host).into_owned();
+            (group_of_host(request, &host).await?, None, host)
+        }
+    };
+    Ok(Resolved {
+        key: key(request, &group, place),
+        uri: Vec::new(),
+        base: String::new(),
+        is_default_redirect: false,
+        host,
+        group,
+    })
+}
+
 /// What the group of a block chooses by: its `hash`, else the client's address.
 fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
     if group.spec.balance != Balance::Hash {
@@ -101,41 +133,67 @@ fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
     match by {
         Some(value) => value.evaluate(request),
         None => match request.client() {
-            revolve_reactor::Address::Inet(address) => match address.ip() {
+            Address::Inet(address) => match address.ip() {
                 // nginx's: clients of one network of class C go to one server.
                 std::net::IpAddr::V4(ip) => ip.octets()[..3].to_vec(),
                 std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
             },
-            revolve_reactor::Address::Unix(_) => Vec::new(),
+            Address::Unix(_) => Vec::new(),
         },
     }
 }
 
-/// The group that a host names which a request has made: a block, or an address.
-fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u16> {
-    let site = request.site.share();
-    if let Some(group) = site.groups.iter().find(|it| it.spec.name == host) {
-        return Ok(group.clone());
+/// The group that a host names which a request has made: a block, an address, or a name that is asked for.
+async fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u16> {
+    if let Some(group) = request.site.group_named(host) {
+        return Ok(group);
     }
-    // Names are not asked for here: that would stop the loop.
-    match upstream::addresses(host, 80, |_| Err(String::new())) {
-        Ok(addresses) => {
-            let spec = GroupSpec {
-                name: host.to_owned(),
-                servers: vec![ServerSpec::new(addresses)],
-                balance: Balance::RoundRobin,
-                kept: KeptLimits {
-                    connections_max: 0,
-                    ..KeptLimits::default()
-                },
-            };
-            Ok(Registry::default().group(&spec))
-        }
-        Err(_) => {
+    let port = request.state.proxy.protocol.port();
+    let addresses = match upstream::host_name(host, port) {
+        Some((name, port)) => addresses_of(request, &name, port).await?,
+        None => upstream::addresses(host, port, |_| Err(String::new())).map_err(|reason| {
             let shown = Shown(host.as_bytes());
             request.log(
                 Level::Error,
-                format_args!("no resolver defined to resolve {shown}"),
+                format_args!("invalid host in upstream \"{shown}\": {reason}"),
+            );
+            500u16
+        })?,
+    };
+    if addresses
+        .iter()
+        .any(|it| it.as_inet().is_some_and(|it| it.port() == 0))
+    {
+        let shown = Shown(host.as_bytes());
+        request.log(
+            Level::Error,
+            format_args!("no port in upstream \"{shown}\""),
+        );
+        return Err(500);
+    }
+    let spec = GroupSpec {
+        name: host.to_owned(),
+        servers: vec![ServerSpec::new(addresses)],
+        balance: Balance::RoundRobin,
+        kept: KeptLimits {
+            connections_max: 0,
+            ..KeptLimits::default()
+        },
+    };
+    Ok(Registry::default().group(&spec))
+}
+
+async fn addresses_of(request: &Request, name: &str, port: u16) -> Result<Vec<Address>, u16> {
+    match request.resolver().lookup(name).await {
+        Ok(answer) => {
+            let with_port = |ip| Address::Inet(SocketAddr::new(ip, port));
+            Ok(answer.addresses.into_iter().map(with_port).collect())
+        }
+        Err(error) => {
+            let shown = Shown(name.as_bytes());
+            request.log(
+                Level::Error,
+                format_args!("{shown} could not be resolved ({error})"),
             );
             Err(502)
         }
