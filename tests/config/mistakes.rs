@@ -100,6 +100,16 @@ const NAMES: &[Mistake] = &[
         "unknown directive \"lisen\" in FILE:2",
         "did you mean `listen`?",
     ),
+    same(
+        "events {}\nhttp { aio maybe; }\n",
+        "\"aio\" directive invalid value in FILE:2",
+        "expected on, off, threads or threads=POOL",
+    ),
+    same(
+        "events {}\nhttp { directio large; }\n",
+        "\"directio\" directive invalid value in FILE:2",
+        "expected off, or a size like 512k or 4m",
+    ),
     ours(
         "events {}\nhttp { server { grpc_pass grpc://x; } }\n",
         "unknown directive \"grpc_pass\" in FILE:2",

@@ -110,6 +110,7 @@ modules! {
     types { types: TypeSettings / RawTypes }
     resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
+    disk {}
     rewrite { rewrite: RewriteSettings / RawRewrite }
     realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
