@@ -9,7 +9,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::Errno;
 
 use crate::buffer::Buffer;
-use crate::channel::Side;
+use crate::channel::{Deadline, Side};
 use crate::net::stream::Stream;
 use crate::net::writable;
 use crate::op::{ReadOp, ReadOutcome};
