@@ -1,6 +1,6 @@
 //! A web server of modules: listeners, connections, requests, phases, filters, logs.
 //!
-//! A request is one walk (see [`http::phase`]): its head is read, its server and location are found,
+//! A request is one walk (see `http::phase`): its head is read, its server and location are found,
 //! handlers are asked phase by phase, the response passes the header filters and goes out, and a
 //! line is written. Everything here runs on one event loop and shares nothing with another but
 //! the immutable [`Config`].

@@ -33,7 +33,7 @@ const PIPELINING_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Descriptors {
     /// Listening sockets, non-blocking.
     pub listeners: Vec<(Address, OwnedFd)>,
-    /// Log files by the paths of [`Config::log_paths`].
+    /// Log files by the paths of [`Config::log_paths`](crate::Config::log_paths).
     pub logs: Vec<(PathBuf, OwnedFd)>,
     /// Zones, as [`Zones::descriptors`] names them. Those that are missing are made, for this worker
     /// alone.

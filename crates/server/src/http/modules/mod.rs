@@ -1,6 +1,6 @@
 //! The modules: one file each, and the one list that names them all.
 //!
-//! A module holds, in this order: an example of its configuration, its constant [`Module`], its
+//! A module holds, in this order: an example of its configuration, its constant `Module`, its
 //! directives, its settings, its variables, its handler or filter, its tests.
 
 use crate::config::setting::compose;
