@@ -1,7 +1,7 @@
 //! The blocks `http`, `server` and `location` as they are read.
 
-use revolve_conf::directive::Row;
-use revolve_conf::{Directive, Span};
+use revolve_conf::directive::{Args, Row};
+use revolve_conf::{Diagnostic, Directive, Span};
 
 use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
@@ -15,6 +15,21 @@ use crate::http::variables::Definitions;
 
 /// A row of a module's directive table.
 pub(crate) type DirectiveRow = Row<Scope>;
+
+/// A row on one line.
+pub(crate) const fn row(
+    contexts: u32,
+    name: &'static str,
+    args: Args,
+    set: fn(&mut Scope, &Directive) -> Result<(), Diagnostic>,
+) -> DirectiveRow {
+    DirectiveRow {
+        name,
+        contexts,
+        args,
+        set,
+    }
+}
 
 /// How a location is matched against the path of a request.
 #[derive(Debug, Clone)]

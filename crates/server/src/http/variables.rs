@@ -27,6 +27,33 @@ pub(crate) struct Builtin {
     pub get: Getter,
 }
 
+/// Appends a value as it is. What these return says that there is one, as a [`Getter`] does.
+pub(crate) fn some(value: &[u8], out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(value);
+    true
+}
+
+pub(crate) fn text(value: &str, out: &mut Vec<u8>) -> bool {
+    some(value.as_bytes(), out)
+}
+
+pub(crate) fn number(value: u64, out: &mut Vec<u8>) -> bool {
+    text(itoa::Buffer::new().format(value), out)
+}
+
+/// Milliseconds as seconds with three decimals.
+pub(crate) fn seconds(ms: u64, out: &mut Vec<u8>) -> bool {
+    number(ms / 1000, out);
+    out.push(b'.');
+    three_digits((ms % 1000) as u16, out)
+}
+
+/// A number below a thousand with all its digits.
+pub(crate) fn three_digits(value: u16, out: &mut Vec<u8>) -> bool {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    some(&[digit(value / 100), digit(value / 10), digit(value)], out)
+}
+
 /// A variable that a directive of the configuration defines.
 pub(crate) trait Evaluate: std::fmt::Debug + Send + Sync {
     /// Appends the value for a request; false where it has none.

@@ -14,7 +14,7 @@ use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
-use crate::http::variables::Builtin;
+use crate::http::variables::{Builtin, number, seconds, some, text, three_digits};
 pub(crate) use crate::http::variables::VariableState;
 
 /// The module.
@@ -368,32 +368,6 @@ const VARIABLES: &[Builtin] = &[
 /// Nothing where there are none, which logs show as `-`.
 fn args(request: &Request, out: &mut Vec<u8>) -> bool {
     (request.current.args_given || !request.args.is_empty()) && some(&request.args, out)
-}
-
-fn some(value: &[u8], out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(value);
-    true
-}
-
-fn text(value: &str, out: &mut Vec<u8>) -> bool {
-    some(value.as_bytes(), out)
-}
-
-fn number(value: u64, out: &mut Vec<u8>) -> bool {
-    text(itoa::Buffer::new().format(value), out)
-}
-
-/// Milliseconds as seconds with three decimals.
-fn seconds(ms: u64, out: &mut Vec<u8>) -> bool {
-    number(ms / 1000, out);
-    out.push(b'.');
-    three_digits((ms % 1000) as u16, out)
-}
-
-/// A number below a thousand with all its digits.
-fn three_digits(value: u16, out: &mut Vec<u8>) -> bool {
-    let digit = |value: u16| b'0' + (value % 10) as u8;
-    some(&[digit(value / 100), digit(value / 10), digit(value)], out)
 }
 
 fn local(request: &Request, out: &mut Vec<u8>, form: impl Fn(&Address) -> String) -> bool {

@@ -11,12 +11,13 @@
 //! in many files that pass nothing on by these protocols, because packages write them.
 
 use revolve_conf::directive::Args;
-use revolve_conf::value::{number_of, offset, offset_of, size_of};
+use revolve_conf::value::{offset, offset_of, size_of};
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once};
+use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, invalid_value};
 use crate::http::modules::Module;
-use crate::http::scope::{DirectiveRow, Scope};
+use crate::http::modules::gzip::buffers;
+use crate::http::scope::{DirectiveRow, row, Scope};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -25,61 +26,42 @@ pub(crate) const MODULE: Module = Module {
     ..Module::EMPTY
 };
 
+const ANY: u32 = HTTP | SERVER | LOCATION;
+
 const DIRECTIVES: &[DirectiveRow] = &[
-    row("aio", Args::ONE, aio),
-    row("aio_write", Args::FLAG, checked_once),
-    row("directio", Args::ONE, directio),
-    row("directio_alignment", Args::ONE, |scope, d| {
+    row(ANY, "aio", Args::ONE, aio),
+    row(ANY, "aio_write", Args::FLAG, checked_once),
+    row(ANY, "directio", Args::ONE, directio),
+    row(ANY, "directio_alignment", Args::ONE, |scope, d| {
         offset_of(&d.args[0], &d.name.text)?;
         checked_once(scope, d)
     }),
-    row("read_ahead", Args::ONE, |scope, d| {
+    row(ANY, "read_ahead", Args::ONE, |scope, d| {
         size_of(&d.args[0], &d.name.text)?;
         checked_once(scope, d)
     }),
-    row("output_buffers", Args::TWO, output_buffers),
-    row("scgi_temp_path", Args::range(1, 4), checked_once),
-    row("uwsgi_temp_path", Args::range(1, 4), checked_once),
+    row(ANY, "output_buffers", Args::TWO, |scope, d| {
+        buffers(d)?;
+        checked_once(scope, d)
+    }),
+    row(ANY, "scgi_temp_path", Args::range(1, 4), checked_once),
+    row(ANY, "uwsgi_temp_path", Args::range(1, 4), checked_once),
 ];
-
-const fn row(
-    name: &'static str,
-    args: Args,
-    set: fn(&mut Scope, &Directive) -> Result<(), Diagnostic>,
-) -> DirectiveRow {
-    DirectiveRow {
-        name,
-        contexts: HTTP | SERVER | LOCATION,
-        args,
-        set,
-    }
-}
 
 fn aio(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     let is_known = matches!(&*word.text, "on" | "off" | "threads")
         || word.text.strip_prefix("threads=").is_some_and(|pool| !pool.is_empty());
     if !is_known {
-        return Err(invalid(directive, "on, off, threads or threads=POOL"));
+        return Err(invalid_value(word, directive, "on, off, threads or threads=POOL"));
     }
     checked_once(scope, directive)
 }
 
 fn directio(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let text = &directive.args[0].text;
-    if text != "off" && offset(text).is_none() {
-        return Err(invalid(directive, "off, or a size like 512k or 4m"));
+    let word = &directive.args[0];
+    if word.text != "off" && offset(&word.text).is_none() {
+        return Err(invalid_value(word, directive, "off, or a size like 512k or 4m"));
     }
     checked_once(scope, directive)
-}
-
-fn output_buffers(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    number_of(&directive.args[0], &directive.name.text)?;
-    size_of(&directive.args[1], &directive.name.text)?;
-    checked_once(scope, directive)
-}
-
-fn invalid(directive: &Directive, expected: &str) -> Diagnostic {
-    let message = format!("\"{}\" directive invalid value", directive.name.text);
-    Diagnostic::new(directive.args[0].span, message).label(format!("expected {expected}"))
 }

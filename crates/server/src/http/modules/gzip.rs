@@ -21,7 +21,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::value::{number_of, size_of};
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, set_once};
+use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, invalid_value, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::{Content, FileEntry, Form};
 use crate::http::body::{Broken, Piece};
@@ -179,9 +179,8 @@ fn power_of_two(directive: &Directive, bits_max: u32, choices: &str) -> Result<u
 pub(crate) fn buffers(directive: &Directive) -> Result<Buffers, Diagnostic> {
     let name = &directive.name.text;
     let wrong = |at: usize| {
-        let message = format!("\"{name}\" directive invalid value");
-        let label = "expected a number and a size, both above 0";
-        Diagnostic::new(directive.args[at].span, message).label(label)
+        let expected = "a number and a size, both above 0";
+        invalid_value(&directive.args[at], directive, expected)
     };
     let number = number_of(&directive.args[0], name).map_err(|_| wrong(0))?;
     let bytes = size_of(&directive.args[1], name).map_err(|_| wrong(1))?;

@@ -27,7 +27,7 @@ use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy::{self, Tries};
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, LocationMatch, Scope, slot};
+use crate::http::scope::{DirectiveRow, row, LocationMatch, Scope, slot};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -120,19 +120,6 @@ impl RequestState for ProxyState {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-const fn row(
-    name: &'static str,
-    args: Args,
-    set: fn(&mut Scope, &Directive) -> Result<(), Diagnostic>,
-) -> DirectiveRow {
-    DirectiveRow {
-        name,
-        contexts: ANY,
-        args,
-        set,
-    }
-}
-
 const DIRECTIVES: &[DirectiveRow] = passing::rows!(
     "proxy",
     proxy_passing,
@@ -143,19 +130,19 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
             args: Args::ONE,
             set: proxy_pass,
         },
-        row("proxy_set_header", Args::TWO, set_header),
-        row("proxy_http_version", Args::ONE, http_version),
-        row("proxy_method", Args::ONE, |scope, d| {
+        row(ANY, "proxy_set_header", Args::TWO, set_header),
+        row(ANY, "proxy_http_version", Args::ONE, http_version),
+        row(ANY, "proxy_method", Args::ONE, |scope, d| {
             let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
             set_once(&mut scope.level.settings.proxy.method, Some(Arc::new(value)), d)
         }),
-        row("proxy_set_body", Args::ONE, |scope, d| {
+        row(ANY, "proxy_set_body", Args::ONE, |scope, d| {
             let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
             set_once(&mut scope.level.settings.proxy.body, Some(Arc::new(value)), d)
         }),
-        row("proxy_redirect", Args::ONE_OR_TWO, redirect),
-        row("proxy_headers_hash_max_size", Args::ONE, checked_once),
-        row("proxy_headers_hash_bucket_size", Args::ONE, checked_once),
+        row(ANY, "proxy_redirect", Args::ONE_OR_TWO, redirect),
+        row(ANY, "proxy_headers_hash_max_size", Args::ONE, checked_once),
+        row(ANY, "proxy_headers_hash_bucket_size", Args::ONE, checked_once),
     ]
 );
 

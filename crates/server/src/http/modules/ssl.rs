@@ -21,8 +21,8 @@ use crate::config::scope::{
 use crate::config::setting::settings;
 use crate::http::modules::Module;
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, Scope, slot};
-use crate::http::variables::Builtin;
+use crate::http::scope::{DirectiveRow, row, Scope, slot};
+use crate::http::variables::{Builtin, text};
 use crate::tls::{self, NamedFile, TlsOptions};
 
 /// The module.
@@ -141,55 +141,42 @@ pub(crate) fn no_certificate(span: Option<Span>) -> Diagnostic {
 
 const TOP: u32 = HTTP | SERVER;
 
-const fn row(
-    name: &'static str,
-    args: Args,
-    set: fn(&mut Scope, &Directive) -> Result<(), Diagnostic>,
-) -> DirectiveRow {
-    DirectiveRow {
-        name,
-        contexts: TOP,
-        args,
-        set,
-    }
-}
-
 const DIRECTIVES: &[DirectiveRow] = &[
-    row("ssl_certificate", Args::ONE, certificate),
-    row("ssl_certificate_key", Args::ONE, certificate_key),
-    row("ssl_protocols", Args::ONE_MORE, protocols),
-    row("ssl_ciphers", Args::ONE, ciphers),
-    row("ssl_ecdh_curve", Args::ONE, ecdh_curve),
+    row(TOP, "ssl_certificate", Args::ONE, certificate),
+    row(TOP, "ssl_certificate_key", Args::ONE, certificate_key),
+    row(TOP, "ssl_protocols", Args::ONE_MORE, protocols),
+    row(TOP, "ssl_ciphers", Args::ONE, ciphers),
+    row(TOP, "ssl_ecdh_curve", Args::ONE, ecdh_curve),
     row(
-        "ssl_prefer_server_ciphers",
+        TOP, "ssl_prefer_server_ciphers",
         Args::FLAG,
         slot!(flag ssl.prefers_own_ciphers),
     ),
-    row("ssl_session_cache", Args::ONE_OR_TWO, session_cache),
+    row(TOP, "ssl_session_cache", Args::ONE_OR_TWO, session_cache),
     row(
-        "ssl_session_timeout",
+        TOP, "ssl_session_timeout",
         Args::ONE,
         slot!(time_ms ssl.session_timeout_ms),
     ),
     row(
-        "ssl_session_tickets",
+        TOP, "ssl_session_tickets",
         Args::FLAG,
         slot!(flag ssl.session_tickets),
     ),
-    row("ssl_session_ticket_key", Args::ONE, session_ticket_key),
-    row("ssl_buffer_size", Args::ONE, slot!(size ssl.buffer_bytes)),
+    row(TOP, "ssl_session_ticket_key", Args::ONE, session_ticket_key),
+    row(TOP, "ssl_buffer_size", Args::ONE, slot!(size ssl.buffer_bytes)),
     row(
-        "ssl_reject_handshake",
+        TOP, "ssl_reject_handshake",
         Args::FLAG,
         slot!(flag ssl.reject_handshake),
     ),
-    row("ssl_early_data", Args::FLAG, slot!(flag ssl.early_data)),
-    row("ssl_dhparam", Args::ONE, dhparam),
-    row("ssl_stapling", Args::FLAG, stapling),
-    row("ssl_stapling_file", Args::ONE, stapling_file),
-    row("ssl_stapling_responder", Args::ONE, checked_once),
-    row("ssl_stapling_verify", Args::FLAG, checked_once),
-    row("ssl_trusted_certificate", Args::ONE, trusted_certificate),
+    row(TOP, "ssl_early_data", Args::FLAG, slot!(flag ssl.early_data)),
+    row(TOP, "ssl_dhparam", Args::ONE, dhparam),
+    row(TOP, "ssl_stapling", Args::FLAG, stapling),
+    row(TOP, "ssl_stapling_file", Args::ONE, stapling_file),
+    row(TOP, "ssl_stapling_responder", Args::ONE, checked_once),
+    row(TOP, "ssl_stapling_verify", Args::FLAG, checked_once),
+    row(TOP, "ssl_trusted_certificate", Args::ONE, trusted_certificate),
 ];
 
 /// The file that a word names, which nginx looks for beside its configuration.
@@ -465,11 +452,6 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| established(r).is_some() && text("NONE", out),
     },
 ];
-
-fn text(value: &str, out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(value.as_bytes());
-    true
-}
 
 /// The connection's TLS, where it speaks it.
 fn established(request: &Request) -> Option<&TlsStream> {

@@ -25,7 +25,7 @@ use crate::http::base64::{self, Letters};
 use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::scope::{DirectiveRow, row, Scope, slot};
 use crate::http::variables::Builtin;
 use crate::log::{Level, Shown};
 
@@ -92,47 +92,34 @@ settings! {
 
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
-const fn row(
-    name: &'static str,
-    args: Args,
-    set: fn(&mut Scope, &Directive) -> Result<(), Diagnostic>,
-) -> DirectiveRow {
-    DirectiveRow {
-        name,
-        contexts: ANY,
-        args,
-        set,
-    }
-}
-
 const DIRECTIVES: &[DirectiveRow] = &[
-    row("userid", Args::ONE, mode),
-    row("userid_service", Args::ONE, slot!(number userid.service)),
-    row("userid_name", Args::ONE, |scope, directive| {
+    row(ANY, "userid", Args::ONE, mode),
+    row(ANY, "userid_service", Args::ONE, slot!(number userid.service)),
+    row(ANY, "userid_name", Args::ONE, |scope, directive| {
         let name = directive.args[0].text.as_str().into();
         set_once(&mut scope.level.settings.userid.name, name, directive)
     }),
-    row("userid_domain", Args::ONE, |scope, directive| {
+    row(ANY, "userid_domain", Args::ONE, |scope, directive| {
         let domain = match directive.args[0].text.as_str() {
             "none" => "".into(),
             domain => format!("; domain={domain}").into(),
         };
         set_once(&mut scope.level.settings.userid.domain, domain, directive)
     }),
-    row("userid_path", Args::ONE, |scope, directive| {
+    row(ANY, "userid_path", Args::ONE, |scope, directive| {
         let path = format!("; path={}", directive.args[0].text).into();
         set_once(&mut scope.level.settings.userid.path, path, directive)
     }),
-    row("userid_p3p", Args::ONE, |scope, directive| {
+    row(ANY, "userid_p3p", Args::ONE, |scope, directive| {
         let p3p = match directive.args[0].text.as_str() {
             "none" => "".into(),
             policy => policy.into(),
         };
         set_once(&mut scope.level.settings.userid.p3p, p3p, directive)
     }),
-    row("userid_expires", Args::ONE, expires),
-    row("userid_flags", Args::ONE_TO_THREE, flags),
-    row("userid_mark", Args::ONE, mark),
+    row(ANY, "userid_expires", Args::ONE, expires),
+    row(ANY, "userid_flags", Args::ONE_TO_THREE, flags),
+    row(ANY, "userid_mark", Args::ONE, mark),
 ];
 
 fn mode(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

@@ -4,12 +4,15 @@ use revolve_http::HeaderId;
 
 use crate::http::proxy::tries::Try;
 use crate::http::request::Request;
-use crate::http::variables::Builtin;
+use crate::http::variables::{Builtin, number, seconds, text};
 
 pub(crate) const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "proxy_host",
-        get: |r, out| some(r.state.proxy.host.as_bytes(), out),
+        get: |r, out| {
+            let host = &r.state.proxy.host;
+            !host.is_empty() && text(host, out)
+        },
     },
     Builtin {
         name: "proxy_port",
@@ -17,7 +20,7 @@ pub(crate) const VARIABLES: &[Builtin] = &[
             let host = &r.state.proxy.host;
             let port = host.rsplit_once(':').map(|(_, port)| port);
             let port = port.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
-            !host.is_empty() && some(port.unwrap_or("80").as_bytes(), out)
+            !host.is_empty() && text(port.unwrap_or("80"), out)
         },
     },
     Builtin {
@@ -32,7 +35,11 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "upstream_addr",
-        get: |r, out| each(r, out, |it, out| some(it.address.as_bytes(), out)),
+        get: |r, out| {
+            each(r, out, |it, out| {
+                !it.address.is_empty() && text(&it.address, out)
+            })
+        },
     },
     Builtin {
         name: "upstream_status",
@@ -44,15 +51,27 @@ pub(crate) const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "upstream_connect_time",
-        get: |r, out| each(r, out, |it, out| seconds(it.connect_ms, out)),
+        get: |r, out| {
+            each(r, out, |it, out| {
+                it.connect_ms.is_some_and(|ms| seconds(ms, out))
+            })
+        },
     },
     Builtin {
         name: "upstream_header_time",
-        get: |r, out| each(r, out, |it, out| seconds(it.header_ms, out)),
+        get: |r, out| {
+            each(r, out, |it, out| {
+                it.header_ms.is_some_and(|ms| seconds(ms, out))
+            })
+        },
     },
     Builtin {
         name: "upstream_response_time",
-        get: |r, out| each(r, out, |it, out| seconds(it.response_ms, out)),
+        get: |r, out| {
+            each(r, out, |it, out| {
+                it.response_ms.is_some_and(|ms| seconds(ms, out))
+            })
+        },
     },
     Builtin {
         name: "upstream_response_length",
@@ -70,23 +89,6 @@ pub(crate) const VARIABLES: &[Builtin] = &[
 
 fn each(request: &Request, out: &mut Vec<u8>, append: impl Fn(&Try, &mut Vec<u8>) -> bool) -> bool {
     request.state.proxy.tries.append(out, append)
-}
-
-fn some(value: &[u8], out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(value);
-    !value.is_empty()
-}
-
-fn number(value: u64, out: &mut Vec<u8>) -> bool {
-    some(itoa::Buffer::new().format(value).as_bytes(), out)
-}
-
-/// Milliseconds as seconds with three decimals.
-fn seconds(ms: Option<u64>, out: &mut Vec<u8>) -> bool {
-    let Some(ms) = ms else {
-        return false;
-    };
-    some(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes(), out)
 }
 
 /// Appends the values of a header of the upstream's answer, joined by ", ". `name` is in lower case with
