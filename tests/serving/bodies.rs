@@ -1,8 +1,8 @@
 //! Bodies that nobody asked for, and `Expect`.
 
-use super::Site;
+use super::{Site, config};
 use crate::support::wait::PATIENCE;
-use crate::support::{Client, End};
+use crate::support::{Client, End, Folder, Server, ports};
 
 #[test]
 fn the_body_of_a_request_is_read_past_to_the_next_one() {
@@ -43,6 +43,29 @@ fn whoever_expects_100_continue_gets_it_once_and_then_the_answer() {
         assert_eq!(client.response().text(), "ok");
     }
     assert_eq!(client.get("/").status, 200);
+}
+
+#[test]
+fn whoever_waits_with_a_body_that_is_read_is_told_on_every_driver() {
+    let lines = "location /ok { return 200 ok; }
+        location /read { proxy_pass http://127.0.0.1:$server_port/ok; }
+        location /stream { proxy_pass http://127.0.0.1:$server_port/ok; proxy_request_buffering off; }";
+    for driver in ["epoll", "io_uring", "poll"] {
+        let folder = Folder::new();
+        let port = ports::free();
+        let used = format!("events {{ use {driver};");
+        let config = config(&folder, port, "", lines).replace("events {", &used);
+        let _server = Server::start(&folder, &config, &[port]);
+        let mut client = Client::connect(port);
+        for path in ["/read", "/stream", "/read"] {
+            client.send(format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            ));
+            assert_eq!(client.response().status, 100, "{driver} {path}");
+            client.send("hello");
+            assert_eq!(client.response().text(), "ok", "{driver} {path}");
+        }
+    }
 }
 
 #[test]

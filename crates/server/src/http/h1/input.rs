@@ -1,14 +1,16 @@
 //! The body of a request as it comes on a connection.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use revolve_http::Framing;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
-use revolve_reactor::{Buffer, Receiving, sleep};
+use revolve_reactor::{Buffer, Receiving, SendQueue, sleep};
 use rustix::net::RecvFlags;
 
 use crate::http::modules::keepalive::KeepaliveSettings;
@@ -67,7 +69,11 @@ struct Reading {
     body_bytes_max: u64,
     timeout: Option<Duration>,
     fault: Option<Fault>,
+    telling: Option<Telling>,
 }
+
+/// Sends what a client is told that waits with its body. Some drivers send with the turn, and a socket may be full.
+type Telling = Pin<Box<dyn Future<Output = std::io::Result<()>>>>;
 
 const INVALID: Fault = Fault {
     status: 400,
@@ -105,6 +111,7 @@ impl Input {
                 body_bytes_max: u64::MAX,
                 timeout: None,
                 fault: None,
+                telling: None,
             }),
             received_bytes: Cell::new(0),
             continue_wanted: Cell::new(request.head().expect_continue),
@@ -158,7 +165,15 @@ impl Input {
             }
             if self.continue_wanted.take() {
                 // The answers before this one have left: nobody waits for a body before they have.
-                let _ = self.connection.stream.try_send(CONTINUE);
+                reading.telling = Some(self.tell(reading.timeout));
+            }
+            match poll_told(&mut reading.telling, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    return fail(reading, TIMED_OUT);
+                }
+                Poll::Ready(Err(_)) => return fail(reading, GONE),
             }
             let stream = &self.connection.stream;
             match stream.poll_recv(&mut reading.receiving, reading.timeout, cx) {
@@ -170,6 +185,21 @@ impl Input {
                 Poll::Ready(_) => return fail(reading, GONE),
             }
         }
+    }
+
+    fn tell(&self, stall_max: Option<Duration>) -> Telling {
+        let connection = self.connection.clone();
+        Box::pin(async move {
+            let stall_max = stall_max.unwrap_or(Duration::MAX);
+            let queue = SendQueue::from(CONTINUE);
+            connection.stream.send(queue, stall_max).await.0
+        })
+    }
+
+    /// Ends once no word to the client is under way, so that an answer may be sent.
+    pub(super) async fn told(&self) {
+        // What is wrong with the connection, the answer meets too.
+        let _ = poll_fn(|cx| poll_told(&mut self.reading.borrow_mut().telling, cx)).await;
     }
 
     /// What lies in the buffer next. What is not of the body itself is taken off it.
@@ -292,6 +322,15 @@ impl Drop for Input {
     }
 }
 
+fn poll_told(telling: &mut Option<Telling>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    let Some(under_way) = telling else {
+        return Poll::Ready(Ok(()));
+    };
+    let result = ready!(under_way.as_mut().poll(cx));
+    *telling = None;
+    Poll::Ready(result)
+}
+
 /// What a client is told that waits with its body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -301,7 +340,7 @@ pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Source: nginx's `ngx_http_test_reading`, which takes a client that closed its side alone for one
 /// that has left, too.
 pub(crate) async fn left(connection: &Connection, body: &RequestBody) {
-    std::future::poll_fn(|_| match body.is_whole() {
+    poll_fn(|_| match body.is_whole() {
         true => Poll::Ready(()),
         // Whoever reads the body hears of it; it is asked again when that one goes on.
         false => Poll::Pending,

@@ -272,6 +272,9 @@ impl Output {
     /// Sends what [`try_flush`](Output::try_flush) has left.
     pub(super) async fn send_rest(&mut self, request: &Request) -> Result<(), Lost> {
         self.push_tail();
+        if let RequestBody::H1(input) = &request.body {
+            input.told().await;
+        }
         let settings = &request.settings().output;
         let mut queue = match self.queue.take() {
             Some(queue) => queue,
