@@ -69,6 +69,8 @@ pub(crate) struct Current {
     pub(crate) step: usize,
     /// The status of an access handler that refused, where others may still give leave; 0 for none.
     pub(crate) access_refused: u16,
+    /// Whether its refusal has waited for `auth_delay`.
+    pub(crate) refusal_delayed: bool,
     /// The method; internal redirects to error pages make it GET.
     pub(crate) method: Method,
     /// Whether an internal redirect has set the arguments, if only to nothing.
@@ -178,11 +180,9 @@ impl Request {
         self.begin();
     }
 
-    /// Lets go of what it shares, before its memory goes into the pool.
+    /// Forgets what it was, and lets go of what it shares, before its memory goes into the pool.
     pub(crate) fn release(&mut self) {
-        self.response.drop_body();
-        self.body = RequestBody::None;
-        self.state.reset();
+        self.forget();
         self.connection = Attached(None);
         self.http_loop = Attached(None);
         self.site = Attached(None);
@@ -200,8 +200,23 @@ impl Request {
         self.spare = spare;
     }
 
-    /// Forgets the request before; called for each request of a connection.
-    pub(crate) fn begin(&mut self) {
+    /// Makes this memory the next request of the same connection.
+    pub(crate) fn begin_next(&mut self) {
+        self.forget();
+        self.begin();
+    }
+
+    /// Empties what is not set anew when the next request begins.
+    fn forget(&mut self) {
+        self.path.clear();
+        self.args.clear();
+        self.body = RequestBody::None;
+        self.response.reset();
+        self.state.reset();
+    }
+
+    /// Begins a request in memory that holds nothing of another.
+    fn begin(&mut self) {
         self.site = Attached(Some(self.http_loop.site()));
         self.reset_head();
         let hosts = self.site.http.hosts_at(&self.connection);
@@ -218,11 +233,6 @@ impl Request {
             ..Current::default()
         };
         self.started_at = revolve_reactor::now();
-        self.path.clear();
-        self.args.clear();
-        self.body = RequestBody::None;
-        self.response.reset();
-        self.state.reset();
     }
 
     /// The `http` block that it is served by.

@@ -54,17 +54,24 @@ pub(crate) fn exchange(
                 HeadRead::Gone => break After::Close,
             };
             let is_sound = !matches!(read, HeadRead::Refused(_));
-            if let Some(after) = ended_early(&mut request, served, &mut output).await {
-                break after;
+            if !matches!(served, Served::Answered) {
+                end_early(&mut request, served, &mut output).await;
+                break After::Close;
             }
             let is_read = is_sound && take_back(body.as_deref(), &mut input);
             let keeps = request.response.keep_alive == Some(true);
             let more = keeps && is_read && !input.is_empty();
-            if (!more || output.gathered_bytes > GATHER_BYTES_MAX)
-                && let Err(lost) = output.flush(&request).await
-            {
-                abort(&mut request, &lost);
-                break After::Close;
+            if !more || output.gathered_bytes > GATHER_BYTES_MAX {
+                // A future only for what the socket does not take at once.
+                let flushed = match output.try_flush(&request) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => output.send_rest(&request).await,
+                    Err(lost) => Err(lost),
+                };
+                if let Err(lost) = flushed {
+                    abort(&mut request, &lost);
+                    break After::Close;
+                }
             }
             if let Some(tunnel) = request.response.tunnel.take() {
                 tunnel.run(&request.connection.stream, &input).await;
@@ -90,7 +97,7 @@ pub(crate) fn exchange(
                 break idle(&request);
             }
             request.connection.set_pipelined(true);
-            request.begin();
+            request.begin_next();
         };
         request.output_memory = output.into_memory();
         (request, after)
@@ -126,9 +133,9 @@ fn note_end(request: &mut Request, body: Option<&Input>) {
 }
 
 /// What becomes of a connection whose answer did not get to its end.
-async fn ended_early(request: &mut Request, served: Served, output: &mut Output) -> Option<After> {
+async fn end_early(request: &mut Request, served: Served, output: &mut Output) {
     match served {
-        Served::Answered => return None,
+        Served::Answered => {}
         Served::Close => {
             phase::log(request);
             // What was answered before is still on its way out; whether it arrives is no matter.
@@ -150,7 +157,6 @@ async fn ended_early(request: &mut Request, served: Served, output: &mut Output)
             phase::log(request);
         }
     }
-    Some(After::Close)
 }
 
 /// The client keeps its connection, and has sent no byte of another request.

@@ -192,8 +192,10 @@ pub(crate) fn keeps(request: &Request) -> bool {
 }
 
 /// nginx's two tests of old browsers (`ngx_http_process_user_agent`).
+#[inline]
 fn is_disabled(request: &Request, disable: Disable) -> bool {
-    if !disable.msie6 && !disable.safari {
+    let is_post = request.head().method == revolve_http::Method::Post;
+    if !(disable.msie6 && is_post) && !disable.safari {
         return false;
     }
     let Some(agent) = request.known(HeaderId::UserAgent) else {
@@ -201,7 +203,7 @@ fn is_disabled(request: &Request, disable: Disable) -> bool {
     };
     let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
     if disable.msie6
-        && request.head().method == revolve_http::Method::Post
+        && is_post
         && let Some(at) = memchr::memmem::find(agent, b"MSIE ")
         && !has(b"Opera")
     {

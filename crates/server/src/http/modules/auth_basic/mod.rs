@@ -1,0 +1,300 @@
+//! Who may come in, by name and password.
+//!
+//! ```nginx
+//! auth_basic           "members only";
+//! auth_basic_user_file members;      # name:hash lines, as htpasswd makes them
+//! ```
+//!
+//! The file is read through the file cache, so a change holds from the next request on. A hash takes
+//! milliseconds on purpose: it is computed on threads of its own, and a pair that was right is
+//! remembered for a minute.
+
+mod check;
+mod password;
+mod remembered;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use revolve_conf::directive::Args;
+use revolve_http::HeaderId;
+use rustix::io::Errno;
+
+use crate::config::scope::{HTTP, LIMIT_EXCEPT, LOCATION, SERVER, set_once};
+use crate::config::setting::settings;
+use crate::config::variable::Value;
+use crate::file_cache::{Content, FileEntry, Found};
+use crate::http::base64::{self, Letters};
+use crate::http::modules::{Module, Settings};
+use crate::http::phase::{Outcome, Phase};
+use crate::http::request::Request;
+use crate::http::scope::DirectiveRow;
+use crate::log::{Level, Shown, errno_text};
+
+pub(crate) use remembered::Remembered;
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_auth_basic_module",
+    directives: DIRECTIVES,
+    handlers: &[(Phase::Access, applies, handle)],
+    ..Module::EMPTY
+};
+
+/// `auth_basic_user_file`: its path, and the folder of one that is relative.
+#[derive(Debug)]
+pub(crate) struct UserFile {
+    path: Value,
+    folder: PathBuf,
+}
+
+settings! {
+    /// Who may come in, by name and password.
+    pub struct AuthBasicSettings / RawAuthBasic {
+        inherit {
+            /// `auth_basic`: what the client is told that it is asked for; default off.
+            realm: Option<Arc<Value>> = None,
+            /// `auth_basic_user_file`; without one nobody is asked.
+            user_file: Option<Arc<UserFile>> = None,
+        }
+        own {}
+    }
+}
+
+const ANY: u32 = HTTP | SERVER | LOCATION | LIMIT_EXCEPT;
+
+const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "auth_basic",
+        contexts: ANY,
+        args: Args::ONE,
+        set: |scope, d| {
+            let realm = match d.args[0].text.as_str() {
+                "off" => None,
+                _ => Some(Arc::new(Value::of(
+                    &d.args[0],
+                    &mut scope.shared.registry,
+                )?)),
+            };
+            set_once(&mut scope.level.settings.auth_basic.realm, realm, d)
+        },
+    },
+    DirectiveRow {
+        name: "auth_basic_user_file",
+        contexts: ANY,
+        args: Args::ONE,
+        set: |scope, d| {
+            let path = Value::of(&d.args[0], &mut scope.shared.registry)?;
+            let folder = scope.shared.conf_prefix.clone();
+            let file = Some(Arc::new(UserFile { path, folder }));
+            set_once(&mut scope.level.settings.auth_basic.user_file, file, d)
+        },
+    },
+];
+
+fn applies(settings: &Settings) -> bool {
+    let settings = &settings.auth_basic;
+    settings.realm.is_some() && settings.user_file.is_some()
+}
+
+/// A name and a password as a client says them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pair: Vec<u8>,
+    colon_at: usize,
+}
+
+impl Credentials {
+    /// Those of a request's `Authorization: Basic` line; `None` where it has none that can be read, or an
+    /// empty name.
+    ///
+    /// Source: RFC 7617, and nginx's `ngx_http_auth_basic_user`.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        if !request.current.head_done {
+            return None;
+        }
+        let value = request.known(HeaderId::Authorization)?;
+        let (scheme, encoded) = value.split_at_checked("basic ".len())?;
+        if !scheme.eq_ignore_ascii_case(b"basic ") {
+            return None;
+        }
+        let pair = base64::decode(encoded.trim_ascii(), Letters::Standard)?;
+        let colon_at = memchr::memchr(b':', &pair).filter(|at| *at > 0)?;
+        Some(Self { pair, colon_at })
+    }
+
+    pub(crate) fn user(&self) -> &[u8] {
+        &self.pair[..self.colon_at]
+    }
+
+    fn password(&self) -> &[u8] {
+        &self.pair[self.colon_at + 1..]
+    }
+}
+
+/// What is to be compared before a client is let in.
+struct Check {
+    credentials: Credentials,
+    /// What the file has of the user.
+    stored: Vec<u8>,
+    file: Vec<u8>,
+}
+
+/// What a level asks of a request.
+struct Prepared {
+    realm: Vec<u8>,
+    /// `None` where the client must say who it is.
+    check: Option<Check>,
+}
+
+/// Access phase: asks for a name and a password, and compares them with the file.
+///
+/// Source: nginx's `ngx_http_auth_basic_handler`.
+fn handle(request: &mut Request) -> Outcome {
+    let Prepared { realm, check } = match prepare(request) {
+        Ok(prepared) => prepared,
+        Err(outcome) => return outcome,
+    };
+    let Some(check) = check else {
+        return ask(request, &realm);
+    };
+    if !password::is_slow(&check.stored) {
+        let verdict = password::compare(check.credentials.password(), &check.stored);
+        return judge(request, &check, verdict, &realm);
+    }
+    let remembered = &request.http_loop.passwords;
+    let key = remembered.key(&check.credentials.pair, &check.stored);
+    match remembered.knows(key, revolve_reactor::now()) {
+        true => Outcome::Allow,
+        false => Outcome::Await(|request| Box::pin(check::on_a_thread(request))),
+    }
+}
+
+/// Errors: what to answer where nothing is asked for, or the file cannot be read.
+fn prepare(request: &Request) -> Result<Prepared, Outcome> {
+    let settings = &request.settings().auth_basic;
+    let (Some(realm), Some(file)) = (&settings.realm, &settings.user_file) else {
+        return Err(Outcome::Next);
+    };
+    let realm = realm.evaluate(request);
+    if realm == b"off" {
+        return Err(Outcome::Next);
+    }
+    let path = file.path.evaluate(request);
+    let path = file.folder.join(OsStr::from_bytes(&path));
+    let path = path.into_os_string().into_encoded_bytes();
+    let check = find(request, path).map_err(Outcome::Finish)?;
+    Ok(Prepared { realm, check })
+}
+
+/// What has to be compared; `None` where the client must say who it is.
+///
+/// Errors: the status where the file cannot be read.
+fn find(request: &Request, file: Vec<u8>) -> Result<Option<Check>, u16> {
+    let Some(credentials) = Credentials::of(request) else {
+        let message = format_args!("no user/password was provided for basic authentication");
+        request.log(Level::Info, message);
+        return Ok(None);
+    };
+    let stored = match request.connection.state.files.lookup(&file) {
+        Found::File(entry) => stored_of(&entry, credentials.user()),
+        Found::Directory => Err(Errno::ISDIR),
+        Found::Missing(error) => Err(error),
+    };
+    let stored = stored.map_err(|error: Errno| -> u16 {
+        let (level, status) = match error {
+            Errno::NOENT => (Level::Error, 403),
+            _ => (Level::Crit, 500),
+        };
+        let (shown, reason) = (Shown(&file), errno_text(error));
+        // Opening a folder works; only reading it does not.
+        let call = match error {
+            Errno::ISDIR => "pread",
+            _ => "open",
+        };
+        request.log(level, format_args!("{call}() \"{shown}\" failed ({reason})"));
+        status
+    })?;
+    let Some(stored) = stored else {
+        let (user, shown) = (Shown(credentials.user()), Shown(&file));
+        request.log(
+            Level::Error,
+            format_args!("user \"{user}\" was not found in \"{shown}\""),
+        );
+        return Ok(None);
+    };
+    Ok(Some(Check {
+        credentials,
+        stored,
+        file,
+    }))
+}
+
+/// What a file has of a user.
+fn stored_of(entry: &FileEntry, user: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
+    let read;
+    let bytes: &[u8] = match &entry.content {
+        Content::Bytes(bytes) => bytes,
+        Content::Descriptor(file) => {
+            use std::os::unix::fs::FileExt;
+            let mut bytes = vec![0; entry.length.bytes as usize];
+            let result = file.read_exact_at(&mut bytes, 0);
+            result.map_err(|error| {
+                Errno::from_io_error(&error).unwrap_or(Errno::IO)
+            })?;
+            read = bytes;
+            &read
+        }
+    };
+    Ok(stored_in(bytes, user).map(<[u8]>::to_vec))
+}
+
+/// What lines `name:hash`, with or without `:comment` behind it, have of a user; the first such line.
+fn stored_in<'a>(lines: &'a [u8], user: &[u8]) -> Option<&'a [u8]> {
+    lines.split(|byte| *byte == b'\n').find_map(|line| {
+        let rest = line.strip_prefix(user)?.strip_prefix(b":")?;
+        let is_comment = line.starts_with(b"#");
+        let end = rest.iter().position(|byte| matches!(byte, b':' | b'\r'));
+        (!is_comment).then(|| &rest[..end.unwrap_or(rest.len())])
+    })
+}
+
+/// What a comparison comes to.
+fn judge(
+    request: &mut Request,
+    check: &Check,
+    verdict: password::Verdict,
+    realm: &[u8],
+) -> Outcome {
+    let user = Shown(check.credentials.user());
+    match verdict {
+        password::Verdict::Same => Outcome::Allow,
+        password::Verdict::Other => {
+            request.log(
+                Level::Error,
+                format_args!("user \"{user}\": password mismatch"),
+            );
+            ask(request, realm)
+        }
+        password::Verdict::UnknownForm => {
+            let file = Shown(&check.file);
+            request.log(
+                Level::Crit,
+                format_args!(
+                    "user \"{user}\": the password's hash in \"{file}\" has no form that is known; make \
+                     it anew (htpasswd -B, openssl passwd -6)"
+                ),
+            );
+            Outcome::Finish(500)
+        }
+    }
+}
+
+/// Asks the client who it is.
+fn ask(request: &mut Request, realm: &[u8]) -> Outcome {
+    let value = [b"Basic realm=\"", realm, b"\""].concat();
+    request.response.headers.push(b"WWW-Authenticate", &value);
+    Outcome::Finish(401)
+}
