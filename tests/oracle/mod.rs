@@ -6,6 +6,7 @@
 
 mod access;
 mod access_log;
+mod auth_basic;
 mod autoindex;
 mod bodies;
 mod browser;

@@ -4,7 +4,8 @@ use crate::support::Folder;
 
 /// Its files.
 pub(super) fn write(folder: &Folder) {
-    let files: [(&str, &[u8]); 15] = [
+    let files: [(&str, &[u8]); 16] = [
+        ("users", USERS.as_bytes()),
         ("html/index.html", b"index\n"),
         ("html/small.txt", b"0123456789"),
         ("html/empty.txt", b""),
@@ -28,6 +29,20 @@ pub(super) fn write(folder: &Folder) {
     let big: Vec<u8> = (0..300 * 1024).map(|at: u32| (at % 251) as u8).collect();
     folder.write("html/big.bin", big);
 }
+
+/// Names and passwords in all forms that both know: each password is `secret`.
+const USERS: &str = "# comment:{PLAIN}x
+me:$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0
+one:$1$saltsalt$9xy1btjgzLYfb7hivXtC//:its comment
+five:$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA
+six:$6$rounds=1000$ab$3tLFZOSDxcyiDWcYSrieU1uloXMcbPJQRTcotZNqEJiB1iizwjzbn2jECOCvw6wslPpiTPzli2jppqTUXUq9N0
+blow:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW
+plain:{PLAIN}secret
+sha:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
+ssha:{SSHA}gVK8WC9YyFT1gMsQHTGCgT3sSv5zYWx0
+plain:{PLAIN}second
+empty:{PLAIN}
+";
 
 /// The configuration, with `ROOT`, `PORT`, `NAME` of the server and `NGINX_ONLY` to be filled in.
 pub(super) const CONFIG: &str = r#"

@@ -1,6 +1,7 @@
 //! Serving under pressure: changing files, slow clients, few descriptors, full disks, odd requests.
 
 mod alias;
+mod auth_basic;
 mod bodies;
 mod changing_tree;
 mod coherence;

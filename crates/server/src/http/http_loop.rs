@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
+use crate::http::modules::auth_basic;
 use crate::http::names;
 use crate::http::site::Site;
 use crate::runtime::connection::Connection;
@@ -19,6 +20,8 @@ pub(crate) struct HttpLoop {
     site: RefCell<Option<Rc<Site>>>,
     upstreams: Rc<Registry>,
     pub(crate) preambles: Preambles,
+    /// Passwords that were right.
+    pub(crate) passwords: auth_basic::Remembered,
     boundary: Cell<u64>,
     /// Numbers under a key of this loop's own (SipHash) are what nobody can guess, `$request_id`.
     id_key: RandomState,

@@ -1,6 +1,7 @@
 //! The phases of a request, and the walk through them.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::http::location::{self, LocationId};
 use crate::http::modules::core::Satisfy;
@@ -194,6 +195,9 @@ pub(crate) fn settle(request: &mut Request, mut outcome: Outcome) -> Walked {
 /// Runs the handlers of the log phase: the answer has left, or will not.
 #[inline]
 pub(crate) fn log(request: &mut Request) {
+    if request.location().steps.log().is_empty() {
+        return;
+    }
     let site = request.site.share();
     for handler in site.locations[request.current.location as usize]
         .steps
@@ -227,6 +231,8 @@ fn run(request: &mut Request) -> Outcome {
             request.current.step += 1;
             match handler(request) {
                 Outcome::Next => {}
+                // It is the same in every phase.
+                Outcome::Respond => return Outcome::Respond,
                 outcome => match judge(request, outcome) {
                     Outcome::Next => {}
                     Outcome::Entered => {
@@ -256,7 +262,24 @@ fn refuse_access(request: &mut Request) -> Outcome {
     if status == 403 {
         request.log(Level::Error, format_args!("access forbidden by rule"));
     }
-    Outcome::Finish(status)
+    refuse_later(request, status)
+}
+
+/// Refuses a client; one that did not say who it is as late as `auth_delay` wants, so that it learns
+/// little from how long that takes, and guesses slowly.
+fn refuse_later(request: &mut Request, status: u16) -> Outcome {
+    let is_delayed = std::mem::replace(&mut request.current.refusal_delayed, true);
+    if status != 401 || is_delayed || request.settings().core.auth_delay_ms == 0 {
+        return Outcome::Finish(status);
+    }
+    request.log(Level::Info, format_args!("delaying unauthorized request"));
+    Outcome::Await(|request| {
+        let delay = Duration::from_millis(request.settings().core.auth_delay_ms);
+        Box::pin(async move {
+            revolve_reactor::sleep(delay).await;
+            Outcome::Finish(401)
+        })
+    })
 }
 
 /// Has the walk go on at a phase of the location that was found.
@@ -296,6 +319,7 @@ fn judge(request: &mut Request, outcome: Outcome) -> Outcome {
             }
             Outcome::Next
         }
+        Outcome::Finish(401) => refuse_later(request, 401),
         other => other,
     }
 }

@@ -93,6 +93,9 @@ settings! {
             internal: bool = false,
             /// `satisfy`, default all.
             satisfy: Satisfy = Satisfy::All,
+            /// `auth_delay`, milliseconds, default 0: how long a client that did not say who it is waits
+            /// for its 401.
+            auth_delay_ms: u64 = 0,
             /// `server_tokens`, default on.
             server_tokens: Tokens = Tokens::Version,
             /// `absolute_redirect`, default on.
@@ -143,6 +146,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::ONE,
         set: satisfy,
+    },
+    DirectiveRow {
+        name: "auth_delay",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(time_ms core.auth_delay_ms),
     },
     DirectiveRow {
         name: "server_tokens",

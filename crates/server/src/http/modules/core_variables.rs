@@ -8,7 +8,7 @@ use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
 use crate::http::modules::{Module};
-use crate::http::base64::{self, Letters};
+use crate::http::modules::auth_basic::Credentials;
 use crate::http::modules::core::{append_root, is_alias_lost, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
@@ -420,25 +420,8 @@ fn host(request: &Request, out: &mut Vec<u8>) -> bool {
 
 /// The name of the `Authorization: Basic` line.
 fn remote_user(request: &Request, out: &mut Vec<u8>) -> bool {
-    if !request.current.head_done {
-        return false;
-    }
-    let Some(value) = request.known(HeaderId::Authorization) else {
-        return false;
-    };
-    let Some((scheme, encoded)) = value.split_at_checked(6) else {
-        return false;
-    };
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return false;
-    }
-    let Some(decoded) = base64::decode(encoded.trim_ascii(), Letters::Standard) else {
-        return false;
-    };
-    match memchr::memchr(b':', &decoded) {
-        Some(at) if at > 0 => some(&decoded[..at], out),
-        _ => false,
-    }
+    let credentials = Credentials::of(request);
+    credentials.is_some_and(|credentials| some(credentials.user(), out))
 }
 
 /// The method that the request has by now.

@@ -127,6 +127,7 @@ modules! {
     referer { referer: RefererSettings / RawReferer }
     secure_link { secure_link: SecureLinkSettings / RawSecureLink; SecureLinkState }
     access { access: AccessSettings / RawAccess }
+    auth_basic { auth_basic: AuthBasicSettings / RawAuthBasic }
     auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
