@@ -6,13 +6,13 @@ use crate::support::{Folder, Run, revolve};
 
 const NAMES: &[Mistake] = &[
     ours(
-        "events {}\nhttp { server { location /x { auth_basic_user_file x; } } }\n",
-        "unknown directive \"auth_basic_user_file\" in FILE:2",
+        "events {}\nhttp { server { location /x { auth_jwt_key_file x; } } }\n",
+        "unknown directive \"auth_jwt_key_file\" in FILE:2",
         "it may keep clients out: where the line is only removed, they are let in",
     ),
     ours(
-        "events {}\nhttp { server { auth_basic x; } }\n",
-        "unknown directive \"auth_basic\" in FILE:2",
+        "events {}\nhttp { server { auth_require x; } }\n",
+        "unknown directive \"auth_require\" in FILE:2",
         "`return 403;`",
     ),
     ours(

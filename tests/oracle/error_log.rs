@@ -75,6 +75,8 @@ fn lines(pair: &Pair, side: &Side) -> Vec<String> {
         let (_, rest) = rest.split_once(": ")?;
         let (_, message) = rest.strip_prefix('*')?.split_once(' ')?;
         let message = message.replace(&format!(":{}", side.who.port), ":PORT");
+        // The C library that the newest nginx was built with has another word for it.
+        let message = message.replace("(110: Operation timed out)", "(110: Connection timed out)");
         // Which lines of an incomplete head were taken is not the point.
         let (message, _) = match message.contains(" while reading client ") {
             true => message.split_once(", host: ").unwrap_or((&message, "")),

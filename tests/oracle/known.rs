@@ -29,7 +29,6 @@ pub(super) struct Difference<'a> {
 }
 
 const BAD_REQUEST: &str = "HTTP/1.1 400 Bad Request\r\n";
-const NOT_ALLOWED: &str = "HTTP/1.1 405 Not Allowed\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 
 /// All of them.
@@ -196,31 +195,13 @@ fn ones() -> Vec<(Case, &'static str, &'static str)> {
         let row = "HTTP/0.9 with another method than GET";
         ones.push((raw(line), BAD_REQUEST, row));
     }
-    let connect = |target: &str| {
-        raw(format!(
-            "CONNECT {target} HTTP/1.1\r\nHost: first.example\r\nContent-Length: 0\r\n\
-             Connection: close\r\n\r\n"
-        ))
-    };
-    for target in ["/small.txt", "/exact"] {
-        let row = "`CONNECT`";
-        ones.push((connect(target), BAD_REQUEST, row));
-    }
-    for target in ["a:80", "example.com:443"] {
-        let row = "`CONNECT`";
-        ones.push((connect(target), NOT_ALLOWED, row));
-    }
     ones
 }
 
 fn hosts(ones: &mut Vec<(Case, &'static str, &'static str)>) {
     let row = "`Host` and the authority of a target";
-    for host in [
-        "[::1]x", "a:b", "[::1", "a:80:80", "a#b", "a?b", "a\\b", "a@b", "[]", "a[b]", "a]", "a:-1",
-    ] {
-        let head = format!("GET /exact HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        ones.push((raw(head), BAD_REQUEST, row));
-    }
+    let head = "GET /exact HTTP/1.1\r\nHost: []\r\nConnection: close\r\n\r\n";
+    ones.push((raw(head), BAD_REQUEST, row));
     for line in [
         "GET http://[]/exact HTTP/1.1\r\nHost: x\r\n",
         "GET http://[]/ HTTP/1.1\r\nHost: a\r\n",
@@ -250,7 +231,6 @@ fn framing(ones: &mut Vec<(Case, &'static str, &'static str)>) {
     for body in [
         "1 \r\na\r\n0\r\n\r\n",
         "1\r\na\r\n0\r\nX y\r\n\r\n",
-        "1\na\n0\n\n",
         "1;\r\na\r\n0\r\n\r\n",
         "1;a=\r\na\r\n0\r\n\r\n",
         "1;a b\r\na\r\n0\r\n\r\n",
@@ -259,7 +239,7 @@ fn framing(ones: &mut Vec<(Case, &'static str, &'static str)>) {
         ones.push((
             raw(format!("{head}{body}")),
             BAD_REQUEST,
-            "chunked framing with bare LF, spaces behind a size, extensions that are none, bad trailers",
+            "chunked framing with spaces behind a size, extensions that are none, bad trailers",
         ));
     }
 }

@@ -26,6 +26,7 @@ mod locations;
 mod log_files;
 mod malformed;
 mod methods;
+mod newest;
 mod normal;
 mod pair;
 mod patterns;

@@ -61,7 +61,7 @@ pub(super) fn start_on(config: &str, write: fn(&Folder), logs: &str) -> Option<P
     let port = configure("nginx", &nginx::private_folders(&folder));
     let nginx = Side {
         who: Who {
-            signature: nginx::signature(),
+            signature: nginx::signature(&folder, "nginx.conf"),
             port,
         },
         name: "nginx",

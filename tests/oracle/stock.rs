@@ -125,7 +125,11 @@ fn debians_configuration_serves_the_same_bytes() {
         )
     };
     for case in cases() {
-        let theirs = ask(their_port, nginx::signature(), &case);
+        let theirs = ask(
+            their_port,
+            nginx::signature(&folder, "nginx/nginx.conf"),
+            &case,
+        );
         let ours = ask(
             our_port,
             format!("revolve/{}", env!("CARGO_PKG_VERSION")),

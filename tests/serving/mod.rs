@@ -16,6 +16,7 @@ mod mounted_files;
 mod names;
 mod php;
 mod proxy;
+mod proxy_protocol;
 mod slow_clients;
 mod tls;
 mod traversal;

@@ -141,6 +141,7 @@ const VOCABULARY: Vocabulary = Vocabulary {
         }
     },
     is_builtin: |name| modules::variables().any(|builtin| builtin.name == name),
+    has_module: |name| modules::names().any(|known| known == name),
 };
 
 /// Builds what the document says; what is wrong goes to `diagnostics`. What all blocks share comes back

@@ -142,10 +142,9 @@ impl HostCheck {
 /// Checks the value of a `Host` line and returns the length of its host, without port and without
 /// the dot that may end it; `None` where it is no host.
 ///
-/// This is nginx's `ngx_http_validate_host`: not empty, no empty label but the last, no `/`, no
-/// space or control character. Stricter than nginx on purpose, because redirects and proxied
-/// requests are built out of this value: a port is of digits, brackets stand around an IPv6
-/// literal and nowhere else, and the delimiters of a URL (`?`, `#`, `@`, `\`) are refused.
+/// This is nginx's `ngx_http_validate_host`, which follows RFC 3986 since 1.29.4: not empty, no empty
+/// label but the last, of unreserved characters, `%` and the delimiters within a part; a port is a
+/// number up to 65535, and brackets stand around an IPv6 literal and nowhere else. `[]` is refused.
 pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
     let (mut host_end, dot_ends) = match value.first()? {
         b'[' => (literal_len(value)?, false),
@@ -153,11 +152,20 @@ pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
     };
     match value[host_end..].split_first() {
         None => {}
-        Some((b':', port)) if port.iter().all(u8::is_ascii_digit) => {}
+        Some((b':', port)) if is_port(port) => {}
         Some(_) => return None,
     }
     host_end -= usize::from(dot_ends);
     (host_end > 0).then_some(host_end)
+}
+
+/// Whether these are the digits of a port, or none at all.
+pub(super) fn is_port(digits: &[u8]) -> bool {
+    let number = digits.iter().try_fold(0_u16, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
 
 /// The length of a host name, and whether a dot ends it.
@@ -199,8 +207,11 @@ static HOST_CLASS: [u8; 256] = {
         table[byte] = match byte as u8 {
             b'.' => HOST_DOT,
             b':' => HOST_COLON,
-            0..=b' ' | 0x7f | b'/' | b'?' | b'#' | b'@' | b'\\' | b'[' | b']' => HOST_FATAL,
-            _ => HOST_PLAIN,
+            b'"' | b'#' | b'/' | b'<' | b'>' | b'?' | b'@' | b'['..=b'^' | b'`' | b'{'..=b'}' => {
+                HOST_FATAL
+            }
+            b'!'..=b'~' => HOST_PLAIN,
+            _ => HOST_FATAL,
         };
         byte += 1;
     }

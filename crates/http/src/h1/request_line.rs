@@ -4,7 +4,7 @@
 //! the window ends before the element does.
 
 use super::error::HeadError;
-use super::headers::validate_host;
+use super::headers::{is_port, validate_host};
 use super::parser::{HeadParser, State, line_end};
 use super::scan;
 use crate::head::Head;
@@ -288,7 +288,11 @@ fn port(parser: &mut HeadParser, head: &mut Head, window: &[u8]) -> Result<bool,
     let Some(&byte) = window.get(parser.at) else {
         return Ok(false);
     };
-    head.target.port = Some(Span::new(parser.mark, parser.at));
+    let span = Span::new(parser.mark, parser.at);
+    if !is_port(span.of(window)) {
+        return Err(HeadError::InvalidHostInRequestLine);
+    }
+    head.target.port = Some(span);
     if head.method != Method::Connect {
         authority_end(parser, head, byte)?;
     } else if byte == b' ' {

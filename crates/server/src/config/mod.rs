@@ -4,6 +4,7 @@
 
 pub(crate) mod error_log;
 pub(crate) mod known;
+mod load_module;
 mod pcre;
 pub(crate) mod process;
 pub mod regex;

@@ -15,10 +15,11 @@ use revolve_conf::value::{flag_of, number, number_of, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, Span};
 use revolve_reactor::{Builder, DriverKind, EventLoop};
 
-use crate::config::error_log;
 use crate::config::scope::{EVENTS, MAIN, Scope, Shared, checked_once, invalid_value, set_once};
 use crate::config::surroundings::{self, Surroundings};
+use crate::config::{error_log, load_module};
 use crate::log::ErrorTarget;
+use crate::net::cidr::Network;
 
 /// How many workers: a number, or one a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +265,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: checked_once,
     },
     DirectiveRow {
+        name: "load_module",
+        contexts: MAIN,
+        args: Args::ONE,
+        set: |scope, d| load_module::load_module(&mut scope.shared, scope.process.events, d),
+    },
+    DirectiveRow {
         name: "events",
         contexts: MAIN,
         args: Args::BLOCK,
@@ -307,6 +314,24 @@ const DIRECTIVES: &[DirectiveRow] = &[
         },
     },
     DirectiveRow {
+        name: "epoll_events",
+        contexts: EVENTS,
+        args: Args::ONE,
+        set: checked_number,
+    },
+    DirectiveRow {
+        name: "worker_aio_requests",
+        contexts: EVENTS,
+        args: Args::ONE,
+        set: checked_number,
+    },
+    DirectiveRow {
+        name: "debug_connection",
+        contexts: EVENTS,
+        args: Args::ONE,
+        set: debug_connection,
+    },
+    DirectiveRow {
         name: "use",
         contexts: EVENTS,
         args: Args::ONE,
@@ -316,6 +341,29 @@ const DIRECTIVES: &[DirectiveRow] = &[
 
 fn flag(directive: &Directive) -> Result<bool, Diagnostic> {
     flag_of(&directive.args[0], &directive.name.text)
+}
+
+fn checked_number(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
+    number_of(&directive.args[0], &directive.name.text)?;
+    checked_once(scope, directive)
+}
+
+/// Whose lines of the level `debug` are written even where no log wants them: there are too few of them
+/// here to choose among. It may stand several times.
+fn debug_connection(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    let is_known = word.text == "unix:" || Network::parse(&word.text).is_some();
+    let mut found = || scope.shared.hosts.addresses(&word.text).unwrap_or_default();
+    if !is_known && found().is_empty() {
+        let message = format!("host not found in debug_connection \"{}\"", word.text);
+        let label = "expected an address, a network like 10.0.0.0/8, unix: or the name of a host";
+        return Err(Diagnostic::new(word.span, message).label(label));
+    }
+    let name = &directive.name.text;
+    if !scope.checked.contains(name) {
+        scope.checked.push(name.clone());
+    }
+    Ok(())
 }
 
 fn user(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {

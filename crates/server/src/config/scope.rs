@@ -51,6 +51,8 @@ pub(crate) struct Vocabulary {
     pub(crate) refuse: fn(&Directive) -> Diagnostic,
     /// Whether a variable of this name has its value from us, and may not be set.
     pub(crate) is_builtin: fn(&str) -> bool,
+    /// Whether a module of nginx's, by the name that it has there, is built in.
+    pub(crate) has_module: fn(&str) -> bool,
 }
 
 /// What all blocks share while a configuration is read.

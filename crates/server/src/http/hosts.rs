@@ -102,6 +102,7 @@ fn gather(
     known.servers.push(server);
     known.listen.bind |= listen.bind;
     known.listen.ssl |= listen.ssl;
+    known.listen.proxy_protocol |= listen.proxy_protocol;
     if listen.default_server && known.default.replace(server).is_some() {
         let message = format!("a duplicate default server for {}", listen.address);
         diagnostics.push(
@@ -132,6 +133,7 @@ fn virtual_hosts(
         address.servers.len() > 1 || listens[default as usize].2.iter().any(ServerName::captures);
     let mut hosts = VirtualHosts::with_default(default);
     hosts.is_tls = address.listen.ssl;
+    hosts.takes_proxy_protocol = address.listen.proxy_protocol;
     for server in &address.servers {
         let (_, listens, names) = &listens[*server as usize];
         let span = listens

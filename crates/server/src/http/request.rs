@@ -443,7 +443,7 @@ fn same_header_name(known: &[u8], wanted: &[u8]) -> bool {
     })
 }
 
-/// The value of a cookie in a `Cookie` line. A pair begins after `;` or `,`, a value ends at `;`.
+/// The value of a cookie in a `Cookie` line, whose pairs are between `;`.
 /// Source: nginx's `ngx_http_parse_multi_header_lines`.
 fn cookie_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut rest = line;
@@ -456,7 +456,7 @@ fn cookie_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
                 return value.split(|byte| *byte == b';').next();
             }
         }
-        let next = memchr::memchr2(b';', b',', rest)?;
+        let next = memchr::memchr(b';', rest)?;
         rest = &rest[next + 1..];
     }
 }

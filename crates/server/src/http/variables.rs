@@ -11,6 +11,7 @@ use revolve_conf::{Diagnostic, Diagnostics, Word};
 use crate::config::known;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::variable::{Registry, SlotId, Subject, VariableId};
+use crate::http::modules::proxy_protocol::Tlv;
 use crate::http::modules::{self, RequestState};
 use crate::http::proxy::variables::{append_cookie, append_header};
 use crate::http::request::Request;
@@ -154,6 +155,8 @@ enum Definition {
     UpstreamHeader(Vec<u8>),
     /// `$upstream_cookie_name`.
     UpstreamCookie(Vec<u8>),
+    /// `$proxy_protocol_tlv_name`.
+    Tlv(Tlv),
     /// `$cookie_name`.
     Cookie(Vec<u8>),
     /// `$arg_name`.
@@ -226,6 +229,9 @@ fn by_prefix(name: &str) -> Option<Definition> {
     if let Some(rest) = name.strip_prefix("upstream_cookie_") {
         return Some(Definition::UpstreamCookie(rest.as_bytes().to_vec()));
     }
+    if let Some(rest) = name.strip_prefix("proxy_protocol_tlv_") {
+        return Tlv::named(rest).map(Definition::Tlv);
+    }
     if let Some(rest) = name.strip_prefix("cookie_") {
         return Some(Definition::Cookie(rest.as_bytes().to_vec()));
     }
@@ -280,6 +286,7 @@ impl Definition {
             }
             Definition::UpstreamHeader(name) => append_header(request, name, out),
             Definition::UpstreamCookie(name) => append_cookie(request, name, out),
+            Definition::Tlv(tlv) => tlv.append(request, out),
             Definition::Cookie(name) => request.cookie(name, out),
             Definition::Argument(name) => request.argument(name, out),
             Definition::Defined(name, defined) => get_defined(name, defined, request, out),

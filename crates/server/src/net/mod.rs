@@ -1,6 +1,7 @@
 //! Sockets: what is to be bound, and how; networks; and whom names lead to.
 
 pub(crate) mod cidr;
+pub(crate) mod proxied;
 pub(crate) mod resolver;
 
 mod transport;

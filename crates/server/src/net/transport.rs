@@ -45,9 +45,9 @@ impl Transport {
         }
     }
 
-    /// The socket below. What is sent or received past this breaks TLS.
+    /// The socket below. What is sent or received past this breaks TLS, unless it comes before.
     #[inline]
-    fn socket(&self) -> &Stream {
+    pub(crate) fn socket(&self) -> &Stream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(tls) => tls.stream(),

@@ -10,6 +10,7 @@ use revolve_reactor::Address;
 use revolve_tls::TlsStream;
 
 use crate::net::Transport;
+use crate::net::proxied::Proxied;
 use crate::runtime::loop_state::LoopState;
 use crate::runtime::report::{ConnectionReport, ConnectionState};
 
@@ -74,11 +75,14 @@ pub(crate) struct Connection {
     local: OnceCell<Option<Box<Address>>>,
     /// The server that the client has named in its handshake, in the configuration of that number.
     named_server: Cell<(u64, u32)>,
+    proxied: OnceCell<Box<Proxied>>,
     /// By the loop's clock, as all times here; what lies before its beginning has wrapped around.
     started_ms: Cell<u64>,
     requests: Cell<u32>,
     /// Since when it waits for a request; [`BUSY`] while one is read or answered.
     idle_since_ms: Cell<u64>,
+    /// For so long it is not closed while it idles.
+    idle_min_ms: Cell<u32>,
     pipelined: Cell<bool>,
     /// Whether it counts as one whose request is under way.
     pub(crate) is_busy: Cell<bool>,
@@ -101,9 +105,11 @@ impl Connection {
             listener,
             local: OnceCell::new(),
             named_server: Cell::new((u64::MAX, 0)),
+            proxied: OnceCell::new(),
             started_ms: Cell::new(revolve_reactor::now_ms()),
             requests: Cell::new(0),
             idle_since_ms: Cell::new(revolve_reactor::now_ms()),
+            idle_min_ms: Cell::new(0),
             pipelined: Cell::new(false),
             is_busy: Cell::new(false),
             key: Cell::new(usize::MAX),
@@ -150,6 +156,17 @@ impl Connection {
         self.named_server.set((config, server));
     }
 
+    /// Whom a proxy has said that it speaks for.
+    #[inline]
+    pub(crate) fn proxied(&self) -> Option<&Proxied> {
+        self.proxied.get().map(|proxied| &**proxied)
+    }
+
+    /// Takes note of whom a proxy speaks for.
+    pub(crate) fn set_proxied(&self, proxied: Proxied) {
+        let _ = self.proxied.set(Box::new(proxied));
+    }
+
     /// Whether requests and answers go by TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.stream.tls().is_some_and(TlsStream::is_secure)
@@ -174,6 +191,19 @@ impl Connection {
     /// It begins to wait for a request.
     pub(crate) fn begin_idle(&self) {
         self.idle_since_ms.set(revolve_reactor::now_ms());
+    }
+
+    /// Whether it may be closed to make way: it has idled for at least so long, and for as long as its
+    /// last request wants it to stay.
+    pub(crate) fn has_idled_for(&self, at_least: Duration) -> bool {
+        let min = Duration::from_millis(u64::from(self.idle_min_ms.get()));
+        self.idle_for()
+            .is_some_and(|idle| idle >= at_least.max(min))
+    }
+
+    /// For so long it is not to be closed while it idles.
+    pub(crate) fn set_idle_min_ms(&self, ms: u64) {
+        self.idle_min_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
     }
 
     /// A request has begun to come in.

@@ -68,8 +68,8 @@ impl LoopState {
         let Some(successors) = self.draining.successors.borrow().clone() else {
             return false;
         };
-        if connection.stream.tls().is_some() {
-            // Its keys stay here: it ends when nobody misses it.
+        if connection.stream.tls().is_some() || connection.proxied().is_some() {
+            // Its keys, or whom it speaks for, stay here: it ends when nobody misses it.
             return connection.idle_for().is_some_and(|idle| idle >= IDLE_MIN);
         }
         let message = describe(connection);

@@ -358,8 +358,8 @@ impl LoopState {
         let connections = self.connections.borrow();
         let idle = connections
             .iter()
-            .filter_map(|(_, connection)| Some((connection.idle_for()?, connection)))
-            .filter(|(idle, _)| *idle >= at_least);
+            .filter(|(_, connection)| connection.has_idled_for(at_least))
+            .filter_map(|(_, connection)| Some((connection.idle_for()?, connection)));
         let mut idle: Vec<_> = idle.collect();
         let count = which.count(idle.len());
         if (1..idle.len()).contains(&count) {

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Buffer, Lease};
+use revolve_reactor::{Buffer, Elapsed, Lease, timeout};
 use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream};
 
 use super::After;
@@ -13,6 +13,7 @@ use crate::config::regex::Groups;
 use crate::http::request::Request;
 use crate::http::{HttpLoop, Server};
 use crate::log::{Level, error_text};
+use crate::net::proxied::{self, ProxiedError};
 use crate::runtime::connection::{Connection, Registered};
 
 /// The life of a connection: wait, exchange, wait again.
@@ -30,6 +31,13 @@ pub(crate) async fn run<M, F>(
     let registered = Registered(connection);
     let connection = &registered.0;
     let mut wait = first_wait(connection, &exchanges.http_loop);
+    if takes_proxy_protocol(connection, &exchanges.http_loop) {
+        // Boxed as the handshake is.
+        let read = read_proxied(connection, &exchanges.http_loop, wait);
+        if !Box::pin(read).await {
+            return;
+        }
+    }
     if let Some(tls) = connection.stream.tls() {
         // Boxed: it is large, and soon over.
         let shaken = shake(connection, tls, &exchanges.http_loop, wait);
@@ -72,6 +80,32 @@ pub(crate) async fn run<M, F>(
             After::Close => return,
         }
     }
+}
+
+/// Whether a connection is to say first whom it speaks for.
+fn takes_proxy_protocol(connection: &Connection, http_loop: &HttpLoop) -> bool {
+    let site = http_loop.site();
+    site.http.hosts_at(connection).takes_proxy_protocol
+}
+
+/// Reads whom it speaks for, for as long as a head may take; false where the connection is over.
+async fn read_proxied(connection: &Connection, http_loop: &HttpLoop, wait: Duration) -> bool {
+    let read = proxied::read(connection.stream.socket());
+    let error = match timeout(wait, read).await {
+        Ok(Ok(proxied)) => {
+            connection.set_proxied(proxied);
+            return true;
+        }
+        Ok(Err(error)) => error,
+        Err(Elapsed) => ProxiedError::TimedOut,
+    };
+    let level = match error {
+        ProxiedError::Broken(..) => Level::Error,
+        _ => Level::Info,
+    };
+    let what = format_args!("{error} while reading PROXY protocol");
+    log_beginning(connection, http_loop, level, what);
+    false
 }
 
 fn first_wait(connection: &Connection, http_loop: &HttpLoop) -> Duration {
@@ -186,6 +220,17 @@ fn log_handshake(connection: &Connection, http_loop: &HttpLoop, error: &AcceptEr
         }
         error => format!("SSL_do_handshake() failed (SSL: {error})"),
     };
+    let what = format_args!("{what} while SSL handshaking");
+    log_beginning(connection, http_loop, Level::Info, what);
+}
+
+/// Writes a line about a connection that has not got to HTTP.
+fn log_beginning(
+    connection: &Connection,
+    http_loop: &HttpLoop,
+    level: Level,
+    what: std::fmt::Arguments<'_>,
+) {
     let mut client = Vec::new();
     connection.append_peer(&mut client);
     let client = String::from_utf8_lossy(&client);
@@ -193,8 +238,8 @@ fn log_handshake(connection: &Connection, http_loop: &HttpLoop, error: &AcceptEr
     let site = http_loop.site();
     site.logs.connection(
         &site.base.process_log,
-        Level::Info,
+        level,
         connection.number,
-        format_args!("{what} while SSL handshaking, client: {client}, server: {address}"),
+        format_args!("{what}, client: {client}, server: {address}"),
     );
 }

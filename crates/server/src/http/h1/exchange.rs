@@ -53,23 +53,18 @@ pub(crate) fn exchange(
                 }
                 HeadRead::Gone => break After::Close,
             };
-            let is_sound = !matches!(read, HeadRead::Refused(_));
             if !matches!(served, Served::Answered) {
                 end_early(&mut request, served, &mut output).await;
                 break After::Close;
             }
+            let is_sound = !matches!(read, HeadRead::Refused(_));
             let is_read = is_sound && take_back(body.as_deref(), &mut input);
             let keeps = request.response.keep_alive == Some(true);
             let more = keeps && is_read && !input.is_empty();
             if !more || output.gathered_bytes > GATHER_BYTES_MAX {
                 // A future only for what the socket does not take at once.
-                let flushed = match output.try_flush(&request) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => output.send_rest(&request).await,
-                    Err(lost) => Err(lost),
-                };
-                if let Err(lost) = flushed {
-                    abort(&mut request, &lost);
+                let tried = output.try_flush(&request);
+                if !matches!(tried, Ok(true)) && !send(&mut request, &mut output, tried).await {
                     break After::Close;
                 }
             }
@@ -83,15 +78,10 @@ pub(crate) fn exchange(
                 close(&request, &input, is_read).await;
                 break After::Close;
             }
-            if let Some(body) = body
-                && !is_read
+            if let Some(body) = body.filter(|_| !is_read)
+                && !drain(&body, &mut request, &mut input).await
             {
-                let is_drained = body.drain(&mut request).await;
-                input = body.finish();
-                if !is_drained {
-                    close(&request, &input, is_read).await;
-                    break After::Close;
-                }
+                break After::Close;
             }
             if input.is_empty() {
                 break idle(&request);
@@ -121,6 +111,28 @@ fn take_back(body: Option<&Input>, input: &mut Buffer) -> bool {
         *input = body.finish();
     }
     is_read
+}
+
+/// Sends what [`Output::try_flush`] has left; false where the client took it no further.
+async fn send(request: &mut Request, output: &mut Output, tried: Result<bool, Lost>) -> bool {
+    let sent = match tried {
+        Ok(_) => output.send_rest(request).await,
+        Err(lost) => Err(lost),
+    };
+    if let Err(lost) = &sent {
+        abort(request, lost);
+    }
+    sent.is_ok()
+}
+
+/// Reads the rest of a body that nobody wanted; false where the connection was closed over it.
+async fn drain(body: &Input, request: &mut Request, input: &mut Buffer) -> bool {
+    let is_drained = body.drain(request).await;
+    *input = body.finish();
+    if !is_drained {
+        close(request, input, false).await;
+    }
+    is_drained
 }
 
 /// The whole answer has left, or is gathered with those behind it.
@@ -166,9 +178,9 @@ fn idle(request: &Request) -> After {
         return After::Close;
     }
     request.connection.set_pipelined(false);
-    After::Idle(Duration::from_millis(
-        request.settings().keepalive.timeout_ms,
-    ))
+    let settings = &request.settings().keepalive;
+    request.connection.set_idle_min_ms(settings.min_timeout_ms);
+    After::Idle(Duration::from_millis(settings.timeout_ms))
 }
 
 /// The client took the response no further: it went away, or stopped reading.

@@ -291,6 +291,9 @@ impl Input {
         let settings = &request.settings().keepalive;
         let pause = Duration::from_millis(settings.lingering_timeout_ms);
         let end = revolve_reactor::now() + Duration::from_millis(settings.lingering_time_ms);
+        // Whoever read it has gone, and left its receive behind.
+        let receiving = &mut self.reading.borrow_mut().receiving;
+        self.connection.stream.cancel_recv(receiving);
         loop {
             let deadline = end.min(revolve_reactor::now() + pause);
             match self.connection.stream.recv().deadline(deadline).await {

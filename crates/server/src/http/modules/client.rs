@@ -59,6 +59,8 @@ settings! {
             body_in_file_only: InFileOnly = InFileOnly::Off,
             /// `ignore_invalid_headers`, default on.
             ignore_invalid_headers: bool = true,
+            /// `max_headers`, header lines of a request, default 1000.
+            headers_max: u64 = 1000,
             /// `underscores_in_headers`, default off.
             underscores_in_headers: bool = false,
             /// `merge_slashes`, default on.
@@ -109,7 +111,7 @@ impl ClientSettings {
         HeadLimits {
             line_bytes_max: buffer_bytes,
             head_bytes_max: buffers * buffer_bytes,
-            headers_max: 1000,
+            headers_max: usize::try_from(self.headers_max).unwrap_or(usize::MAX),
             underscores: self.underscores_in_headers,
             ignore_invalid: self.ignore_invalid_headers,
         }
@@ -184,6 +186,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::ONE,
         set: slot!(offset client.body_bytes_max),
+    },
+    DirectiveRow {
+        name: "max_headers",
+        contexts: TOP,
+        args: Args::ONE,
+        set: slot!(number client.headers_max),
     },
     DirectiveRow {
         name: "ignore_invalid_headers",

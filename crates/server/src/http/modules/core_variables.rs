@@ -156,22 +156,6 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| text(if r.connection.pipelined() { "p" } else { "." }, out),
     },
     Builtin {
-        name: "proxy_protocol_addr",
-        get: |_, _| false,
-    },
-    Builtin {
-        name: "proxy_protocol_port",
-        get: |_, _| false,
-    },
-    Builtin {
-        name: "proxy_protocol_server_addr",
-        get: |_, _| false,
-    },
-    Builtin {
-        name: "proxy_protocol_server_port",
-        get: |_, _| false,
-    },
-    Builtin {
         name: "realpath_root",
         get: realpath_root,
     },

@@ -12,13 +12,13 @@ use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::writer;
 
 use crate::http::modules::{Module};
-use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, invalid_parameter, set_once};
-use crate::config::setting::settings;
+use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, choice, invalid_parameter, set_once};
+use crate::config::setting::Inherit;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, Scope};
+use crate::http::scope::{DirectiveRow, Scope, row};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -68,9 +68,10 @@ impl Added {
 }
 
 /// `expires`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Expires {
     /// Nothing is said.
+    #[default]
     Off,
     /// `Thu, 01 Jan 1970 00:00:01 GMT` and `no-cache`.
     Epoch,
@@ -88,18 +89,75 @@ pub(crate) enum Expires {
     VariableModified(Value),
 }
 
-settings! {
-    /// Header lines added by the configuration.
-    pub struct HeaderSettings / RawHeaders {
-        inherit {
-            /// `add_header`; a level that has one inherits none.
-            added: Arc<Vec<AddedHeader>> = Arc::new(Vec::new()),
-            /// `add_trailer`; a level that has one inherits none.
-            trailers: Arc<Vec<AddedHeader>> = Arc::new(Vec::new()),
-            /// `expires`, default off.
-            expires: Expires = Expires::Off,
+/// `add_header_inherit`: what a level takes over of the lines of the one around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Inheritance {
+    /// All, where it has none of its own.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// All, behind its own.
+    Merge,
+}
+
+/// What is added at a level.
+type Lines = Arc<Vec<Arc<AddedHeader>>>;
+
+impl Inheritance {
+    fn apply(self, own: Option<Lines>, parent: Option<&Lines>) -> Lines {
+        let inherited = parent.filter(|_| self != Self::Off).cloned();
+        match (own, inherited) {
+            (Some(own), Some(inherited)) if self == Self::Merge => {
+                Arc::new(own.iter().chain(inherited.iter()).cloned().collect())
+            }
+            (own, inherited) => own.or(inherited).unwrap_or_default(),
         }
-        own {}
+    }
+}
+
+/// Header lines added by the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderSettings {
+    /// `add_header`.
+    added: Lines,
+    /// `add_header_inherit`, default on.
+    added_inherit: Inheritance,
+    /// `add_trailer`.
+    trailers: Lines,
+    /// `add_trailer_inherit`, default on.
+    trailers_inherit: Inheritance,
+    /// `expires`, default off.
+    expires: Expires,
+}
+
+/// The same as they are written.
+#[derive(Debug, Default)]
+pub(crate) struct RawHeaders {
+    added: Option<Lines>,
+    added_inherit: Option<Inheritance>,
+    trailers: Option<Lines>,
+    trailers_inherit: Option<Inheritance>,
+    expires: Option<Expires>,
+}
+
+impl Inherit for RawHeaders {
+    type Merged = HeaderSettings;
+
+    /// How lines are inherited is inherited itself.
+    fn merge(self, parent: Option<&HeaderSettings>) -> HeaderSettings {
+        let of_added = parent.map(|parent| parent.added_inherit);
+        let of_added = self.added_inherit.or(of_added).unwrap_or_default();
+        let of_trailers = parent.map(|parent| parent.trailers_inherit);
+        let of_trailers = self.trailers_inherit.or(of_trailers).unwrap_or_default();
+        let expires = parent.map(|parent| &parent.expires).cloned();
+        HeaderSettings {
+            added: of_added.apply(self.added, parent.map(|parent| &parent.added)),
+            added_inherit: of_added,
+            trailers: of_trailers.apply(self.trailers, parent.map(|parent| &parent.trailers)),
+            trailers_inherit: of_trailers,
+            expires: self.expires.or(expires).unwrap_or_default(),
+        }
     }
 }
 
@@ -118,6 +176,14 @@ const DIRECTIVES: &[DirectiveRow] = &[
         args: Args::range(2, 3),
         set: add_header,
     },
+    row(ANY | IF_LOCATION, "add_header_inherit", Args::ONE, |scope, d| {
+        let value = inheritance(d)?;
+        set_once(&mut scope.level.settings.headers.added_inherit, value, d)
+    }),
+    row(ANY | IF_LOCATION, "add_trailer_inherit", Args::ONE, |scope, d| {
+        let value = inheritance(d)?;
+        set_once(&mut scope.level.settings.headers.trailers_inherit, value, d)
+    }),
     DirectiveRow {
         name: "expires",
         contexts: ANY | IF_LOCATION,
@@ -142,15 +208,25 @@ fn add_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     };
     let list = list.get_or_insert_with(Arc::default);
     let list = Arc::get_mut(list).expect("nobody shares a level's headers while it is read");
-    list.push(AddedHeader {
+    list.push(Arc::new(AddedHeader {
         what: match is_trailer {
             true => Added::Value(value),
             false => Added::new(&name, value),
         },
         name,
         always,
-    });
+    }));
     Ok(())
+}
+
+/// The choices of `add_header_inherit` and `add_trailer_inherit`.
+fn inheritance(directive: &Directive) -> Result<Inheritance, Diagnostic> {
+    let choices = [
+        ("on", Inheritance::On),
+        ("off", Inheritance::Off),
+        ("merge", Inheritance::Merge),
+    ];
+    choice(&directive.args[0], choices)
 }
 
 fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

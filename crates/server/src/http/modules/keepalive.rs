@@ -52,6 +52,9 @@ settings! {
         inherit {
             /// `keepalive_timeout`, milliseconds, default 75 s; 0 closes after each response.
             timeout_ms: u64 = 75_000,
+            /// `keepalive_min_timeout`, milliseconds, default 0: for so long an idle connection is not
+            /// closed to make way for others, or because the worker ends.
+            min_timeout_ms: u64 = 0,
             /// The second value of `keepalive_timeout`, which is told to the client, in seconds. It is
             /// inherited even where the first one is set anew.
             header_s: Option<u64> = None,
@@ -82,6 +85,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
         contexts: ANY,
         args: Args::ONE_OR_TWO,
         set: timeout,
+    },
+    DirectiveRow {
+        name: "keepalive_min_timeout",
+        contexts: ANY,
+        args: Args::ONE,
+        set: slot!(time_ms keepalive.min_timeout_ms),
     },
     DirectiveRow {
         name: "keepalive_requests",
@@ -195,7 +204,7 @@ pub(crate) fn keeps(request: &Request) -> bool {
 #[inline]
 fn is_disabled(request: &Request, disable: Disable) -> bool {
     let is_post = request.head().method == revolve_http::Method::Post;
-    if !(disable.msie6 && is_post) && !disable.safari {
+    if !(disable.safari || disable.msie6 && is_post) {
         return false;
     }
     let Some(agent) = request.known(HeaderId::UserAgent) else {

@@ -42,6 +42,8 @@ pub(crate) struct Listen {
     pub bind: bool,
     /// `ssl`: connections begin with a handshake.
     pub ssl: bool,
+    /// `proxy_protocol`: connections begin with whom a proxy speaks for.
+    pub proxy_protocol: bool,
     /// Where it was written.
     pub span: Span,
 }
@@ -60,6 +62,7 @@ impl Listen {
             options_set: false,
             bind: false,
             ssl: false,
+            proxy_protocol: false,
             span,
         }
     }
@@ -124,6 +127,10 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             listen.ssl = true;
             return Ok(());
         }
+        ("proxy_protocol", None) => {
+            listen.proxy_protocol = true;
+            return Ok(());
+        }
         ("bind", None) => {}
         ("backlog", Some(value)) => listen.options.backlog = number(value)? as i32,
         ("rcvbuf", Some(value)) => listen.options.recv_buffer = Some(bytes(word, value)?),
@@ -140,14 +147,14 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             }
         }
         ("so_keepalive", Some(value)) => listen.options.keepalive = keepalive(word, value)?,
-        ("http2" | "quic" | "proxy_protocol" | "spdy", None) => {
+        ("http2" | "quic" | "spdy", None) => {
             let message = format!("the \"{name}\" parameter of \"listen\" is not supported yet");
             return Err(Diagnostic::new(word.span, message)
                 .label("this server would speak plain HTTP/1.1 here")
                 .help("remove it, or keep this server on nginx for now"));
         }
         _ => {
-            let expected = "expected default_server, ssl, bind, backlog=, rcvbuf=, sndbuf=, \
+            let expected = "expected default_server, ssl, proxy_protocol, bind, backlog=, rcvbuf=, sndbuf=, \
                             fastopen=, deferred, reuseport, ipv6only= or so_keepalive=";
             return Err(invalid_parameter(word, expected));
         }

@@ -111,7 +111,9 @@ modules! {
     resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
     disk {}
+    memory {}
     rewrite { rewrite: RewriteSettings / RawRewrite }
+    proxy_protocol {}
     realip { realip: RealIpSettings / RawRealIp; RealIpState }
     limit_req {
         limit_req: LimitReqSettings / RawLimitReq,

@@ -16,7 +16,7 @@ use revolve_reactor::Address;
 
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
-use crate::http::modules::{Module, RequestState, Settings};
+use crate::http::modules::{Module, RequestState, Settings, proxy_protocol};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
@@ -43,7 +43,7 @@ pub(crate) enum Source {
     XForwardedFor,
     /// In the first line of a header; its name.
     Header(Box<[u8]>),
-    /// In the head of the PROXY protocol, which is not read yet.
+    /// In the head of the PROXY protocol.
     ProxyProtocol,
 }
 
@@ -164,7 +164,11 @@ fn told(request: &Request) -> Option<Address> {
     let (proxies, is_recursive) = (&settings.proxies, settings.is_recursive);
     let from = &request.connection.peer;
     match &settings.source {
-        Source::ProxyProtocol => None,
+        Source::ProxyProtocol => {
+            let client = proxy_protocol::client(request)?;
+            let is_trusted = proxies.iter().any(|network| network.contains(from));
+            is_trusted.then_some(Address::Inet(client))
+        }
         Source::XForwardedFor => {
             let lines = headers.iter();
             let lines = lines.filter(|header| header.id == HeaderId::XForwardedFor);

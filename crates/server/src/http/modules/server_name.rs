@@ -163,6 +163,8 @@ type Names = HashMap<Vec<u8>, ServerId, foldhash::fast::RandomState>;
 pub(crate) struct VirtualHosts {
     /// Whether connections begin with a handshake.
     pub(crate) is_tls: bool,
+    /// Whether connections begin with whom a proxy speaks for.
+    pub(crate) takes_proxy_protocol: bool,
     /// The one that answers where no name fits.
     pub default: ServerId,
     exact: Names,
