@@ -291,9 +291,7 @@ impl Input {
         let settings = &request.settings().keepalive;
         let pause = Duration::from_millis(settings.lingering_timeout_ms);
         let end = revolve_reactor::now() + Duration::from_millis(settings.lingering_time_ms);
-        // Whoever read it has gone, and left its receive behind.
-        let receiving = &mut self.reading.borrow_mut().receiving;
-        self.connection.stream.cancel_recv(receiving);
+        self.cancel_recv();
         loop {
             let deadline = end.min(revolve_reactor::now() + pause);
             match self.connection.stream.recv().deadline(deadline).await {
@@ -312,9 +310,14 @@ impl Input {
 
     /// Ends the reading; what follows the body is the answer.
     pub(super) fn finish(&self) -> Buffer {
+        self.cancel_recv();
+        std::mem::take(&mut self.reading.borrow_mut().buffer)
+    }
+
+    /// Gives up the receive that whoever read the body has left behind. It loses nothing.
+    fn cancel_recv(&self) {
         let mut reading = self.reading.borrow_mut();
         self.connection.stream.cancel_recv(&mut reading.receiving);
-        std::mem::take(&mut reading.buffer)
     }
 }
 
