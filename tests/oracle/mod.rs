@@ -41,6 +41,7 @@ mod static_files;
 mod stock;
 mod sub_filter;
 mod subrequests;
+mod symlinks;
 mod syslog;
 mod userid;
 mod virtual_hosts;

@@ -205,7 +205,16 @@ impl Probe {
     /// Opens a path. A regular file of at most `file_bytes_max` bytes is read. What does not lie in the
     /// folder `within` is [`Errno::XDEV`], as openat2(2) has it.
     pub(super) fn of(path: &[u8], file_bytes_max: u64, within: Option<&Path>) -> Self {
-        match open(path, file_bytes_max, within) {
+        Self::of_opened(open(path), file_bytes_max, within)
+    }
+
+    /// The same of what was opened, or not.
+    pub(super) fn of_opened(
+        opened: Result<File, Errno>,
+        file_bytes_max: u64,
+        within: Option<&Path>,
+    ) -> Self {
+        match opened.and_then(|file| look(file, file_bytes_max, within)) {
             Ok(probe) => probe,
             Err(error) => Self {
                 found: Found::Missing(error),
@@ -216,14 +225,13 @@ impl Probe {
     }
 }
 
-fn open(path: &[u8], file_bytes_max: u64, within: Option<&Path>) -> Result<Probe, Errno> {
+fn open(path: &[u8]) -> Result<File, Errno> {
     // Without O_NONBLOCK the open of a pipe would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(
-        OsStr::from_bytes(path),
-        flags,
-        Mode::empty(),
-    )?);
+    rustix::fs::open(OsStr::from_bytes(path), flags, Mode::empty()).map(File::from)
+}
+
+fn look(mut file: File, file_bytes_max: u64, within: Option<&Path>) -> Result<Probe, Errno> {
     if let Some(folder) = within
         && !place(&file)?.starts_with(folder)
     {

@@ -6,6 +6,7 @@
 //! before the tasks of a turn run, and a `stat` once a second stands behind it.
 
 mod entry;
+mod links;
 mod marks;
 mod watch;
 
@@ -27,6 +28,7 @@ use revolve_http::h1::lines::ContentLength;
 
 pub(crate) use entry::{Content, FileEntry, Form, Found};
 use entry::{Identity, Probe};
+pub(crate) use links::Refused;
 use marks::Marks;
 use watch::{Dependency, EntryId, Watch};
 
@@ -224,6 +226,20 @@ impl FileCache {
             }
             found => found,
         }
+    }
+
+    /// What is at a path, unless a link lies on its way that is refused ([`Errno::LOOP`]). The first
+    /// `trusted_bytes` of the path are not looked at. It is asked for anew each time.
+    pub(crate) fn lookup_without_links(
+        &self,
+        path: &[u8],
+        refused: Refused,
+        trusted_bytes: usize,
+    ) -> Found {
+        let bytes_max = self.limits.get().file_bytes_max.min(OUTSIDE_BYTES_MAX);
+        let inner = self.inner.borrow();
+        let opened = links::open(path, refused, trusted_bytes);
+        Probe::of_opened(opened, bytes_max, inner.within.as_deref()).found
     }
 
     /// Keeps another form of a file beside it for as long as the file is in the cache; what is used

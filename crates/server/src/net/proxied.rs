@@ -140,7 +140,7 @@ mod tests {
                 let feed = revolve_reactor::spawn(async move {
                     for piece in pieces {
                         theirs
-                            .send_all(piece.as_bytes().to_vec())
+                            .send_all(piece.as_bytes())
                             .await
                             .expect("it takes all");
                         revolve_reactor::sleep(std::time::Duration::from_millis(5)).await;
@@ -156,15 +156,12 @@ mod tests {
             }
             let (ours, theirs) = Stream::pair().expect("a pair");
             theirs
-                .send_all(b"GET / HTTP/1.1\r\n".to_vec())
+                .send_all(&b"GET / HTTP/1.1\r\n"[..])
                 .await
                 .expect("it takes all");
             assert!(matches!(read(&ours).await, Err(ProxiedError::Broken(..))));
             let (ours, theirs) = Stream::pair().expect("a pair");
-            theirs
-                .send_all(b"PROXY".to_vec())
-                .await
-                .expect("it takes all");
+            theirs.send_all(&b"PROXY"[..]).await.expect("it takes all");
             drop(theirs);
             assert!(matches!(read(&ours).await, Err(ProxiedError::Closed)));
         });

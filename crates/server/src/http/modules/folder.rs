@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::file_cache::Found;
 use crate::http::modules::core::{map_path, without_slash};
+use crate::http::modules::disable_symlinks;
 use crate::http::request::Request;
 use crate::log::{Level, Shown, errno_text, error_text};
 
@@ -33,7 +34,7 @@ pub(super) fn entries(request: &mut Request) -> Result<Vec<Entry>, u16> {
 }
 
 fn read(request: &Request, folder: &[u8]) -> Result<Vec<Entry>, u16> {
-    let refused = match request.connection.state.files.lookup(folder) {
+    let refused = match disable_symlinks::lookup(request, folder) {
         Found::Directory => None,
         Found::File(_) => Some(Errno::NOTDIR),
         Found::Missing(error) => Some(error),

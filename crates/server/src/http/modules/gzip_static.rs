@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::map_path;
 use crate::http::modules::gzip_accept::{accepts, note_variation};
 use crate::http::modules::static_files::{open_failed, serve};
@@ -89,7 +90,7 @@ fn handle(request: &mut Request) -> Outcome {
     path.clear();
     map_path(request, &request.path, &mut path);
     path.extend_from_slice(b".gz");
-    let found = request.connection.state.files.lookup(&path);
+    let found = disable_symlinks::lookup(request, &path);
     let outcome = match found {
         Found::Missing(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => Outcome::Next,
         Found::Missing(error) => {

@@ -14,6 +14,7 @@ use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::{map_path, without_slash};
 use crate::http::modules::static_files::open_failed;
 use crate::http::phase::{Outcome, Phase};
@@ -106,7 +107,7 @@ fn of_folder(request: &mut Request) -> Outcome {
         map_path(request, &request.path, &mut file);
         let folder_len = file.len();
         file.extend_from_slice(name);
-        match request.connection.state.files.lookup(&file) {
+        match disable_symlinks::lookup(request, &file) {
             Found::File(_) | Found::Directory => {
                 let mut path = request.take_spare();
                 path.extend_from_slice(&request.path);
@@ -164,7 +165,7 @@ fn status_without(request: &Request, file: &[u8], error: Errno) -> Option<u16> {
 /// Source: nginx's `ngx_http_index_test_dir`.
 fn folder_status(request: &Request, file: &[u8], folder_len: usize) -> Option<u16> {
     let folder = without_slash(&file[..folder_len]);
-    match request.connection.state.files.lookup(folder) {
+    match disable_symlinks::lookup(request, folder) {
         Found::Directory | Found::Missing(Errno::ACCESS) => None,
         Found::File(_) => {
             let shown = Shown(folder);

@@ -131,6 +131,7 @@ modules! {
     access { access: AccessSettings / RawAccess }
     auth_basic { auth_basic: AuthBasicSettings / RawAuthBasic }
     auth_request { auth_request: AuthRequestSettings / RawAuthRequest }
+    disable_symlinks { symlinks: SymlinkSettings / RawSymlinks }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }

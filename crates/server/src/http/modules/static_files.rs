@@ -11,6 +11,7 @@ use revolve_http::Method;
 
 use crate::http::modules::{Module, ALWAYS};
 use crate::file_cache::{FileEntry, Found};
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::map_path;
 use crate::http::modules::types;
 use crate::http::phase::{Outcome, Phase};
@@ -36,7 +37,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     let mut file = std::mem::take(&mut request.file_path);
     file.clear();
     map_path(request, &request.path, &mut file);
-    let found = request.connection.state.files.lookup(&file);
+    let found = disable_symlinks::lookup(request, &file);
     request.state.core.root_seen = !matches!(found, Found::Missing(_)) && !request.current.error_page_used;
     let outcome = match found {
         Found::File(entry) => serve(request, entry),

@@ -17,6 +17,7 @@ use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
 use crate::http::modules::Settings;
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::{Alias, append_root, without_slash};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
@@ -127,7 +128,7 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
         let root_len = file.len();
         file.extend_from_slice(tried);
         let trimmed = without_slash(&file);
-        let there = match request.connection.state.files.lookup(trimmed) {
+        let there = match disable_symlinks::lookup(request, trimmed) {
             // A file asked for with a slash behind its name is not there.
             Found::File(_) => !*folder && trimmed.len() == file.len(),
             Found::Directory => *folder,
