@@ -1,10 +1,15 @@
-//! `docs/configuration.md` lists what there is, and nothing else.
+//! `docs/configuration.md` lists what there is, and nothing else; `docs/directives.md` is made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
 
 use revolve_server::modules;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
+
+/// Every directive of nginx's with its module, a line each.
+const NGINX: &str = include_str!("../src/config/nginx_directives.tsv");
 
 /// The cells of each row of the page's tables whose first cell is a name in backquotes.
 fn rows() -> impl Iterator<Item = Vec<&'static str>> {
@@ -48,4 +53,95 @@ fn every_variable_stands_there() {
         .collect();
     let known: BTreeSet<&str> = modules::variable_names().collect();
     assert_eq!(documented, known);
+}
+
+const HEAD: &str = "\
+# Directives from A to Z
+
+Each line leads to the section of [configuration.md](configuration.md) that says more. This page is written by
+`REVOLVE_WRITE=1 cargo test -p revolve-server --test documentation`, from the tables there.
+
+| directive | takes | default | may stand in | more |
+|---|---|---|---|---|
+";
+
+const MISSING: &str = "
+## What nginx has and Revolve does not have yet
+
+A configuration that names one of them is refused, with its file and line.
+
+| module | directives |
+|---|---|
+";
+
+/// The rows of directives, each with the heading that it stands below.
+fn directives() -> Vec<(Vec<&'static str>, &'static str)> {
+    let mut heading = "";
+    let mut found = Vec::new();
+    for line in PAGE.lines() {
+        if let Some(text) = line.strip_prefix("## ") {
+            heading = text;
+        }
+        let row = line
+            .strip_prefix("| `")
+            .and_then(|row| row.strip_suffix(" |"));
+        let Some(row) = row.filter(|row| !row.starts_with('$')) else {
+            continue;
+        };
+        let mut cells: Vec<&str> = row.split(" | ").map(str::trim).collect();
+        cells[0] = cells[0].trim_end_matches('`');
+        found.push((cells, heading));
+    }
+    found.sort();
+    found
+}
+
+/// The anchor that a heading has on the page.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .chars()
+        .filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+fn directives_page() -> String {
+    let mut page = HEAD.to_owned();
+    let directives = directives();
+    for (cells, heading) in &directives {
+        let [name, takes, default, contexts] = cells[..] else {
+            panic!("{cells:?}: name, value, default, contexts");
+        };
+        let anchor = anchor(heading);
+        writeln!(
+            page,
+            "| `{name}` | {takes} | {default} | {contexts} | [{heading}](configuration.md#{anchor}) |"
+        )
+        .expect("writing to memory");
+    }
+    page.push_str(MISSING);
+    let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in NGINX.lines() {
+        let (module, name) = line.split_once('\t').expect("module and directive");
+        if !directives.iter().any(|(cells, _)| cells[0] == name) {
+            missing.entry(module).or_default().insert(name);
+        }
+    }
+    for (module, names) in missing {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        writeln!(page, "| {module} | {} |", names.join(", ")).expect("writing to memory");
+    }
+    page
+}
+
+#[test]
+fn the_page_of_directives_is_that_of_the_configuration() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/directives.md");
+    if std::env::var_os("REVOLVE_WRITE").is_some() {
+        std::fs::write(&path, directives_page()).expect("the page can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == directives_page(),
+        "docs/directives.md is not what docs/configuration.md says: write it again with REVOLVE_WRITE=1"
+    );
 }
