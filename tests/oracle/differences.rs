@@ -107,9 +107,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "`add_header` and `expires` with a 416",
-        "their lines twice",
-        "once",
-        "",
+        "their lines, and those with `always` twice",
+        "those with `always`, once",
+        "it is none of the statuses that the others are for",
     ),
     row(
         "`$http_name` of a repeated header",
@@ -362,6 +362,12 @@ pub(super) const ROWS: &[Row] = &[
         "is not replaced",
         "is replaced",
         "",
+    ),
+    row(
+        "`empty_gif` or `stub_status` in a location whose `limit_except` holds",
+        "does not answer: the files below the root are sent",
+        "answers",
+        "who may ask says nothing of what is answered",
     ),
     row(
         "`gzip_no_buffer on`",

@@ -31,6 +31,7 @@ mod normal;
 mod pair;
 mod patterns;
 mod pipelining;
+mod random;
 mod ranges;
 mod redirects;
 mod request;

@@ -27,7 +27,8 @@ settings! {
     /// `empty_gif`.
     pub struct EmptyGifSettings / RawEmptyGif {
         inherit {}
-        own {
+        own {}
+        handler {
             /// Whether the level answers with the picture.
             enabled: bool = false,
         }
