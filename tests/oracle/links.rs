@@ -177,3 +177,41 @@ fn a_picture_of_one_point_is_that_of_nginx() {
     let cases = cases.map(|request| Case::from(request.host("gif.example")));
     compare_with(lines, |_| cases.into());
 }
+
+#[test]
+fn videos_begin_where_they_are_asked_to() {
+    let lines = r#"
+        server {
+            listen 127.0.0.1:PORT; server_name videos.example; root ROOT/html;
+            location ~ \.(txt|bin)$ { flv; types { video/x-flv txt bin; } }
+            location /a/ { flv; }
+        }
+    "#;
+    let paths = [
+        "/small.txt",
+        "/small.txt?start=0",
+        "/small.txt?start=3",
+        "/small.txt?start=9",
+        "/small.txt?start=10",
+        "/small.txt?start=11",
+        "/small.txt?start=x",
+        "/small.txt?start=-1",
+        "/small.txt?start=3&x=y",
+        "/big.bin?start=100000",
+        "/none.txt?start=1",
+        "/a/",
+        "/a/index.html?start=2",
+        "/a",
+        "/empty.txt?start=1",
+    ];
+    let cases = paths.iter().flat_map(|path| {
+        let get = get(*path).host("videos.example");
+        [
+            get.clone(),
+            get.line("Range: bytes=2-7"),
+            head(*path).host("videos.example"),
+            post(*path, "x").host("videos.example"),
+        ]
+    });
+    compare_with(lines, |_| cases.map(Case::from).collect());
+}

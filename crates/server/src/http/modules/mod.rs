@@ -139,6 +139,7 @@ modules! {
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     random_index { random_index: RandomIndexSettings / RawRandomIndex }
+    flv { flv: FlvSettings / RawFlv }
     empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     autoindex { autoindex: AutoindexSettings / RawAutoindex }
