@@ -15,7 +15,8 @@ mod remembered;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use revolve_conf::directive::Args;
@@ -48,6 +49,8 @@ pub(crate) const MODULE: Module = Module {
 pub(crate) struct UserFile {
     path: Value,
     folder: PathBuf,
+    /// The whole path, where it is the same for all requests.
+    known: Option<Box<[u8]>>,
 }
 
 settings! {
@@ -88,11 +91,21 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: |scope, d| {
             let path = Value::of(&d.args[0], &mut scope.shared.registry)?;
             let folder = scope.shared.conf_prefix.clone();
-            let file = Some(Arc::new(UserFile { path, folder }));
+            let known = path.as_literal().map(|path| full_path(&folder, path).into());
+            let file = Some(Arc::new(UserFile {
+                path,
+                folder,
+                known,
+            }));
             set_once(&mut scope.level.settings.auth_basic.user_file, file, d)
         },
     },
 ];
+
+fn full_path(folder: &Path, path: &[u8]) -> Vec<u8> {
+    let path = folder.join(OsStr::from_bytes(path));
+    path.into_os_string().into_encoded_bytes()
+}
 
 fn applies(settings: &Settings) -> bool {
     let settings = &settings.auth_basic;
@@ -140,6 +153,7 @@ struct Check {
     /// What the file has of the user.
     stored: Vec<u8>,
     file: Vec<u8>,
+    entry: Rc<FileEntry>,
 }
 
 /// What a level asks of a request.
@@ -153,6 +167,9 @@ struct Prepared {
 ///
 /// Source: nginx's `ngx_http_auth_basic_handler`.
 fn handle(request: &mut Request) -> Outcome {
+    if is_remembered(request) {
+        return Outcome::Allow;
+    }
     let Prepared { realm, check } = match prepare(request) {
         Ok(prepared) => prepared,
         Err(outcome) => return outcome,
@@ -172,6 +189,28 @@ fn handle(request: &mut Request) -> Outcome {
     }
 }
 
+/// Whether the very line that the client sent was right a short while ago, by the same file.
+fn is_remembered(request: &Request) -> bool {
+    let settings = &request.settings().auth_basic;
+    // A variable may say that nobody is asked here.
+    let is_asked = |realm: &Arc<Value>| realm.as_literal().is_some();
+    if !settings.realm.as_ref().is_some_and(is_asked) {
+        return false;
+    }
+    let known = request.known(HeaderId::Authorization);
+    let path = settings.user_file.as_ref().map(|file| &file.known);
+    let (Some(line), Some(Some(path))) = (known, path) else {
+        return false;
+    };
+    match request.connection.state.files.lookup(path) {
+        Found::File(entry) => {
+            let now = revolve_reactor::now();
+            request.http_loop.passwords.knows_line(line, &entry, now)
+        }
+        _ => false,
+    }
+}
+
 /// Errors: what to answer where nothing is asked for, or the file cannot be read.
 fn prepare(request: &Request) -> Result<Prepared, Outcome> {
     let settings = &request.settings().auth_basic;
@@ -182,9 +221,7 @@ fn prepare(request: &Request) -> Result<Prepared, Outcome> {
     if realm == b"off" {
         return Err(Outcome::Next);
     }
-    let path = file.path.evaluate(request);
-    let path = file.folder.join(OsStr::from_bytes(&path));
-    let path = path.into_os_string().into_encoded_bytes();
+    let path = full_path(&file.folder, &file.path.evaluate(request));
     let check = find(request, path).map_err(Outcome::Finish)?;
     Ok(Prepared { realm, check })
 }
@@ -198,12 +235,12 @@ fn find(request: &Request, file: Vec<u8>) -> Result<Option<Check>, u16> {
         request.log(Level::Info, message);
         return Ok(None);
     };
-    let stored = match request.connection.state.files.lookup(&file) {
-        Found::File(entry) => stored_of(&entry, credentials.user()),
+    let found = match request.connection.state.files.lookup(&file) {
+        Found::File(entry) => stored_of(&entry, credentials.user()).map(|stored| (stored, entry)),
         Found::Directory => Err(Errno::ISDIR),
         Found::Missing(error) => Err(error),
     };
-    let stored = stored.map_err(|error: Errno| -> u16 {
+    let (stored, entry) = found.map_err(|error: Errno| -> u16 {
         let (level, status) = match error {
             Errno::NOENT => (Level::Error, 403),
             _ => (Level::Crit, 500),
@@ -229,6 +266,7 @@ fn find(request: &Request, file: Vec<u8>) -> Result<Option<Check>, u16> {
         credentials,
         stored,
         file,
+        entry,
     }))
 }
 
@@ -270,7 +308,7 @@ fn judge(
 ) -> Outcome {
     let user = Shown(check.credentials.user());
     match verdict {
-        password::Verdict::Same => Outcome::Allow,
+        password::Verdict::Same => let_in(request, check),
         password::Verdict::Other => {
             request.log(
                 Level::Error,
@@ -290,6 +328,15 @@ fn judge(
             Outcome::Finish(500)
         }
     }
+}
+
+/// Lets the client in, and remembers the line that it sent.
+fn let_in(request: &Request, check: &Check) -> Outcome {
+    if let Some(line) = request.known(HeaderId::Authorization) {
+        let passwords = &request.http_loop.passwords;
+        passwords.remember_line(line, &check.entry, revolve_reactor::now());
+    }
+    Outcome::Allow
 }
 
 /// Asks the client who it is.

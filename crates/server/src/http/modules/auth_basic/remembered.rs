@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use revolve_reactor::local::Notify;
+
+use crate::file_cache::FileEntry;
 
 /// How long a pair is believed.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -21,11 +24,20 @@ const ADDRESS_MAX: u32 = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(u64, u64);
 
+/// A line of a client's.
+struct Line {
+    file: Weak<FileEntry>,
+    until: Instant,
+}
+
 /// The memory of one loop. No password is kept in it.
 #[derive(Default)]
 pub(crate) struct Remembered {
     keys: (RandomState, RandomState),
     pairs: RefCell<HashMap<Key, Instant>>,
+    /// What clients have sent that was right, under a key again, each with the file that said so: who is
+    /// in here need not be looked for in the file.
+    lines: RefCell<HashMap<u64, Line, foldhash::fast::RandomState>>,
     comparing: RefCell<HashSet<Key>>,
     by_address: RefCell<HashMap<Vec<u8>, u32>>,
     /// Told whenever a comparison has ended.
@@ -46,6 +58,33 @@ impl Remembered {
         let pairs = self.pairs.borrow();
         let until = pairs.get(&key);
         until.is_some_and(|until| now < *until)
+    }
+
+    /// Whether a client's line was right a short while ago by a file that has not changed since.
+    pub(super) fn knows_line(&self, line: &[u8], file: &Rc<FileEntry>, now: Instant) -> bool {
+        let lines = self.lines.borrow();
+        let known = lines.get(&self.line_key(line, file));
+        known.is_some_and(|known| known.file.as_ptr() == Rc::as_ptr(file) && now < known.until)
+    }
+
+    /// Remembers a client's line that was right by a file.
+    pub(super) fn remember_line(&self, line: &[u8], file: &Rc<FileEntry>, now: Instant) {
+        let mut lines = self.lines.borrow_mut();
+        if lines.len() >= PAIRS_MAX {
+            lines.retain(|_, line| now < line.until && line.file.strong_count() > 0);
+        }
+        if lines.len() >= PAIRS_MAX {
+            lines.clear();
+        }
+        let known = Line {
+            file: Rc::downgrade(file),
+            until: now + BELIEVED,
+        };
+        lines.insert(self.line_key(line, file), known);
+    }
+
+    fn line_key(&self, line: &[u8], file: &Rc<FileEntry>) -> u64 {
+        self.keys.0.hash_one((line, Rc::as_ptr(file) as usize))
     }
 
     /// Remembers a pair that was right.
