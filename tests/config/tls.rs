@@ -56,6 +56,36 @@ const TLS: &[Mistake] = &[
         "X25519",
     ),
     ours(
+        "events {}\nhttp {\n ssl_certificate a.crt;\n ssl_certificate_key a.key;\n server {\n  listen 1 ssl;\n  ssl_verify_client on;\n }\n}\n",
+        "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client",
+        "",
+    ),
+    same(
+        "events {}\nhttp {\n ssl_verify_client maybe;\n}\n",
+        "invalid value \"maybe\" in FILE:3",
+        "optional_no_ca",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_conf_command Options Everything;\n}\n",
+        "SSL_CONF_cmd(\"Options\", \"Everything\") failed in FILE:3",
+        "SessionTicket",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_conf_command Nothing on;\n}\n",
+        "SSL_CONF_cmd(\"Nothing\", \"on\") failed in FILE:3",
+        "Ciphersuites",
+    ),
+    ours(
+        "events {}\nhttp {\n server {\n  location / {\n   proxy_pass https://127.0.0.1:1;\n   proxy_ssl_verify on;\n  }\n }\n}\n",
+        "no proxy_ssl_trusted_certificate for proxy_ssl_verify in FILE:6",
+        "ca-certificates.crt",
+    ),
+    ours(
+        "events {}\nhttp {\n server {\n  location / {\n   proxy_pass https://127.0.0.1:1;\n   proxy_ssl_certificate a.crt;\n  }\n }\n}\n",
+        "no \"proxy_ssl_certificate_key\" is defined for certificate \"FOLDER/a.crt\" in FILE:6",
+        "",
+    ),
+    ours(
         "events {}\nhttp {\n ssl_certificate $ssl_server_name.crt;\n}\n",
         "variables in \"ssl_certificate\" are not supported yet in FILE:3",
         "",
@@ -65,6 +95,60 @@ const TLS: &[Mistake] = &[
 #[test]
 fn mistakes_about_tls_are_named() {
     check_all(TLS);
+}
+
+/// A certificate whose key a password opens, `secret`: as OpenSSL 3 writes it, and as it was written before.
+const LOCKED: [&str; 3] = [
+    "-----BEGIN CERTIFICATE-----\n\
+     MIIBbzCCARWgAwIBAgIUKEy5t4Q5htrPEgcQS8mX5w/Ct6QwCgYIKoZIzj0EAwIw\n\
+     DDEKMAgGA1UEAwwBZTAgFw0yNjEyMDExMjM2MjNaGA8yMTI2MTEwNzEyMzYyM1ow\n\
+     DDEKMAgGA1UEAwwBZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHJ7Tyy99qJw\n\
+     rdk0DvPBtMEACnZFcDuvYhLkxKQNeynRjH+ZHsR/yIqPWxtJ2k6ZOAI8q2B0DUnM\n\
+     qA2MA8ypJzGjUzBRMB0GA1UdDgQWBBTnFYe1+E1LfwhS8YpQxs2+EiYvnDAfBgNV\n\
+     HSMEGDAWgBTnFYe1+E1LfwhS8YpQxs2+EiYvnDAPBgNVHRMBAf8EBTADAQH/MAoG\n\
+     CCqGSM49BAMCA0gAMEUCIBjBhmfWEcNqw+uG7It+zddep84EEJQgior1B+swKs3l\n\
+     AiEAho8x77MZMbf624g5vTOejRSOBHrmGwjCgI1BT2Nprko=\n\
+     -----END CERTIFICATE-----\n",
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
+     MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjqnwcrI66aiQICCAAw\n\
+     DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEJQEoP4g3vnpSxgkaZJBTHcEgZCt\n\
+     /Glb9kiwpNWA0OxOfqtfV06ZyFuez9E0fjPFNMLqorWWZ+cfOvP7e/rA1PHhV010\n\
+     exeAjRL1VFdjjkd4tH8e5hFbCPuXvSKSNJfTCh8NFH4iBOVPffGanIV+1x1KHgNg\n\
+     K5WcJyyt/bHAEgbicS45lFJe9zeUs4wNxWU315LJNss/9//X1FqogYBEgF8C5aE=\n\
+     -----END ENCRYPTED PRIVATE KEY-----\n",
+    "-----BEGIN EC PRIVATE KEY-----\n\
+     Proc-Type: 4,ENCRYPTED\n\
+     DEK-Info: AES-256-CBC,585BA447321184E8CE023A84EECAD4A2\n\
+     \n\
+     4xgfmHDH3/6LLnOCS6LXdDvCXLOIcUvkqfByjS1RuCxy//J3nLAbOFycyPOiz88P\n\
+     qQlAuekOg4AHiY1Z6BLoreO9YOGbuBL0FQpgZ4xLtaBJ/P34o2VIhGuPiBk+mM0B\n\
+     /qHy6GYxEDLVsHDAe1//zVHJ/pwqr2/NIJpemJUJo40=\n\
+     -----END EC PRIVATE KEY-----\n",
+];
+
+#[test]
+fn passwords_open_keys() {
+    let folder = Folder::new();
+    let [certificate, key, old_key] = LOCKED;
+    folder.write("e.crt", certificate);
+    folder.write("e8.key", key);
+    folder.write("eh.key", old_key);
+    folder.write("passwords", "wrong\nsecret\r\n");
+    folder.write("wrong", "secre\n\nsecrets");
+    for key in ["e8.key", "eh.key"] {
+        let run = tested(&folder, "e.crt", key, "ssl_password_file passwords;");
+        assert_eq!(run.code, 0, "{key}: {}", run.err);
+        for more in ["", "ssl_password_file wrong;"] {
+            let run = tested(&folder, "e.crt", key, more);
+            assert_eq!(run.code, 1, "{key} {more}");
+            assert!(
+                run.first_line().contains("the key is encrypted"),
+                "{}",
+                run.err
+            );
+            assert!(!run.err.contains("secre"), "{}", run.err);
+        }
+    }
 }
 
 /// What `-t` says of a site with these files and lines.
@@ -90,10 +174,7 @@ fn files_that_do_not_fit_are_named() {
         good.err
     );
     folder.write("empty", "");
-    folder.write(
-        "locked",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
+    folder.write("locked", LOCKED[1]);
     folder.write(
         "broken",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",

@@ -19,6 +19,8 @@ mod proxy;
 mod proxy_protocol;
 mod slow_clients;
 mod tls;
+mod tls_clients;
+mod tls_upstream;
 mod traversal;
 mod variables;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use rustls::{SupportedProtocolVersion, version};
 
@@ -19,6 +19,84 @@ pub(crate) fn certificate(folder: &Folder, name: &str, host: &str) -> Certificat
     folder.write(&format!("{name}.crt"), made.cert.pem());
     folder.write(&format!("{name}.key"), made.signing_key.serialize_pem());
     made.cert.der().clone()
+}
+
+/// Who issues certificates in a test.
+pub(crate) struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+/// A certificate with its key, as a client has them.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: Vec<u8>,
+}
+
+impl Authority {
+    /// One of its own, whose certificate is `NAME.crt`, and whose empty list of what it has revoked
+    /// `NAME.crl`.
+    pub(crate) fn new(folder: &Folder, name: &str) -> Authority {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = Authority::params(name);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        folder.write(&format!("{name}.crt"), certificate.pem());
+        let authority = Authority {
+            issuer: rcgen::Issuer::new(params, key),
+        };
+        authority.revoke(folder, name, &[]);
+        authority
+    }
+
+    fn params(name: &str) -> rcgen::CertificateParams {
+        let mut params = rcgen::CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        params
+    }
+
+    /// Writes the list of what it has revoked.
+    pub(crate) fn revoke(&self, folder: &Folder, name: &str, serials: &[u8]) {
+        let now = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked = |serial: &u8| rcgen::RevokedCertParams {
+            serial_number: u64::from(*serial).into(),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: now,
+            next_update: rcgen::date_time_ymd(2090, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a list");
+        folder.write(&format!("{name}.crl"), list.pem().expect("PEM"));
+    }
+
+    /// A certificate for a host, with this serial number; `NAME.crt` and `NAME.key`.
+    pub(crate) fn issue(&self, folder: &Folder, name: &str, host: &str, serial: u8) -> Identity {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).expect("a host");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params.serial_number = Some(u64::from(serial).into());
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        folder.write(&format!("{name}.crt"), certificate.pem());
+        folder.write(&format!("{name}.key"), key.serialize_pem());
+        Identity {
+            chain: vec![certificate.der().clone()],
+            key: key.serialize_der(),
+        }
+    }
 }
 
 /// What clients trust, and remember of the servers that they have seen.
@@ -36,16 +114,32 @@ impl Clients {
         certificates: &[CertificateDer<'static>],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Clients {
+        Clients::showing(certificates, versions, None)
+    }
+
+    /// The same, which show who they are.
+    pub(crate) fn showing(
+        certificates: &[CertificateDer<'static>],
+        versions: &[&'static SupportedProtocolVersion],
+        identity: Option<&Identity>,
+    ) -> Clients {
         let mut roots = RootCertStore::empty();
         for certificate in certificates {
             roots.add(certificate.clone()).expect("a certificate");
         }
-        let mut config =
-            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(versions)
-                .expect("versions")
-                .with_root_certificates(roots)
-                .with_no_client_auth();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { chain, key }) => {
+                let key = PrivatePkcs8KeyDer::from(key.clone()).into();
+                builder
+                    .with_client_auth_cert(chain.clone(), key)
+                    .expect("a pair")
+            }
+        };
         config.resumption = Resumption::in_memory_sessions(16);
         Clients(Arc::new(config))
     }

@@ -156,6 +156,17 @@ pub fn ciphers(string: &str) -> Ciphers {
     }
 }
 
+/// The suites of TLS 1.3 that a list names, the favourite first; names of others are left out.
+pub fn suites_of_13(list: &str) -> Vec<SupportedCipherSuite> {
+    let all = aws_lc_rs::ALL_CIPHER_SUITES.iter();
+    let all: Vec<_> = all.filter(|suite| suite.tls13().is_some()).collect();
+    let names = list.split(':').map(str::trim);
+    names
+        .filter_map(|name| all.iter().find(|suite| cipher_name(suite.suite()) == name))
+        .map(|suite| **suite)
+        .collect()
+}
+
 /// What OpenSSL calls a suite, as `$ssl_cipher` has it.
 pub fn cipher_name(suite: CipherSuite) -> &'static str {
     match suite {

@@ -29,22 +29,32 @@
 #![forbid(unsafe_code)]
 
 mod ciphers;
+mod client;
+mod encrypted;
 mod error;
 mod hello;
+mod judge;
 mod keys;
+mod names;
+mod pem;
 mod seal;
 mod server;
 mod session;
+mod signatures;
 mod stream;
 mod tickets;
+mod versions;
 
 pub use ciphers::{
     Ciphers, Groups, cipher_name, cipher_name_of, ciphers, default_groups, group_name,
-    group_name_of, groups,
+    group_name_of, groups, suites_of_13,
 };
-pub use error::AcceptError;
+pub use client::ClientOptions;
+pub use error::{AcceptError, ConnectError, KeyError};
 pub use hello::{ClientHello, Greeting, read as read_greeting};
-pub use keys::{Facts, KeyError, KeyPair, certificates, facts, key_pair};
+pub use judge::{Trust, Usage, VerifyError, is_for_host};
+pub use keys::{Facts, KeyPair, certificates, facts, key_pair, revocation_lists};
+pub use names::{CertificateText, fingerprint, pem};
 pub use rustls;
 pub use server::ServerOptions;
 pub use stream::{Choice, TlsRecv, TlsSend, TlsStream, poll_recv_by};

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::crypto::SupportedKxGroup;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, StoresServerSessions,
+    ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+    StoresServerSessions,
 };
 use rustls::sign::CertifiedKey;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedCipherSuite};
+use rustls::{DistinguishedName, ServerConfig, SupportedCipherSuite};
 
 use crate::ciphers::default_groups;
+use crate::signatures::AnyChain;
+use crate::versions::{provider, versions};
 
 /// What a server agrees to.
 #[derive(Clone)]
@@ -35,6 +38,9 @@ pub struct ServerOptions {
     pub tickets: Option<Arc<dyn ProducesTickets>>,
     /// Who keeps sessions; none by default.
     pub sessions: Option<Arc<dyn StoresServerSessions>>,
+    /// Whose certificates clients are asked for, as DER of their names; by default clients are asked for
+    /// none. Whether what they show is good is not judged here.
+    pub authorities: Option<Vec<Vec<u8>>>,
     /// Early data that is taken, in bytes; none by default. It needs `sessions`, and no `tickets`: what is
     /// kept here is used once, so that nothing is replayed.
     pub early_data_bytes_max: u32,
@@ -52,6 +58,7 @@ impl Default for ServerOptions {
             protocols: Vec::new(),
             tickets: None,
             sessions: None,
+            authorities: None,
             early_data_bytes_max: 0,
         }
     }
@@ -64,26 +71,19 @@ impl ServerOptions {
     ///
     /// Options that leave nothing to agree on.
     pub fn build(self) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let all = aws_lc_rs::default_provider();
-        let tls13 = all
-            .cipher_suites
-            .iter()
-            .filter(|suite| suite.tls13().is_some());
-        let mut cipher_suites: Vec<SupportedCipherSuite> = tls13.copied().collect();
-        cipher_suites.extend(&self.suites);
-        let provider = CryptoProvider {
-            cipher_suites,
-            kx_groups: self.groups,
-            ..all
+        let provider = provider(&self.suites, self.groups);
+        let versions = versions(self.has_tls12, self.has_tls13);
+        let verifier: Arc<dyn ClientCertVerifier> = match self.authorities {
+            None => Arc::new(NoClientAuth),
+            Some(names) => {
+                let names = names.into_iter().map(DistinguishedName::from).collect();
+                let algorithms = provider.signature_verification_algorithms;
+                Arc::new(AnyChain::asking_for(algorithms, names))
+            }
         };
-        let versions: Vec<_> = [(&TLS13, self.has_tls13), (&TLS12, self.has_tls12)]
-            .into_iter()
-            .filter(|(_, is_spoken)| *is_spoken)
-            .map(|(version, _)| version)
-            .collect();
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&versions)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Keys(self.keys)));
         config.ignore_client_order = self.prefers_own_ciphers;
         config.alpn_protocols = self.protocols;

@@ -1,4 +1,4 @@
-//! A stream that speaks TLS: the server's side of a handshake, receiving, sending, closing.
+//! A stream that speaks TLS: handshakes of both sides, receiving, sending, closing.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use revolve_reactor::{Buffer, Chunk, Receiving, SendQueue, Stream};
 use rustix::net::SendFlags;
-use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, CommonState, ServerConfig};
 
-use crate::error::AcceptError;
+use crate::error::{AcceptError, ConnectError};
 use crate::hello::{self, ClientHello, Greeting};
+use crate::judge::VerifyError;
 use crate::seal::{self, PIECES_MAX};
 use crate::session::Session;
 
@@ -33,7 +35,7 @@ pub enum Choice {
 }
 
 /// A stream of this thread's loop that speaks TLS, or will once its client has
-/// [greeted](TlsStream::accept).
+/// [greeted](TlsStream::accept), or its server was [greeted](TlsStream::connect).
 ///
 /// One receive and one send may be pending at a time, as on a [`Stream`]. Where the connection ends
 /// without an error its peer is told so (`close_notify`) when this is dropped; that nobody can tell a
@@ -43,6 +45,8 @@ pub struct TlsStream {
     /// None before the handshake, and where the client does not speak TLS.
     session: RefCell<Option<Box<Session>>>,
     hello: RefCell<ClientHello>,
+    /// What was judged of the certificate that the peer has shown.
+    verdict: Cell<Option<Result<(), VerifyError>>>,
     record_bytes_max: Cell<u32>,
     /// Whether something that was sealed did not get into the socket as a whole.
     is_cut: Cell<bool>,
@@ -52,12 +56,13 @@ pub struct TlsStream {
 }
 
 impl TlsStream {
-    /// The server's side of a connection.
+    /// A connection before its handshake.
     pub fn new(stream: Stream) -> Self {
         Self {
             stream,
             session: RefCell::default(),
             hello: RefCell::default(),
+            verdict: Cell::new(None),
             record_bytes_max: Cell::new(crate::session::RECORD_BYTES_MAX as u32),
             is_cut: Cell::new(false),
             has_closed: Cell::new(false),
@@ -99,12 +104,35 @@ impl TlsStream {
                 return Err(AcceptError::Refused);
             }
         };
-        let session = Session::new(config).map_err(AcceptError::Tls)?;
+        let session = Session::server(config).map_err(AcceptError::Tls)?;
         *self.session.borrow_mut() = Some(Box::new(session));
+        Ok(self.shake(&mut received, deadline).await?)
+    }
+
+    /// The client's side of a handshake with the server of a name. Whether the server is who it ought to be
+    /// is not judged here: look at the certificate that it has shown before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn connect(
+        &self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Instant,
+    ) -> Result<(), ConnectError> {
+        take_turn().await;
+        let session = Session::client(config, name).map_err(ConnectError::Tls)?;
+        *self.session.borrow_mut() = Some(Box::new(session));
+        self.shake(&mut Vec::new(), deadline).await
+    }
+
+    /// Goes on with a handshake until it is complete.
+    async fn shake(&self, received: &mut Vec<u8>, deadline: Instant) -> Result<(), ConnectError> {
         loop {
             let (outgoing, failure, is_ready) = self.with_session(|session| {
-                session.receive(&mut received);
-                let outgoing = std::mem::take(&mut session.outgoing);
+                session.receive(received);
+                let outgoing = std::mem::take(session.outgoing());
                 let failure = session.failure().cloned();
                 // Early data is answered before the handshake is complete: that is what it is for.
                 let is_ready = session.is_established() || session.early_bytes() > 0;
@@ -119,14 +147,14 @@ impl TlsStream {
                 }
             }
             if let Some(failure) = failure {
-                return Err(AcceptError::Tls(failure));
+                return Err(ConnectError::Tls(failure));
             }
             if is_ready {
                 return Ok(());
             }
             let mut more = self.stream.recv().deadline(deadline).await?;
             if more.is_empty() {
-                return Err(AcceptError::Closed);
+                return Err(ConnectError::Closed);
             }
             received.clear();
             received.extend_from_slice(more.as_mut_slice());
@@ -178,12 +206,28 @@ impl TlsStream {
     }
 
     /// Looks at what rustls knows of the connection; `None` where it does not speak TLS.
-    pub fn with_connection<T>(
-        &self,
-        look: impl FnOnce(&rustls::server::UnbufferedServerConnection) -> T,
-    ) -> Option<T> {
+    pub fn with_connection<T>(&self, look: impl FnOnce(&CommonState) -> T) -> Option<T> {
         let session = self.session.borrow();
-        session.as_ref().map(|session| look(session.connection()))
+        session.as_ref().map(|session| look(session.common()))
+    }
+
+    /// Whether the peer has said that it sends no more. Where the connection ends without that, what came
+    /// before may have been cut off.
+    pub fn has_ended(&self) -> bool {
+        let session = self.session.borrow();
+        session.as_ref().is_some_and(|it| it.is_ended())
+    }
+
+    /// Judges what the peer has shown, if it has shown anything: its own certificate stands first. What comes
+    /// of it is the [`verdict`](Self::verdict) from then on.
+    pub fn judge(&self, judge: impl FnOnce(&[CertificateDer<'_>]) -> Result<(), VerifyError>) {
+        let chain = |it: &CommonState| it.peer_certificates().map(judge);
+        self.verdict.set(self.with_connection(chain).flatten());
+    }
+
+    /// What was judged of the peer's certificate; `None` where it has shown none, or nobody has judged.
+    pub fn verdict(&self) -> Option<Result<(), VerifyError>> {
+        self.verdict.get()
     }
 
     /// Whether anything came as early data, which somebody else may have sent before.
@@ -265,18 +309,19 @@ impl TlsStream {
         let Some(session) = session.as_mut() else {
             return;
         };
-        if session.outgoing.is_empty() {
+        if !session.has_outgoing() {
             return;
         }
-        let mut sent = self.stream.try_send(&session.outgoing).unwrap_or(0);
+        let outgoing = session.outgoing();
+        let mut sent = self.stream.try_send(outgoing).unwrap_or(0);
         // A driver that sends with the turn takes nothing at once; where it has nothing to send, nothing is
         // overtaken.
         if sent == 0 && !self.is_sending.get() {
-            sent = rustix::net::send(&self.stream, &session.outgoing, FLAGS).unwrap_or(0);
+            sent = rustix::net::send(&self.stream, &*outgoing, FLAGS).unwrap_or(0);
         }
-        session.outgoing.drain(..sent);
-        if session.outgoing.is_empty() {
-            session.outgoing = Vec::new();
+        outgoing.drain(..sent);
+        if outgoing.is_empty() {
+            *outgoing = Vec::new();
         }
     }
 
@@ -293,28 +338,28 @@ impl TlsStream {
         let Some(session) = session.as_mut() else {
             return self.stream.try_send(bytes);
         };
-        if !session.outgoing.is_empty() || bytes.is_empty() {
+        if session.has_outgoing() || bytes.is_empty() {
             return Ok(0);
         }
         let bytes = &bytes[..bytes.len().min(self.record_bytes_max.get() as usize)];
         let sealed = session.seal(bytes)?;
         // What is sent in between was sealed before it.
-        if !session.outgoing.is_empty() {
-            session.outgoing.extend_from_slice(memory(&sealed));
+        if session.has_outgoing() {
+            session.outgoing().extend_from_slice(memory(&sealed));
             return Ok(bytes.len());
         }
         let sealed = memory(&sealed);
         let sent = self.stream.try_send(sealed).inspect_err(|_| {
             self.is_cut.set(true);
         })?;
-        session.outgoing.extend_from_slice(&sealed[sent..]);
+        session.outgoing().extend_from_slice(&sealed[sent..]);
         Ok(bytes.len())
     }
 
     /// Whether something was sealed that has not left.
     pub fn has_unsent(&self) -> bool {
         let session = self.session.borrow();
-        session.as_ref().is_some_and(|it| !it.outgoing.is_empty())
+        session.as_ref().is_some_and(|it| it.has_outgoing())
     }
 
     /// Seals and sends what the queue holds, as [`Stream::send`] does. Files are read on this thread, a
@@ -341,15 +386,15 @@ impl TlsStream {
         let mut out = SendQueue::new();
         let record_bytes_max = self.record_bytes_max.get() as usize;
         for _ in 0..PIECES_MAX {
-            if !session.outgoing.is_empty() {
-                out.push(Chunk::Bytes(std::mem::take(&mut session.outgoing).into()));
+            if session.has_outgoing() {
+                out.push(Chunk::Bytes(std::mem::take(session.outgoing()).into()));
             }
             if queue.is_empty() {
                 break;
             }
             let sealed = seal::seal_front(session, queue, record_bytes_max)?;
-            if !session.outgoing.is_empty() {
-                out.push(Chunk::Bytes(std::mem::take(&mut session.outgoing).into()));
+            if session.has_outgoing() {
+                out.push(Chunk::Bytes(std::mem::take(session.outgoing()).into()));
             }
             out.push(sealed);
         }
@@ -378,7 +423,7 @@ impl TlsStream {
         }
         let outgoing = self.with_session(|session| {
             session.close();
-            std::mem::take(&mut session.outgoing)
+            std::mem::take(session.outgoing())
         });
         if !outgoing.is_empty() {
             // Nothing is pending any more, and whether it arrives is no matter.

@@ -34,7 +34,7 @@ impl Tickets {
             .collect();
         (!keys.is_empty()).then(|| Self {
             keys,
-            context: context.to_vec(),
+            context: digest::digest(&digest::SHA256, context).as_ref().to_vec(),
             lifetime_s,
         })
     }

@@ -26,7 +26,7 @@ fn site() -> Site {
     let chain = certificates(made.cert.pem().as_bytes()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(chain[0].clone()).unwrap();
-    let pair = key_pair(chain, made.signing_key.serialize_pem().as_bytes()).unwrap();
+    let pair = key_pair(chain, made.signing_key.serialize_pem().as_bytes(), &[]).unwrap();
     let tickets = Tickets::new(&[b"secret"], b"one", 300).unwrap();
     let options = ServerOptions {
         keys: vec![pair.certified],

@@ -79,8 +79,11 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/tls/src/",
         floors: &[
-            "error hello ciphers keys tickets",
-            "server session",
+            "error hello ciphers names signatures tickets versions",
+            "judge pem",
+            "encrypted",
+            "keys",
+            "client server session",
             "seal",
             "stream",
             "lib",

@@ -14,6 +14,7 @@ use crate::config::variable::Value;
 use crate::http::hosts;
 use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
+use crate::http::modules::server_name::ServerName;
 use crate::http::modules::{self, RawSettings, Settings, access_log, ssl};
 use crate::http::scope::{Block, LocationMatch, Scope};
 use crate::http::{Http, Names, Server, variables};
@@ -61,6 +62,7 @@ struct Merging<'a> {
     locations: Vec<Location>,
     diagnostics: &'a mut Diagnostics,
     scope: &'a mut Scope,
+    secured: modules::passing_ssl::Known,
 }
 
 fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Http {
@@ -72,6 +74,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         locations: Vec::new(),
         diagnostics,
         scope,
+        secured: Default::default(),
     };
     let mut servers = Vec::new();
     let mut listens = Vec::new();
@@ -89,15 +92,9 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
         let secrets = &mut merging.scope.shared.secrets;
-        let tls = own.ssl.load(secrets, merging.diagnostics);
-        let primary_name = names.first().map(ToString::to_string).unwrap_or_default();
-        // `.example.org` is the name and all below it; where one name is asked for, it is the name.
-        let primary_name = match primary_name.strip_prefix('.') {
-            Some(name) => name.to_owned(),
-            None => primary_name,
-        };
+        let tls = own.ssl.load(&own.ssl_client, secrets, merging.diagnostics);
         servers.push(Server {
-            primary_name,
+            primary_name: primary_name(&names),
             location,
             head_limits,
             named,
@@ -108,6 +105,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         locations,
         diagnostics,
         scope,
+        ..
     } = merging;
     let (ports, by_tls) = hosts::build(&listens, diagnostics);
     check_certificates(&by_tls, &servers, &spans, diagnostics);
@@ -131,6 +129,16 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         variables,
         file_limits,
         files_within,
+    }
+}
+
+/// The name of a server where one is asked for. `.example.org` is the name and all below it; here it is the
+/// name.
+fn primary_name(names: &[ServerName]) -> String {
+    let name = names.first().map(ToString::to_string).unwrap_or_default();
+    match name.strip_prefix('.') {
+        Some(name) => name.to_owned(),
+        None => name,
     }
 }
 
@@ -188,6 +196,8 @@ impl Merging<'_> {
         named: &mut HashMap<String, LocationId>,
     ) -> LocationId {
         let mut settings = level.settings.merge(Some(parent));
+        let secrets = &mut self.scope.shared.secrets;
+        modules::proxy_ssl::load(&mut settings, &mut self.secured, secrets, self.diagnostics);
         modules::charset::check(&settings.charset, &parent.charset, self.diagnostics);
         let mut lookup = LookupBuilder::default();
         let mut blocks = Vec::new();

@@ -9,8 +9,10 @@ use crate::http::Http;
 use crate::http::location::ServerId;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::server_name::{ServerName, VirtualHosts};
+use crate::http::modules::ssl::ServerTls;
 use crate::net::ListenSpec;
 use crate::runtime::connection::Connection;
+use crate::tls::ClientTrust;
 
 /// Where servers are reached by TLS: the default one, and all that answer there.
 pub(super) type TlsAddresses = Vec<(ServerId, Vec<ServerId>)>;
@@ -45,6 +47,22 @@ impl Http {
             .iter()
             .find(|(ip, _)| *ip == local)
             .map_or(&port.hosts, |(_, hosts)| hosts)
+    }
+}
+
+/// TLS of servers.
+impl Http {
+    /// By whose certificate a server is reached: one without is reached by the default one's.
+    pub(crate) fn tls_of(&self, server: ServerId, hosts: &VirtualHosts) -> Option<&ServerTls> {
+        let tls = |id: ServerId| self.servers[id as usize].tls.as_ref();
+        tls(server).or_else(|| tls(hosts.default))
+    }
+
+    /// How a client is judged by the server that it has named in its handshake.
+    pub(crate) fn client_trust(&self, connection: &Connection) -> Option<&ClientTrust> {
+        let named = connection.named_server(self.id)?;
+        let tls = self.tls_of(named, self.hosts_at(connection))?;
+        tls.clients.as_ref()
     }
 }
 

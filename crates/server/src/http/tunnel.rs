@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_reactor::{Chunk, Stream, local};
+use revolve_reactor::{Chunk, local};
 
 use crate::net::Transport;
 
 /// A connection to a peer that speaks another protocol from here on.
 pub(crate) struct Tunnel {
-    peer: Rc<Stream>,
+    peer: Rc<Transport>,
     /// What counts the connection as in use.
     _in_use: Box<dyn Any>,
     /// What the peer has sent behind its head.
@@ -22,7 +22,7 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// `first` is what the peer has sent behind its head; `in_use` is dropped at the end.
     pub(crate) fn new(
-        peer: Rc<Stream>,
+        peer: Rc<Transport>,
         in_use: Box<dyn Any>,
         first: Bytes,
         read_timeout: Duration,
@@ -51,7 +51,7 @@ impl Tunnel {
 }
 
 /// Passes on what the peer sends, until it ends or is silent for too long.
-async fn down(peer: &Stream, client: &Transport, within: Duration) {
+async fn down(peer: &Transport, client: &Transport, within: Duration) {
     while let Ok(received) = peer.recv().within(within).await {
         if received.is_empty() || client.send_all(Chunk::Buffer(received)).await.is_err() {
             return;
@@ -60,7 +60,7 @@ async fn down(peer: &Stream, client: &Transport, within: Duration) {
 }
 
 /// Passes on what the client sends, until it ends.
-async fn up(client: &Transport, peer: &Stream) {
+async fn up(client: &Transport, peer: &Transport) {
     while let Ok(received) = client.recv().await {
         if received.is_empty() || peer.send_all(Chunk::Buffer(received)).await.is_err() {
             return;

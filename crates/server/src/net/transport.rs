@@ -27,6 +27,12 @@ impl From<Stream> for Transport {
     }
 }
 
+impl From<TlsStream> for Transport {
+    fn from(stream: TlsStream) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
 impl Transport {
     /// The same connection, which is to begin with a handshake.
     pub(crate) fn into_tls(self) -> Self {

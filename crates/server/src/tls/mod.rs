@@ -1,15 +1,20 @@
 //! What a server makes of `revolve-tls`: its certificates, and what it agrees to, from the files and the
-//! words of its configuration.
+//! words of its configuration; and the same towards servers behind it.
+
+pub(crate) mod upstream;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use revolve_conf::{Diagnostic, Diagnostics, Secrets, Span};
-use revolve_tls::rustls::crypto::SupportedKxGroup;
+use revolve_tls::rustls::ServerConfig;
+use revolve_tls::rustls::pki_types::CertificateDer;
 use revolve_tls::rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 use revolve_tls::rustls::sign::CertifiedKey;
-use revolve_tls::rustls::{ServerConfig, SupportedCipherSuite};
-use revolve_tls::{KeyError, ServerOptions, Tickets};
+use revolve_tls::{KeyError, ServerOptions, Tickets, Trust};
+
+pub(crate) use self::words::{Command, Terms, Versions, ciphers, command, curves, protocols};
 
 /// Sessions that are kept where early data is taken and no cache is named.
 const EARLY_SESSIONS: usize = 4096;
@@ -24,26 +29,58 @@ pub(crate) struct NamedFile {
     pub(crate) span: Span,
 }
 
+/// Whether clients show who they are (`ssl_verify_client`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verify {
+    /// They are not asked.
+    Off,
+    /// They have to.
+    On,
+    /// What they show has to be good.
+    Optional,
+    /// The same, but that nobody has to know who has issued it.
+    OptionalNoCa,
+}
+
 /// What a `server` says of its TLS.
 #[derive(Debug)]
 pub(crate) struct TlsOptions<'a> {
     pub(crate) certificates: &'a [NamedFile],
     /// Their keys, in the same order.
     pub(crate) keys: &'a [NamedFile],
-    pub(crate) has_tls12: bool,
-    pub(crate) has_tls13: bool,
-    pub(crate) suites: &'a [SupportedCipherSuite],
-    pub(crate) groups: &'a [&'static dyn SupportedKxGroup],
-    pub(crate) prefers_own_ciphers: bool,
+    /// Passwords that open them, one a line.
+    pub(crate) passwords: Option<&'a NamedFile>,
+    pub(crate) terms: Terms,
     /// Sessions that are kept; 0 for none.
     pub(crate) sessions_max: usize,
     pub(crate) session_timeout_s: u32,
-    pub(crate) has_tickets: bool,
     /// Files of keys for tickets, the first of which seals.
     pub(crate) ticket_keys: &'a [NamedFile],
     pub(crate) takes_early_data: bool,
     /// An OCSP response of its own.
     pub(crate) stapling: Option<&'a NamedFile>,
+    pub(crate) verify: Verify,
+    /// Authorities that clients are asked for, and those that are trusted besides.
+    pub(crate) client_certificate: Option<&'a NamedFile>,
+    pub(crate) trusted_certificate: Option<&'a NamedFile>,
+    pub(crate) crl: Option<&'a NamedFile>,
+    pub(crate) depth_max: usize,
+}
+
+/// How clients are judged.
+#[derive(Debug)]
+pub(crate) struct ClientTrust {
+    pub(crate) trust: Trust,
+    /// What is alike where clients are judged alike: who was taken by the one is taken by the other.
+    pub(crate) context: Vec<u8>,
+}
+
+/// What comes of the files and words.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Where clients show who they are.
+    pub(crate) clients: Option<ClientTrust>,
 }
 
 /// Reads the files, and puts together what rustls is told. What is wrong goes to the diagnostics.
@@ -51,9 +88,9 @@ pub(crate) fn load(
     options: &TlsOptions<'_>,
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
-) -> Option<Arc<ServerConfig>> {
+) -> Option<Loaded> {
     match try_load(options, secrets, diagnostics) {
-        Ok(config) => Some(config),
+        Ok(loaded) => Some(loaded),
         Err(diagnostic) => {
             diagnostics.push(diagnostic);
             None
@@ -65,10 +102,17 @@ fn try_load(
     options: &TlsOptions<'_>,
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
-) -> Result<Arc<ServerConfig>, Diagnostic> {
+) -> Result<Loaded, Diagnostic> {
     let mut keys = Vec::new();
     for (certificate, key) in options.certificates.iter().zip(options.keys) {
-        keys.push(key_pair(certificate, key, secrets, diagnostics)?);
+        let passwords = options.passwords;
+        keys.push(load_key_pair(
+            certificate,
+            key,
+            passwords,
+            secrets,
+            diagnostics,
+        )?);
     }
     if let Some(file) = options.stapling {
         let response = read(file, secrets, "ssl_stapling_file")?;
@@ -77,25 +121,27 @@ fn try_load(
         }
     }
     let span = options.certificates.first().map(|file| file.span);
-    let context = context(&keys);
+    let (clients, authorities) = clients(options, secrets)?.unzip();
+    let context = context(&keys, clients.as_ref());
     let sessions_max = match options.takes_early_data {
         true => options.sessions_max.max(EARLY_SESSIONS),
         false => options.sessions_max,
     };
     let sessions = (sessions_max > 0)
         .then(|| ServerSessionMemoryCache::new(sessions_max) as Arc<dyn StoresServerSessions>);
+    let terms = options.terms.clone();
     // Early data is safe against replay where sessions are kept here and used once.
-    let tickets = match options.has_tickets && !options.takes_early_data {
+    let tickets = match terms.has_tickets && !options.takes_early_data {
         true => Some(tickets(options, &context, secrets, span)?),
         false => None,
     };
     let built = ServerOptions {
         keys,
-        has_tls12: options.has_tls12,
-        has_tls13: options.has_tls13,
-        suites: options.suites.to_vec(),
-        groups: options.groups.to_vec(),
-        prefers_own_ciphers: options.prefers_own_ciphers,
+        has_tls12: terms.versions.0,
+        has_tls13: terms.versions.1,
+        suites: terms.suites,
+        groups: terms.groups,
+        prefers_own_ciphers: terms.prefers_own_ciphers,
         protocols: vec![
             b"http/1.1".to_vec(),
             b"http/1.0".to_vec(),
@@ -103,24 +149,106 @@ fn try_load(
         ],
         tickets: tickets.map(|tickets| Arc::new(tickets) as _),
         sessions,
+        authorities,
         early_data_bytes_max: match options.takes_early_data {
             true => EARLY_BYTES_MAX,
             false => 0,
         },
     };
-    built.build().map_err(|error| {
+    let config = built.build().map_err(|error| {
         let message = format!("TLS cannot be set up as configured: {error}");
         Diagnostic::new(span, message)
+    })?;
+    Ok(Loaded { config, clients })
+}
+
+/// The names of authorities, as DER.
+type Authorities = Vec<Vec<u8>>;
+
+/// How clients are judged, and the names of whom they are asked for.
+fn clients(
+    options: &TlsOptions<'_>,
+    secrets: &mut Secrets,
+) -> Result<Option<(ClientTrust, Authorities)>, Diagnostic> {
+    if options.verify == Verify::Off {
+        return Ok(None);
+    }
+    let (asked, known) = (options.client_certificate, options.trusted_certificate);
+    let (trust, authorities) = load_trust(asked, known, options.crl, options.depth_max, secrets)?;
+    let mut context = vec![options.verify as u8, options.crl.is_some().into()];
+    context.extend_from_slice(&options.depth_max.to_be_bytes());
+    for file in [asked, known, options.crl].into_iter().flatten() {
+        let content = read(file, secrets, "")?;
+        context.extend_from_slice(&content.len().to_be_bytes());
+        context.extend_from_slice(&content);
+    }
+    Ok(Some((ClientTrust { trust, context }, authorities)))
+}
+
+/// Reads certificates, so that what is wrong with them is said.
+pub(crate) fn check_certificates(
+    file: &NamedFile,
+    secrets: &mut Secrets,
+) -> Result<(), Diagnostic> {
+    certificates(file, secrets).map(|_| ())
+}
+
+fn certificates(
+    file: &NamedFile,
+    secrets: &mut Secrets,
+) -> Result<Vec<CertificateDer<'static>>, Diagnostic> {
+    let text = read(file, secrets, "")?;
+    revolve_tls::certificates(&text).map_err(|error| {
+        let path = file.path.display();
+        let message = format!("cannot load certificates of \"{path}\": {error}");
+        Diagnostic::new(file.span, message).label("expected certificates as PEM")
     })
 }
 
-/// What sessions are bound to: the certificates of their server.
-fn context(keys: &[Arc<CertifiedKey>]) -> Vec<u8> {
+/// Reads whom to trust: the certificates of both files. Whom the first has is named to who is asked.
+pub(crate) fn load_trust(
+    asked: Option<&NamedFile>,
+    known: Option<&NamedFile>,
+    crl: Option<&NamedFile>,
+    depth_max: usize,
+    secrets: &mut Secrets,
+) -> Result<(Trust, Authorities), Diagnostic> {
+    let mut of = |file: Option<&NamedFile>| match file {
+        Some(file) => certificates(file, secrets),
+        None => Ok(Vec::new()),
+    };
+    let (asked, known) = (of(asked)?, of(known)?);
+    let mut authorities: Vec<Vec<u8>> = Vec::new();
+    for name in Trust::new(asked.clone(), Vec::new(), 0).subjects() {
+        if !authorities.contains(&name) {
+            authorities.push(name);
+        }
+    }
+    let lists = match crl {
+        None => Vec::new(),
+        Some(file) => {
+            let text = read(file, secrets, "")?;
+            revolve_tls::revocation_lists(&text).map_err(|error| {
+                let path = file.path.display();
+                let message = format!("cannot load revocation lists of \"{path}\": {error}");
+                Diagnostic::new(file.span, message)
+                    .label("expected lists as PEM, one for each authority")
+            })?
+        }
+    };
+    let all = [asked, known].concat();
+    Ok((Trust::new(all, lists, depth_max), authorities))
+}
+
+/// What sessions are bound to: the certificates of their server, and how it judges clients.
+fn context(keys: &[Arc<CertifiedKey>], clients: Option<&ClientTrust>) -> Vec<u8> {
     let certificates = keys.iter().filter_map(|key| key.cert.first());
-    certificates.fold(Vec::new(), |mut all, certificate| {
+    let mut all = certificates.fold(Vec::new(), |mut all, certificate| {
         all.extend_from_slice(certificate);
         all
-    })
+    });
+    all.extend(clients.iter().flat_map(|it| &it.context));
+    all
 }
 
 fn tickets(
@@ -175,9 +303,11 @@ pub(crate) fn read(
     })
 }
 
-fn key_pair(
+/// Reads a chain of certificates and its key.
+pub(crate) fn load_key_pair(
     certificate: &NamedFile,
     key: &NamedFile,
+    passwords: Option<&NamedFile>,
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
 ) -> Result<Arc<CertifiedKey>, Diagnostic> {
@@ -189,7 +319,11 @@ fn key_pair(
             .label("expected the server's certificate and those between it and its root, as PEM")
     })?;
     let text = read(key, secrets, "ssl_certificate_key")?;
-    let pair = revolve_tls::key_pair(chain, &text);
+    let passwords = match passwords {
+        Some(file) => lines(&read(file, secrets, "")?),
+        None => Vec::new(),
+    };
+    let pair = revolve_tls::key_pair(chain, &text, &passwords);
     let pair = pair.map_err(|error| wrong_key(&error, certificate, key))?;
     if let Some(warning) = expired(&certificate.path, pair.facts.not_after_s) {
         let subject = &pair.facts.subject;
@@ -201,6 +335,16 @@ fn key_pair(
         );
     }
     Ok(pair.certified)
+}
+
+/// The passwords of a file, one a line.
+fn lines(text: &[u8]) -> Vec<Vec<u8>> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines
+        .filter(|line| !line.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 fn wrong_key(error: &KeyError, certificate: &NamedFile, key: &NamedFile) -> Diagnostic {
@@ -218,8 +362,8 @@ fn wrong_key(error: &KeyError, certificate: &NamedFile, key: &NamedFile) -> Diag
         KeyError::Encrypted => {
             let message = format!("cannot load certificate key \"{path}\": {error}");
             Diagnostic::new(key.span, message)
-                .label("keys with a password cannot be read yet")
-                .help("`openssl pkey -in this -out that` writes it without; keep that readable by root alone")
+                .label("no password that was given opens it")
+                .help("name a file of passwords by `ssl_password_file`, one a line")
         }
         _ => {
             let message = format!("cannot load certificate key \"{path}\": {error}");

@@ -6,6 +6,7 @@ pub(crate) mod balance;
 pub(crate) mod group;
 pub(crate) mod peer;
 pub(crate) mod pool;
+pub(crate) mod secure;
 
 pub(crate) use self::balance::{Balance, Tried};
 pub(crate) use self::group::{Group, GroupSpec, Registry};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use revolve_reactor::Stream;
+use crate::net::Transport;
 
 /// How many connections are kept, and for how long (`keepalive` and its like).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +31,38 @@ impl Default for KeptLimits {
     }
 }
 
+/// How a connection is secured: by which settings, and for whom the peer was taken. One that was secured
+/// otherwise is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) settings: u64,
+    pub(crate) name: Rc<str>,
+}
+
 /// A connection to a peer.
 pub(crate) struct Connection {
-    pub(crate) stream: Rc<Stream>,
+    pub(crate) stream: Rc<Transport>,
+    /// How it is secured, where it is.
+    identity: Option<Identity>,
     pub(crate) requests: u32,
     born_at: Instant,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: impl Into<Transport>) -> Self {
         Self {
-            stream: Rc::new(stream),
+            stream: Rc::new(stream.into()),
+            identity: None,
             requests: 0,
             born_at: revolve_reactor::now(),
+        }
+    }
+
+    /// One that was secured.
+    pub(crate) fn secure(stream: impl Into<Transport>, identity: Identity) -> Self {
+        Self {
+            identity: Some(identity),
+            ..Self::new(stream)
         }
     }
 
@@ -64,11 +83,13 @@ struct Idle {
 pub(crate) struct Pool(RefCell<Vec<Idle>>);
 
 impl Pool {
-    /// The connection that was kept last and is still good.
-    pub(crate) fn take(&self) -> Option<Connection> {
+    /// The connection that was kept last and is still good, of those that are secured so.
+    pub(crate) fn take(&self, identity: Option<&Identity>) -> Option<Connection> {
         let now = revolve_reactor::now();
         let mut idle = self.0.borrow_mut();
-        while let Some(last) = idle.pop() {
+        let fits = |it: &Idle| it.connection.identity.as_ref() == identity;
+        while let Some(place) = idle.iter().rposition(fits) {
+            let last = idle.remove(place);
             let is_fresh = now.saturating_duration_since(last.since) < last.idle_max;
             if is_fresh && !last.connection.stream.is_peer_closed() {
                 return Some(last.connection);

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use revolve_reactor::{Buffer, Elapsed, Lease, timeout};
-use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream};
+use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream, Usage};
 
 use super::After;
 use super::pool::Exchanges;
 use crate::config::regex::Groups;
+use crate::http::HttpLoop;
 use crate::http::request::Request;
-use crate::http::{HttpLoop, Server};
 use crate::log::{Level, error_text};
 use crate::net::proxied::{self, ProxiedError};
 use crate::runtime::connection::{Connection, Registered};
@@ -164,7 +164,10 @@ async fn shake(
     let deadline = revolve_reactor::now() + wait;
     let shaken = tls.accept(|hello| choose(connection, tls, http_loop, hello), deadline);
     match shaken.await {
-        Ok(()) => Shaken::Secure,
+        Ok(()) => {
+            judge(connection, tls, http_loop);
+            Shaken::Secure
+        }
         Err(AcceptError::NotTls(received)) => {
             let mut input = Buffer::with_room(received.len());
             input.fill(&received);
@@ -189,12 +192,8 @@ fn choose(
     let name = hello.server_name.as_deref();
     let found = name.and_then(|name| hosts.find(name.as_bytes(), &mut Groups::new()).ok());
     let id = found.map_or(hosts.default, |found| found.server);
-    let server = |id: u32| -> &Server { &site.http.servers[id as usize] };
     connection.set_named_server(site.http.id, id);
-    // One without a certificate of its own is reached by the default one's.
-    let own = server(id).tls.as_ref();
-    let chosen = own.or_else(|| server(hosts.default).tls.as_ref());
-    match chosen {
+    match site.http.tls_of(id, hosts) {
         Some(chosen) if !chosen.rejects => match &chosen.config {
             Some(config) => {
                 tls.set_record_bytes_max(chosen.record_bytes_max);
@@ -203,6 +202,16 @@ fn choose(
             None => Choice::Refuse(UNRECOGNIZED_NAME),
         },
         _ => Choice::Refuse(UNRECOGNIZED_NAME),
+    }
+}
+
+/// Judges what the client has shown, by the server that it has named: requests to others that judge
+/// otherwise are refused.
+fn judge(connection: &Connection, tls: &TlsStream, http_loop: &HttpLoop) {
+    let site = http_loop.site();
+    if let Some(clients) = site.http.client_trust(connection) {
+        let now_s = site.logs.clock().unix_s();
+        tls.judge(|chain| clients.trust.judge(chain, Usage::Client, now_s));
     }
 }
 

@@ -103,6 +103,7 @@ modules! {
     location {}
     listen {}
     ssl { ssl: SslSettings / RawSsl }
+    ssl_client { ssl_client: SslClientSettings / RawSslClient }
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
@@ -135,6 +136,7 @@ modules! {
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
+    proxy_ssl { proxy_ssl: PassSslSettings / RawPassSsl }
     fastcgi { fastcgi: FastCgiSettings / RawFastCgi, fastcgi_passing: PassSettings / RawPass }
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
@@ -166,6 +168,8 @@ modules! {
 mod limits;
 /// The same of those that pass requests on.
 pub(crate) mod passing;
+/// The same of their TLS.
+pub(crate) mod passing_ssl;
 
 /// What the modules that look into folders have in common; no module by itself.
 mod folder;

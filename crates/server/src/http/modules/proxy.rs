@@ -101,6 +101,8 @@ pub(crate) struct ProxyState {
     pub(crate) tries: Tries,
     /// `$proxy_host`.
     pub(crate) host: String,
+    /// Whether the connection to it has TLS.
+    pub(crate) is_secure: bool,
     /// What is spoken with the upstream.
     pub(crate) protocol: Protocol,
     /// What an application has written to its standard error, and no log has yet.
@@ -214,16 +216,18 @@ fn proxy_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     let target = match word.text.contains('$') {
         true => Target::Url(Value::of(word, &mut scope.shared.registry)?),
         false => {
-            let url = word.text.strip_prefix("http://").ok_or_else(|| {
-                Diagnostic::new(word.span, "invalid URL prefix").label("expected http://")
+            let (is_secure, url) = split_scheme(&word.text).ok_or_else(|| {
+                Diagnostic::new(word.span, "invalid URL prefix").label("expected http:// or https://")
             })?;
+            scope.level.settings.proxy_ssl.is_secure = Some(is_secure);
+            let port = if is_secure { HTTPS_PORT } else { HTTP_PORT };
             let (host, uri) = split_url(url);
             if host.is_empty() {
                 let message = format!("no host in upstream \"{}\"", word.text);
                 return Err(Diagnostic::new(word.span, message).label("expected a host"));
             }
             Target::Group {
-                place: scope.upstreams.mention(host, 80, word),
+                place: scope.upstreams.mention(host, port, word),
                 host: host.to_owned(),
                 uri: uri.map(str::to_owned),
             }
@@ -247,6 +251,19 @@ fn proxy_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     };
     scope.level.settings.proxy.pass = Some(Some(Arc::new(Pass { target, replaced })));
     Ok(())
+}
+
+pub(crate) const HTTP_PORT: u16 = 80;
+pub(crate) const HTTPS_PORT: u16 = 443;
+
+/// Splits a URL into whether its scheme has TLS, and what follows that.
+pub(crate) fn split_scheme(url: &str) -> Option<(bool, &str)> {
+    let is = |scheme: &str| {
+        let head = url.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then(|| &url[scheme.len()..])
+    };
+    let secure = is("https://").map(|rest| (true, rest));
+    secure.or_else(|| is("http://").map(|rest| (false, rest)))
 }
 
 /// Splits what follows the scheme into host and URI. The path of a Unix socket ends with a colon.

@@ -23,7 +23,8 @@ use crate::http::modules::Module;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, row, Scope, slot};
 use crate::http::variables::{Builtin, text};
-use crate::tls::{self, NamedFile, TlsOptions};
+use crate::http::modules::ssl_client::SslClientSettings;
+use crate::tls::{self, Command, NamedFile, Terms, TlsOptions, Versions};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -45,8 +46,10 @@ settings! {
             certificates: Vec<NamedFile> = Vec::new(),
             /// `ssl_certificate_key`, several times.
             keys: Vec<NamedFile> = Vec::new(),
+            /// `ssl_password_file`.
+            password_file: Option<NamedFile> = None,
             /// `ssl_protocols`, TLSv1.2 and TLSv1.3, by default both.
-            protocols: (bool, bool) = (true, true),
+            protocols: Versions = (true, true),
             /// `ssl_ciphers`, of TLS 1.2, default HIGH:!aNULL:!MD5.
             suites: Arc<[SupportedCipherSuite]> =
                 revolve_tls::ciphers("HIGH:!aNULL:!MD5").suites.into(),
@@ -70,6 +73,8 @@ settings! {
             early_data: bool = false,
             /// `ssl_stapling_file`.
             stapling_file: Option<NamedFile> = None,
+            /// `ssl_conf_command`, several times; a level that has one inherits none.
+            commands: Vec<Command> = Vec::new(),
         }
         own {}
     }
@@ -80,6 +85,8 @@ settings! {
 pub(crate) struct ServerTls {
     /// None where it only refuses.
     pub(crate) config: Option<Arc<revolve_tls::rustls::ServerConfig>>,
+    /// How it judges clients; None where they are not asked who they are.
+    pub(crate) clients: Option<tls::ClientTrust>,
     /// `ssl_reject_handshake`.
     pub(crate) rejects: bool,
     /// Bytes of a record at most.
@@ -90,6 +97,7 @@ impl SslSettings {
     /// What a server with these settings does; `None` where they name no certificate.
     pub(crate) fn load(
         &self,
+        clients: &SslClientSettings,
         secrets: &mut Secrets,
         diagnostics: &mut Diagnostics,
     ) -> Option<ServerTls> {
@@ -104,30 +112,50 @@ impl SslSettings {
             diagnostics.push(Diagnostic::new(last.span, message).label("its key stands nowhere"));
             return None;
         }
-        let options = TlsOptions {
-            certificates: &self.certificates,
-            keys: &self.keys,
-            has_tls12: self.protocols.0,
-            has_tls13: self.protocols.1,
-            suites: &self.suites,
-            groups: &self.groups,
-            prefers_own_ciphers: self.prefers_own_ciphers,
-            sessions_max: self.sessions_max,
-            session_timeout_s: u32::try_from(self.session_timeout_ms / 1000).unwrap_or(u32::MAX),
-            has_tickets: self.session_tickets,
-            ticket_keys: &self.ticket_keys,
-            takes_early_data: self.early_data,
-            stapling: self.stapling_file.as_ref(),
-        };
-        let config = match is_loaded {
-            true => Some(tls::load(&options, secrets, diagnostics)?),
+        if !clients.check(diagnostics) {
+            return None;
+        }
+        let loaded = match is_loaded {
+            true => Some(tls::load(&self.options(clients), secrets, diagnostics)?),
             false => None,
+        };
+        let (config, clients) = match loaded {
+            Some(loaded) => (Some(loaded.config), loaded.clients),
+            None => (None, None),
         };
         Some(ServerTls {
             config,
+            clients,
             rejects: self.reject_handshake,
             record_bytes_max: u32::try_from(self.buffer_bytes).unwrap_or(u32::MAX),
         })
+    }
+
+    fn options<'a>(&'a self, clients: &'a SslClientSettings) -> TlsOptions<'a> {
+        let mut terms = Terms {
+            versions: self.protocols,
+            suites: self.suites.to_vec(),
+            groups: self.groups.to_vec(),
+            prefers_own_ciphers: self.prefers_own_ciphers,
+            has_tickets: self.session_tickets,
+        };
+        terms.apply(&self.commands);
+        TlsOptions {
+            certificates: &self.certificates,
+            keys: &self.keys,
+            passwords: self.password_file.as_ref(),
+            terms,
+            sessions_max: self.sessions_max,
+            session_timeout_s: u32::try_from(self.session_timeout_ms / 1000).unwrap_or(u32::MAX),
+            ticket_keys: &self.ticket_keys,
+            takes_early_data: self.early_data,
+            stapling: self.stapling_file.as_ref(),
+            verify: clients.verify,
+            client_certificate: clients.certificate.as_ref(),
+            trusted_certificate: clients.trusted.as_ref(),
+            crl: clients.crl.as_ref(),
+            depth_max: usize::try_from(clients.depth_max).unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -176,11 +204,20 @@ const DIRECTIVES: &[DirectiveRow] = &[
     row(TOP, "ssl_stapling_file", Args::ONE, stapling_file),
     row(TOP, "ssl_stapling_responder", Args::ONE, checked_once),
     row(TOP, "ssl_stapling_verify", Args::FLAG, checked_once),
-    row(TOP, "ssl_trusted_certificate", Args::ONE, trusted_certificate),
+    row(TOP, "ssl_password_file", Args::ONE, |scope, d| {
+        let file = file(scope, &d.args[0], d)?;
+        set_once(&mut scope.level.settings.ssl.password_file, Some(file), d)
+    }),
+    row(TOP, "ssl_conf_command", Args::TWO, |scope, d| {
+        let commands = tls::command(d)?;
+        let slot = &mut scope.level.settings.ssl.commands;
+        slot.get_or_insert_default().extend(commands);
+        Ok(())
+    }),
 ];
 
 /// The file that a word names, which nginx looks for beside its configuration.
-fn file(scope: &Scope, word: &Word, directive: &Directive) -> Result<NamedFile, Diagnostic> {
+pub(crate) fn file(scope: &Scope, word: &Word, directive: &Directive) -> Result<NamedFile, Diagnostic> {
     let name = directive.name.text.as_str();
     if word.text.contains('$') {
         let message = format!("variables in \"{name}\" are not supported yet");
@@ -230,16 +267,6 @@ fn checked_file(scope: &mut Scope, directive: &Directive) -> Result<Vec<u8>, Dia
     tls::read(&file, &mut scope.shared.secrets, &directive.name.text)
 }
 
-fn trusted_certificate(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let text = checked_file(scope, directive)?;
-    revolve_tls::certificates(&text).map_err(|error| {
-        let path = &directive.args[0].text;
-        let message = format!("cannot load certificates of \"{path}\": {error}");
-        Diagnostic::new(directive.args[0].span, message).label("expected certificates as PEM")
-    })?;
-    Ok(())
-}
-
 fn dhparam(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let text = checked_file(scope, directive)?;
     let word = &directive.args[0];
@@ -267,74 +294,28 @@ fn stapling(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
 }
 
 fn protocols(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let (mut tls12, mut tls13) = (false, false);
-    let mut old = None;
-    for word in &directive.args {
-        match word.text.to_ascii_lowercase().as_str() {
-            "tlsv1.2" => tls12 = true,
-            "tlsv1.3" => tls13 = true,
-            "sslv2" | "sslv3" | "tlsv1" | "tlsv1.1" => old = Some(word),
-            _ => {
-                let message = format!("invalid value \"{}\"", word.text);
-                let expected = "expected TLSv1.2 or TLSv1.3";
-                return Err(Diagnostic::new(word.span, message).label(expected));
-            }
-        }
-    }
-    if let Some(word) = old {
-        let text = &word.text;
-        let message = format!("\"{text}\" in \"ssl_protocols\" is not to be had");
-        let found = Diagnostic::new(word.span, message)
-            .label("all versions before TLS 1.2 are broken, and no browser speaks them");
-        if !tls12 && !tls13 {
-            return Err(found.help("expected TLSv1.2 or TLSv1.3"));
-        }
-        scope.shared().diagnostics.push(found.warn());
-    }
-    // Those of several lines of a level are spoken, as in nginx.
-    let slot = &mut scope.level.settings.ssl.protocols;
-    let (before12, before13) = slot.unwrap_or_default();
-    *slot = Some((before12 || tls12, before13 || tls13));
+    let warning = tls::protocols(&mut scope.level.settings.ssl.protocols, directive)?;
+    warn(scope, warning);
     Ok(())
 }
 
 fn ciphers(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let word = &directive.args[0];
-    let found = revolve_tls::ciphers(&word.text);
-    if found.suites.is_empty() {
-        let text = &word.text;
-        let message = format!("SSL_CTX_set_cipher_list(\"{text}\") failed (no cipher match)");
-        return Err(Diagnostic::new(word.span, message)
-            .label("none of these suites is to be had: those with ECDHE and AES-GCM or ChaCha20 are")
-            .help("expected a string like HIGH:!aNULL:!MD5, or EECDH+AESGCM:EECDH+CHACHA20"));
-    }
-    if !found.missing.is_empty() {
-        let names = found.missing.join(", ");
-        let warning = Diagnostic::new(word.span, "\"ssl_ciphers\" names what is not to be had")
-            .label(format!("left out: {names}"));
-        scope.shared().diagnostics.push(warning.warn());
-    }
-    let slot = &mut scope.level.settings.ssl.suites;
-    set_once(slot, found.suites.into(), directive)
+    let (suites, warning) = tls::ciphers(directive)?;
+    warn(scope, warning);
+    set_once(&mut scope.level.settings.ssl.suites, suites, directive)
 }
 
 fn ecdh_curve(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let word = &directive.args[0];
-    let found = revolve_tls::groups(&word.text);
-    if found.groups.is_empty() {
-        let text = &word.text;
-        let message = format!("SSL_CTX_set1_curves_list(\"{text}\") failed");
-        return Err(Diagnostic::new(word.span, message)
-            .label("expected auto, or names like X25519MLKEM768, X25519, prime256v1, secp384r1"));
+    let (groups, warning) = tls::curves(&directive.args[0], &directive.name.text)?;
+    warn(scope, warning);
+    set_once(&mut scope.level.settings.ssl.groups, groups.into(), directive)
+}
+
+/// Takes note of a warning, if there is one.
+pub(crate) fn warn(scope: &mut Scope, warning: Option<Diagnostic>) {
+    if let Some(warning) = warning {
+        scope.shared().diagnostics.push(warning);
     }
-    if !found.missing.is_empty() {
-        let names = found.missing.join(", ");
-        let warning = Diagnostic::new(word.span, "\"ssl_ecdh_curve\" names what is not to be had")
-            .label(format!("left out: {names}"));
-        scope.shared().diagnostics.push(warning.warn());
-    }
-    let slot = &mut scope.level.settings.ssl.groups;
-    set_once(slot, found.groups.into(), directive)
 }
 
 /// `off`, `none`, `builtin[:number]`, `shared:name:size`, the last two together.
@@ -446,22 +427,17 @@ const VARIABLES: &[Builtin] = &[
             tls.is_some_and(|tls| tls.has_early_data() && !tls.is_established() && text("1", out))
         },
     },
-    // No client is asked for a certificate.
-    Builtin {
-        name: "ssl_client_verify",
-        get: |r, out| established(r).is_some() && text("NONE", out),
-    },
 ];
 
 /// The connection's TLS, where it speaks it.
-fn established(request: &Request) -> Option<&TlsStream> {
+pub(crate) fn established(request: &Request) -> Option<&TlsStream> {
     let tls = request.connection.stream.tls();
     tls.filter(|tls| tls.is_secure())
 }
 
 fn by_connection<T>(
     request: &Request,
-    look: impl FnOnce(&revolve_tls::rustls::server::UnbufferedServerConnection) -> T,
+    look: impl FnOnce(&revolve_tls::rustls::CommonState) -> T,
 ) -> Option<T> {
     established(request)?.with_connection(look)
 }

@@ -118,13 +118,19 @@ impl UpstreamBody {
         }
     }
 
+    /// Whether the connection has ended without TLS saying so: somebody may have cut it off.
+    fn is_cut(&self) -> bool {
+        let tls = self.lease.as_ref().and_then(|lease| lease.stream().tls());
+        tls.is_some_and(|tls| !tls.has_ended())
+    }
+
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let lease = self
             .lease
             .as_ref()
             .expect("a body that has not ended has its connection");
         let within = Some(self.read_timeout);
-        let received = self.receiving.poll(lease.stream(), within, cx);
+        let received = lease.stream().poll_recv(&mut self.receiving, within, cx);
         received.map_ok(|buffer| Bytes::copy_from_slice(&buffer))
     }
 }
@@ -158,7 +164,8 @@ impl Source for UpstreamBody {
             };
             match received {
                 Ok(bytes) if bytes.is_empty() => {
-                    if matches!(self.left, Left::UntilClose) && self.unwrap.is_none() {
+                    let is_end = matches!(self.left, Left::UntilClose) && !self.is_cut();
+                    if is_end && self.unwrap.is_none() {
                         self.left = Left::Nothing;
                         self.keeps = false;
                         continue;
@@ -197,7 +204,7 @@ impl Source for UpstreamBody {
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
         if let Some(lease) = &self.lease {
-            self.receiving.cancel(lease.stream());
+            lease.stream().cancel_recv(&mut self.receiving);
         }
     }
 }

@@ -13,7 +13,7 @@ use revolve_http::h1::{
     ResponseError, ResponseLimits, ResponseParser, ResponseProgress, StatusLine, writer,
 };
 use revolve_http::{Method, ResponseHead};
-use revolve_reactor::{Buffer, Chunk, SendQueue, Stream};
+use revolve_reactor::{Buffer, Chunk, SendQueue};
 
 use super::fastcgi::{self, Unwrap};
 use super::request_head::{self, BodyForm};
@@ -22,6 +22,7 @@ use crate::http::modules::passing::{Protocol, next};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::log::Level;
+use crate::net::Transport;
 use crate::upstream::Peer;
 use crate::upstream::peer::{InUse, PeerState};
 use crate::upstream::pool::{Connection, KeptLimits};
@@ -107,7 +108,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn stream(&self) -> &Rc<Stream> {
+    pub(super) fn stream(&self) -> &Rc<Transport> {
         &self.connection.stream
     }
 
@@ -332,7 +333,7 @@ enum SendFailure {
 }
 
 async fn send(
-    stream: &Stream,
+    stream: &Transport,
     head: Vec<u8>,
     body: &mut RequestBody,
     form: BodyForm,
@@ -390,13 +391,13 @@ fn push(queue: &mut SendQueue, mut bytes: Bytes, form: BodyForm) {
 }
 
 async fn send_queue(
-    stream: &Stream,
+    stream: &Transport,
     queue: SendQueue,
     stall_max: Duration,
     progress: &Progress,
 ) -> Result<(), SendFailure> {
     let bytes = queue.bytes();
-    let (result, left) = stream.send(queue).stall_max(stall_max).await;
+    let (result, left) = stream.send(queue, stall_max).await;
     let sent = bytes.saturating_sub(left.bytes());
     progress.sent_bytes.set(progress.sent_bytes.get() + sent);
     result.map_err(SendFailure::Io)
@@ -411,7 +412,7 @@ enum ReadFailure {
 }
 
 async fn read_head(
-    stream: &Stream,
+    stream: &Transport,
     method: Method,
     head_bytes_max: usize,
     unwrap: &mut Option<Unwrap>,
@@ -469,7 +470,7 @@ async fn read_head(
 }
 
 async fn receive(
-    stream: &Stream,
+    stream: &Transport,
     timeout: Duration,
     progress: &Progress,
 ) -> Result<Buffer, ReadFailure> {

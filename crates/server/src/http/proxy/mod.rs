@@ -27,6 +27,7 @@ use crate::http::request::Request;
 use crate::http::request_body::{self, RequestBody};
 use crate::log::Level;
 use crate::upstream::pool::Connection;
+use crate::upstream::secure::Refusal;
 use crate::upstream::{Peer, Tried};
 
 /// Passes a request on and takes the answer, or gives up with a status of its own.
@@ -153,7 +154,8 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
     // What may be sent but once takes none that its peer may be closing at this moment. An application
     // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
     let takes_kept = may_repeat(request) || request.state.proxy.protocol == Protocol::FastCgi;
-    let kept = takes_kept.then(|| peer.state.pool.take()).flatten();
+    let identity = resolved.secure.as_ref().map(|it| &it.identity);
+    let kept = takes_kept.then(|| peer.state.pool.take(identity)).flatten();
     if let Some(mut connection) = kept {
         connection.requests += 1;
         let exchange = Exchange::new(request, resolved, peer, connection, in_use.clone());
@@ -163,7 +165,7 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
             result => return result,
         }
     }
-    let connection = connect(request, peer).await?;
+    let connection = connect(request, resolved, peer).await?;
     let exchange = Exchange::new(request, resolved, peer, connection, in_use);
     exchange.run(request).await
 }
@@ -175,15 +177,27 @@ fn may_repeat(request: &Request) -> bool {
     is_idempotent && !matches!(request.body, RequestBody::H1(_))
 }
 
-async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failure> {
+async fn connect(
+    request: &mut Request,
+    resolved: &Resolved,
+    peer: &Peer,
+) -> Result<Connection, Failure> {
     let limit = Duration::from_millis(request.passing().connect_timeout_ms);
     let began_at = revolve_reactor::now();
     let connected = timeout(limit, Stream::connect(&peer.address)).await;
     let failure = match connected {
         Ok(Ok(stream)) => {
             let _ = stream.set_nodelay(true);
+            let mut connection = match &resolved.secure {
+                None => Connection::new(stream),
+                Some(secure) => {
+                    let now_s = request.site.logs.clock().unix_s();
+                    let stream = secure.shake(stream, limit, now_s).await;
+                    let stream = stream.map_err(|refusal| refused(request, &refusal))?;
+                    Connection::secure(stream, secure.identity.clone())
+                }
+            };
             request.state.proxy.tries.note_connected(began_at);
-            let mut connection = Connection::new(stream);
             connection.requests = 1;
             return Ok(connection);
         }
@@ -206,4 +220,17 @@ async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failu
         }
     };
     Err(failure)
+}
+
+/// The handshake with a server has failed, or who it is.
+fn refused(request: &Request, refusal: &Refusal) -> Failure {
+    let what = &refusal.what;
+    request.log(
+        Level::Error,
+        format_args!("{what} while SSL handshaking to upstream"),
+    );
+    Failure::new(match refusal.is_late {
+        true => What::Timeout,
+        false => What::Error,
+    })
 }

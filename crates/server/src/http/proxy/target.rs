@@ -6,12 +6,13 @@ use std::rc::Rc;
 use revolve_reactor::Address;
 
 use crate::http::modules::passing::Protocol;
-use crate::http::modules::proxy::{Pass, Target, split_url};
+use crate::http::modules::proxy::{HTTP_PORT, HTTPS_PORT, Pass, Target, split_scheme, split_url};
 use crate::http::modules::static_files::escape_path;
 use crate::http::modules::upstream;
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 use crate::upstream::pool::KeptLimits;
+use crate::upstream::secure::Secure;
 use crate::upstream::{Balance, Group, GroupSpec, Registry, ServerSpec};
 
 /// Where a request goes.
@@ -25,6 +26,8 @@ pub(crate) struct Resolved {
     pub(crate) key: Vec<u8>,
     /// The URL of `proxy_pass`, which redirects of the upstream begin with.
     pub(crate) base: String,
+    /// How the connection is secured, where it is.
+    pub(crate) secure: Option<Secure>,
     /// Whether `proxy_redirect default` has a meaning: not where the URL is made by the request.
     pub(crate) is_default_redirect: bool,
 }
@@ -40,7 +43,10 @@ impl Resolved {
 
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) fn shown(&self, request: &Request, address: &str) -> String {
-        let scheme = request.state.proxy.protocol.scheme();
+        let scheme = match &self.secure {
+            Some(_) => "https://",
+            None => request.state.proxy.protocol.scheme(),
+        };
         let colon = if address.starts_with("unix:") && !address.ends_with(':') {
             ":"
         } else {
@@ -63,10 +69,14 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
     match &pass.target {
         Target::Group { place, host, uri } => {
             let group = site.group(*place);
+            let is_secure = level.proxy_ssl.is_secure;
+            let scheme = scheme(is_secure);
+            note_host(request, host, is_secure);
             Ok(Resolved {
                 key: key(request, &group, Some(*place)),
                 uri: uri_of(request, pass, uri.as_deref()),
-                base: format!("http://{host}{}", uri.as_deref().unwrap_or("/")),
+                base: format!("{scheme}{host}{}", uri.as_deref().unwrap_or("/")),
+                secure: secure(request, host, is_secure),
                 host: host.clone(),
                 is_default_redirect: true,
                 group,
@@ -75,7 +85,7 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
         Target::Url(value) => {
             let url = value.evaluate(request);
             let url = String::from_utf8_lossy(&url).into_owned();
-            let Some(rest) = url.strip_prefix("http://") else {
+            let Some((is_secure, rest)) = split_scheme(&url) else {
                 let shown = Shown(url.as_bytes());
                 request.log(
                     Level::Error,
@@ -84,7 +94,10 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 return Err(500);
             };
             let (host, uri) = split_url(rest);
-            let group = group_of_host(request, host).await?;
+            note_host(request, host, is_secure);
+            let port = if is_secure { HTTPS_PORT } else { HTTP_PORT };
+            let group = group_of_host(request, host, port).await?;
+            let scheme = scheme(is_secure);
             let uri = match uri {
                 Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
                 Some(uri) => uri.as_bytes().to_vec(),
@@ -93,13 +106,37 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
             Ok(Resolved {
                 key: key(request, &group, None),
                 uri,
-                base: format!("http://{host}/"),
+                base: format!("{scheme}{host}/"),
+                secure: secure(request, host, is_secure),
                 host: host.to_owned(),
                 is_default_redirect: false,
                 group,
             })
         }
     }
+}
+
+fn scheme(is_secure: bool) -> &'static str {
+    if is_secure { "https://" } else { "http://" }
+}
+
+/// What the connection of a request to this host needs, where that has TLS.
+fn secure(request: &Request, host: &str, is_secure: bool) -> Option<Secure> {
+    if !is_secure {
+        return None;
+    }
+    let settings = &request.settings().proxy_ssl;
+    let tls = settings.loaded.as_ref();
+    let tls = tls.expect("it is loaded where a level passes requests on");
+    let name = settings.name.as_ref().map(|name| name.evaluate(request));
+    let name = name.map(|name| String::from_utf8_lossy(&name).into_owned());
+    Some(Secure::new(tls.clone(), name.as_deref().unwrap_or(host)))
+}
+
+/// `$proxy_host` and `$proxy_port` may be asked for from here on, by `proxy_ssl_name` for one.
+fn note_host(request: &mut Request, host: &str, is_secure: bool) {
+    request.state.proxy.host = host.to_owned();
+    request.state.proxy.is_secure = is_secure;
 }
 
 /// The same of protocols whose requests have no URI: a group, or what a request makes of variables.
@@ -111,13 +148,15 @@ async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u1
         Target::Url(value) => {
             let host = value.evaluate(request);
             let host = String::from_utf8_lossy(&host).into_owned();
-            (group_of_host(request, &host).await?, None, host)
+            let port = request.state.proxy.protocol.port();
+            (group_of_host(request, &host, port).await?, None, host)
         }
     };
     Ok(Resolved {
         key: key(request, &group, place),
         uri: Vec::new(),
         base: String::new(),
+        secure: None,
         is_default_redirect: false,
         host,
         group,
@@ -144,11 +183,10 @@ fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
 }
 
 /// The group that a host names which a request has made: a block, an address, or a name that is asked for.
-async fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u16> {
+async fn group_of_host(request: &mut Request, host: &str, port: u16) -> Result<Rc<Group>, u16> {
     if let Some(group) = request.site.group_named(host) {
         return Ok(group);
     }
-    let port = request.state.proxy.protocol.port();
     let addresses = match upstream::host_name(host, port) {
         Some((name, port)) => addresses_of(request, &name, port).await?,
         None => upstream::addresses(host, port, |_| Err(String::new())).map_err(|reason| {

@@ -19,8 +19,9 @@ pub(crate) const VARIABLES: &[Builtin] = &[
         get: |r, out| {
             let host = &r.state.proxy.host;
             let port = host.rsplit_once(':').map(|(_, port)| port);
+            let default = if r.state.proxy.is_secure { "443" } else { "80" };
             let port = port.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
-            !host.is_empty() && text(port.unwrap_or("80"), out)
+            !host.is_empty() && text(port.unwrap_or(default), out)
         },
     },
     Builtin {
