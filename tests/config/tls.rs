@@ -86,8 +86,18 @@ const TLS: &[Mistake] = &[
         "",
     ),
     ours(
-        "events {}\nhttp {\n ssl_certificate $ssl_server_name.crt;\n}\n",
-        "variables in \"ssl_certificate\" are not supported yet in FILE:3",
+        "events {}\nhttp {\n ssl_trusted_certificate $ssl_server_name.crt;\n}\n",
+        "variables in \"ssl_trusted_certificate\" are not supported in FILE:3",
+        "",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_certificate_cache valid=1m;\n}\n",
+        "\"ssl_certificate_cache\" must have the \"max\" parameter in FILE:3",
+        "",
+    ),
+    same(
+        "events {}\nhttp {\n ssl_session_cache shared:a:1m;\n server { ssl_session_cache shared:a:2m; }\n}\n",
+        "the size 2097152 of shared memory zone \"a\" conflicts with already declared size 1048576 in FILE:4",
         "",
     ),
 ];

@@ -263,3 +263,98 @@ fn keys_are_read_by_the_master_and_printed_by_nobody() {
     assert!(dump.out.contains("ssl_certificate_key"), "{}", dump.out);
     assert!(!dump.out.contains("PRIVATE KEY"), "{}", dump.out);
 }
+
+/// Tickets are off, so that only a cache that workers share can do it.
+#[test]
+fn a_shared_cache_is_every_workers_and_outlives_a_reload() {
+    let lines = "ssl_session_tickets off; ssl_session_cache shared:one:1m;";
+    let site = start("worker_processes 3;", lines);
+    site.server.workers_once(3);
+    for version in [&TLS12, &TLS13] {
+        let clients = Clients::of(&site.certificates, &[version]);
+        for round in 0..12 {
+            let mut client = clients.connect(site.port, "one.test").expect("a handshake");
+            client.request("one.test", "/", "close");
+            client.rest().expect("an end that is said");
+            assert_eq!(client.is_resumed(), round > 0, "{version:?} {round}");
+        }
+        let before = site.server.workers_once(3);
+        site.server.signal(Signal::HUP);
+        until("the workers have the new configuration", || {
+            site.log().matches("serves configuration").count() >= 6
+                || site.server.workers_once(3) != before
+        });
+        let client = clients.connect(site.port, "one.test").expect("a handshake");
+        assert!(client.is_resumed(), "{version:?}");
+        // Another server has no part in it.
+        let other = clients.connect(site.port, "two.test").expect("a handshake");
+        assert!(!other.is_resumed());
+    }
+}
+
+#[test]
+fn certificates_may_be_named_by_the_handshake() {
+    let folder = Folder::new();
+    folder.write("html/index.html", "home\n");
+    let one = certificate(&folder, "one.test", "one.test");
+    let two = certificate(&folder, "two.test", "two.test");
+    let port = ports::free();
+    let server =
+        "server_name _; ssl_certificate $named.crt; ssl_certificate_key $ssl_server_name.key;";
+    let text = config(
+        &folder,
+        port,
+        "map $ssl_server_name $named { default $ssl_server_name; }",
+        server,
+    )
+    .replace(
+        &format!("listen 127.0.0.1:{port};"),
+        &format!("listen 127.0.0.1:{port} ssl;"),
+    );
+    let _server = Server::start(&folder, &text, &[port]);
+    let clients = Clients::trusting(&[one.clone(), two.clone()]);
+    for (host, certificate) in [("one.test", &one), ("two.test", &two), ("one.test", &one)] {
+        let mut client = clients.connect(port, host).expect("a handshake");
+        assert_eq!(client.certificate(), Some(&certificate[..]), "{host}");
+        client.request(host, "/", "close");
+        let answer = client.rest().expect("an end that is said");
+        assert!(answer.ends_with(b"home\n"));
+    }
+    assert!(clients.connect(port, "three.test").is_err());
+    let missing = format!(
+        "cannot load certificate \"{}/three.test.crt\"",
+        folder.path().display()
+    );
+    until("the log says so", || {
+        let log = folder.read("logs/error.log");
+        log.contains(&missing) && log.contains("No such file or directory) while SSL handshaking")
+    });
+    // What has changed is read again, without a reload.
+    let renewed = certificate(&folder, "two.test", "two.test");
+    let clients = Clients::trusting(&[renewed.clone()]);
+    let client = clients.connect(port, "two.test").expect("a handshake");
+    assert_eq!(client.certificate(), Some(&renewed[..]));
+}
+
+#[test]
+fn a_certificate_may_stand_in_a_variable() {
+    let folder = Folder::new();
+    folder.write("html/index.html", "home\n");
+    let one = certificate(&folder, "one", "one.test");
+    let port = ports::free();
+    let (shown, key) = (folder.read("one.crt"), folder.read("one.key"));
+    let http = format!(
+        "map $host $shown {{ default \"{shown}\"; }} map $host $key {{ default \"{key}\"; }}"
+    );
+    let server = "ssl_certificate data:$shown; ssl_certificate_key data:$key; ssl_certificate_cache max=10 valid=1m;";
+    let text = config(&folder, port, &http, server).replace(
+        &format!("listen 127.0.0.1:{port};"),
+        &format!("listen 127.0.0.1:{port} ssl;"),
+    );
+    let _server = Server::start(&folder, &text, &[port]);
+    let clients = Clients::trusting(&[one.clone()]);
+    for _ in 0..2 {
+        let client = clients.connect(port, "one.test").expect("a handshake");
+        assert_eq!(client.certificate(), Some(&one[..]));
+    }
+}

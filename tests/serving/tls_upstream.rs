@@ -132,6 +132,21 @@ fn we_show_who_we_are() {
 }
 
 #[test]
+fn a_request_may_name_who_we_are() {
+    let site = start(
+        "proxy_ssl_server_name on; proxy_ssl_name one.test; proxy_set_header Host one.test;\n\
+         proxy_ssl_certificate $arg_who.crt; proxy_ssl_certificate_key $arg_who.key;\n\
+         location / { proxy_pass https://SECURE/; }",
+    );
+    for _ in 0..2 {
+        assert!(site.get("/?who=client").1.contains("|SUCCESS|"));
+        assert!(site.get("/?who=two").1.contains("|SUCCESS|"));
+        assert_eq!(site.get("/?who=nobody").0, 500);
+    }
+    site.logs("nobody.crt\": BIO_new_file() failed (2: No such file or directory)");
+}
+
+#[test]
 fn connections_are_kept_and_sessions_resumed() {
     let site = start(
         "location /kept/ { proxy_pass https://SECURE/; }\n\

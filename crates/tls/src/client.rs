@@ -72,6 +72,8 @@ impl ClientOptions {
                 builder.with_client_cert_resolver(single)
             }
         };
+        config.cert_compressors.clear();
+        config.cert_decompressors.clear();
         config.alpn_protocols = self.protocols;
         config.enable_sni = self.sends_name;
         config.resumption = match self.resumes {

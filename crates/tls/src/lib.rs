@@ -58,4 +58,4 @@ pub use names::{CertificateText, fingerprint, pem};
 pub use rustls;
 pub use server::ServerOptions;
 pub use stream::{Choice, TlsRecv, TlsSend, TlsStream, poll_recv_by};
-pub use tickets::Tickets;
+pub use tickets::{Tickets, digest};

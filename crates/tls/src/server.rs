@@ -41,6 +41,8 @@ pub struct ServerOptions {
     /// Whose certificates clients are asked for, as DER of their names; by default clients are asked for
     /// none. Whether what they show is good is not judged here.
     pub authorities: Option<Vec<Vec<u8>>>,
+    /// Whether certificates are sent compressed to clients that take that; default no.
+    pub compresses_certificates: bool,
     /// Early data that is taken, in bytes; none by default. It needs `sessions`, and no `tickets`: what is
     /// kept here is used once, so that nothing is replayed.
     pub early_data_bytes_max: u32,
@@ -59,6 +61,7 @@ impl Default for ServerOptions {
             tickets: None,
             sessions: None,
             authorities: None,
+            compresses_certificates: false,
             early_data_bytes_max: 0,
         }
     }
@@ -85,6 +88,11 @@ impl ServerOptions {
             .with_protocol_versions(&versions)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Keys(self.keys)));
+        if !self.compresses_certificates {
+            config.cert_compressors.clear();
+        }
+        // What clients send is never taken out of anything: it could be larger than it looks.
+        config.cert_decompressors.clear();
         config.ignore_client_order = self.prefers_own_ciphers;
         config.alpn_protocols = self.protocols;
         config.session_storage = self

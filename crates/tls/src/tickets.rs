@@ -34,7 +34,7 @@ impl Tickets {
             .collect();
         (!keys.is_empty()).then(|| Self {
             keys,
-            context: digest::digest(&digest::SHA256, context).as_ref().to_vec(),
+            context: digest(context),
             lifetime_s,
         })
     }
@@ -54,6 +54,11 @@ fn key(secret: &[u8]) -> Option<Key> {
         name,
         aead: LessSafeKey::new(unbound),
     })
+}
+
+/// SHA-256, of what sessions are bound to.
+pub fn digest(bytes: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
 }
 
 impl ProducesTickets for Tickets {

@@ -14,7 +14,10 @@ use revolve_tls::rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig,
     SupportedProtocolVersion, crypto::aws_lc_rs,
 };
-use revolve_tls::{AcceptError, Choice, ServerOptions, Tickets, TlsStream, certificates, key_pair};
+use revolve_tls::{
+    AcceptError, Choice, ClientHello, ClientOptions, ConnectError, ServerOptions, Tickets,
+    TlsStream, Trust, Usage, VerifyError, certificates, is_for_host, key_pair,
+};
 
 struct Site {
     server: Arc<ServerConfig>,
@@ -22,17 +25,22 @@ struct Site {
 }
 
 fn site() -> Site {
+    site_with(|_| {})
+}
+
+fn site_with(change: impl FnOnce(&mut ServerOptions)) -> Site {
     let made = rcgen::generate_simple_self_signed(vec!["one.example".into()]).unwrap();
     let chain = certificates(made.cert.pem().as_bytes()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(chain[0].clone()).unwrap();
     let pair = key_pair(chain, made.signing_key.serialize_pem().as_bytes(), &[]).unwrap();
     let tickets = Tickets::new(&[b"secret"], b"one", 300).unwrap();
-    let options = ServerOptions {
+    let mut options = ServerOptions {
         keys: vec![pair.certified],
         tickets: Some(Arc::new(tickets)),
         ..ServerOptions::default()
     };
+    change(&mut options);
     Site {
         server: options.build().unwrap(),
         roots,
@@ -437,5 +445,133 @@ fn a_stream_is_shared_on_its_loop() {
         let tls = Rc::new(TlsStream::new(ours));
         let other = tls.clone();
         assert!(!other.is_established());
+    });
+}
+
+/// A way out of brotli that says that it was asked.
+#[derive(Debug)]
+struct Noting(std::sync::atomic::AtomicUsize);
+
+impl revolve_tls::rustls::compress::CertDecompressor for Noting {
+    fn decompress(
+        &self,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), revolve_tls::rustls::compress::DecompressionFailed> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        revolve_tls::rustls::compress::BROTLI_DECOMPRESSOR.decompress(input, out)
+    }
+
+    fn algorithm(&self) -> revolve_tls::rustls::CertificateCompressionAlgorithm {
+        revolve_tls::rustls::CertificateCompressionAlgorithm::Brotli
+    }
+}
+
+#[test]
+fn certificates_are_compressed_where_that_is_wanted() {
+    on_loop(|| async {
+        for is_wanted in [false, true] {
+            let site = site_with(|options| options.compresses_certificates = is_wanted);
+            let noting: &'static Noting = Box::leak(Box::new(Noting(Default::default())));
+            let mut config = site.client_config(&TLS13);
+            config.cert_decompressors = vec![noting];
+            round_trip(&site, &Arc::new(config), 1 << 20, 10).await;
+            let asked = noting.0.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(asked, usize::from(is_wanted));
+        }
+    });
+}
+
+fn now_s() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs() as i64
+}
+
+/// Sends so much, and reads it back.
+async fn ask(tls: TlsStream, sent: Vec<u8>) {
+    let tls = Rc::new(tls);
+    let sending = spawn({
+        let (tls, sent) = (tls.clone(), sent.clone());
+        async move {
+            tls.send(SendQueue::from(Chunk::Bytes(sent.into())))
+                .await
+                .0
+                .unwrap()
+        }
+    });
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        received.extend_from_slice(&tls.recv().await.unwrap());
+    }
+    assert_eq!(received, sent);
+    sending.await.unwrap();
+    tls.shutdown_write().unwrap();
+    assert!(tls.recv().await.unwrap().is_empty());
+    assert!(tls.has_ended());
+}
+
+#[test]
+fn both_sides_may_be_ours() {
+    on_loop(|| async {
+        let site = site();
+        for (has_tls12, has_tls13) in [(true, false), (false, true)] {
+            let options = ClientOptions {
+                has_tls12,
+                has_tls13,
+                ..ClientOptions::default()
+            };
+            let config = options.build().unwrap();
+            for round in 0..3 {
+                let (ours, theirs) = Stream::pair().unwrap();
+                let server = site.server.clone();
+                let serving = spawn(async move {
+                    let tls = TlsStream::new(ours);
+                    let choose = |_: &ClientHello| Choice::Accept(server);
+                    tls.accept(choose, soon()).await.unwrap();
+                    echo(&tls).await.unwrap();
+                });
+                let tls = TlsStream::new(theirs);
+                let name = ServerName::try_from("one.example").unwrap();
+                tls.connect(config.clone(), name, soon()).await.unwrap();
+                let kind = tls.with_connection(|it| it.handshake_kind()).flatten();
+                assert_eq!(kind == Some(HandshakeKind::Resumed), round > 0);
+                tls.judge(|chain| {
+                    assert!(is_for_host(&chain[0], "one.example"));
+                    let own = vec![chain[0].clone().into_owned()];
+                    Trust::new(own, Vec::new(), 1).judge(chain, Usage::Server, now_s())?;
+                    Trust::default().judge(chain, Usage::Server, now_s())
+                });
+                assert_eq!(tls.verdict(), Some(Err(VerifyError(18))));
+                ask(tls, bytes(100_000)).await;
+                serving.await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_none_is_an_error() {
+    on_loop(|| async {
+        for answer in [
+            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            &[21, 3, 3, 0, 2, 2, 40],
+            b"",
+        ] {
+            let (ours, theirs) = Stream::pair().unwrap();
+            ours.send(SendQueue::from(answer)).await.0.unwrap();
+            ours.shutdown_write().unwrap();
+            let tls = TlsStream::new(theirs);
+            let name = ServerName::try_from("one.example").unwrap();
+            let options = ClientOptions::default();
+            let error = tls
+                .connect(options.build().unwrap(), name, soon())
+                .await
+                .unwrap_err();
+            let is_as_expected = match answer.is_empty() {
+                true => matches!(error, ConnectError::Closed),
+                false => matches!(error, ConnectError::Tls(_)),
+            };
+            assert!(is_as_expected, "{error:?}");
+        }
     });
 }

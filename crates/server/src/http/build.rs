@@ -157,7 +157,7 @@ fn check_certificates(
     for (default, all) in by_tls {
         let lacking = match has(default) {
             None => Some(default),
-            Some(tls) if tls.config.is_some() => None,
+            Some(tls) if tls.certificates.is_some() => None,
             Some(_) => all.iter().find(|id| has(id).is_none()),
         };
         if let Some(id) = lacking {

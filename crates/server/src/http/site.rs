@@ -33,6 +33,9 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(http: Arc<Http>, installed: &Installed, registry: &Registry) -> Self {
+        for tls in http.servers.iter().filter_map(|server| server.tls.as_ref()) {
+            tls.bind(&installed.zones);
+        }
         let groups = http.upstreams.iter();
         let groups = groups.map(|upstream| registry.group(&upstream.spec));
         Self {

@@ -282,6 +282,11 @@ impl Connection {
         u64::from(self.requests.get())
     }
 
+    /// The last number was taken for what is no request.
+    pub(crate) fn take_back_sequence(&self) {
+        self.requests.set(self.requests.get().saturating_sub(1));
+    }
+
     /// Appends the client's address as logs show it: without port; `unix:` for Unix sockets.
     pub(crate) fn append_peer(&self, out: &mut Vec<u8>) {
         append_address(&self.peer, out);

@@ -1,6 +1,9 @@
 //! What a server makes of `revolve-tls`: its certificates, and what it agrees to, from the files and the
 //! words of its configuration; and the same towards servers behind it.
 
+mod by_variable;
+mod recipe;
+pub(crate) mod sessions;
 pub(crate) mod upstream;
 mod words;
 
@@ -10,11 +13,15 @@ use std::sync::Arc;
 use revolve_conf::{Diagnostic, Diagnostics, Secrets, Span};
 use revolve_tls::rustls::ServerConfig;
 use revolve_tls::rustls::pki_types::CertificateDer;
-use revolve_tls::rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
-use revolve_tls::rustls::sign::CertifiedKey;
-use revolve_tls::{KeyError, ServerOptions, Tickets, Trust};
+use revolve_tls::{Facts, KeyError, KeyPair, ServerOptions, Trust};
 
+use self::by_variable::NamedByVariable;
+pub(crate) use self::by_variable::{ByVariable, CacheLimits};
+use self::recipe::{Recipe, SessionPlace};
+use self::sessions::Bound;
 pub(crate) use self::words::{Command, Terms, Versions, ciphers, command, curves, protocols};
+use crate::config::variable::Value;
+use crate::zones::ZoneId;
 
 /// Sessions that are kept where early data is taken and no cache is named.
 const EARLY_SESSIONS: usize = 4096;
@@ -25,8 +32,23 @@ const EARLY_BYTES_MAX: u32 = 16384;
 /// A file that a directive names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedFile {
+    /// Where it is; where its name has variables, the folder that relative names lead from.
     pub(crate) path: PathBuf,
+    /// Its name, where that has variables.
+    pub(crate) value: Option<Value>,
     pub(crate) span: Span,
+}
+
+impl NamedFile {
+    /// The same as what a handshake names.
+    fn named(&self) -> NamedByVariable {
+        use std::os::unix::ffi::OsStrExt;
+        let literal = || Value::literal(self.path.as_os_str().as_bytes());
+        NamedByVariable {
+            value: self.value.clone().unwrap_or_else(literal),
+            folder: self.path.clone(),
+        }
+    }
 }
 
 /// Whether clients show who they are (`ssl_verify_client`).
@@ -51,12 +73,16 @@ pub(crate) struct TlsOptions<'a> {
     /// Passwords that open them, one a line.
     pub(crate) passwords: Option<&'a NamedFile>,
     pub(crate) terms: Terms,
-    /// Sessions that are kept; 0 for none.
+    /// The zone that sessions are kept in, or how many the worker keeps; 0 for none.
+    pub(crate) session_zone: Option<ZoneId>,
     pub(crate) sessions_max: usize,
     pub(crate) session_timeout_s: u32,
     /// Files of keys for tickets, the first of which seals.
     pub(crate) ticket_keys: &'a [NamedFile],
     pub(crate) takes_early_data: bool,
+    pub(crate) compresses_certificates: bool,
+    /// How certificates are kept that variables name.
+    pub(crate) cache: CacheLimits,
     /// An OCSP response of its own.
     pub(crate) stapling: Option<&'a NamedFile>,
     pub(crate) verify: Verify,
@@ -75,12 +101,25 @@ pub(crate) struct ClientTrust {
     pub(crate) context: Vec<u8>,
 }
 
+/// The certificates of a server.
+#[derive(Debug)]
+pub(crate) enum Certificates {
+    /// Read with the configuration.
+    Fixed(Arc<ServerConfig>),
+    /// Read when a handshake names them.
+    ByVariable(Box<ByVariable>),
+}
+
 /// What comes of the files and words.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) certificates: Certificates,
+    /// What is to be known of those that were read, by their files.
+    pub(crate) facts: Vec<(PathBuf, Facts)>,
     /// Where clients show who they are.
     pub(crate) clients: Option<ClientTrust>,
+    /// The zone of sessions, and who waits for it.
+    pub(crate) shared: Option<(ZoneId, Bound)>,
 }
 
 /// Reads the files, and puts together what rustls is told. What is wrong goes to the diagnostics.
@@ -103,16 +142,29 @@ fn try_load(
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
 ) -> Result<Loaded, Diagnostic> {
+    let (recipe, clients) = recipe(options, secrets)?;
+    let shared = match &recipe.sessions {
+        SessionPlace::Shared(table) => options.session_zone.map(|zone| (zone, table.clone())),
+        _ => None,
+    };
+    if let Some(pairs) = by_variable(options) {
+        let passwords = passwords(options.passwords, secrets)?;
+        let limits = options.cache;
+        let named = ByVariable::new(pairs, passwords, recipe, limits);
+        return Ok(Loaded {
+            certificates: Certificates::ByVariable(Box::new(named)),
+            facts: Vec::new(),
+            clients,
+            shared,
+        });
+    }
     let mut keys = Vec::new();
+    let mut facts = Vec::new();
     for (certificate, key) in options.certificates.iter().zip(options.keys) {
-        let passwords = options.passwords;
-        keys.push(load_key_pair(
-            certificate,
-            key,
-            passwords,
-            secrets,
-            diagnostics,
-        )?);
+        let files = (certificate, key);
+        let pair = load_key_pair(files, options.passwords, secrets, diagnostics)?;
+        keys.push(pair.certified);
+        facts.push((certificate.path.clone(), pair.facts));
     }
     if let Some(file) = options.stapling {
         let response = read(file, secrets, "ssl_stapling_file")?;
@@ -121,22 +173,52 @@ fn try_load(
         }
     }
     let span = options.certificates.first().map(|file| file.span);
+    let config = recipe.build(keys).map_err(|error| {
+        let message = format!("TLS cannot be set up as configured: {error}");
+        Diagnostic::new(span, message)
+    })?;
+    Ok(Loaded {
+        certificates: Certificates::Fixed(config),
+        facts,
+        clients,
+        shared,
+    })
+}
+
+/// The pairs whose names variables make; where one is, all are.
+fn by_variable(options: &TlsOptions<'_>) -> Option<Vec<(NamedByVariable, NamedByVariable)>> {
+    let mut files = options.certificates.iter().chain(options.keys);
+    if files.all(|file| file.value.is_none()) {
+        return None;
+    }
+    let pairs = options.certificates.iter().zip(options.keys);
+    Some(
+        pairs
+            .map(|(certificate, key)| (certificate.named(), key.named()))
+            .collect(),
+    )
+}
+
+/// What is agreed to, and how clients are judged.
+fn recipe(
+    options: &TlsOptions<'_>,
+    secrets: &mut Secrets,
+) -> Result<(Recipe, Option<ClientTrust>), Diagnostic> {
+    let span = options.certificates.first().map(|file| file.span);
     let (clients, authorities) = clients(options, secrets)?.unzip();
-    let context = context(&keys, clients.as_ref());
-    let sessions_max = match options.takes_early_data {
-        true => options.sessions_max.max(EARLY_SESSIONS),
-        false => options.sessions_max,
-    };
-    let sessions = (sessions_max > 0)
-        .then(|| ServerSessionMemoryCache::new(sessions_max) as Arc<dyn StoresServerSessions>);
     let terms = options.terms.clone();
     // Early data is safe against replay where sessions are kept here and used once.
-    let tickets = match terms.has_tickets && !options.takes_early_data {
-        true => Some(tickets(options, &context, secrets, span)?),
-        false => None,
+    let ticket_secrets = match terms.has_tickets && !options.takes_early_data {
+        true => ticket_secrets(options, secrets, span)?,
+        false => Vec::new(),
     };
-    let built = ServerOptions {
-        keys,
+    let sessions = match (options.session_zone, options.sessions_max) {
+        (Some(_), _) => SessionPlace::Shared(Default::default()),
+        (None, most) if options.takes_early_data => SessionPlace::Worker(most.max(EARLY_SESSIONS)),
+        (None, 0) => SessionPlace::Nowhere,
+        (None, most) => SessionPlace::Worker(most),
+    };
+    let agreed = ServerOptions {
         has_tls12: terms.versions.0,
         has_tls13: terms.versions.1,
         suites: terms.suites,
@@ -147,19 +229,22 @@ fn try_load(
             b"http/1.0".to_vec(),
             b"http/0.9".to_vec(),
         ],
-        tickets: tickets.map(|tickets| Arc::new(tickets) as _),
-        sessions,
         authorities,
+        compresses_certificates: options.compresses_certificates,
         early_data_bytes_max: match options.takes_early_data {
             true => EARLY_BYTES_MAX,
             false => 0,
         },
+        ..ServerOptions::default()
     };
-    let config = built.build().map_err(|error| {
-        let message = format!("TLS cannot be set up as configured: {error}");
-        Diagnostic::new(span, message)
-    })?;
-    Ok(Loaded { config, clients })
+    let recipe = Recipe {
+        options: agreed,
+        ticket_secrets,
+        sessions,
+        session_timeout_s: options.session_timeout_s,
+        context: clients.iter().flat_map(|it| it.context.clone()).collect(),
+    };
+    Ok((recipe, clients))
 }
 
 /// The names of authorities, as DER.
@@ -240,23 +325,11 @@ pub(crate) fn load_trust(
     Ok((Trust::new(all, lists, depth_max), authorities))
 }
 
-/// What sessions are bound to: the certificates of their server, and how it judges clients.
-fn context(keys: &[Arc<CertifiedKey>], clients: Option<&ClientTrust>) -> Vec<u8> {
-    let certificates = keys.iter().filter_map(|key| key.cert.first());
-    let mut all = certificates.fold(Vec::new(), |mut all, certificate| {
-        all.extend_from_slice(certificate);
-        all
-    });
-    all.extend(clients.iter().flat_map(|it| &it.context));
-    all
-}
-
-fn tickets(
+fn ticket_secrets(
     options: &TlsOptions<'_>,
-    context: &[u8],
     secrets: &mut Secrets,
     span: Option<Span>,
-) -> Result<Tickets, Diagnostic> {
+) -> Result<Vec<Vec<u8>>, Diagnostic> {
     let mut keys = Vec::new();
     for file in options.ticket_keys {
         let key = read(file, secrets, "ssl_session_ticket_key")?;
@@ -277,8 +350,7 @@ fn tickets(
         })?;
         keys.push(seed);
     }
-    let tickets = Tickets::new(&keys, context, options.session_timeout_s);
-    tickets.ok_or_else(|| Diagnostic::new(span, "no key for session tickets can be made"))
+    Ok(keys)
 }
 
 /// Reads a file for a directive.
@@ -305,12 +377,11 @@ pub(crate) fn read(
 
 /// Reads a chain of certificates and its key.
 pub(crate) fn load_key_pair(
-    certificate: &NamedFile,
-    key: &NamedFile,
-    passwords: Option<&NamedFile>,
+    (certificate, key): (&NamedFile, &NamedFile),
+    passwords_file: Option<&NamedFile>,
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
-) -> Result<Arc<CertifiedKey>, Diagnostic> {
+) -> Result<KeyPair, Diagnostic> {
     let chain = read(certificate, secrets, "ssl_certificate")?;
     let chain = revolve_tls::certificates(&chain).map_err(|error| {
         let path = certificate.path.display();
@@ -319,10 +390,7 @@ pub(crate) fn load_key_pair(
             .label("expected the server's certificate and those between it and its root, as PEM")
     })?;
     let text = read(key, secrets, "ssl_certificate_key")?;
-    let passwords = match passwords {
-        Some(file) => lines(&read(file, secrets, "")?),
-        None => Vec::new(),
-    };
+    let passwords = passwords(passwords_file, secrets)?;
     let pair = revolve_tls::key_pair(chain, &text, &passwords);
     let pair = pair.map_err(|error| wrong_key(&error, certificate, key))?;
     if let Some(warning) = expired(&certificate.path, pair.facts.not_after_s) {
@@ -334,17 +402,24 @@ pub(crate) fn load_key_pair(
                 .warn(),
         );
     }
-    Ok(pair.certified)
+    Ok(pair)
 }
 
 /// The passwords of a file, one a line.
-fn lines(text: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn passwords(
+    file: Option<&NamedFile>,
+    secrets: &mut Secrets,
+) -> Result<Vec<Vec<u8>>, Diagnostic> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let text = read(file, secrets, "")?;
     let lines = text.split(|byte| *byte == b'\n');
     let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines
+    Ok(lines
         .filter(|line| !line.is_empty())
         .map(<[u8]>::to_vec)
-        .collect()
+        .collect())
 }
 
 fn wrong_key(error: &KeyError, certificate: &NamedFile, key: &NamedFile) -> Diagnostic {

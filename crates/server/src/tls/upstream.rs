@@ -4,13 +4,16 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use revolve_conf::{Diagnostic, Diagnostics, Secrets, Span};
 use revolve_tls::rustls::ClientConfig;
 use revolve_tls::rustls::pki_types::{DnsName, ServerName};
 use revolve_tls::{ClientOptions, TlsStream, Trust, Usage, VerifyError};
 
-use super::{NamedFile, Terms, load_key_pair, load_trust};
+use super::by_variable::OwnKey;
+use super::{CacheLimits, NamedFile, Terms, load_key_pair, load_trust, passwords};
+use crate::config::variable::Subject;
 
 /// What directives say.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct UpstreamOptions<'a> {
     pub(crate) terms: Terms,
     pub(crate) key: Option<(&'a NamedFile, &'a NamedFile)>,
     pub(crate) passwords: Option<&'a NamedFile>,
+    /// How it is kept where variables name it.
+    pub(crate) cache: CacheLimits,
     pub(crate) sends_name: bool,
     pub(crate) resumes: bool,
     pub(crate) trusted: Option<&'a NamedFile>,
@@ -32,7 +37,9 @@ pub(crate) struct UpstreamTls {
     pub(crate) id: u64,
     pub(crate) config: Arc<ClientConfig>,
     /// Whom to trust, where servers are judged.
-    trust: Option<Trust>,
+    trust: Option<Arc<Trust>>,
+    /// By what we show who we are, where each request names it, and what is agreed to besides.
+    own_key: Option<Box<(OwnKey<Arc<UpstreamTls>>, ClientOptions)>>,
 }
 
 /// Why a server is not taken.
@@ -62,20 +69,35 @@ impl UpstreamTls {
         secrets: &mut Secrets,
         diagnostics: &mut Diagnostics,
     ) -> Result<Self, Diagnostic> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let key = options.key.map(|(certificate, key)| {
-            load_key_pair(certificate, key, options.passwords, secrets, diagnostics)
-        });
+        let key = match options.key {
+            Some((certificate, key)) if certificate.value.is_none() && key.value.is_none() => {
+                let files = (certificate, key);
+                Some(load_key_pair(files, options.passwords, secrets, diagnostics)?.certified)
+            }
+            _ => None,
+        };
         let trust = match (options.verifies, options.trusted) {
             (true, Some(file)) => {
                 let crl = options.crl;
-                Some(load_trust(Some(file), None, crl, options.depth_max, secrets)?.0)
+                {
+                    let depth_max = options.depth_max;
+                    let (trust, _) = load_trust(Some(file), None, crl, depth_max, secrets)?;
+                    Some(Arc::new(trust))
+                }
             }
             _ => None,
         };
         let span = options.key.map(|(certificate, _)| certificate.span);
-        let built = ClientOptions {
-            key: key.transpose()?,
+        let own_key = match options.key {
+            Some((certificate, file)) if key.is_none() => {
+                let passwords = passwords(options.passwords, secrets)?;
+                let named = (certificate.named(), file.named());
+                Some(OwnKey::new(named, passwords, options.cache))
+            }
+            _ => None,
+        };
+        let agreed = ClientOptions {
+            key,
             has_tls12: options.terms.versions.0,
             has_tls13: options.terms.versions.1,
             suites: options.terms.suites,
@@ -84,10 +106,37 @@ impl UpstreamTls {
             sends_name: options.sends_name,
             resumes: options.resumes,
         };
+        let config = agreed.clone().build();
         Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            config: built.build().map_err(|error| contradiction(span, &error))?,
+            id: next_id(),
+            config: config.map_err(|error| contradiction(span, &error))?,
             trust,
+            own_key: own_key.map(|own_key| Box::new((own_key, agreed))),
+        })
+    }
+
+    /// The same for a request, which may name by what we show who we are.
+    ///
+    /// Errors: what the error log says.
+    pub(crate) fn of(
+        self: &Arc<Self>,
+        subject: &impl Subject,
+        now: Instant,
+    ) -> Result<Arc<Self>, String> {
+        let Some((own_key, agreed)) = self.own_key.as_deref() else {
+            return Ok(self.clone());
+        };
+        own_key.of(subject, now, |key| {
+            let agreed = ClientOptions {
+                key,
+                ..agreed.clone()
+            };
+            Ok(Arc::new(Self {
+                id: next_id(),
+                config: agreed.build().map_err(|error| error.to_string())?,
+                trust: self.trust.clone(),
+                own_key: None,
+            }))
         })
     }
 
@@ -113,6 +162,12 @@ impl UpstreamTls {
         });
         judged.unwrap_or(Err(Untrusted::Name))
     }
+}
+
+/// A number that no other has.
+fn next_id() -> u64 {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 fn contradiction(span: Option<Span>, error: &revolve_tls::rustls::Error) -> Diagnostic {

@@ -242,6 +242,20 @@ impl Declared {
         Ok(id)
     }
 
+    /// The same of a zone that several directives name with its size, which has to be the same.
+    pub(crate) fn declare_again(
+        &mut self,
+        (name, bytes): (&str, u64),
+        declaration: impl ZoneKind,
+        word: &Word,
+    ) -> Result<ZoneId, Diagnostic> {
+        let id = self.mention(name, declaration.directive(), word)?;
+        match &self.zones[id.0 - LOOP_COUNTS.0 - 1].declared {
+            Some((before, _)) if *before == bytes => Ok(id),
+            _ => self.declare((name, bytes), declaration, word),
+        }
+    }
+
     /// All zones, those without a name first, for so many workers. One that was used and never
     /// declared is an error.
     pub(crate) fn finish(self, workers: usize, diagnostics: &mut Diagnostics) -> Vec<ZoneSpec> {

@@ -15,6 +15,7 @@ use crate::http::request::Request;
 use crate::log::{Level, error_text};
 use crate::net::proxied::{self, ProxiedError};
 use crate::runtime::connection::{Connection, Registered};
+use crate::tls::{ByVariable, Certificates};
 
 /// The life of a connection: wait, exchange, wait again.
 ///
@@ -156,9 +157,9 @@ enum Shaken {
 
 /// Waits for the handshake, for as long as a head may take.
 async fn shake(
-    connection: &Connection,
+    connection: &Rc<Connection>,
     tls: &TlsStream,
-    http_loop: &HttpLoop,
+    http_loop: &Rc<HttpLoop>,
     wait: Duration,
 ) -> Shaken {
     let deadline = revolve_reactor::now() + wait;
@@ -182,9 +183,9 @@ async fn shake(
 
 /// Chooses the server by the name that the client asks for, as its requests will by their hosts.
 fn choose(
-    connection: &Connection,
+    connection: &Rc<Connection>,
     tls: &TlsStream,
-    http_loop: &HttpLoop,
+    http_loop: &Rc<HttpLoop>,
     hello: &ClientHello,
 ) -> Choice {
     let site = http_loop.site();
@@ -194,15 +195,42 @@ fn choose(
     let id = found.map_or(hosts.default, |found| found.server);
     connection.set_named_server(site.http.id, id);
     match site.http.tls_of(id, hosts) {
-        Some(chosen) if !chosen.rejects => match &chosen.config {
-            Some(config) => {
-                tls.set_record_bytes_max(chosen.record_bytes_max);
-                Choice::Accept(config.clone())
+        Some(chosen) if !chosen.rejects => {
+            tls.set_record_bytes_max(chosen.record_bytes_max);
+            match &chosen.certificates {
+                Some(Certificates::Fixed(config)) => Choice::Accept(config.clone()),
+                Some(Certificates::ByVariable(named)) => {
+                    choose_by_variable(connection, http_loop, named)
+                }
+                None => Choice::Refuse(UNRECOGNIZED_NAME),
             }
-            None => Choice::Refuse(UNRECOGNIZED_NAME),
-        },
+        }
         _ => Choice::Refuse(UNRECOGNIZED_NAME),
     }
+}
+
+/// The alert for what is our own fault. Source: RFC 8446, 6.
+const INTERNAL_ERROR: u8 = 80;
+
+/// Chooses the certificates that the variables of this handshake name.
+fn choose_by_variable(
+    connection: &Rc<Connection>,
+    http_loop: &Rc<HttpLoop>,
+    named: &ByVariable,
+) -> Choice {
+    // It is no request, and does not count as one.
+    let mut asking = Request::new(connection.clone(), http_loop.clone());
+    connection.take_back_sequence();
+    let config = named.config(&asking, revolve_reactor::now());
+    let choice = match config {
+        Ok(config) => Choice::Accept(config),
+        Err(reason) => {
+            asking.log(Level::Error, format_args!("{reason} while SSL handshaking"));
+            Choice::Refuse(INTERNAL_ERROR)
+        }
+    };
+    asking.release();
+    choice
 }
 
 /// Judges what the client has shown, by the server that it has named: requests to others that judge

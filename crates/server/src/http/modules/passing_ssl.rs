@@ -8,7 +8,7 @@ use revolve_tls::rustls::SupportedCipherSuite;
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::tls::upstream::{UpstreamOptions, UpstreamTls};
-use crate::tls::{Command, NamedFile, Terms, Versions};
+use crate::tls::{CacheLimits, Command, NamedFile, Terms, Versions};
 
 settings! {
     /// How connections to servers behind us are secured.
@@ -18,6 +18,8 @@ settings! {
             certificate: Option<NamedFile> = None,
             /// `*_ssl_certificate_key`.
             key: Option<NamedFile> = None,
+            /// `*_ssl_certificate_cache`, default off: files are looked at each time.
+            cache: CacheLimits = CacheLimits::default(),
             /// `*_ssl_password_file`.
             password_file: Option<NamedFile> = None,
             /// `*_ssl_protocols`, by default both.
@@ -116,6 +118,7 @@ impl PassSslSettings {
             terms,
             key: self.certificate.as_ref().zip(self.key.as_ref()),
             passwords: self.password_file.as_ref(),
+            cache: self.cache,
             sends_name: self.sends_name,
             resumes: self.resumes,
             trusted: self.trusted.as_ref(),
@@ -133,20 +136,29 @@ macro_rules! rows {
 
         use $crate::config::scope::{HTTP, LOCATION, SERVER, set_once};
         use $crate::config::variable::Value;
-        use $crate::http::modules::ssl::{file, warn};
+        use $crate::http::modules::ssl::{certificate_cache, file, file_by_variable, warn};
         use $crate::http::scope::{row, slot};
         use $crate::tls;
 
         const ANY: u32 = HTTP | SERVER | LOCATION;
         &[
             row(ANY, concat!($protocol, "_ssl_certificate"), Args::ONE, |scope, d| {
-                let file = file(scope, &d.args[0], d)?;
+                let file = file_by_variable(scope, d)?;
                 set_once(&mut scope.level.settings.$group.certificate, Some(file), d)
             }),
             row(ANY, concat!($protocol, "_ssl_certificate_key"), Args::ONE, |scope, d| {
-                let file = file(scope, &d.args[0], d)?;
+                let file = file_by_variable(scope, d)?;
                 set_once(&mut scope.level.settings.$group.key, Some(file), d)
             }),
+            row(
+                ANY,
+                concat!($protocol, "_ssl_certificate_cache"),
+                Args::ONE_TO_THREE,
+                |scope, d| {
+                    let limits = certificate_cache(d)?;
+                    set_once(&mut scope.level.settings.$group.cache, limits, d)
+                }
+            ),
             row(ANY, concat!($protocol, "_ssl_password_file"), Args::ONE, |scope, d| {
                 let file = file(scope, &d.args[0], d)?;
                 set_once(&mut scope.level.settings.$group.password_file, Some(file), d)

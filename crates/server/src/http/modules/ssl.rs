@@ -7,16 +7,18 @@
 //! ssl_protocols       TLSv1.2 TLSv1.3;
 //! ```
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Secrets, Span, Word, value};
 use revolve_tls::rustls::crypto::SupportedKxGroup;
 use revolve_tls::rustls::{HandshakeKind, ProtocolVersion, SupportedCipherSuite};
-use revolve_tls::{TlsStream, cipher_name, cipher_name_of, group_name, group_name_of};
+use revolve_tls::{Facts, TlsStream, cipher_name, cipher_name_of, group_name, group_name_of};
 
 use crate::config::scope::{
-    HTTP, SERVER, Scope as _, checked_once, set_once,
+    HTTP, SERVER, Scope as _, checked_once, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
 use crate::http::modules::Module;
@@ -24,7 +26,10 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, row, Scope, slot};
 use crate::http::variables::{Builtin, text};
 use crate::http::modules::ssl_client::SslClientSettings;
-use crate::tls::{self, Command, NamedFile, Terms, TlsOptions, Versions};
+use crate::config::variable::Value;
+use crate::tls::sessions::{Bound, SessionZone, Sessions};
+use crate::zones::{ZoneId, Zones};
+use crate::tls::{self, CacheLimits, Command, NamedFile, Terms, TlsOptions, Versions};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -33,10 +38,6 @@ pub(crate) const MODULE: Module = Module {
     variables: VARIABLES,
     ..Module::EMPTY
 };
-
-/// Bytes of a session in a cache, by which its size says how many it holds. Source: nginx's
-/// documentation of `ssl_session_cache`: one megabyte for about 4000.
-const SESSION_BYTES: u64 = 262;
 
 settings! {
     /// TLS: certificates, and what is agreed to.
@@ -57,8 +58,10 @@ settings! {
             groups: Arc<[&'static dyn SupportedKxGroup]> = revolve_tls::default_groups().into(),
             /// `ssl_prefer_server_ciphers`, default off.
             prefers_own_ciphers: bool = false,
-            /// `ssl_session_cache`: so many sessions, default none.
+            /// `ssl_session_cache builtin`: so many sessions, default none.
             sessions_max: usize = 0,
+            /// `ssl_session_cache shared`.
+            session_zone: Option<ZoneId> = None,
             /// `ssl_session_timeout`, milliseconds, default 5 min.
             session_timeout_ms: u64 = 300_000,
             /// `ssl_session_tickets`, default on.
@@ -73,6 +76,10 @@ settings! {
             early_data: bool = false,
             /// `ssl_stapling_file`.
             stapling_file: Option<NamedFile> = None,
+            /// `ssl_certificate_compression`, default off.
+            compresses_certificates: bool = false,
+            /// `ssl_certificate_cache`, default off: files are looked at each time.
+            cache: CacheLimits = CacheLimits::default(),
             /// `ssl_conf_command`, several times; a level that has one inherits none.
             commands: Vec<Command> = Vec::new(),
         }
@@ -84,13 +91,26 @@ settings! {
 #[derive(Debug)]
 pub(crate) struct ServerTls {
     /// None where it only refuses.
-    pub(crate) config: Option<Arc<revolve_tls::rustls::ServerConfig>>,
+    pub(crate) certificates: Option<tls::Certificates>,
+    /// What is to be known of them, by their files.
+    pub(crate) facts: Vec<(PathBuf, Facts)>,
+    /// The zone of sessions, and who waits for it.
+    shared: Option<(ZoneId, Bound)>,
     /// How it judges clients; None where they are not asked who they are.
     pub(crate) clients: Option<tls::ClientTrust>,
     /// `ssl_reject_handshake`.
     pub(crate) rejects: bool,
     /// Bytes of a record at most.
     pub(crate) record_bytes_max: u32,
+}
+
+impl ServerTls {
+    /// Has sessions be kept in their zone, which is open now.
+    pub(crate) fn bind(&self, zones: &Zones) {
+        if let Some((zone, bound)) = &self.shared {
+            bound.bind(zones.state::<Sessions>(*zone));
+        }
+    }
 }
 
 impl SslSettings {
@@ -119,16 +139,21 @@ impl SslSettings {
             true => Some(tls::load(&self.options(clients), secrets, diagnostics)?),
             false => None,
         };
-        let (config, clients) = match loaded {
-            Some(loaded) => (Some(loaded.config), loaded.clients),
-            None => (None, None),
-        };
-        Some(ServerTls {
-            config,
-            clients,
+        let mut server = ServerTls {
+            certificates: None,
+            facts: Vec::new(),
+            shared: None,
+            clients: None,
             rejects: self.reject_handshake,
             record_bytes_max: u32::try_from(self.buffer_bytes).unwrap_or(u32::MAX),
-        })
+        };
+        if let Some(loaded) = loaded {
+            server.certificates = Some(loaded.certificates);
+            server.facts = loaded.facts;
+            server.shared = loaded.shared;
+            server.clients = loaded.clients;
+        }
+        Some(server)
     }
 
     fn options<'a>(&'a self, clients: &'a SslClientSettings) -> TlsOptions<'a> {
@@ -145,10 +170,13 @@ impl SslSettings {
             keys: &self.keys,
             passwords: self.password_file.as_ref(),
             terms,
+            session_zone: self.session_zone,
             sessions_max: self.sessions_max,
             session_timeout_s: u32::try_from(self.session_timeout_ms / 1000).unwrap_or(u32::MAX),
             ticket_keys: &self.ticket_keys,
             takes_early_data: self.early_data,
+            compresses_certificates: self.compresses_certificates,
+            cache: self.cache,
             stapling: self.stapling_file.as_ref(),
             verify: clients.verify,
             client_certificate: clients.certificate.as_ref(),
@@ -204,6 +232,15 @@ const DIRECTIVES: &[DirectiveRow] = &[
     row(TOP, "ssl_stapling_file", Args::ONE, stapling_file),
     row(TOP, "ssl_stapling_responder", Args::ONE, checked_once),
     row(TOP, "ssl_stapling_verify", Args::FLAG, checked_once),
+    row(
+        TOP, "ssl_certificate_compression",
+        Args::FLAG,
+        slot!(flag ssl.compresses_certificates),
+    ),
+    row(TOP, "ssl_certificate_cache", Args::ONE_TO_THREE, |scope, d| {
+        let limits = certificate_cache(d)?;
+        set_once(&mut scope.level.settings.ssl.cache, limits, d)
+    }),
     row(TOP, "ssl_password_file", Args::ONE, |scope, d| {
         let file = file(scope, &d.args[0], d)?;
         set_once(&mut scope.level.settings.ssl.password_file, Some(file), d)
@@ -220,7 +257,7 @@ const DIRECTIVES: &[DirectiveRow] = &[
 pub(crate) fn file(scope: &Scope, word: &Word, directive: &Directive) -> Result<NamedFile, Diagnostic> {
     let name = directive.name.text.as_str();
     if word.text.contains('$') {
-        let message = format!("variables in \"{name}\" are not supported yet");
+        let message = format!("variables in \"{name}\" are not supported");
         return Err(Diagnostic::new(word.span, message).label("expected the path of a file"));
     }
     if let Some((scheme @ ("data" | "engine" | "store"), _)) = word.text.split_once(':') {
@@ -229,19 +266,65 @@ pub(crate) fn file(scope: &Scope, word: &Word, directive: &Directive) -> Result<
     }
     Ok(NamedFile {
         path: scope.shared.conf_prefix.join(&word.text),
+        value: None,
         span: word.span,
     })
 }
 
+/// The same of a file whose name may have variables in it, or which is the content itself (`data:`).
+pub(crate) fn file_by_variable(
+    scope: &mut Scope,
+    directive: &Directive,
+) -> Result<NamedFile, Diagnostic> {
+    let word = &directive.args[0];
+    if !word.text.contains('$') && !word.text.starts_with("data:") {
+        return file(scope, word, directive);
+    }
+    Ok(NamedFile {
+        path: scope.shared.conf_prefix.clone(),
+        value: Some(Value::of(word, &mut scope.shared.registry)?),
+        span: word.span,
+    })
+}
+
+/// `off`, or `max=`, `inactive=` and `valid=`.
+pub(crate) fn certificate_cache(directive: &Directive) -> Result<CacheLimits, Diagnostic> {
+    let mut limits = CacheLimits::default();
+    let mut has_max = false;
+    for word in &directive.args {
+        let wrong = || invalid_parameter(word, "expected off, or max=, inactive= and valid=");
+        let time = |text: &str| value::time_ms(text).map(Duration::from_millis).ok_or_else(wrong);
+        match word.text.split_once('=') {
+            None if word.text == "off" && directive.args.len() == 1 => return Ok(limits),
+            Some(("max", most)) => {
+                let most = value::number(most).filter(|most| *most > 0).ok_or_else(wrong)?;
+                limits.entries_max = usize::try_from(most).unwrap_or(usize::MAX);
+                limits.inactive = limits.inactive.min(Duration::from_secs(10));
+                limits.valid = limits.valid.max(Duration::from_secs(60));
+                has_max = true;
+            }
+            Some(("inactive", text)) => limits.inactive = time(text)?,
+            Some(("valid", text)) => limits.valid = time(text)?,
+            _ => return Err(wrong()),
+        }
+    }
+    if !has_max {
+        let name = &directive.name.text;
+        let message = format!("\"{name}\" must have the \"max\" parameter");
+        return Err(Diagnostic::new(directive.span, message).label("expected max=, the certificates kept"));
+    }
+    Ok(limits)
+}
+
 fn certificate(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let file = file(scope, &directive.args[0], directive)?;
+    let file = file_by_variable(scope, directive)?;
     let certificates = &mut scope.level.settings.ssl.certificates;
     certificates.get_or_insert_default().push(file);
     Ok(())
 }
 
 fn certificate_key(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let file = file(scope, &directive.args[0], directive)?;
+    let file = file_by_variable(scope, directive)?;
     let keys = &mut scope.level.settings.ssl.keys;
     keys.get_or_insert_default().push(file);
     Ok(())
@@ -321,6 +404,7 @@ pub(crate) fn warn(scope: &mut Scope, warning: Option<Diagnostic>) {
 /// `off`, `none`, `builtin[:number]`, `shared:name:size`, the last two together.
 fn session_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let mut sessions_max = 0;
+    let mut zone = None;
     for word in &directive.args {
         let wrong = || {
             let message = format!("invalid session cache \"{}\"", word.text);
@@ -341,11 +425,19 @@ fn session_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnos
                     let message = format!("session cache \"{}\" is too small", word.text);
                     return Err(Diagnostic::new(word.span, message).label("expected 32k at least"));
                 }
-                bytes / SESSION_BYTES
+                zone = Some((name, bytes, word));
+                continue;
             }
             _ => return Err(wrong()),
         };
         sessions_max = sessions_max.max(usize::try_from(found).unwrap_or(usize::MAX));
+    }
+    if let Some((name, bytes, word)) = zone {
+        let zones = &mut scope.shared.zones;
+        let zone = zones.declare_again((name, bytes), SessionZone, word)?;
+        scope.level.settings.ssl.session_zone = Some(Some(zone));
+    } else {
+        scope.level.settings.ssl.session_zone = Some(None);
     }
     let slot = &mut scope.level.settings.ssl.sessions_max;
     set_once(slot, sessions_max, directive)
@@ -390,7 +482,7 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "ssl_server_name",
         get: |r, out| {
-            established(r).is_some_and(|tls| {
+            r.connection.stream.tls().is_some_and(|tls| {
                 let hello = tls.hello();
                 hello.server_name.as_deref().is_some_and(|name| text(name, out))
             })
@@ -450,9 +542,13 @@ fn listed(
     out: &mut Vec<u8>,
 ) -> bool {
     use std::io::Write as _;
-    let Some(tls) = established(request) else {
+    // The name of a certificate may ask for it before the handshake.
+    let Some(tls) = request.connection.stream.tls() else {
         return false;
     };
+    if tls.hello().cipher_suites.is_empty() {
+        return false;
+    }
     for (at, number) in list(tls).into_iter().enumerate() {
         if at > 0 {
             out.push(b':');

@@ -76,7 +76,7 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 key: key(request, &group, Some(*place)),
                 uri: uri_of(request, pass, uri.as_deref()),
                 base: format!("{scheme}{host}{}", uri.as_deref().unwrap_or("/")),
-                secure: secure(request, host, is_secure),
+                secure: secure(request, host, is_secure)?,
                 host: host.clone(),
                 is_default_redirect: true,
                 group,
@@ -107,7 +107,7 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 key: key(request, &group, None),
                 uri,
                 base: format!("{scheme}{host}/"),
-                secure: secure(request, host, is_secure),
+                secure: secure(request, host, is_secure)?,
                 host: host.to_owned(),
                 is_default_redirect: false,
                 group,
@@ -121,16 +121,20 @@ fn scheme(is_secure: bool) -> &'static str {
 }
 
 /// What the connection of a request to this host needs, where that has TLS.
-fn secure(request: &Request, host: &str, is_secure: bool) -> Option<Secure> {
+fn secure(request: &Request, host: &str, is_secure: bool) -> Result<Option<Secure>, u16> {
     if !is_secure {
-        return None;
+        return Ok(None);
     }
     let settings = &request.settings().proxy_ssl;
     let tls = settings.loaded.as_ref();
     let tls = tls.expect("it is loaded where a level passes requests on");
     let name = settings.name.as_ref().map(|name| name.evaluate(request));
     let name = name.map(|name| String::from_utf8_lossy(&name).into_owned());
-    Some(Secure::new(tls.clone(), name.as_deref().unwrap_or(host)))
+    let tls = tls.of(request, revolve_reactor::now()).map_err(|reason| {
+        request.log(Level::Error, format_args!("{reason}"));
+        500_u16
+    })?;
+    Ok(Some(Secure::new(tls, name.as_deref().unwrap_or(host))))
 }
 
 /// `$proxy_host` and `$proxy_port` may be asked for from here on, by `proxy_ssl_name` for one.
