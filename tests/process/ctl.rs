@@ -497,3 +497,56 @@ fn wrong_commands_and_absent_servers_have_clear_errors() {
     assert_eq!(run.code, 1);
     answering.join().expect("it accepted once");
 }
+
+#[test]
+fn certificates_are_listed_and_said_before_they_expire() {
+    use crate::support::tls::certificate_for;
+    let folder = crate::support::Folder::new();
+    certificate_for(&folder, "long", &["a.test", "b.test"], 100);
+    certificate_for(&folder, "short", &["c.test"], 5);
+    let port = crate::support::ports::free();
+    let here = folder.path().display();
+    let server = |names: &str, file: &str| {
+        format!(
+            "server {{ listen 127.0.0.1:{port} ssl; server_name {names}; ssl_certificate {file}.crt; ssl_certificate_key {file}.key; }}\n"
+        )
+    };
+    let text = format!(
+        "daemon off;\npid {here}/pid;\nerror_log {here}/logs/error.log info;\nevents {{}}\nhttp {{ access_log off;\n{}{}{}}}\n",
+        server("a.test", "long"),
+        server("b.test", "long"),
+        server("c.test", "short"),
+    );
+    let _server = crate::support::Server::start(&folder, &text, &[port]);
+    let ask = |more: &[&str]| {
+        let mut command = Command::new(REVOLVE);
+        let socket = folder.file("pid.ctl");
+        command
+            .args(["ctl", "certificates", "-s"])
+            .arg(socket)
+            .args(more);
+        Run::of(&mut command)
+    };
+    let run = ask(&[]);
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_eq!(run.code, 2, "{}{}", run.out, run.err);
+    assert!(
+        lines[0].contains("DAYS") && lines[0].contains("ISSUER"),
+        "{}",
+        run.out
+    );
+    assert!(lines[1].contains("100  a.test, b.test"), "{}", run.out);
+    assert!(
+        lines[2].trim_start().starts_with("5  c.test"),
+        "{}",
+        run.out
+    );
+    let warning = format!("the certificate \"{here}/short.crt\" of c.test expires in 5 days");
+    assert!(lines[3].starts_with(&warning), "{}", run.out);
+    let answer = json(&ask(&["--json"]));
+    assert_eq!(answer["certificates"][1]["days_left"], 5);
+    until("the log says so", || {
+        folder.read("logs/error.log").contains(&warning)
+    });
+    assert!(!folder.read("logs/error.log").contains("long.crt"));
+}

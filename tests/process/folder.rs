@@ -172,3 +172,19 @@ fn it_listens_on_what_is_asked_and_says_so() {
     );
     assert_eq!(listening, ["127.0.0.1"]);
 }
+
+#[test]
+fn it_may_be_served_by_https_with_a_certificate_of_its_own_making() {
+    let folder = Folder::new();
+    folder.write("html/index.html", "home");
+    let (server, port) = serve(&folder, &["--tls"]);
+    let clients = crate::support::tls::Clients::trusting_anybody();
+    for _ in 0..2 {
+        let answer = clients.get(port, "localhost", "/");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("home"),
+            "{answer}"
+        );
+    }
+    assert!(!server.stderr().contains("PRIVATE"));
+}

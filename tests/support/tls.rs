@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
-use rustls::{SupportedProtocolVersion, version};
+use rustls::{DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion, version};
 
 use super::Folder;
 use super::wait::PATIENCE;
@@ -19,6 +20,19 @@ pub(crate) fn certificate(folder: &Folder, name: &str, host: &str) -> Certificat
     folder.write(&format!("{name}.crt"), made.cert.pem());
     folder.write(&format!("{name}.key"), made.signing_key.serialize_pem());
     made.cert.der().clone()
+}
+
+/// Writes `NAME.crt` and `NAME.key` for some hosts, valid for so many days from now.
+pub(crate) fn certificate_for(folder: &Folder, name: &str, hosts: &[&str], days: u32) {
+    let hosts: Vec<String> = hosts.iter().map(|it| (*it).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(hosts).expect("hosts");
+    let day = std::time::Duration::from_secs(86_400);
+    params.not_before = std::time::SystemTime::now().into();
+    params.not_after = (std::time::SystemTime::now() + day * days + day / 2).into();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    folder.write(&format!("{name}.crt"), certificate.pem());
+    folder.write(&format!("{name}.key"), key.serialize_pem());
 }
 
 /// Who issues certificates in a test.
@@ -109,6 +123,16 @@ impl Clients {
         Clients::of(certificates, &[&version::TLS13, &version::TLS12])
     }
 
+    /// Clients that take any certificate.
+    pub(crate) fn trusting_anybody() -> Clients {
+        let mut clients = Clients::trusting(&[]);
+        let config = Arc::get_mut(&mut clients.0).expect("nobody else has it");
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(Anybody));
+        clients
+    }
+
     /// The same of some versions.
     pub(crate) fn of(
         certificates: &[CertificateDer<'static>],
@@ -164,6 +188,48 @@ impl Clients {
         let mut client = self.connect(port, host).expect("a handshake");
         client.request(host, path, "close");
         String::from_utf8_lossy(&client.rest().expect("an end that is said")).into_owned()
+    }
+}
+
+/// Takes any certificate whose owner has its key.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        known.supported_schemes()
     }
 }
 

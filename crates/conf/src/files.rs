@@ -195,6 +195,13 @@ impl Snapshot {
         self.secrets.insert(path.into(), Secret(bytes));
     }
 
+    /// Adds a random secret, which all who read the snapshot share; none where the system gives no random
+    /// bytes.
+    pub fn insert_seed(&mut self) {
+        let mut secrets = Secrets::of_disk();
+        self.seed = secrets.seed().ok().map(Secret);
+    }
+
     /// The secret files that are others than in a snapshot of before, in the order of their paths, and
     /// whether that one had them. What is in them stays here.
     pub fn changed_secrets<'a>(

@@ -60,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) listen: Option<String>,
     /// `--follow-links`: symbolic links may lead out of the folder.
     pub(crate) follow_links: bool,
+    /// `--tls`: by HTTPS, with a certificate made by itself.
+    pub(crate) tls: bool,
 }
 
 impl Options {
@@ -215,6 +217,11 @@ fn check(options: Options) -> Result<Options, Error> {
                     a configuration file has \"listen\"";
         return Err(Error::Together(what));
     }
+    if options.tls && !options.serves_folder() {
+        let what = "option \"--tls\" is for serving a folder; \
+                    a configuration file has \"listen ... ssl\"";
+        return Err(Error::Together(what));
+    }
     if options.follow_links && !options.serves_folder() {
         let what = "option \"--follow-links\" is for serving a folder; \
                     a configuration file has \"files_within\"";
@@ -275,6 +282,7 @@ fn long(name: &str, options: &mut Options, parser: &mut Parser) -> Result<(), Er
             options.listen = Some(lossy(parser.value().map_err(|_| what)?));
         }
         "follow-links" => options.follow_links = true,
+        "tls" => options.tls = true,
         "port" => {
             let what = Error::RequiresLong("--port", "number");
             let text = lossy(parser.value().map_err(|_| what)?);

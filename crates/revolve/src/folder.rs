@@ -10,6 +10,7 @@ use revolve_conf::Snapshot;
 use crate::cli::Options;
 use crate::paths::{self, Paths};
 use crate::privilege;
+use crate::self_made::{self, SelfMade};
 use crate::source::Source;
 
 /// The built-in configuration; what stands in braces there is filled in.
@@ -21,6 +22,10 @@ const TYPES: &str = include_str!("mime.types");
 /// Where the built-in configuration pretends to be: messages about it name this path.
 const CONFIG_PATH: &str = "/built-in/revolve.conf";
 const TYPES_PATH: &str = "/built-in/mime.types";
+
+const CERTIFICATE_PATH: &str = "/built-in/site.crt";
+const KEY_PATH: &str = "/built-in/site.key";
+const TLS: &str = "ssl_certificate site.crt; ssl_certificate_key site.key;";
 
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 80;
@@ -37,6 +42,8 @@ pub(crate) struct Folder {
     pub(crate) listen: String,
     /// The addresses that a host name in it stands for; none where it has no name.
     addresses: Vec<SocketAddr>,
+    /// By what it is served over HTTPS, where it is.
+    tls: Option<SelfMade>,
     /// User and group of the workers, where the one who started us is root and they are not `nobody`.
     user: Option<(String, String)>,
 }
@@ -69,7 +76,12 @@ impl Folder {
         std::fs::read_dir(&absolute).map_err(|error| failed(&error))?;
         let default = || format!("127.0.0.1:{}", paths::FOLDER_PORT);
         let listen = options.listen.clone().unwrap_or_else(default);
+        let tls = match options.tls {
+            true => Some(self_made::make(host_of(&listen))?),
+            false => None,
+        };
         Ok(Folder {
+            tls,
             user: owner(&absolute),
             path: absolute,
             addresses: resolve(&listen)?,
@@ -92,11 +104,17 @@ impl Folder {
         };
         let config = CONFIG
             .replace("{listen}", &self.listen_directives())
+            .replace("{tls}", self.tls.as_ref().map_or("", |_| TLS))
             .replace("{user}", &self.user_directive())
             .replace("{within}", within)
             .replace("{error_page}", error_page);
         let mut snapshot = Snapshot::default();
         snapshot.insert_file(CONFIG_PATH, config.into_bytes());
+        if let Some(tls) = &self.tls {
+            snapshot.insert_secret(CERTIFICATE_PATH, tls.certificate.clone().into_bytes());
+            snapshot.insert_secret(KEY_PATH, tls.key.clone().into_bytes());
+            snapshot.insert_seed();
+        }
         snapshot.insert_file(TYPES_PATH, with_charset(TYPES).into_bytes());
         Source {
             // The folder is the prefix and the root is ".": so its name may hold quotes and the
@@ -116,10 +134,11 @@ impl Folder {
     }
 
     fn listen_directives(&self) -> String {
+        let ssl = if self.tls.is_some() { " ssl" } else { "" };
         if self.addresses.is_empty() {
-            return format!("listen {};", quoted(&self.listen));
+            return format!("listen {}{ssl};", quoted(&self.listen));
         }
-        let lines = self.addresses.iter().map(|it| format!("listen {it};"));
+        let lines = self.addresses.iter().map(|it| format!("listen {it}{ssl};"));
         lines.collect::<Vec<_>>().join(" ")
     }
 
@@ -172,7 +191,14 @@ impl Folder {
                     self.listen.clone()
                 };
                 let listen = listen.replacen("*:", "localhost:", 1);
-                format!("http://{}/", listen.strip_suffix(":80").unwrap_or(&listen))
+                let (scheme, port) = match self.tls {
+                    Some(_) => ("https", ":443"),
+                    None => ("http", ":80"),
+                };
+                format!(
+                    "{scheme}://{}/",
+                    listen.strip_suffix(port).unwrap_or(&listen)
+                )
             }
         }
     }
@@ -193,6 +219,13 @@ impl Folder {
             self.path.display(),
         )
     }
+}
+
+/// The host that is listened on, if that is one.
+fn host_of(listen: &str) -> Option<&str> {
+    let (host, _) = listen.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!listen.starts_with("unix:") && host != "*").then_some(host)
 }
 
 /// The example site: below the current folder, or beside the sources that we were built from.
@@ -295,6 +328,7 @@ mod tests {
             path: "/srv/x".into(),
             listen: listen.into(),
             addresses: resolve(listen).unwrap(),
+            tls: None,
             user: None,
         }
     }

@@ -31,7 +31,7 @@ use crate::message::Message;
 use crate::role::EXIT_UNFIT;
 use crate::service::{Reloaded, Service};
 use crate::successor::{Program, Successor};
-use crate::{systemd, worker_process};
+use crate::{expiry, systemd, worker_process};
 
 /// A worker that dies sooner than this after its start is a quick death.
 const QUICK_DEATH: Duration = Duration::from_secs(1);
@@ -173,7 +173,14 @@ fn start(service: Service, prepared: (EventLoop, Signals, Program)) -> ExitCode 
     event_loop.spawn(systemd::succeed(Rc::clone(&master)));
     let watched = Rc::clone(&master);
     event_loop.spawn(async move {
-        spawn_lasting(move || systemd::watchdog(Rc::clone(&watched)));
+        spawn_lasting({
+            let watched = Rc::clone(&watched);
+            move || systemd::watchdog(Rc::clone(&watched))
+        });
+        spawn_lasting(move || {
+            let watched = Rc::clone(&watched);
+            expiry::watch(move |look| look(&watched.service.borrow()))
+        });
     });
     event_loop.run();
     master.desk.close();

@@ -18,7 +18,7 @@ use crate::ctl::desk::Desk;
 use crate::ctl::{Operated, WorkerView, answer};
 use crate::message::Question;
 use crate::service::{Reloaded, Service};
-use crate::{systemd, worker_process};
+use crate::{expiry, systemd, worker_process};
 
 /// Serves until told to stop.
 pub(crate) fn run(service: Service) -> ExitCode {
@@ -69,7 +69,14 @@ fn serve(mut service: Service) -> io::Result<()> {
     event_loop.spawn(async move { Desk::open(&asked) });
     let watched = Rc::clone(&single);
     event_loop.spawn(async move {
-        spawn_lasting(move || systemd::watchdog(Rc::clone(&watched)));
+        spawn_lasting({
+            let watched = Rc::clone(&watched);
+            move || systemd::watchdog(Rc::clone(&watched))
+        });
+        spawn_lasting(move || {
+            let watched = Rc::clone(&watched);
+            expiry::watch(move |look| look(&watched.service.borrow()))
+        });
     });
     event_loop.run();
     single.desk.close();

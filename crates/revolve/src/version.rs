@@ -42,15 +42,16 @@ pub(crate) fn help() -> String {
         "\
 Usage: {PROGRAM} [-?hvVtTq] [-s signal] [-p prefix]
                [-e filename] [-c filename] [-g directives]
-       {PROGRAM} [folder] [--listen address | --port number] [--follow-links]
+       {PROGRAM} [folder] [--listen address | --port number] [--follow-links] [--tls]
        {PROGRAM} upgrade [-q] [-p prefix] [-c filename] [-g directives]
-       {PROGRAM} ctl status | connections | workers | reload
+       {PROGRAM} ctl status | connections | workers | certificates | reload
 
 Without a configuration file, serve a folder on this machine:
   folder        : what to serve{default}
   --port number : on 127.0.0.1 (default: {port})
   --listen addr : on address:port, or unix:path
   --follow-links: symbolic links may lead out of the folder
+  --tls         : by HTTPS, with a certificate made for it, which no browser trusts
 
 Replace the running binary by the one on disk, no connection lost:
   upgrade       : start the new one, wait until it serves, end the old one;

@@ -12,6 +12,7 @@ use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Document, Files, Sources};
 use revolve_reactor::Lease;
 
+use crate::CertificateFacts;
 use crate::config::process::ProcessScope;
 use crate::config::scope::{self, MAIN, Scope as _, Shared, Vocabulary};
 use crate::config::{Base, Prefix, ProcessConfig, known};
@@ -48,6 +49,18 @@ impl Config {
     /// State that all processes share, in memory files.
     pub fn zones(&self) -> &[ZoneSpec] {
         &self.base.zones
+    }
+
+    /// The certificates of its servers, by their files; not those that variables name.
+    pub fn certificates(&self) -> Vec<(&PathBuf, &CertificateFacts)> {
+        let mut found: Vec<(&PathBuf, &CertificateFacts)> = Vec::new();
+        let servers = self.http.iter().flat_map(|http| &http.servers);
+        for (path, facts) in servers.flat_map(|it| &it.tls).flat_map(|tls| &tls.facts) {
+            if found.iter().all(|(known, _)| *known != path) {
+                found.push((path, facts));
+            }
+        }
+        found
     }
 
     /// Every log file that is to be opened; the one named `stderr` is standard error.

@@ -28,6 +28,7 @@ pub use http::modules;
 #[cfg(fuzzing)]
 pub use http::testing::check_script;
 pub use net::ListenSpec;
+pub use revolve_tls::Facts as CertificateFacts;
 pub use runtime::report;
 pub use runtime::worker::Descriptors;
 pub use runtime::{LastingTask, Peers, spawn_lasting};

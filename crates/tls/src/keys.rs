@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::KeyError;
+use crate::names::CertificateText;
 use crate::{encrypted, pem};
 
 /// What is to be known of a certificate.
@@ -16,6 +17,10 @@ use crate::{encrypted, pem};
 pub struct Facts {
     /// Whom it is for, as its distinguished name is written.
     pub subject: String,
+    /// Who has issued it.
+    pub issuer: String,
+    /// The hosts and addresses that it is for.
+    pub names: Vec<String>,
     /// From when to when it is valid, in seconds since 1970.
     pub not_before_s: i64,
     /// See [`not_before_s`](Self::not_before_s).
@@ -111,6 +116,8 @@ pub fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, KeyError> {
     let (_, parsed) = parsed.map_err(|_| KeyError::MalformedCertificate(1))?;
     Ok(Facts {
         subject: parsed.subject().to_string(),
+        issuer: parsed.issuer().to_string(),
+        names: CertificateText::new(certificate).map_or(Vec::new(), |it| it.hosts()),
         not_before_s: parsed.validity().not_before.timestamp(),
         not_after_s: parsed.validity().not_after.timestamp(),
     })

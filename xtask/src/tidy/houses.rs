@@ -119,7 +119,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/revolve/src/",
         floors: &[
-            "role changes control privilege paths",
+            "role changes control privilege paths self_made",
             "title version process",
             "cli log pid_file",
             "source message",
@@ -128,6 +128,7 @@ pub(super) const HOUSES: &[House] = &[
             "resources daemon systemd::activation systemd::notify",
             "starter",
             "service",
+            "expiry",
             "ctl",
             "systemd worker",
             "worker_process upgrade check signal_process successor",

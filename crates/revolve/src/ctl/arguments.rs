@@ -81,7 +81,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, S
 
 /// `None` is `help`.
 fn command(name: Option<&str>, max: Option<&str>) -> Result<Option<Command>, String> {
-    let expected = "expected status, connections, workers or reload";
+    let expected = "expected status, connections, workers, certificates or reload";
     let name = name.ok_or_else(|| format!("no command, {expected}"))?;
     if max.is_some() && name != "connections" {
         return Err("option \"--max\" is for \"connections\"".into());
@@ -100,6 +100,7 @@ fn command(name: Option<&str>, max: Option<&str>) -> Result<Option<Command>, Str
             }
         },
         "workers" => Command::Workers,
+        "certificates" => Command::Certificates,
         "reload" => Command::Reload { color: false },
         other => return Err(format!("unknown command \"{other}\", {expected}")),
     }))
@@ -118,6 +119,7 @@ Commands:
   status        : processes, event loops, connections, requests, memory
   connections   : open connections: client, state, age, bytes
   workers       : worker processes, without asking them
+  certificates  : certificates: their names, who has issued them, days left
   reload        : read the configuration again, and say what that changed
 
 Options:

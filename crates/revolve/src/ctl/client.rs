@@ -202,6 +202,7 @@ fn report_of(answer: &Value, command: Command) -> ExitCode {
         Command::Status => show::status(answer),
         Command::Connections(_) => show::connections(answer),
         Command::Workers => show::workers(answer),
+        Command::Certificates => show::certificates(answer),
         Command::Reload { .. } => show::reload(answer),
     });
     exit_code(answer)

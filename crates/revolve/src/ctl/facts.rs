@@ -7,12 +7,34 @@ use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::{Operated, WorkerView};
-use crate::version;
+use crate::{expiry, version};
 
 /// `workers`: what the master and the kernel know, without a question to any worker.
 pub(super) fn workers<O: Operated>(operated: &Rc<O>) -> Value {
     let workers = operated.workers();
     json!({ "workers": workers.iter().map(worker).collect::<Value>() })
+}
+
+/// `certificates`: those of the configuration in force. One that expires soon is in trouble.
+pub(super) fn certificates<O: Operated>(operated: &Rc<O>) -> Value {
+    let service = operated.service().borrow();
+    let now_s = expiry::now_s();
+    let mut trouble = Vec::new();
+    let mut listed = Vec::new();
+    for (path, facts) in service.config.certificates() {
+        let path = path.display().to_string();
+        trouble.extend(expiry::warning(&path, facts, now_s));
+        listed.push(json!({
+            "file": path,
+            "names": facts.names,
+            "subject": facts.subject,
+            "issuer": facts.issuer,
+            "not_before_s": facts.not_before_s,
+            "not_after_s": facts.not_after_s,
+            "days_left": expiry::days_left(facts, now_s),
+        }));
+    }
+    json!({ "certificates": listed, "trouble": trouble })
 }
 
 /// `status`: everything in numbers.

@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Connections(usize),
     /// Worker processes, without asking them anything.
     Workers,
+    /// The certificates of the configuration, and how long they are valid.
+    Certificates,
     /// Read the configuration again; with colours in what is said about it, or without.
     Reload {
         /// Whether diagnostics come with a terminal's colours.
@@ -57,6 +59,7 @@ impl Command {
             Command::Status => "status".into(),
             Command::Connections(max) => format!("connections {max}"),
             Command::Workers => "workers".into(),
+            Command::Certificates => "certificates".into(),
             Command::Reload { color: false } => "reload".into(),
             Command::Reload { color: true } => "reload color".into(),
         }
@@ -76,10 +79,11 @@ impl Command {
                 )),
             },
             ["workers"] => Ok(Command::Workers),
+            ["certificates"] => Ok(Command::Certificates),
             ["reload"] => Ok(Command::Reload { color: false }),
             ["reload", "color"] => Ok(Command::Reload { color: true }),
             _ => Err(format!(
-                "unknown command \"{line}\", expected status, connections, workers or reload"
+                "unknown command \"{line}\", expected status, connections, workers, certificates or reload"
             )),
         }
     }
@@ -136,6 +140,7 @@ mod tests {
             Command::Status,
             Command::Connections(7),
             Command::Workers,
+            Command::Certificates,
             Command::Reload { color: false },
             Command::Reload { color: true },
         ] {

@@ -97,6 +97,7 @@ async fn obey<O: Operated>(operated: &Rc<O>, command: Command, (pid, uid): Peer)
         Command::Status => facts::status(operated).await,
         Command::Connections(max) => facts::connections(operated, max).await,
         Command::Workers => facts::workers(operated),
+        Command::Certificates => facts::certificates(operated),
         Command::Reload { color } => {
             let message = format!("reload asked for by process {pid} of user {uid}, reconfiguring");
             operated.service().borrow().log.notice(&message);

@@ -120,6 +120,27 @@ pub(super) fn workers(answer: &Value) -> String {
     table(&rows)
 }
 
+/// `certificates`.
+pub(super) fn certificates(answer: &Value) -> String {
+    let mut rows = vec![header(&["DAYS", "NAMES", "ISSUER", "FILE"])];
+    for certificate in answer["certificates"].as_array().into_iter().flatten() {
+        let names = certificate["names"].as_array().into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+        let days = certificate["days_left"].as_i64();
+        rows.push(vec![
+            days.map_or("-".into(), |days| days.to_string()),
+            names.join(", "),
+            text(&certificate["issuer"]).into(),
+            text(&certificate["file"]).into(),
+        ]);
+    }
+    let table = match rows.len() {
+        1 => "no certificate is named\n".into(),
+        _ => table(&rows),
+    };
+    format!("{table}{}", troubles(answer))
+}
+
 /// `connections`.
 pub(super) fn connections(answer: &Value) -> String {
     let mut rows = vec![header(&[
@@ -211,7 +232,7 @@ fn table(rows: &[Vec<String>]) -> String {
     let is_words = |column: usize| {
         let cells = rows.iter().skip(1).filter_map(|row| row.get(column));
         let mut cells = cells.filter_map(|cell| cell.trim_start().chars().next());
-        cells.any(|first| first.is_ascii_alphabetic())
+        cells.any(|first| first.is_ascii_alphabetic() || first == '/')
     };
     let shape: Vec<(usize, bool)> = (0..columns).map(|it| (width(it), is_words(it))).collect();
     let mut out = String::new();
@@ -349,5 +370,7 @@ mod tests {
         assert!(connections(&json!({})).contains("no connection is open"));
         assert!(reload(&json!({})).contains("nothing in it differs"));
         assert!(workers(&json!({"workers": [null]})).contains('-'));
+        assert!(certificates(&json!({})).contains("no certificate"));
+        assert!(certificates(&json!({"certificates": [{}]})).contains('-'));
     }
 }

@@ -1,0 +1,107 @@
+//! Certificates that are about to expire: a line in the log once a day, from two weeks before.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use revolve_reactor::sleep;
+use revolve_server::CertificateFacts;
+use revolve_server::log::Level;
+
+use crate::service::Service;
+
+/// Days before its end from which on a certificate is said to expire.
+const DAYS_MIN: i64 = 14;
+
+const DAY_S: i64 = 86_400;
+
+/// How often it is looked, so that a certificate of a reload is not overlooked for a day.
+const CHECK: Duration = Duration::from_secs(60);
+
+/// The time in seconds since 1970.
+pub(crate) fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+/// The days that a certificate is still valid; less than none where it is not any more.
+pub(crate) fn days_left(facts: &CertificateFacts, now_s: i64) -> i64 {
+    (facts.not_after_s - now_s).div_euclid(DAY_S)
+}
+
+/// What is to be said of a certificate that expires soon, or has.
+pub(crate) fn warning(path: &str, facts: &CertificateFacts, now_s: i64) -> Option<String> {
+    let names = facts.names.join(", ");
+    match days_left(facts, now_s) {
+        days if days > DAYS_MIN => None,
+        days if days < 0 => Some(format!(
+            "the certificate \"{path}\" of {names} has expired: renew it and reload"
+        )),
+        days => Some(format!(
+            "the certificate \"{path}\" of {names} expires in {days} days: renew it and reload"
+        )),
+    }
+}
+
+/// When each was last said, in seconds since 1970.
+type Said = HashMap<PathBuf, i64>;
+
+/// Says it of each certificate of a service, once a day.
+fn say_due(service: &Service, said: &mut Said) {
+    let now_s = now_s();
+    let certificates = service.config.certificates();
+    said.retain(|path, _| certificates.iter().any(|(known, _)| *known == path));
+    for (path, facts) in certificates {
+        let is_due = said.get(path).is_none_or(|at| now_s - at >= DAY_S);
+        if let Some(warning) = warning(&path.display().to_string(), facts, now_s)
+            && is_due
+        {
+            service.log.write(Level::Warn, &warning);
+            said.insert(path.clone(), now_s);
+        }
+    }
+}
+
+/// Says it for as long as the process lives; `service` shows the one that there is.
+pub(crate) async fn watch(service: impl Fn(&mut dyn FnMut(&Service))) {
+    let mut said = Said::new();
+    loop {
+        service(&mut |service| say_due(service, &mut said));
+        sleep(CHECK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_ones() {
+        let facts = |not_after_s| CertificateFacts {
+            subject: String::new(),
+            issuer: String::new(),
+            names: vec!["a.test".into()],
+            not_before_s: 0,
+            not_after_s,
+        };
+        for (left_s, days, is_said) in [
+            (-1, -1, true),
+            (0, 0, true),
+            (DAY_S - 1, 0, true),
+            (DAY_S, 1, true),
+            (14 * DAY_S, 14, true),
+            (15 * DAY_S, 15, false),
+        ] {
+            let facts = facts(1_000_000 + left_s);
+            assert_eq!(days_left(&facts, 1_000_000), days);
+            let warning = warning("a.crt", &facts, 1_000_000);
+            assert_eq!(warning.is_some(), is_said, "{left_s}");
+            assert_eq!(
+                warning.is_some_and(|it| it.contains("has expired")),
+                days < 0
+            );
+        }
+    }
+}
