@@ -71,6 +71,21 @@ const TLS: &[Mistake] = &[
         "SessionTicket",
     ),
     ours(
+        "events {}\nhttp {\n ssl_ocsp_responder https://a.test/;\n}\n",
+        "invalid URL prefix in \"https://a.test/\" of \"ssl_ocsp_responder\" in FILE:3",
+        "http://host",
+    ),
+    same(
+        "events {}\nhttp {\n ssl_ocsp_cache on;\n}\n",
+        "invalid OCSP cache \"on\" in FILE:3",
+        "shared:name:size",
+    ),
+    ours(
+        "events {}\nhttp {\n ssl_certificate a.crt;\n ssl_certificate_key a.key;\n server {\n  listen 1 ssl;\n  ssl_verify_client optional_no_ca;\n  ssl_ocsp on;\n }\n}\n",
+        "\"ssl_ocsp\" is incompatible with \"ssl_verify_client optional_no_ca\" in FILE:8",
+        "",
+    ),
+    ours(
         "events {}\nhttp {\n ssl_conf_command Nothing on;\n}\n",
         "SSL_CONF_cmd(\"Nothing\", \"on\") failed in FILE:3",
         "Ciphersuites",
@@ -224,7 +239,7 @@ fn what_is_left_out_is_a_warning() {
         "left out: AES128-SHA",
         "left out: secp521r1",
         "\"ssl_dhparam\" has no effect",
-        "\"ssl_stapling\" ignored",
+        "\"ssl_stapling\" ignored, issuer certificate not found for certificate",
     ] {
         assert!(run.err.contains(says), "{says}: {}", run.err);
     }

@@ -20,6 +20,7 @@ mod proxy_protocol;
 mod slow_clients;
 mod tls;
 mod tls_clients;
+mod tls_ocsp;
 mod tls_upstream;
 mod traversal;
 mod variables;

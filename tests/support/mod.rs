@@ -7,6 +7,7 @@ pub(crate) mod left_out;
 pub(crate) mod load;
 pub(crate) mod name_server;
 pub(crate) mod nginx;
+pub(crate) mod ocsp;
 pub(crate) mod ports;
 pub(crate) mod proc;
 pub(crate) mod server;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -38,6 +38,8 @@ pub(crate) fn certificate_for(folder: &Folder, name: &str, hosts: &[&str], days:
 /// Who issues certificates in a test.
 pub(crate) struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    /// The same key.
+    key: rcgen::KeyPair,
 }
 
 /// A certificate with its key, as a client has them.
@@ -54,7 +56,9 @@ impl Authority {
         let params = Authority::params(name);
         let certificate = params.self_signed(&key).expect("a certificate");
         folder.write(&format!("{name}.crt"), certificate.pem());
+        let same = rcgen::KeyPair::from_pem(&key.serialize_pem()).expect("a key");
         let authority = Authority {
+            key: same,
             issuer: rcgen::Issuer::new(params, key),
         };
         authority.revoke(folder, name, &[]);
@@ -95,6 +99,12 @@ impl Authority {
         folder.write(&format!("{name}.crl"), list.pem().expect("PEM"));
     }
 
+    /// Signs bytes with ECDSA and SHA-256.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        use rcgen::SigningKey;
+        self.key.sign(bytes).expect("a signature")
+    }
+
     /// A certificate for a host, with this serial number; `NAME.crt` and `NAME.key`.
     pub(crate) fn issue(&self, folder: &Folder, name: &str, host: &str, serial: u8) -> Identity {
         let key = rcgen::KeyPair::generate().expect("a key");
@@ -125,12 +135,32 @@ impl Clients {
 
     /// Clients that take any certificate.
     pub(crate) fn trusting_anybody() -> Clients {
-        let mut clients = Clients::trusting(&[]);
+        Clients::trusting(&[]).taking(Anybody::default())
+    }
+
+    /// The same, which show who they are.
+    pub(crate) fn anybody_showing(
+        versions: &[&'static SupportedProtocolVersion],
+        identity: &Identity,
+    ) -> Clients {
+        Clients::showing(&[], versions, Some(identity)).taking(Anybody::default())
+    }
+
+    /// The same, and what was stapled to the certificate that they have seen last.
+    pub(crate) fn noting_staples() -> (Clients, Arc<Mutex<Vec<u8>>>) {
+        let anybody = Anybody::default();
+        let stapled = anybody.stapled.clone();
+        let mut clients = Clients::trusting(&[]).taking(anybody);
         let config = Arc::get_mut(&mut clients.0).expect("nobody else has it");
-        config
-            .dangerous()
-            .set_certificate_verifier(Arc::new(Anybody));
-        clients
+        config.resumption = Resumption::disabled();
+        (clients, stapled)
+    }
+
+    fn taking(mut self, anybody: Anybody) -> Clients {
+        let config = Arc::get_mut(&mut self.0).expect("nobody else has it");
+        let anybody = Arc::new(anybody);
+        config.dangerous().set_certificate_verifier(anybody);
+        self
     }
 
     /// The same of some versions.
@@ -192,8 +222,10 @@ impl Clients {
 }
 
 /// Takes any certificate whose owner has its key.
-#[derive(Debug)]
-struct Anybody;
+#[derive(Debug, Default)]
+struct Anybody {
+    stapled: Arc<Mutex<Vec<u8>>>,
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
@@ -201,9 +233,10 @@ impl ServerCertVerifier for Anybody {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        stapled: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.stapled.lock().expect("nobody panics with it") = stapled.to_vec();
         Ok(ServerCertVerified::assertion())
     }
 

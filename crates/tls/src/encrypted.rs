@@ -11,16 +11,12 @@ use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
 use md5::{Digest, Md5};
 
+use crate::der::{Elements, OCTETS, OID, SEQUENCE, element};
 use crate::error::KeyError;
 use crate::pem::Section;
 
 /// Rounds of a key derivation that are gone through at most: what is more takes seconds.
 const ROUNDS_MAX: u32 = 10_000_000;
-
-const SEQUENCE: u8 = 0x30;
-const OCTETS: u8 = 4;
-const INTEGER: u8 = 2;
-const OID: u8 = 6;
 
 const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 13];
 const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 12];
@@ -36,32 +32,6 @@ struct Cipher(&'static Algorithm, usize);
 const AES_128_CBC: Cipher = Cipher(&AES_128, 16);
 const AES_192_CBC: Cipher = Cipher(&AES_192, 24);
 const AES_256_CBC: Cipher = Cipher(&AES_256, 32);
-
-/// Elements of DER, one after the other.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Elements<'a> {
-    /// The content of the next one, if it has this tag.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (first, _) = self.0.split_first()?;
-        if *first != tag {
-            return None;
-        }
-        let (content, rest) = crate::signatures::element(self.0)?;
-        self.0 = rest;
-        Some(content)
-    }
-
-    fn number(&mut self) -> Option<u32> {
-        let bytes = self.take(INTEGER)?;
-        let bytes = bytes.strip_prefix(&[0]).unwrap_or(bytes);
-        (bytes.len() <= 4).then(|| {
-            bytes
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
-        })
-    }
-}
 
 /// How a PKCS#8 key is encrypted.
 struct Pbes2<'a> {
@@ -124,7 +94,7 @@ pub(crate) fn open_pkcs8(der: &[u8], passwords: &[Vec<u8>]) -> Result<Vec<u8>, K
         pbkdf2::derive(parts.hmac, parts.rounds, parts.salt, password, &mut key);
         let opened = decrypt(parts.cipher, &key, parts.iv, parts.sealed)?;
         // A wrong password may leave what looks like an end.
-        let is_key = matches!(crate::signatures::element(&opened), Some((_, [])));
+        let is_key = matches!(element(&opened), Some((_, [])));
         (is_key && opened.first() == Some(&SEQUENCE)).then_some(opened)
     };
     passwords.iter().find_map(open).ok_or(KeyError::Encrypted)
@@ -156,7 +126,7 @@ pub(crate) fn open_by_header(
     let open = |password: &Vec<u8>| {
         let key = bytes_to_key(password, &iv[..8], cipher.1);
         let opened = decrypt(cipher, &key, iv, &section.content)?;
-        let is_key = matches!(crate::signatures::element(&opened), Some((_, [])));
+        let is_key = matches!(element(&opened), Some((_, [])));
         (is_key && opened.first() == Some(&SEQUENCE)).then_some(opened)
     };
     passwords.iter().find_map(open).ok_or(KeyError::Encrypted)

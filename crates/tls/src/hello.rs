@@ -12,6 +12,7 @@ const CLIENT_HELLO: u8 = 1;
 /// Extensions. Source: RFC 8446, 4.2; RFC 7301; RFC 6066.
 const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 
@@ -24,6 +25,8 @@ pub struct ClientHello {
     pub cipher_suites: Vec<u16>,
     /// Groups for the key exchange by their numbers, in its order.
     pub groups: Vec<u16>,
+    /// Signature schemes by their numbers, in its order.
+    pub signature_schemes: Vec<u16>,
     /// Versions of the protocol that it speaks, in its order (0x0304 is TLS 1.3); those before 1.3 name
     /// the highest alone.
     pub versions: Vec<u16>,
@@ -135,6 +138,7 @@ fn extension(hello: &mut ClientHello, kind: u16, data: &[u8]) -> Option<()> {
             }
         }
         SUPPORTED_GROUPS => hello.groups = numbers(reader.vector16()?)?,
+        SIGNATURE_ALGORITHMS => hello.signature_schemes = numbers(reader.vector16()?)?,
         SUPPORTED_VERSIONS => hello.versions = numbers(reader.vector8()?)?,
         ALPN => {
             let mut protocols = Reader(reader.vector16()?);

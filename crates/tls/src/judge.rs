@@ -29,7 +29,7 @@ pub enum Usage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyError(pub u32);
 
-/// Source: `X509_verify_cert_error_string` of OpenSSL 3.
+/// Source: `X509_verify_cert_error_string` of OpenSSL 3; nginx for what OCSP says.
 const TEXTS: &[(u32, &str)] = &[
     (1, "unspecified certificate verification error"),
     (2, "unable to get issuer certificate"),
@@ -52,6 +52,8 @@ const TEXTS: &[(u32, &str)] = &[
     (35, "key usage does not include CRL signing"),
     (47, "permitted subtree violation"),
     (68, "CA signature digest algorithm too weak"),
+    (76, "certificate status request failed"),
+    (77, "certificate status unknown"),
     (79, "invalid CA certificate"),
 ];
 
@@ -70,13 +72,18 @@ impl VerifyError {
     const NO_LOCAL_ISSUER: Self = Self(20);
     const NO_FIRST_SIGNATURE: Self = Self(21);
     const TOO_LONG: Self = Self(22);
-    const REVOKED: Self = Self(23);
+    /// The certificate was revoked.
+    pub const REVOKED: Self = Self(23);
     const PATH_LENGTH: Self = Self(25);
     const PURPOSE: Self = Self(26);
     const CRITICAL_EXTENSION: Self = Self(34);
     const CRL_KEY_USAGE: Self = Self(35);
     const NAME_CONSTRAINT: Self = Self(47);
     const WEAK_DIGEST: Self = Self(68);
+    /// It is not known whether the certificate was revoked.
+    pub const OCSP_FAILED: Self = Self(76);
+    /// Who has issued the certificate does not know it.
+    pub const OCSP_UNKNOWN: Self = Self(77);
     const NOT_AN_AUTHORITY: Self = Self(79);
 
     /// OpenSSL's number.
@@ -191,6 +198,19 @@ impl Trust {
             }
             Err(error) => Err(of_webpki(&error)),
         }
+    }
+
+    /// The certificates from a peer's own up to the root that vouches for it, as far as they are known.
+    pub fn path(&self, chain: &[CertificateDer<'_>]) -> Vec<CertificateDer<'static>> {
+        let Some((own, others)) = chain.split_first() else {
+            return Vec::new();
+        };
+        let Some(own_link) = parsed(own) else {
+            return Vec::new();
+        };
+        let path = self.build(own, own_link, others, &mut Vec::new());
+        let path = path.iter().map(|link| link.certificate.as_raw().to_vec());
+        path.map(CertificateDer::from).collect()
     }
 
     fn judge_by_webpki(
@@ -325,6 +345,19 @@ impl Trust {
             }
         }
     }
+}
+
+/// The one of several certificates that has issued another.
+pub fn issuer_of<'a, 'd: 'a>(
+    certificate: &CertificateDer<'_>,
+    among: impl Iterator<Item = &'a CertificateDer<'d>>,
+) -> Option<&'a CertificateDer<'d>> {
+    let of = parsed(certificate)?;
+    among.into_iter().find(|candidate| {
+        parsed(candidate).is_some_and(|issuer| {
+            may_have_issued(&issuer, &of) && is_signed_by(of.as_raw(), issuer.public_key())
+        })
+    })
 }
 
 fn parsed<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {

@@ -30,12 +30,14 @@
 
 mod ciphers;
 mod client;
+mod der;
 mod encrypted;
 mod error;
 mod hello;
 mod judge;
 mod keys;
 mod names;
+pub mod ocsp;
 mod pem;
 mod seal;
 mod server;
@@ -52,10 +54,10 @@ pub use ciphers::{
 pub use client::ClientOptions;
 pub use error::{AcceptError, ConnectError, KeyError};
 pub use hello::{ClientHello, Greeting, read as read_greeting};
-pub use judge::{Trust, Usage, VerifyError, is_for_host};
+pub use judge::{Trust, Usage, VerifyError, is_for_host, issuer_of};
 pub use keys::{Facts, KeyPair, certificates, facts, key_pair, revocation_lists};
 pub use names::{CertificateText, fingerprint, pem};
 pub use rustls;
-pub use server::ServerOptions;
+pub use server::{ServerOptions, Staples};
 pub use stream::{Choice, TlsRecv, TlsSend, TlsStream, poll_recv_by};
 pub use tickets::{Tickets, digest};

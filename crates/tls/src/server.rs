@@ -1,7 +1,7 @@
 //! What a server is told: its keys, and what it agrees to.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::SupportedKxGroup;
 use rustls::server::danger::ClientCertVerifier;
@@ -41,6 +41,9 @@ pub struct ServerOptions {
     /// Whose certificates clients are asked for, as DER of their names; by default clients are asked for
     /// none. Whether what they show is good is not judged here.
     pub authorities: Option<Vec<Vec<u8>>>,
+    /// What authorities say of the certificates, which may come while the server is in use; nothing by
+    /// default.
+    pub staples: Option<Arc<Staples>>,
     /// Whether certificates are sent compressed to clients that take that; default no.
     pub compresses_certificates: bool,
     /// Early data that is taken, in bytes; none by default. It needs `sessions`, and no `tickets`: what is
@@ -61,6 +64,7 @@ impl Default for ServerOptions {
             tickets: None,
             sessions: None,
             authorities: None,
+            staples: None,
             compresses_certificates: false,
             early_data_bytes_max: 0,
         }
@@ -87,7 +91,10 @@ impl ServerOptions {
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(Keys(self.keys)));
+            .with_cert_resolver(Arc::new(Keys {
+                keys: self.keys,
+                staples: self.staples,
+            }));
         if !self.compresses_certificates {
             config.cert_compressors.clear();
         }
@@ -118,7 +125,40 @@ impl fmt::Debug for ServerOptions {
     }
 }
 
-struct Keys(Vec<Arc<CertifiedKey>>);
+/// What authorities say of the certificates of a server (OCSP), each by the place of its key.
+#[derive(Default)]
+pub struct Staples(RwLock<Vec<Option<Arc<CertifiedKey>>>>);
+
+impl Staples {
+    /// From now on this response goes with the key of that place. Any thread may call it.
+    pub fn set(&self, place: usize, key: &CertifiedKey, response: Vec<u8>) {
+        let stapled = CertifiedKey {
+            ocsp: Some(response),
+            ..key.clone()
+        };
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= place {
+            all.resize(place + 1, None);
+        }
+        all[place] = Some(Arc::new(stapled));
+    }
+
+    fn get(&self, place: usize) -> Option<Arc<CertifiedKey>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(place).cloned().flatten()
+    }
+}
+
+impl fmt::Debug for Staples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staples").finish_non_exhaustive()
+    }
+}
+
+struct Keys {
+    keys: Vec<Arc<CertifiedKey>>,
+    staples: Option<Arc<Staples>>,
+}
 
 impl ResolvesServerCert for Keys {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -128,17 +168,23 @@ impl ResolvesServerCert for Keys {
             let name = crate::ciphers::cipher_name(*suite);
             name.starts_with("TLS_") || name.starts_with("ECDHE-ECDSA")
         });
-        let fitting = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let fitting = |place: &usize| self.keys[*place].key.choose_scheme(schemes).is_some();
         let is_rsa =
-            |key: &Arc<CertifiedKey>| key.key.algorithm() == rustls::SignatureAlgorithm::RSA;
-        let mut others = self.0.iter().filter(|key| takes_others && !is_rsa(key));
-        let found = others.find(fitting).or_else(|| self.0.iter().find(fitting));
-        found.cloned()
+            |place: usize| self.keys[place].key.algorithm() == rustls::SignatureAlgorithm::RSA;
+        let places = 0..self.keys.len();
+        let mut others = places
+            .clone()
+            .filter(|place| takes_others && !is_rsa(*place));
+        let found = others
+            .find(fitting)
+            .or_else(|| places.clone().find(fitting))?;
+        let stapled = self.staples.as_ref().and_then(|staples| staples.get(found));
+        Some(stapled.unwrap_or_else(|| self.keys[found].clone()))
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Keys").field(&self.0.len()).finish()
+        f.debug_tuple("Keys").field(&self.keys.len()).finish()
     }
 }

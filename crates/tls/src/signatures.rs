@@ -10,6 +10,8 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use crate::der::element;
+
 /// Takes every certificate that its owner has the key of.
 #[derive(Debug)]
 pub(crate) struct AnyChain {
@@ -119,24 +121,6 @@ pub(crate) fn is_signed_by(signed: &[u8], key: &SubjectPublicKeyInfo<'_>) -> boo
                 .verify_signature(&key.subject_public_key.data, what, signature)
                 .is_ok()
     })
-}
-
-/// What stands in an element of DER behind its tag and its length, and what follows it.
-pub(crate) fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (_, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        0x81..=0x84 => {
-            let (len, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let len = len
-                .iter()
-                .fold(0, |len, byte| len << 8 | usize::from(*byte));
-            (len, rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(len)
 }
 
 impl ServerCertVerifier for AnyChain {

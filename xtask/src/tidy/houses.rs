@@ -79,8 +79,9 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/tls/src/",
         floors: &[
-            "error hello ciphers names signatures tickets versions",
-            "judge pem",
+            "der error hello ciphers names tickets versions",
+            "signatures",
+            "judge ocsp pem",
             "encrypted",
             "keys",
             "client server session",

@@ -92,7 +92,11 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
         let secrets = &mut merging.scope.shared.secrets;
-        let tls = own.ssl.load(&own.ssl_client, secrets, merging.diagnostics);
+        let tls = own.ssl.load(
+            (&own.ssl_client, &own.ssl_ocsp),
+            secrets,
+            merging.diagnostics,
+        );
         servers.push(Server {
             primary_name: primary_name(&names),
             location,

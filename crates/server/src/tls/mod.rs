@@ -2,8 +2,11 @@
 //! words of its configuration; and the same towards servers behind it.
 
 mod by_variable;
+mod client_ocsp;
+mod fetch;
 mod recipe;
 pub(crate) mod sessions;
+mod stapling;
 pub(crate) mod upstream;
 mod words;
 
@@ -13,12 +16,16 @@ use std::sync::Arc;
 use revolve_conf::{Diagnostic, Diagnostics, Secrets, Span};
 use revolve_tls::rustls::ServerConfig;
 use revolve_tls::rustls::pki_types::CertificateDer;
-use revolve_tls::{Facts, KeyError, KeyPair, ServerOptions, Trust};
+use revolve_tls::rustls::sign::CertifiedKey;
+use revolve_tls::{Facts, KeyError, KeyPair, ServerOptions, Staples, Trust};
 
 use self::by_variable::NamedByVariable;
 pub(crate) use self::by_variable::{ByVariable, CacheLimits};
+pub(crate) use self::client_ocsp::{AnswerZone, Answers, Checked, ClientOcsp};
+pub(crate) use self::fetch::Url;
 use self::recipe::{Recipe, SessionPlace};
 use self::sessions::Bound;
+pub(crate) use self::stapling::Stapler;
 pub(crate) use self::words::{Command, Terms, Versions, ciphers, command, curves, protocols};
 use crate::config::variable::Value;
 use crate::zones::ZoneId;
@@ -64,6 +71,19 @@ pub(crate) enum Verify {
     OptionalNoCa,
 }
 
+/// What a `server` says of asking authorities.
+#[derive(Debug)]
+pub(crate) struct OcspOptions {
+    /// Whether answers about its own certificates are stapled to them.
+    pub(crate) staples: bool,
+    /// Who is asked in place of whom the certificates name.
+    pub(crate) stapling_responder: Option<Url>,
+    /// Which of clients' certificates are asked about, where, and where answers are kept.
+    pub(crate) checked: Checked,
+    pub(crate) responder: Option<Url>,
+    pub(crate) zone: Option<ZoneId>,
+}
+
 /// What a `server` says of its TLS.
 #[derive(Debug)]
 pub(crate) struct TlsOptions<'a> {
@@ -85,6 +105,7 @@ pub(crate) struct TlsOptions<'a> {
     pub(crate) cache: CacheLimits,
     /// An OCSP response of its own.
     pub(crate) stapling: Option<&'a NamedFile>,
+    pub(crate) ocsp: OcspOptions,
     pub(crate) verify: Verify,
     /// Authorities that clients are asked for, and those that are trusted besides.
     pub(crate) client_certificate: Option<&'a NamedFile>,
@@ -97,6 +118,8 @@ pub(crate) struct TlsOptions<'a> {
 #[derive(Debug)]
 pub(crate) struct ClientTrust {
     pub(crate) trust: Trust,
+    /// Who asks whether their certificates were revoked.
+    pub(crate) ocsp: Option<ClientOcsp>,
     /// What is alike where clients are judged alike: who was taken by the one is taken by the other.
     pub(crate) context: Vec<u8>,
 }
@@ -118,6 +141,8 @@ pub(crate) struct Loaded {
     pub(crate) facts: Vec<(PathBuf, Facts)>,
     /// Where clients show who they are.
     pub(crate) clients: Option<ClientTrust>,
+    /// Who asks authorities about the certificates.
+    pub(crate) stapler: Option<Stapler>,
     /// The zone of sessions, and who waits for it.
     pub(crate) shared: Option<(ZoneId, Bound)>,
 }
@@ -142,7 +167,7 @@ fn try_load(
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
 ) -> Result<Loaded, Diagnostic> {
-    let (recipe, clients) = recipe(options, secrets)?;
+    let (mut recipe, clients) = recipe(options, secrets)?;
     let shared = match &recipe.sessions {
         SessionPlace::Shared(table) => options.session_zone.map(|zone| (zone, table.clone())),
         _ => None,
@@ -155,6 +180,7 @@ fn try_load(
             certificates: Certificates::ByVariable(Box::new(named)),
             facts: Vec::new(),
             clients,
+            stapler: None,
             shared,
         });
     }
@@ -172,6 +198,10 @@ fn try_load(
             Arc::make_mut(key).ocsp = Some(response.clone());
         }
     }
+    let stapler = match options.ocsp.staples && options.stapling.is_none() {
+        true => Some(stapler(options, &keys, &mut recipe, secrets, diagnostics)?),
+        false => None,
+    };
     let span = options.certificates.first().map(|file| file.span);
     let config = recipe.build(keys).map_err(|error| {
         let message = format!("TLS cannot be set up as configured: {error}");
@@ -181,8 +211,39 @@ fn try_load(
         certificates: Certificates::Fixed(config),
         facts,
         clients,
+        stapler,
         shared,
     })
+}
+
+/// Who asks authorities about these certificates, and gives what they say to the recipe.
+fn stapler(
+    options: &TlsOptions<'_>,
+    keys: &[Arc<CertifiedKey>],
+    recipe: &mut Recipe,
+    secrets: &mut Secrets,
+    diagnostics: &mut Diagnostics,
+) -> Result<Stapler, Diagnostic> {
+    let known = match options.trusted_certificate {
+        Some(file) => certificates(file, secrets)?,
+        None => Vec::new(),
+    };
+    let certificates = options.certificates.iter().zip(keys);
+    let certificates: Vec<_> = certificates
+        .map(|(file, key)| stapling::Certificate {
+            path: &file.path,
+            span: file.span,
+            key,
+        })
+        .collect();
+    let staples = Arc::<Staples>::default();
+    recipe.options.staples = Some(staples.clone());
+    let responder = options.ocsp.stapling_responder.as_ref();
+    let (stapler, warnings) = Stapler::new(&certificates, &known, responder, staples);
+    for warning in warnings {
+        diagnostics.push(warning);
+    }
+    Ok(stapler)
 }
 
 /// The pairs whose names variables make; where one is, all are.
@@ -260,14 +321,31 @@ fn clients(
     }
     let (asked, known) = (options.client_certificate, options.trusted_certificate);
     let (trust, authorities) = load_trust(asked, known, options.crl, options.depth_max, secrets)?;
-    let mut context = vec![options.verify as u8, options.crl.is_some().into()];
+    let ocsp = &options.ocsp;
+    let mut context = vec![
+        options.verify as u8,
+        options.crl.is_some().into(),
+        ocsp.checked as u8,
+    ];
+    context.extend(
+        ocsp.responder
+            .iter()
+            .flat_map(|url| url.to_string().into_bytes()),
+    );
     context.extend_from_slice(&options.depth_max.to_be_bytes());
     for file in [asked, known, options.crl].into_iter().flatten() {
         let content = read(file, secrets, "")?;
         context.extend_from_slice(&content.len().to_be_bytes());
         context.extend_from_slice(&content);
     }
-    Ok(Some((ClientTrust { trust, context }, authorities)))
+    let ocsp = (ocsp.checked != Checked::Nothing)
+        .then(|| ClientOcsp::new(ocsp.checked, ocsp.responder.clone(), ocsp.zone));
+    let clients = ClientTrust {
+        trust,
+        ocsp,
+        context,
+    };
+    Ok(Some((clients, authorities)))
 }
 
 /// Reads certificates, so that what is wrong with them is said.

@@ -12,8 +12,10 @@ use super::pool::Exchanges;
 use crate::config::regex::Groups;
 use crate::http::HttpLoop;
 use crate::http::request::Request;
+use crate::http::site::Site;
 use crate::log::{Level, error_text};
 use crate::net::proxied::{self, ProxiedError};
+use crate::net::resolver::Resolver;
 use crate::runtime::connection::{Connection, Registered};
 use crate::tls::{ByVariable, Certificates};
 
@@ -166,7 +168,7 @@ async fn shake(
     let shaken = tls.accept(|hello| choose(connection, tls, http_loop, hello), deadline);
     match shaken.await {
         Ok(()) => {
-            judge(connection, tls, http_loop);
+            judge(connection, tls, http_loop).await;
             Shaken::Secure
         }
         Err(AcceptError::NotTls(received)) => {
@@ -197,6 +199,12 @@ fn choose(
     match site.http.tls_of(id, hosts) {
         Some(chosen) if !chosen.rejects => {
             tls.set_record_bytes_max(chosen.record_bytes_max);
+            if let Some(stapler) = &chosen.stapler {
+                let (site, number) = (site.clone(), connection.number);
+                let resolver = resolver(connection, &site);
+                let now_s = site.logs.clock().unix_s();
+                stapler.refresh(&resolver, now_s, move |what| say(&site, number, &what));
+            }
             match &chosen.certificates {
                 Some(Certificates::Fixed(config)) => Choice::Accept(config.clone()),
                 Some(Certificates::ByVariable(named)) => {
@@ -235,12 +243,45 @@ fn choose_by_variable(
 
 /// Judges what the client has shown, by the server that it has named: requests to others that judge
 /// otherwise are refused.
-fn judge(connection: &Connection, tls: &TlsStream, http_loop: &HttpLoop) {
+async fn judge(connection: &Connection, tls: &TlsStream, http_loop: &HttpLoop) {
     let site = http_loop.site();
-    if let Some(clients) = site.http.client_trust(connection) {
-        let now_s = site.logs.clock().unix_s();
-        tls.judge(|chain| clients.trust.judge(chain, Usage::Client, now_s));
-    }
+    let Some(clients) = site.http.client_trust(connection) else {
+        return;
+    };
+    let now_s = site.logs.clock().unix_s();
+    tls.judge(|chain| clients.trust.judge(chain, Usage::Client, now_s));
+    let Some(ocsp) = clients
+        .ocsp
+        .as_ref()
+        .filter(|_| tls.verdict() == Some(Ok(())))
+    else {
+        return;
+    };
+    let path = tls.with_connection(|it| {
+        clients
+            .trust
+            .path(it.peer_certificates().unwrap_or_default())
+    });
+    let resolver = resolver(connection, &site);
+    let say = |what: String| say(&site, connection.number, &what);
+    let checked = ocsp
+        .check(&path.unwrap_or_default(), &resolver, now_s, say)
+        .await;
+    tls.judge(|_| checked);
+}
+
+/// By whom the names of those are found that are asked about certificates.
+fn resolver(connection: &Connection, site: &Site) -> Resolver {
+    let names = &site.http.names;
+    let timeout = Duration::from_millis(names.timeout_ms);
+    connection.state.resolvers.get(&names.spec, timeout)
+}
+
+/// What went wrong beside a connection.
+fn say(site: &Site, number: u64, what: &str) {
+    let log = &site.base.process_log;
+    site.logs
+        .connection(log, Level::Error, number, format_args!("{what}"));
 }
 
 /// What a client did wrong is worth a line for those who look for it.

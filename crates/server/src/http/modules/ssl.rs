@@ -26,10 +26,11 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, row, Scope, slot};
 use crate::http::variables::{Builtin, text};
 use crate::http::modules::ssl_client::SslClientSettings;
+use crate::http::modules::ssl_ocsp::SslOcspSettings;
 use crate::config::variable::Value;
 use crate::tls::sessions::{Bound, SessionZone, Sessions};
 use crate::zones::{ZoneId, Zones};
-use crate::tls::{self, CacheLimits, Command, NamedFile, Terms, TlsOptions, Versions};
+use crate::tls::{self, Answers, CacheLimits, Command, Stapler, NamedFile, Terms, TlsOptions, Versions};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -98,6 +99,8 @@ pub(crate) struct ServerTls {
     shared: Option<(ZoneId, Bound)>,
     /// How it judges clients; None where they are not asked who they are.
     pub(crate) clients: Option<tls::ClientTrust>,
+    /// Who asks authorities about its certificates.
+    pub(crate) stapler: Option<Stapler>,
     /// `ssl_reject_handshake`.
     pub(crate) rejects: bool,
     /// Bytes of a record at most.
@@ -110,6 +113,12 @@ impl ServerTls {
         if let Some((zone, bound)) = &self.shared {
             bound.bind(zones.state::<Sessions>(*zone));
         }
+        let ocsp = self.clients.as_ref().and_then(|clients| clients.ocsp.as_ref());
+        if let Some(ocsp) = ocsp
+            && let Some(zone) = ocsp.zone
+        {
+            ocsp.bind(zones.state::<Answers>(zone));
+        }
     }
 }
 
@@ -117,7 +126,7 @@ impl SslSettings {
     /// What a server with these settings does; `None` where they name no certificate.
     pub(crate) fn load(
         &self,
-        clients: &SslClientSettings,
+        (clients, ocsp): (&SslClientSettings, &SslOcspSettings),
         secrets: &mut Secrets,
         diagnostics: &mut Diagnostics,
     ) -> Option<ServerTls> {
@@ -132,17 +141,18 @@ impl SslSettings {
             diagnostics.push(Diagnostic::new(last.span, message).label("its key stands nowhere"));
             return None;
         }
-        if !clients.check(diagnostics) {
+        if !clients.check(ocsp, diagnostics) {
             return None;
         }
         let loaded = match is_loaded {
-            true => Some(tls::load(&self.options(clients), secrets, diagnostics)?),
+            true => Some(tls::load(&self.options(clients, ocsp), secrets, diagnostics)?),
             false => None,
         };
         let mut server = ServerTls {
             certificates: None,
             facts: Vec::new(),
             shared: None,
+            stapler: None,
             clients: None,
             rejects: self.reject_handshake,
             record_bytes_max: u32::try_from(self.buffer_bytes).unwrap_or(u32::MAX),
@@ -152,11 +162,16 @@ impl SslSettings {
             server.facts = loaded.facts;
             server.shared = loaded.shared;
             server.clients = loaded.clients;
+            server.stapler = loaded.stapler;
         }
         Some(server)
     }
 
-    fn options<'a>(&'a self, clients: &'a SslClientSettings) -> TlsOptions<'a> {
+    fn options<'a>(
+        &'a self,
+        clients: &'a SslClientSettings,
+        ocsp: &SslOcspSettings,
+    ) -> TlsOptions<'a> {
         let mut terms = Terms {
             versions: self.protocols,
             suites: self.suites.to_vec(),
@@ -178,6 +193,7 @@ impl SslSettings {
             compresses_certificates: self.compresses_certificates,
             cache: self.cache,
             stapling: self.stapling_file.as_ref(),
+            ocsp: ocsp.options(),
             verify: clients.verify,
             client_certificate: clients.certificate.as_ref(),
             trusted_certificate: clients.trusted.as_ref(),
@@ -228,10 +244,7 @@ const DIRECTIVES: &[DirectiveRow] = &[
     ),
     row(TOP, "ssl_early_data", Args::FLAG, slot!(flag ssl.early_data)),
     row(TOP, "ssl_dhparam", Args::ONE, dhparam),
-    row(TOP, "ssl_stapling", Args::FLAG, stapling),
     row(TOP, "ssl_stapling_file", Args::ONE, stapling_file),
-    row(TOP, "ssl_stapling_responder", Args::ONE, checked_once),
-    row(TOP, "ssl_stapling_verify", Args::FLAG, checked_once),
     row(
         TOP, "ssl_certificate_compression",
         Args::FLAG,
@@ -365,17 +378,6 @@ fn dhparam(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-fn stapling(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    checked_once(scope, directive)?;
-    if value::flag_of(&directive.args[0], "ssl_stapling")? {
-        let warning = Diagnostic::new(directive.span, "\"ssl_stapling\" ignored")
-            .label("responses are not fetched yet")
-            .help("`ssl_stapling_file` staples one that was fetched");
-        scope.shared().diagnostics.push(warning.warn());
-    }
-    Ok(())
-}
-
 fn protocols(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let warning = tls::protocols(&mut scope.level.settings.ssl.protocols, directive)?;
     warn(scope, warning);
@@ -478,6 +480,10 @@ const VARIABLES: &[Builtin] = &[
     Builtin {
         name: "ssl_curves",
         get: |r, out| listed(r, |tls| tls.hello().groups.clone(), group_name_of, out),
+    },
+    Builtin {
+        name: "ssl_sigalgs",
+        get: |r, out| listed(r, |tls| tls.hello().signature_schemes.clone(), |_| None, out),
     },
     Builtin {
         name: "ssl_server_name",

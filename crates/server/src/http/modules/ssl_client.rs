@@ -14,13 +14,14 @@ use revolve_tls::{CertificateText, TlsStream};
 use crate::config::scope::{HTTP, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::ssl::{established, file};
+use crate::http::modules::ssl_ocsp::SslOcspSettings;
 use crate::http::modules::{Module, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, row, slot};
 use crate::http::variables::{Builtin, number, text};
 use crate::log::Level;
-use crate::tls::{NamedFile, Verify};
+use crate::tls::{Checked, NamedFile, Verify};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -54,7 +55,15 @@ settings! {
 
 impl SslClientSettings {
     /// Whether it is said whom to trust where that is needed.
-    pub(crate) fn check(&self, diagnostics: &mut Diagnostics) -> bool {
+    pub(crate) fn check(&self, ocsp: &SslOcspSettings, diagnostics: &mut Diagnostics) -> bool {
+        if ocsp.checked != Checked::Nothing && self.verify == Verify::OptionalNoCa {
+            let message =
+                "\"ssl_ocsp\" is incompatible with \"ssl_verify_client optional_no_ca\"";
+            let diagnostic = Diagnostic::new(ocsp.checked_span, message)
+                .label("nobody can be asked about a certificate whose authority is not known");
+            diagnostics.push(diagnostic);
+            return false;
+        }
         let is_needed = matches!(self.verify, Verify::On | Verify::Optional);
         if is_needed && self.certificate.is_none() && self.trusted.is_none() {
             let message =
