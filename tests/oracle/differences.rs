@@ -334,6 +334,36 @@ pub(super) const ROWS: &[Row] = &[
         "editors write it, and nobody sees it",
     ),
     row(
+        "a host of a server that judges clients (`ssl_verify_client`)",
+        "421 where the handshake named another name",
+        "421 where it named a server that judges otherwise",
+        "names of one server are one",
+    ),
+    row(
+        "a kept connection or a session to an upstream with TLS",
+        "may serve a location that verifies or shows a certificate although it was made by one that does not",
+        "serves those alone who secure theirs alike",
+        "who verifies wants it verified",
+    ),
+    row(
+        "a body from an upstream with TLS that ends with the connection",
+        "whole, whether or not TLS was ended",
+        "cut off, unless TLS was ended",
+        "anybody on the way can end a connection",
+    ),
+    row(
+        "`proxy_ssl_name` that is an address",
+        "compared with the names of hosts",
+        "with the addresses of the certificate",
+        "RFC 9525, 6.5",
+    ),
+    row(
+        "`ssl_stapling` without `ssl_stapling_verify`",
+        "staples what nobody has verified",
+        "verifies always",
+        "it would only break the client's handshake",
+    ),
+    row(
         "`gzip` of a file that lies in the cache",
         "chunks, compressed each time",
         "with `Content-Length`, compressed once",

@@ -230,6 +230,7 @@ mod tests {
         extensions.extend_from_slice(b"A.eX.");
         extensions.extend_from_slice(&[0, 43, 0, 5, 4, 3, 4, 3, 3]);
         extensions.extend_from_slice(&[0, 10, 0, 4, 0, 2, 0, 29]);
+        extensions.extend_from_slice(&[0, 13, 0, 6, 0, 4, 4, 3, 8, 4]);
         extensions.extend_from_slice(&[0, 16, 0, 5, 0, 3, 2, b'h', b'2']);
         message(&extensions)
     }
@@ -240,6 +241,7 @@ mod tests {
             server_name: Some("a.ex".into()),
             cipher_suites: vec![0x1301, 0xc02b],
             groups: vec![29],
+            signature_schemes: vec![0x403, 0x804],
             versions: vec![0x304, 0x303],
             protocols: vec![b"h2".to_vec()],
         };
