@@ -170,3 +170,26 @@ fn unsupported() -> KeyError {
         "it is encrypted in a way that is not to be had; AES-CBC is".to_owned(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_no_key(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let passwords = [b"secret".to_vec()];
+            prop_assert!(open_pkcs8(&bytes, &passwords).is_err());
+            for info in ["AES-128-CBC,00112233445566778899AABBCCDDEEFF", "AES-256-CBC,0", "", "X,é"] {
+                let section = Section {
+                    label: "RSA PRIVATE KEY".into(),
+                    headers: vec![("DEK-Info".into(), info.into())],
+                    content: bytes.clone(),
+                };
+                prop_assert!(open_by_header(&section, &passwords).is_err());
+            }
+        }
+    }
+}

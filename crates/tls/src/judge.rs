@@ -5,6 +5,7 @@
 //! that OpenSSL takes and `webpki` does not are left to the latter alone: certificates of X.509's first
 //! version, and an authority's own certificate that is trusted itself.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use rustls::crypto::aws_lc_rs;
@@ -119,6 +120,8 @@ impl std::error::Error for VerifyError {}
 #[derive(Debug, Default)]
 pub struct Trust {
     certificates: Vec<CertificateDer<'static>>,
+    /// Their places by their subjects: there may be hundreds.
+    by_subject: HashMap<Vec<u8>, Vec<usize>>,
     anchors: Vec<TrustAnchor<'static>>,
     /// Those of the certificates that are no roots.
     intermediates: Vec<CertificateDer<'static>>,
@@ -141,6 +144,13 @@ impl Trust {
         crls: Vec<Vec<u8>>,
         depth_max: usize,
     ) -> Self {
+        let mut by_subject: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        for (place, der) in certificates.iter().enumerate() {
+            if let Some(parsed) = parsed(der) {
+                let subject = parsed.subject().as_raw().to_vec();
+                by_subject.entry(subject).or_default().push(place);
+            }
+        }
         let is_root = |der: &&CertificateDer<'static>| parsed(der).is_some_and(|it| is_own(&it));
         let anchors = certificates.iter().filter(is_root);
         let anchors = anchors.filter_map(|der| anchor_from_trusted_cert(der).ok());
@@ -152,6 +162,7 @@ impl Trust {
                 .cloned()
                 .collect(),
             certificates,
+            by_subject,
             crls,
             depth_max,
         }
@@ -252,7 +263,6 @@ impl Trust {
         others: &'a [CertificateDer<'a>],
         errors: &mut Vec<VerifyError>,
     ) -> Vec<Link<'a>> {
-        let trusted: Vec<_> = self.certificates.iter().filter_map(parsed).collect();
         let others: Vec<_> = others.iter().filter_map(parsed).collect();
         let is_trusted = self.certificates.contains(own);
         let mut path = vec![Link {
@@ -271,6 +281,10 @@ impl Trust {
                 errors.push(VerifyError::TOO_LONG);
                 break;
             }
+            let issuer = last.certificate.issuer().as_raw();
+            let places = self.by_subject.get(issuer).map_or(&[][..], Vec::as_slice);
+            let named = places.iter().map(|place| &self.certificates[*place]);
+            let trusted: Vec<_> = named.filter_map(parsed).collect();
             let find = |among: &[X509Certificate<'a>]| {
                 let fits = |it: &&X509Certificate<'a>| {
                     let is_new = path.iter().all(|link| link.certificate != **it);
@@ -576,6 +590,8 @@ fn is_name_for(name: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -594,6 +610,44 @@ mod tests {
             ("", "", false),
         ] {
             assert_eq!(is_name_for(name, host), fits, "{name} {host}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a peer shows is judged, and nothing of it is a panic.
+        #[test]
+        fn any_bytes_are_judged(
+            chain in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..4),
+        ) {
+            let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
+            prop_assert!(Trust::default().judge(&chain, Usage::Client, 0).is_err());
+            prop_assert!(chain.iter().all(|it| !is_for_host(it, "a.test")));
+        }
+
+        /// The same of a certificate that is sound but for some bytes.
+        #[test]
+        fn changed_bytes_are_judged(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let made = rcgen::generate_simple_self_signed(vec!["a.test".into()]).unwrap();
+            let sound = made.cert.der().clone();
+            let trust = Trust::new(vec![sound.clone()], Vec::new(), 1);
+            let mut bytes = sound.to_vec();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let is_same = bytes == *sound;
+            let changed = CertificateDer::from(bytes);
+            let judged = trust.judge(&[changed.clone()], Usage::Server, 1_700_000_000);
+            prop_assert!(judged.is_err() || is_same, "{:?}", changed);
+            let _ = is_for_host(&changed, "a.test");
+            if let Some(text) = crate::names::CertificateText::new(&changed) {
+                let _ = (text.subject(), text.issuer_on_one_line(), text.serial(), text.hosts());
+                let _ = (text.not_before(), text.not_after(), text.days_left(0));
+            }
+            let _ = crate::ocsp::request(&changed, &sound);
+            let _ = crate::ocsp::responder(&changed);
         }
     }
 }

@@ -284,3 +284,54 @@ fn single(basic: &[u8], asked: &Asked<'_>) -> Option<Option<Single>> {
     }
     Some(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn certificate() -> CertificateDer<'static> {
+        let made = rcgen::generate_simple_self_signed(vec!["a.test".into()]).unwrap();
+        made.cert.der().clone()
+    }
+
+    #[test]
+    fn a_request_names_its_certificate() {
+        let own = certificate();
+        let request = request(&own, &own).unwrap();
+        let mut id = &request[..];
+        for _ in 0..4 {
+            id = element(id).unwrap().0;
+        }
+        let asked = asked(&own, &own).unwrap();
+        assert_eq!(asked.is_named_by(element(id).unwrap().0), Some(true));
+        let other = certificate();
+        let other = super::asked(&other, &other).unwrap();
+        assert_eq!(other.is_named_by(element(id).unwrap().0), Some(false));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_no_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let own = certificate();
+            prop_assert!(read(&bytes, &own, &own, 0).is_err());
+        }
+
+        /// The outside is sound, and what is in it is anything.
+        #[test]
+        fn any_answer_is_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let own = certificate();
+            let parts = written(SEQUENCE, &[&written(SEQUENCE, &[&bytes]), &bytes, &bytes]);
+            let kind = written(OID, &[BASIC]);
+            for basic in [&bytes, &parts] {
+                let inside = written(SEQUENCE, &[&kind, &written(OCTETS, &[basic])]);
+                let status = written(ENUMERATED, &[&[0]]);
+                let answer = written(SEQUENCE, &[&status, &written(CONSTRUCTED, &[&inside])]);
+                prop_assert_eq!(read(&answer, &own, &own, 0), Err(OcspError::Signature));
+                let asked = asked(&own, &own).unwrap();
+                let _ = single(basic, &asked);
+            }
+        }
+    }
+}

@@ -84,7 +84,17 @@ fn decode(digits: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in "(-----BEGIN A-----\n|-----END A-----|[A-Za-z0-9+/=:-]{0,9}|\n|\r|é){0,20}") {
+            let _ = sections(text.as_bytes());
+            let _ = crate::certificates(text.as_bytes());
+        }
+    }
 
     #[test]
     fn sections_are_read_with_their_headers() {

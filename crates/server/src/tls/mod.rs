@@ -340,6 +340,7 @@ fn clients(
     }
     let ocsp = (ocsp.checked != Checked::Nothing)
         .then(|| ClientOcsp::new(ocsp.checked, ocsp.responder.clone(), ocsp.zone));
+    let context = revolve_tls::digest(&context);
     let clients = ClientTrust {
         trust,
         ocsp,
