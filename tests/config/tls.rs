@@ -86,6 +86,31 @@ const TLS: &[Mistake] = &[
         "",
     ),
     ours(
+        "events {}\nhttp {\n acme_issuer a {\n  uri http://a.test/;\n  state_path s;\n }\n}\n",
+        "invalid acme_issuer uri \"http://a.test/\" in FILE:4",
+        "https://",
+    ),
+    ours(
+        "events {}\nhttp {\n acme_issuer a {\n  uri https://a.test/;\n }\n}\n",
+        "acme_issuer \"a\" has no \"state_path\" in FILE:3",
+        "folder",
+    ),
+    ours(
+        "events {}\nhttp {\n acme_issuer a {\n  challenge dns-01;\n }\n}\n",
+        "unexpected \"challenge\" in \"acme_issuer\" in FILE:4",
+        "http-01",
+    ),
+    ours(
+        "events {}\nhttp {\n server {\n  acme_certificate a;\n  server_name b.test;\n }\n}\n",
+        "acme_issuer \"a\" is not found in FILE:4",
+        "",
+    ),
+    ours(
+        "events {}\nhttp {\n server {\n  acme_certificate a *.b.test;\n }\n}\n",
+        "\"*.b.test\" cannot be ordered in FILE:4",
+        "DNS",
+    ),
+    ours(
         "events {}\nhttp {\n ssl_conf_command Nothing on;\n}\n",
         "SSL_CONF_cmd(\"Nothing\", \"on\") failed in FILE:3",
         "Ciphersuites",

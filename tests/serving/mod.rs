@@ -1,5 +1,6 @@
 //! Serving under pressure: changing files, slow clients, few descriptors, full disks, odd requests.
 
+mod acme;
 mod alias;
 mod auth_basic;
 mod bodies;

@@ -1,5 +1,6 @@
 //! What all tests share. Every server here has its own folder and ports, and ends with its test.
 
+pub(crate) mod acme;
 pub(crate) mod client;
 pub(crate) mod daemon;
 pub(crate) mod folder;

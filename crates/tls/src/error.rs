@@ -10,8 +10,8 @@ pub enum AcceptError {
     NotTls(Vec<u8>),
     /// The client closed the connection.
     Closed,
-    /// It was refused, as it was chosen.
-    Refused,
+    /// It was refused, as it was chosen, with this alert.
+    Refused(u8),
     /// The stream failed; `TimedOut` where the deadline has passed.
     Io(io::Error),
     /// The client is not to be agreed with, or does not keep to the protocol.
@@ -76,7 +76,7 @@ impl fmt::Display for AcceptError {
         match self {
             Self::NotTls(_) => f.write_str("the client does not speak TLS"),
             Self::Closed => f.write_str("the client closed the connection"),
-            Self::Refused => f.write_str("the client was refused"),
+            Self::Refused(_) => f.write_str("the client was refused"),
             Self::Io(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
         }

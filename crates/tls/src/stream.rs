@@ -101,7 +101,7 @@ impl TlsStream {
                 // A fatal alert in the clear: no key has been agreed on.
                 let record: &[u8] = &[21, 3, 3, 0, 2, 2, alert];
                 let _ = rustix::net::send(&self.stream, record, FLAGS);
-                return Err(AcceptError::Refused);
+                return Err(AcceptError::Refused(alert));
             }
         };
         let session = Session::server(config).map_err(AcceptError::Tls)?;

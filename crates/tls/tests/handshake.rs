@@ -406,7 +406,7 @@ fn a_client_may_be_refused_by_its_name() {
         let accepting = spawn(async move {
             let tls = TlsStream::new(ours);
             let accepted = tls.accept(|_| Choice::Refuse(112), soon()).await;
-            assert!(matches!(accepted, Err(AcceptError::Refused)));
+            assert!(matches!(accepted, Err(AcceptError::Refused(112))));
         });
         let client = Client::new(&Arc::new(site.client_config(&TLS13)), theirs, 7);
         let error = client.handshake().await.unwrap_err();

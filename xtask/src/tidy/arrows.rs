@@ -43,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "revolve-http",
             "revolve-conf",
             "revolve-reactor",
+            "revolve-tls",
         ],
     ),
     ("xtask", &[]),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Span};
 
+use crate::acme::Wanted;
 use crate::config::Prefix;
 use crate::config::scope::{HTTP, Shared};
 use crate::config::setting::Inherit;
@@ -79,6 +80,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     let mut servers = Vec::new();
     let mut listens = Vec::new();
     let mut spans = Vec::new();
+    let mut wanted = Vec::new();
     for (index, mut server) in level.children.into_iter().enumerate() {
         let id = index as ServerId;
         spans.push(server.span);
@@ -91,12 +93,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         let location = merging.add(server, &settings, &mut named);
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
-        let secrets = &mut merging.scope.shared.secrets;
-        let tls = own.ssl.load(
-            (&own.ssl_client, &own.ssl_ocsp),
-            secrets,
-            merging.diagnostics,
-        );
+        let tls = load_tls(merging.scope, own, &names, &mut wanted, merging.diagnostics);
         servers.push(Server {
             primary_name: primary_name(&names),
             location,
@@ -126,6 +123,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         locations: locations.into(),
         ports,
         upstreams,
+        acme: modules::acme::finish(std::mem::take(&mut scope.acme), wanted),
         names: Names {
             spec: settings.resolver.spec.clone(),
             timeout_ms: settings.resolver.timeout_ms,
@@ -134,6 +132,20 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         file_limits,
         files_within,
     }
+}
+
+/// What a server agrees to by TLS, where it has any, and which certificates are ordered for it.
+fn load_tls(
+    scope: &mut Scope,
+    own: &Settings,
+    names: &[ServerName],
+    wanted: &mut Vec<Wanted>,
+    diagnostics: &mut Diagnostics,
+) -> Option<ssl::ServerTls> {
+    modules::acme::note(wanted, &scope.acme, own, names, diagnostics);
+    let secrets = &mut scope.shared.secrets;
+    own.ssl
+        .load((&own.ssl_client, &own.ssl_ocsp), secrets, diagnostics)
 }
 
 /// The name of a server where one is asked for. `.example.org` is the name and all below it; here it is the

@@ -4,14 +4,19 @@ use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use revolve_reactor::spawn;
+
+use crate::acme::{self, Challenges};
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
 use crate::http::modules::auth_basic;
 use crate::http::names;
 use crate::http::site::Site;
+use crate::log::Level;
 use crate::runtime::connection::Connection;
-use crate::runtime::loop_state::Installed;
+use crate::runtime::loop_state::{Installed, LoopState};
 use crate::upstream::Registry;
 
 /// HTTP on one loop. It serves nothing before it is configured.
@@ -22,6 +27,8 @@ pub(crate) struct HttpLoop {
     pub(crate) preambles: Preambles,
     /// Passwords that were right.
     pub(crate) passwords: auth_basic::Remembered,
+    /// The number of the configuration in force.
+    in_force: Rc<Cell<u64>>,
     boundary: Cell<u64>,
     /// Numbers under a key of this loop's own (SipHash) are what nobody can guess, `$request_id`.
     id_key: RandomState,
@@ -34,8 +41,38 @@ impl HttpLoop {
         let site = Site::new(http.clone(), installed, &self.upstreams);
         let site = Rc::new(site);
         names::watch(&site, &self.upstreams);
+        self.order(&site);
         *self.site.borrow_mut() = Some(site);
         self.upstreams.forget_unused();
+    }
+
+    /// Has certificates be ordered, for as long as this configuration is in force.
+    fn order(&self, site: &Rc<Site>) {
+        self.in_force.set(site.http.id);
+        let Some(acme) = &site.http.acme else {
+            return;
+        };
+        let (id, in_force) = (site.http.id, self.in_force.clone());
+        let challenges = site.zones.state::<Challenges>(acme.zone).clone();
+        let names = &site.http.names;
+        let timeout = Duration::from_millis(names.timeout_ms);
+        let (spec, acme) = (names.spec.clone(), acme.clone());
+        let logs = site.logs.clone();
+        let say = move |is_error: bool, what: String| {
+            let level = if is_error {
+                Level::Error
+            } else {
+                Level::Notice
+            };
+            logs.process(level, format_args!("{what}"));
+        };
+        let is_in_force = move || in_force.get() == id;
+        spawn(async move {
+            if let Some(state) = LoopState::current() {
+                let resolver = state.resolvers.get(&spec, timeout);
+                acme::run(acme, challenges, resolver, is_in_force, say).await;
+            }
+        });
     }
 
     /// The configuration for the next request.

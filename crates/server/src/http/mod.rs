@@ -41,6 +41,7 @@ use self::location::{Location, LocationId};
 use self::modules::ssl::ServerTls;
 use self::modules::upstream::Upstream;
 use self::variables::Variables;
+use crate::acme::Acme;
 use crate::file_cache::Limits;
 use crate::net::ListenSpec;
 use crate::net::resolver::ResolverSpec;
@@ -60,6 +61,8 @@ pub struct Http {
     pub(crate) upstreams: Vec<Upstream>,
     /// Whom their names are asked of: what the block itself says.
     pub(crate) names: Names,
+    /// The certificates that are ordered.
+    pub(crate) acme: Option<Arc<Acme>>,
     /// The variables.
     pub(crate) variables: Variables,
     /// The bounds of the file cache.

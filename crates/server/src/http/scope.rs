@@ -6,6 +6,7 @@ use revolve_conf::{Diagnostic, Directive, Span};
 use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
 use crate::http::location::Methods;
+use crate::http::modules::acme::Issuers;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
@@ -109,6 +110,8 @@ pub(crate) struct Scope {
     pub shared: Shared,
     pub log_formats: Vec<LogFormat>,
     pub upstreams: Upstreams,
+    /// Who certificates are ordered of.
+    pub acme: Issuers,
     /// The variables that directives define.
     pub definitions: Definitions,
 }
@@ -122,6 +125,7 @@ impl Scope {
             shared,
             log_formats: Vec::new(),
             upstreams: Upstreams::default(),
+            acme: Issuers::default(),
             definitions: Definitions::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());

@@ -11,8 +11,9 @@ use revolve_tls::rustls::ClientConfig;
 use revolve_tls::rustls::pki_types::{DnsName, ServerName};
 use revolve_tls::{ClientOptions, TlsStream, Trust, Usage, VerifyError};
 
-use super::by_variable::OwnKey;
-use super::{CacheLimits, NamedFile, Terms, load_key_pair, load_trust, passwords};
+use super::by_variable::{CacheLimits, OwnKey};
+use super::files::{NamedFile, load_key_pair, load_trust, passwords};
+use super::words::Terms;
 use crate::config::variable::Subject;
 
 /// What directives say.

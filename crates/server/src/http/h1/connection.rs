@@ -288,7 +288,11 @@ fn say(site: &Site, number: u64, what: &str) {
 fn log_handshake(connection: &Connection, http_loop: &HttpLoop, error: &AcceptError) {
     let what = match error {
         AcceptError::Closed => "peer closed connection in SSL handshake".to_owned(),
-        AcceptError::Refused => "SSL_do_handshake() failed (unrecognized name)".to_owned(),
+        AcceptError::Refused(UNRECOGNIZED_NAME) => {
+            "SSL_do_handshake() failed (unrecognized name)".to_owned()
+        }
+        // Why is said already.
+        AcceptError::Refused(_) => return,
         AcceptError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             "client timed out (110: Connection timed out)".to_owned()
         }

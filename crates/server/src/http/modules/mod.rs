@@ -104,6 +104,7 @@ modules! {
     listen {}
     ssl { ssl: SslSettings / RawSsl }
     ssl_client { ssl_client: SslClientSettings / RawSslClient }
+    acme { acme: AcmeSettings / RawAcme }
     ssl_ocsp { ssl_ocsp: SslOcspSettings / RawSslOcsp }
     server_name {}
     client { client: ClientSettings / RawClient }

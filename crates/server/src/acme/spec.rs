@@ -1,0 +1,51 @@
+//! What is ordered, and of whom, as the configuration has it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::tls::Url;
+use crate::tls::upstream::UpstreamTls;
+use crate::zones::ZoneId;
+
+/// An authority, as the configuration has it.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    pub(crate) name: String,
+    /// Its directory.
+    pub(crate) uri: Url,
+    pub(crate) contacts: Vec<String>,
+    /// How connections to it are secured.
+    pub(crate) tls: Arc<UpstreamTls>,
+    /// The folder for its account and its certificates.
+    pub(crate) state: PathBuf,
+    pub(crate) accepts_terms: bool,
+}
+
+/// A certificate that a server wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The place of the issuer.
+    pub(crate) issuer: usize,
+    /// Whom it is to be for, at least one.
+    pub(crate) names: Vec<String>,
+    /// The file that it lies in, with its key.
+    pub(crate) path: PathBuf,
+}
+
+/// All that is ordered.
+#[derive(Debug)]
+pub(crate) struct Acme {
+    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) wanted: Vec<Wanted>,
+    /// Where what challenges are answered with lies for all workers.
+    pub(crate) zone: ZoneId,
+}
+
+/// The time in seconds since 1970.
+pub(super) fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}

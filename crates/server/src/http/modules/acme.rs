@@ -1,0 +1,385 @@
+//! Certificates from an authority, got and renewed by ourselves.
+//!
+//! ```nginx
+//! acme_issuer letsencrypt {
+//!     uri        https://acme-v02.api.letsencrypt.org/directory;
+//!     contact    admin@example.org;
+//!     state_path /var/lib/revolve/letsencrypt;
+//!     accept_terms_of_service;
+//! }
+//! server {
+//!     listen              443 ssl;
+//!     server_name         example.org;
+//!     acme_certificate    letsencrypt;
+//!     ssl_certificate     $acme_certificate;
+//!     ssl_certificate_key $acme_certificate_key;
+//! }
+//! server { listen 80; }
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use revolve_conf::directive::{Args, duplicate};
+use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word, value};
+
+use crate::acme::{Acme, ChallengeZone, Challenges, Issuer, Wanted};
+use crate::config::scope::{HTTP, SERVER, invalid_parameter, set_once};
+use crate::config::setting::settings;
+use crate::http::modules::server_name::ServerName;
+use crate::http::modules::ssl::file;
+use crate::http::modules::{Module, Settings};
+use crate::http::phase::{Outcome, Phase};
+use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, row};
+use crate::http::variables::{Builtin, text};
+use crate::tls::upstream::{UpstreamOptions, UpstreamTls};
+use crate::tls::{CacheLimits, NamedFile, Terms, Url};
+use crate::zones::{ZoneId, name_and_size};
+
+/// The module.
+pub(crate) const MODULE: Module = Module {
+    name: "http_acme_module",
+    directives: DIRECTIVES,
+    variables: VARIABLES,
+    handlers: &[(Phase::PostRead, applies, answer_challenge)],
+    ..Module::EMPTY
+};
+
+settings! {
+    /// Certificates from an authority.
+    pub struct AcmeSettings / RawAcme {
+        inherit {
+            /// Where what challenges are answered with lies; there where there is an issuer.
+            zone: Option<ZoneId> = None,
+        }
+        own {
+            /// `acme_certificate`.
+            certificate: Option<Arc<Named>> = None,
+        }
+    }
+}
+
+/// What `acme_certificate` says.
+#[derive(Debug)]
+pub(crate) struct Named {
+    issuer: String,
+    span: Span,
+    /// Whom the certificate is for; the names of the server where nothing stands here.
+    names: Vec<String>,
+    /// The file that it comes to lie in, once all is read.
+    path: OnceLock<PathBuf>,
+}
+
+/// The issuers met while the configuration is read.
+#[derive(Debug, Default)]
+pub(crate) struct Issuers {
+    list: Vec<Issuer>,
+    zone: Option<ZoneId>,
+}
+
+const DIRECTIVES: &[DirectiveRow] = &[
+    DirectiveRow {
+        name: "acme_issuer",
+        contexts: HTTP,
+        args: Args::ONE_BLOCK,
+        set: issuer,
+    },
+    row(HTTP, "acme_shared_zone", Args::ONE, shared_zone),
+    row(SERVER, "acme_certificate", Args::ONE_MORE, certificate),
+];
+
+/// Where no `acme_shared_zone` is. Source: nginx's.
+const ZONE_NAME: &str = "ngx_acme_shared";
+const ZONE_BYTES: u64 = 256 * 1024;
+
+/// Whom the system trusts, where nothing else is said.
+const SYSTEM_ROOTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+fn shared_zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    let Some(named) = word.text.strip_prefix("zone=") else {
+        return Err(invalid_parameter(word, "expected zone=NAME:SIZE"));
+    };
+    if scope.acme.zone.is_some() {
+        return Err(duplicate(directive));
+    }
+    let (name, bytes) = name_and_size(named, word)?;
+    let zone = scope.shared.zones.declare_again((name, bytes), ChallengeZone, word)?;
+    scope.acme.zone = Some(zone);
+    scope.level.settings.acme.zone = Some(Some(zone));
+    Ok(())
+}
+
+/// What stands in an `acme_issuer`.
+#[derive(Default)]
+struct Block<'a> {
+    uri: Option<&'a Word>,
+    contacts: Vec<String>,
+    state: Option<&'a Word>,
+    trusted: Option<NamedFile>,
+    verifies: Option<bool>,
+    accepts_terms: bool,
+}
+
+fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let name = &directive.args[0];
+    if scope.acme.list.iter().any(|it| it.name == name.text) {
+        let message = format!("duplicate acme_issuer \"{}\"", name.text);
+        return Err(Diagnostic::new(name.span, message).label("an issuer of this name is there"));
+    }
+    let mut block = Block::default();
+    for row in directive.block.as_deref().unwrap_or_default() {
+        read_row(scope, &mut block, row)?;
+    }
+    let lacks = |what: &str| {
+        let message = format!("acme_issuer \"{}\" has no \"{what}\"", name.text);
+        Diagnostic::new(name.span, message)
+    };
+    let uri = block.uri.ok_or_else(|| lacks("uri").label("expected the authority's directory"))?;
+    let state = block.state.ok_or_else(|| {
+        lacks("state_path").label("expected a folder that the workers' user may write")
+    })?;
+    let url = Url::parse_secure(&uri.text).ok_or_else(|| {
+        let message = format!("invalid acme_issuer uri \"{}\"", uri.text);
+        Diagnostic::new(uri.span, message).label("expected https://host[:port]/path")
+    })?;
+    let verifies = block.verifies.unwrap_or(true);
+    let trusted = match (block.trusted, verifies) {
+        (None, true) => Some(system_roots(name)?),
+        (trusted, _) => trusted,
+    };
+    let tls = UpstreamTls::load(
+        options(verifies, trusted.as_ref()),
+        &mut scope.shared.secrets,
+        &mut scope.shared.diagnostics,
+    );
+    let Some(tls) = tls else {
+        return Ok(());
+    };
+    let state = scope.shared.full_path(&state.text);
+    scope.acme.list.push(Issuer {
+        name: name.text.clone(),
+        uri: url,
+        contacts: block.contacts,
+        tls,
+        state,
+        accepts_terms: block.accepts_terms,
+    });
+    if scope.acme.zone.is_none() {
+        let zones = &mut scope.shared.zones;
+        let zone = zones.declare_again((ZONE_NAME, ZONE_BYTES), ChallengeZone, name)?;
+        scope.acme.zone = Some(zone);
+        scope.level.settings.acme.zone = Some(Some(zone));
+    }
+    Ok(())
+}
+
+fn read_row<'a>(
+    scope: &Scope,
+    block: &mut Block<'a>,
+    row: &'a Directive,
+) -> Result<(), Diagnostic> {
+    let args = row.args.as_slice();
+    match (row.name.text.as_str(), args) {
+        ("uri", [uri]) => set_once(&mut block.uri, uri, row)?,
+        ("state_path", [path]) if path.text != "off" => set_once(&mut block.state, path, row)?,
+        ("contact", [contact]) => block.contacts.push(match contact.text.contains(':') {
+            true => contact.text.clone(),
+            false => format!("mailto:{}", contact.text),
+        }),
+        ("challenge", [kind]) if matches!(kind.text.as_str(), "http" | "http-01") => {}
+        ("ssl_trusted_certificate", [word]) => {
+            let file = file(scope, word, row)?;
+            set_once(&mut block.trusted, file, row)?;
+        }
+        ("ssl_verify", [word]) => {
+            let is_on = value::flag_of(word, "ssl_verify")?;
+            set_once(&mut block.verifies, is_on, row)?;
+        }
+        ("accept_terms_of_service", []) => block.accepts_terms = true,
+        ("account_key", [kind]) if kind.text == "ecdsa:256" => {}
+        (name, _) => {
+            let message = format!("unexpected \"{name}\" in \"acme_issuer\"");
+            return Err(Diagnostic::new(row.span, message)
+                .label("it is not known here, or not with these arguments")
+                .help("there are uri, contact, state_path, accept_terms_of_service, challenge http-01, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
+        }
+    }
+    Ok(())
+}
+
+fn system_roots(name: &Word) -> Result<NamedFile, Diagnostic> {
+    let found = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.is_file());
+    let path = found.ok_or_else(|| {
+        let message = format!("nobody is trusted for acme_issuer \"{}\"", name.text);
+        Diagnostic::new(name.span, message)
+            .label("the system has no bundle of roots")
+            .help("name one by `ssl_trusted_certificate`")
+    })?;
+    Ok(NamedFile {
+        path: path.to_owned(),
+        value: None,
+        span: name.span,
+    })
+}
+
+fn options(verifies: bool, trusted: Option<&NamedFile>) -> UpstreamOptions<'_> {
+    UpstreamOptions {
+        terms: Terms {
+            versions: (true, true),
+            suites: revolve_tls::ciphers("DEFAULT").suites,
+            groups: revolve_tls::default_groups(),
+            prefers_own_ciphers: false,
+            has_tickets: true,
+        },
+        key: None,
+        passwords: None,
+        cache: CacheLimits::default(),
+        sends_name: true,
+        resumes: true,
+        trusted,
+        crl: None,
+        verifies,
+        depth_max: 8,
+    }
+}
+
+fn certificate(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let mut names = Vec::new();
+    for word in &directive.args[1..] {
+        match word.text.split_once('=') {
+            Some(("key", "ecdsa" | "ecdsa:256")) => {}
+            Some(_) => return Err(invalid_parameter(word, "expected names, or key=ecdsa:256")),
+            None => names.push(orderable(&word.text).ok_or_else(|| {
+                let message = format!("\"{}\" cannot be ordered", word.text);
+                Diagnostic::new(word.span, message)
+                    .label("expected a name or an address; wildcards need a challenge by DNS")
+            })?),
+        }
+    }
+    let named = Named {
+        issuer: directive.args[0].text.clone(),
+        span: directive.span,
+        names,
+        path: OnceLock::new(),
+    };
+    let slot = &mut scope.level.settings.acme.certificate;
+    set_once(slot, Some(Arc::new(named)), directive)
+}
+
+/// A name that an authority may vouch for after a challenge by HTTP.
+fn orderable(name: &str) -> Option<String> {
+    let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'_');
+    let is_name = !name.is_empty() && name.bytes().all(is_sound) && !name.starts_with('.');
+    is_name.then(|| name.to_ascii_lowercase())
+}
+
+/// Takes note of what a server wants, whose names are these.
+pub(crate) fn note(
+    wanted: &mut Vec<Wanted>,
+    issuers: &Issuers,
+    settings: &Settings,
+    server_names: &[ServerName],
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(named) = &settings.acme.certificate else {
+        return;
+    };
+    let place = issuers.list.iter().position(|it| it.name == named.issuer);
+    let Some(place) = place else {
+        let message = format!("acme_issuer \"{}\" is not found", named.issuer);
+        diagnostics.push(Diagnostic::new(named.span, message).label("no `acme_issuer` has this name"));
+        return;
+    };
+    let mut names = named.names.clone();
+    if names.is_empty() {
+        let own = server_names.iter().map(ToString::to_string);
+        names = own.filter_map(|name| orderable(&name)).collect();
+    }
+    let Some(first) = names.first() else {
+        let message = "no name for \"acme_certificate\" that could be ordered";
+        let diagnostic = Diagnostic::new(named.span, message)
+            .label("the server has none but wildcards and patterns")
+            .help("name some behind the issuer");
+        diagnostics.push(diagnostic);
+        return;
+    };
+    let path = issuers.list[place].state.join(format!("{}.pem", first.replace(':', "_")));
+    let _ = named.path.set(path.clone());
+    let new = Wanted {
+        issuer: place,
+        names,
+        path,
+    };
+    if !wanted.contains(&new) {
+        wanted.push(new);
+    }
+}
+
+/// All that is ordered, where anything is.
+pub(crate) fn finish(issuers: Issuers, wanted: Vec<Wanted>) -> Option<Arc<Acme>> {
+    let zone = issuers.zone?;
+    (!wanted.is_empty()).then(|| {
+        Arc::new(Acme {
+            issuers: issuers.list,
+            wanted,
+            zone,
+        })
+    })
+}
+
+const VARIABLES: &[Builtin] = &[
+    Builtin {
+        name: "acme_certificate",
+        get: named_file,
+    },
+    // One file has both, so that they always fit.
+    Builtin {
+        name: "acme_certificate_key",
+        get: named_file,
+    },
+];
+
+fn named_file(request: &Request, out: &mut Vec<u8>) -> bool {
+    let location = request.server().location;
+    let settings = &request.http().locations[location as usize].settings;
+    let named = settings.acme.certificate.as_ref();
+    let path = named.and_then(|named| named.path.get());
+    path.is_some_and(|path| text(&path.to_string_lossy(), out))
+}
+
+const CHALLENGE: &[u8] = b"/.well-known/acme-challenge/";
+
+fn applies(settings: &Settings) -> bool {
+    settings.acme.zone.is_some()
+}
+
+/// Post-read phase: answers the challenges of an authority; what is none of those that are open is a request
+/// like any other.
+fn answer_challenge(request: &mut Request) -> Outcome {
+    let Some(token) = request.path.strip_prefix(CHALLENGE) else {
+        return Outcome::Next;
+    };
+    let Some(zone) = request.settings().acme.zone else {
+        return Outcome::Next;
+    };
+    let challenges = request.site.zones.state::<Challenges>(zone);
+    let Some(answer) = challenges.answer(token) else {
+        return Outcome::Next;
+    };
+    if let Err(status) = request.discard_body() {
+        return Outcome::Finish(status);
+    }
+    let response = &mut request.response;
+    response.clear_content();
+    response.status = 200;
+    response.content_type.set_text(b"text/plain");
+    response.push_text(&answer);
+    response.set_length(answer.len() as u64);
+    Outcome::Respond
+}
