@@ -331,7 +331,7 @@ fn certificates_may_be_named_by_the_handshake() {
     });
     // What has changed is read again, without a reload.
     let renewed = certificate(&folder, "two.test", "two.test");
-    let clients = Clients::trusting(&[renewed.clone()]);
+    let clients = Clients::trusting(std::slice::from_ref(&renewed));
     let client = clients.connect(port, "two.test").expect("a handshake");
     assert_eq!(client.certificate(), Some(&renewed[..]));
 }
@@ -352,7 +352,7 @@ fn a_certificate_may_stand_in_a_variable() {
         &format!("listen 127.0.0.1:{port} ssl;"),
     );
     let _server = Server::start(&folder, &text, &[port]);
-    let clients = Clients::trusting(&[one.clone()]);
+    let clients = Clients::trusting(std::slice::from_ref(&one));
     for _ in 0..2 {
         let client = clients.connect(port, "one.test").expect("a handshake");
         assert_eq!(client.certificate(), Some(&one[..]));

@@ -50,7 +50,11 @@ fn start(more: &str) -> Site {
 
 impl Site {
     fn clients(&self, identity: Option<&Identity>) -> Clients {
-        Clients::showing(&[self.certificate.clone()], &[&TLS13, &TLS12], identity)
+        Clients::showing(
+            std::slice::from_ref(&self.certificate),
+            &[&TLS13, &TLS12],
+            identity,
+        )
     }
 
     fn answer(&self, clients: &Clients, name: &'static str, host: &str) -> (String, bool) {
@@ -173,7 +177,11 @@ fn sessions_are_resumed_with_who_the_client_is() {
         .authority
         .issue(&site.folder, "client", "client.test", 7);
     for version in [&TLS12, &TLS13] {
-        let known = Clients::showing(&[site.certificate.clone()], &[version], Some(&identity));
+        let known = Clients::showing(
+            std::slice::from_ref(&site.certificate),
+            &[version],
+            Some(&identity),
+        );
         for round in 0..6 {
             let (answer, is_resumed) = site.answer(&known, "on.test.test", "on.test.test");
             assert!(answer.ends_with("SUCCESS CN=client 07"), "{answer}");
