@@ -16,8 +16,8 @@ const NAMES: &[Mistake] = &[
         "`return 403;`",
     ),
     ours(
-        "events {}\nhttp { server { location / { ssl_verify_client on; } } }\n",
-        "unknown directive \"ssl_verify_client\" in FILE:2",
+        "events {}\nhttp { server { location / { js_access main.check; } } }\n",
+        "unknown directive \"js_access\" in FILE:2",
         "they are let in",
     ),
     ours(
