@@ -7,6 +7,7 @@ use revolve_conf::{Diagnostic, Directive, Word};
 use crate::config::scope::{choice, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::Settings;
+use crate::http::modules::cgi::Param;
 use crate::http::modules::proxy::Pass;
 use crate::http::request::Request;
 
@@ -16,14 +17,31 @@ pub(crate) enum Protocol {
     #[default]
     Http,
     FastCgi,
+    Uwsgi,
+    Scgi,
+    Memcached,
 }
 
 impl Protocol {
+    /// What its directives begin with.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Protocol::Http => "proxy",
+            Protocol::FastCgi => "fastcgi",
+            Protocol::Uwsgi => "uwsgi",
+            Protocol::Scgi => "scgi",
+            Protocol::Memcached => "memcached",
+        }
+    }
+
     /// What a URL of it begins with, as the error log shows it.
     pub(crate) fn scheme(self) -> &'static str {
         match self {
             Protocol::Http => "http://",
             Protocol::FastCgi => "fastcgi://",
+            Protocol::Uwsgi => "uwsgi://",
+            Protocol::Scgi => "scgi://",
+            Protocol::Memcached => "memcached://",
         }
     }
 
@@ -31,7 +49,7 @@ impl Protocol {
     pub(crate) fn port(self) -> u16 {
         match self {
             Protocol::Http => 80,
-            Protocol::FastCgi => 0,
+            _ => 0,
         }
     }
 
@@ -40,6 +58,9 @@ impl Protocol {
         match self {
             Protocol::Http => &settings.proxy_passing,
             Protocol::FastCgi => &settings.fastcgi_passing,
+            Protocol::Uwsgi => &settings.uwsgi_passing,
+            Protocol::Scgi => &settings.scgi_passing,
+            Protocol::Memcached => &settings.memcached_passing,
         }
     }
 
@@ -47,7 +68,20 @@ impl Protocol {
     pub(crate) fn pass(self, settings: &Settings) -> Option<&Pass> {
         match self {
             Protocol::Http => settings.proxy.pass.as_deref(),
-            Protocol::FastCgi => settings.fastcgi.pass.as_deref(),
+            Protocol::FastCgi => settings.fastcgi_cgi.pass.as_deref(),
+            Protocol::Uwsgi => settings.uwsgi_cgi.pass.as_deref(),
+            Protocol::Scgi => settings.scgi_cgi.pass.as_deref(),
+            Protocol::Memcached => settings.memcached.pass.as_deref(),
+        }
+    }
+
+    /// What an application behind it is told of a request, where it speaks CGI's language.
+    pub(crate) fn params(self, settings: &Settings) -> &[Param] {
+        match self {
+            Protocol::FastCgi => &settings.fastcgi_cgi.params,
+            Protocol::Uwsgi => &settings.uwsgi_cgi.params,
+            Protocol::Scgi => &settings.scgi_cgi.params,
+            Protocol::Http | Protocol::Memcached => &[],
         }
     }
 }

@@ -8,18 +8,19 @@ use revolve_http::{HeaderId, ResponseFraming};
 
 use super::body::UpstreamBody;
 use super::exchange::Received;
-use super::fastcgi::Unwrap;
 use super::request_head::is_listed;
 use super::target::Resolved;
 use super::tries::AnsweredHead;
+use super::unwrap::Unwrap;
 use crate::http::modules::error_page;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::Redirect;
 use crate::http::modules::try_files::split_args;
+use crate::http::modules::types;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::tunnel::Tunnel;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 
 /// Takes an answer as the response.
 pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
@@ -31,20 +32,15 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         lease,
         was_all_sent,
     } = received;
-    let answered = AnsweredHead {
-        head,
-        bytes: head_bytes,
-    };
+    let bytes = head_bytes;
+    let answered = AnsweredHead { head, bytes };
     let status = answered.head.status;
     let framing = answered.head.framing;
     let is_tunnel = framing == ResponseFraming::Tunnel;
-    if is_tunnel && (request.current.is_subrequest || request.known(HeaderId::Upgrade).is_none()) {
-        request.log(
-            Level::Error,
-            format_args!("upstream switched protocols, which nobody had asked for"),
-        );
+    if is_tunnel && !may_switch(request) {
         return Outcome::Finish(502);
     }
+    let is_memcached = request.state.proxy.protocol == Protocol::Memcached;
     let keeps = was_all_sent && may_be_kept(request, &answered);
     let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
     let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
@@ -58,39 +54,64 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     if redirect.is_some() || is_intercepted {
         tries.note_end();
     }
+    let has_no_body = matches!(framing, ResponseFraming::None | ResponseFraming::Length(0));
+    if has_no_body {
+        tries.note_end();
+    }
+    let is_over = has_no_body && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole);
+    if is_memcached && status == 404 {
+        log_not_found(request);
+        if keeps && is_over {
+            lease.give_back(idle_max);
+        }
+        return Outcome::Finish(404);
+    }
     if let Some(uri) = redirect {
         return go_on_at(request, uri);
     }
     if is_intercepted {
         return Outcome::Finish(status);
     }
+    if is_memcached {
+        types::set_content_type(request);
+    }
     if is_tunnel {
-        request.response.tunnel = Some(Tunnel::new(
-            lease.stream().clone(),
-            Box::new(lease),
-            rest,
-            read_timeout,
-        ));
+        let stream = lease.stream().clone();
+        let tunnel = Tunnel::new(stream, Box::new(lease), rest, read_timeout);
+        request.response.tunnel = Some(tunnel);
         return Outcome::Respond;
     }
-    if matches!(framing, ResponseFraming::None | ResponseFraming::Length(0)) {
-        tries.note_end();
-        if keeps && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole) {
+    if has_no_body {
+        if keeps && is_over {
             lease.give_back(idle_max);
         }
         return Outcome::Respond;
     }
-    let ready = (rest, unwrap);
-    let body = UpstreamBody::new(
-        lease,
-        framing,
-        ready,
-        (keeps, idle_max),
-        read_timeout,
-        tries,
-    );
+    let (ready, kept) = ((rest, unwrap), (keeps, idle_max));
+    let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
     request.response.source = Some(Box::new(body));
     Outcome::Respond
+}
+
+/// Whether the client has asked for another protocol.
+fn may_switch(request: &Request) -> bool {
+    let may = !request.current.is_subrequest && request.known(HeaderId::Upgrade).is_some();
+    if !may {
+        let message = format_args!("upstream switched protocols, which nobody had asked for");
+        request.log(Level::Error, message);
+    }
+    may
+}
+
+/// Says that there is no value of the key.
+fn log_not_found(request: &Request) {
+    let key = request.settings().memcached.key.as_ref();
+    let key = key.map(|key| key.evaluate(request)).unwrap_or_default();
+    let shown = Shown(&key);
+    request.log(
+        Level::Info,
+        format_args!("key: \"{shown}\" was not found by memcached"),
+    );
 }
 
 /// Whether the peer leaves its connection open for another request.
@@ -99,6 +120,9 @@ fn may_be_kept(request: &Request, answered: &AnsweredHead) -> bool {
     match request.state.proxy.protocol {
         Protocol::Http => answered.head.keep_alive.is_on() && settings.proxy.is_http_11,
         Protocol::FastCgi => settings.fastcgi.keep_conn,
+        // Its applications close.
+        Protocol::Uwsgi | Protocol::Scgi => false,
+        Protocol::Memcached => true,
     }
 }
 
@@ -163,7 +187,7 @@ fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
     let hidden: &[&str] = match protocol {
         Protocol::Http => &HIDDEN,
         // nginx passes an application's own `Date` and `Server`; each would be there twice then.
-        Protocol::FastCgi => &HIDDEN_OF_CGI,
+        _ => &HIDDEN_OF_CGI,
     };
     request.response.clear_content();
     request.response.status = answered.head.status;

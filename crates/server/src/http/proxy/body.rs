@@ -10,8 +10,8 @@ use revolve_http::h1::{ChunkedDecoder, Decoded};
 use revolve_reactor::Receiving;
 
 use super::exchange::Lease;
-use super::fastcgi::Unwrap;
 use super::tries::Tries;
+use super::unwrap::Unwrap;
 use crate::http::body::{Broken, Piece, Source};
 
 /// What of a body is still to come.
@@ -137,7 +137,10 @@ impl Source for UpstreamBody {
                     self.tries.note_body(data.len() as u64);
                     return Poll::Ready(Some(Ok(Piece::Bytes(data))));
                 }
-                Ok(None) if matches!(self.left, Left::Nothing) => {
+                Ok(None)
+                    if matches!(self.left, Left::Nothing)
+                        && !self.unwrap.as_ref().is_some_and(Unwrap::awaits_end) =>
+                {
                     self.finish();
                     return Poll::Ready(None);
                 }
@@ -172,8 +175,7 @@ impl Source for UpstreamBody {
                         None => bytes,
                         Some(unwrap) => {
                             let mut body = Vec::with_capacity(bytes.len());
-                            if let Err(error) = unwrap.feed(&bytes, &mut body) {
-                                let why = format!("upstream sent {error}");
+                            if let Err(why) = unwrap.feed(&bytes, &mut body) {
                                 return Poll::Ready(Some(Err(Broken::while_reading(&why))));
                             }
                             Bytes::from(body)

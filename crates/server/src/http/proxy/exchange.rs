@@ -15,13 +15,16 @@ use revolve_http::h1::{
 use revolve_http::{Method, ResponseHead};
 use revolve_reactor::{Buffer, Chunk, SendQueue, Stream};
 
-use super::fastcgi::{self, Unwrap};
+use super::fastcgi::{self, Records};
+use super::memcached::Found;
 use super::request_head::{self, BodyForm};
 use super::target::Resolved;
+use super::unwrap::Unwrap;
+use super::written::Written;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 use crate::upstream::Peer;
 use crate::upstream::peer::{InUse, PeerState};
 use crate::upstream::pool::{Connection, KeptLimits};
@@ -133,13 +136,12 @@ pub(crate) struct Received {
 
 pub(super) struct Exchange {
     lease: Lease,
-    request_head: Vec<u8>,
+    request_head: Bytes,
     form: BodyForm,
     body: RequestBody,
     send_timeout: Duration,
     read_timeout: Duration,
-    head_bytes_max: usize,
-    method: Method,
+    rules: HeadRules,
     unwrap: Option<Unwrap>,
 }
 
@@ -147,20 +149,14 @@ impl Exchange {
     pub(super) fn new(
         request: &Request,
         resolved: &Resolved,
+        written: &Written,
         peer: &Peer,
         connection: Connection,
         in_use: Rc<InUse>,
     ) -> Self {
         let settings = request.passing();
         let protocol = request.state.proxy.protocol;
-        let (request_head, form, has_own_body) = match protocol {
-            Protocol::Http => {
-                let (head, form) = request_head::write(request, resolved);
-                (head, form, request.settings().proxy.body.is_some())
-            }
-            Protocol::FastCgi => (fastcgi::write_head(request), BodyForm::Records, false),
-        };
-        let body = match (&request.body, settings.pass_request_body && !has_own_body) {
+        let body = match (&request.body, written.has_body) {
             (_, false) => RequestBody::None,
             (RequestBody::Kept(kept), true) => RequestBody::Kept(kept.rewound()),
             (body, true) => body.share(),
@@ -175,16 +171,30 @@ impl Exchange {
                 limits: resolved.group.spec.kept,
                 _in_use: in_use,
             },
-            request_head,
-            form,
+            request_head: written.head.clone(),
+            form: written.form,
             body,
             send_timeout: Duration::from_millis(settings.send_timeout_ms),
             read_timeout: Duration::from_millis(settings.read_timeout_ms),
-            head_bytes_max: settings.head_bytes_max as usize,
-            method: request_head::method(request),
+            rules: HeadRules {
+                method: request_head::method(request),
+                bytes_max: settings.head_bytes_max as usize,
+                status_line: match protocol {
+                    Protocol::Http | Protocol::Memcached => StatusLine::Required,
+                    Protocol::FastCgi => StatusLine::Absent,
+                    Protocol::Uwsgi | Protocol::Scgi => StatusLine::Optional,
+                },
+                directives: protocol.name(),
+            },
             unwrap: match protocol {
-                Protocol::Http => None,
-                Protocol::FastCgi => Some(Unwrap::new(request.state.proxy.stderr.clone())),
+                Protocol::Http | Protocol::Uwsgi | Protocol::Scgi => None,
+                Protocol::FastCgi => Some(Unwrap::Records(Records::new(
+                    request.state.proxy.stderr.clone(),
+                ))),
+                Protocol::Memcached => {
+                    let gzip_flag = request.settings().memcached.gzip_flag;
+                    Some(Unwrap::Found(Found::new(written.key.clone(), gzip_flag)))
+                }
             },
         }
     }
@@ -206,8 +216,7 @@ impl Exchange {
             ));
             let mut reading = pin!(read_head(
                 &stream,
-                self.method,
-                self.head_bytes_max,
+                self.rules,
                 &mut self.unwrap,
                 self.read_timeout,
                 &progress
@@ -229,17 +238,10 @@ impl Exchange {
             .await;
             (sent, read)
         };
-        request
-            .state
-            .proxy
-            .tries
-            .note_sent(progress.sent_bytes.get());
-        request
-            .state
-            .proxy
-            .tries
-            .note_received(progress.received_bytes.get());
-        fastcgi::log_stderr(request, "while reading response header from upstream");
+        let tries = &request.state.proxy.tries;
+        tries.note_sent(progress.sent_bytes.get());
+        tries.note_received(progress.received_bytes.get());
+        log_stderr(request, "while reading response header from upstream");
         match sent {
             (Some(Err(SendFailure::Client(fault))), _) => {
                 request.current.must_close = true;
@@ -333,14 +335,14 @@ enum SendFailure {
 
 async fn send(
     stream: &Stream,
-    head: Vec<u8>,
+    head: Bytes,
     body: &mut RequestBody,
     form: BodyForm,
     stall_max: Duration,
     progress: &Progress,
 ) -> Result<(), SendFailure> {
     let mut queue = SendQueue::new();
-    queue.push(Chunk::Bytes(Bytes::from(head)));
+    queue.push(Chunk::Bytes(head));
     loop {
         // What is there already leaves together.
         let ready = poll_fn(|cx| Poll::Ready(body.poll_next(cx))).await;
@@ -410,23 +412,29 @@ enum ReadFailure {
     Invalid(String),
 }
 
+/// What a head may be.
+#[derive(Clone, Copy)]
+struct HeadRules {
+    method: Method,
+    bytes_max: usize,
+    status_line: StatusLine,
+    /// What the directives begin with that bound it.
+    directives: &'static str,
+}
+
 async fn read_head(
     stream: &Stream,
-    method: Method,
-    head_bytes_max: usize,
+    rules: HeadRules,
     unwrap: &mut Option<Unwrap>,
     timeout: Duration,
     progress: &Progress,
 ) -> Result<(ResponseHead, Vec<u8>, Bytes), ReadFailure> {
     let limits = ResponseLimits {
-        head_bytes_max,
-        status_line: match unwrap {
-            None => StatusLine::Required,
-            Some(_) => StatusLine::Absent,
-        },
+        head_bytes_max: rules.bytes_max,
+        status_line: rules.status_line,
         ..ResponseLimits::default()
     };
-    let mut parser = ResponseParser::new(method);
+    let mut parser = ResponseParser::new(rules.method);
     let mut head = ResponseHead::default();
     let mut bytes = Vec::new();
     loop {
@@ -435,8 +443,7 @@ async fn read_head(
             None => bytes.extend_from_slice(&received),
             Some(unwrap) => {
                 let unwrapped = unwrap.feed(&received, &mut bytes);
-                unwrapped
-                    .map_err(|error| ReadFailure::Invalid(format!("upstream sent {error}")))?;
+                unwrapped.map_err(ReadFailure::Invalid)?;
             }
         }
         loop {
@@ -455,10 +462,11 @@ async fn read_head(
                     return Ok((head, bytes, rest));
                 }
                 Err(error) => {
-                    let advice = match (error, &unwrap) {
-                        (ResponseError::HeadTooLarge, None) => " (proxy_buffer_size bounds it)",
-                        (ResponseError::HeadTooLarge, _) => " (fastcgi_buffer_size bounds it)",
-                        _ => "",
+                    let advice = match error {
+                        ResponseError::HeadTooLarge => {
+                            format!(" ({}_buffer_size bounds it)", rules.directives)
+                        }
+                        _ => String::new(),
                     };
                     let why = format!("upstream sent {error}{advice}");
                     return Err(ReadFailure::Invalid(why));
@@ -490,4 +498,20 @@ async fn receive(
             Err(error) => return Err(ReadFailure::Io(error)),
         }
     }
+}
+
+/// Logs what the application has written to its standard error.
+pub(crate) fn log_stderr(request: &Request, doing: &str) {
+    if request.state.proxy.stderr.borrow().is_empty() {
+        return;
+    }
+    let said = request.state.proxy.stderr.take();
+    let end = said
+        .iter()
+        .rposition(|it| !matches!(it, b'\n' | b'\r' | b'.' | b' '));
+    let shown = Shown(&said[..end.map_or(0, |end| end + 1)]);
+    request.log(
+        Level::Error,
+        format_args!("FastCGI sent in stderr: \"{shown}\" {doing}"),
+    );
 }

@@ -6,20 +6,26 @@
 mod answer;
 mod body;
 mod exchange;
-pub(crate) mod fastcgi;
+mod fastcgi;
+mod memcached;
 mod request_head;
 mod target;
 mod tries;
+mod unwrap;
 pub(crate) mod variables;
+mod written;
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use revolve_http::Framing;
 use revolve_reactor::{Stream, timeout};
 
+pub(crate) use self::exchange::log_stderr;
 use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
 pub(crate) use self::tries::Tries;
+use self::written::Written;
 use crate::http::modules::core_variables::method_name;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::phase::Outcome;
@@ -32,7 +38,7 @@ use crate::upstream::{Peer, Tried};
 /// Passes a request on and takes the answer, or gives up with a status of its own.
 pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
     request.state.proxy.protocol = protocol;
-    if request.passing().request_buffering
+    if must_read_body(request)
         && let Err(status) = request_body::read_whole(request).await
     {
         return Outcome::Finish(status);
@@ -42,14 +48,34 @@ pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
         Err(status) => return Outcome::Finish(status),
     };
     request.state.proxy.host = resolved.host.clone();
-    match tries(request, &resolved).await {
+    let written = match Written::of(request, &resolved) {
+        Ok(written) => written,
+        Err(status) => return Outcome::Finish(status),
+    };
+    match tries(request, &resolved, &written).await {
         Ok(received) => answer::take(request, &resolved, received),
         Err(status) => Outcome::Finish(status),
     }
 }
 
+/// Whether the body is read to its end before anybody is asked.
+fn must_read_body(request: &Request) -> bool {
+    // What is told of its length beforehand is told when all of it is there.
+    let is_told_length = matches!(
+        request.state.proxy.protocol,
+        Protocol::Uwsgi | Protocol::Scgi
+    );
+    let is_unknown = request.framing() == Framing::Chunked && is_told_length;
+    let asks_with_body = request.state.proxy.protocol != Protocol::Memcached;
+    (request.passing().request_buffering || is_unknown) && asks_with_body
+}
+
 /// Asks one peer after the other, until one answers.
-async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u16> {
+async fn tries(
+    request: &mut Request,
+    resolved: &Resolved,
+    written: &Written,
+) -> Result<Received, u16> {
     let site = request.site.share();
     let level = &site.locations[request.current.location as usize].settings;
     let settings = request.state.proxy.protocol.settings(level);
@@ -65,7 +91,7 @@ async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u
         };
         request.state.proxy.shown = resolved.shown(request, &peer.shown);
         request.state.proxy.tries.begin(&peer.shown);
-        let failure = match ask(request, resolved, peer).await {
+        let failure = match ask(request, resolved, written, peer).await {
             Ok(received) => match refusal(received.head.status, settings.next_upstream) {
                 Some(bit)
                     if may_go_on(request, bit, true) && left > 1 && !is_last(resolved, &tried) =>
@@ -148,7 +174,12 @@ fn refusal(status: u16, allowed: u32) -> Option<u32> {
 }
 
 /// Asks one peer: over a kept connection, or over a new one where that turns out to be closed.
-async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<Received, Failure> {
+async fn ask(
+    request: &mut Request,
+    resolved: &Resolved,
+    written: &Written,
+    peer: &Peer,
+) -> Result<Received, Failure> {
     let in_use = Rc::new(peer.begin());
     // What may be sent but once takes none that its peer may be closing at this moment. An application
     // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
@@ -156,7 +187,7 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
     let kept = takes_kept.then(|| peer.state.pool.take()).flatten();
     if let Some(mut connection) = kept {
         connection.requests += 1;
-        let exchange = Exchange::new(request, resolved, peer, connection, in_use.clone());
+        let exchange = Exchange::new(request, resolved, written, peer, connection, in_use.clone());
         match exchange.run(request).await {
             // It was closed before a byte of the answer came: as if it had not been there.
             Err(failure) if failure.was_stale && may_repeat(request) => {}
@@ -164,7 +195,7 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
         }
     }
     let connection = connect(request, peer).await?;
-    let exchange = Exchange::new(request, resolved, peer, connection, in_use);
+    let exchange = Exchange::new(request, resolved, written, peer, connection, in_use);
     exchange.run(request).await
 }
 

@@ -110,7 +110,8 @@ async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u1
         }
         Target::Url(value) => {
             let host = value.evaluate(request);
-            let host = String::from_utf8_lossy(&host).into_owned();
+            let host = host.strip_prefix(b"uwsgi://").unwrap_or(&host);
+            let host = String::from_utf8_lossy(host).into_owned();
             (group_of_host(request, &host).await?, None, host)
         }
     };
