@@ -18,6 +18,7 @@ mod surroundings;
 mod systemd;
 mod under_load;
 mod upgrade;
+mod upstreams;
 mod workers;
 mod zones;
 

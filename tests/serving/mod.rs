@@ -2,6 +2,7 @@
 
 mod alias;
 mod auth_basic;
+mod balancing;
 mod bodies;
 mod changing_tree;
 mod coherence;

@@ -12,7 +12,8 @@ use crate::http::names;
 use crate::http::site::Site;
 use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::Installed;
-use crate::upstream::Registry;
+use crate::upstream::zone::Home;
+use crate::upstream::{Group, Registry};
 
 /// HTTP on one loop. It serves nothing before it is configured.
 #[derive(Default)]
@@ -31,6 +32,10 @@ pub(crate) struct HttpLoop {
 impl HttpLoop {
     /// Takes a configuration: requests that begin from now on are served by it.
     pub(crate) fn configure(&self, http: &Arc<Http>, installed: &Rc<Installed>) {
+        self.upstreams.set_home(Home {
+            zones: installed.zones.clone(),
+            worker: installed.seat.number(),
+        });
         let site = Site::new(http.clone(), installed, &self.upstreams);
         let site = Rc::new(site);
         names::watch(&site, &self.upstreams);
@@ -45,6 +50,12 @@ impl HttpLoop {
         let site = self.site.borrow();
         site.clone()
             .expect("a connection came in, so there is an http block")
+    }
+
+    /// The groups of the configuration in force.
+    pub(crate) fn groups(&self) -> Vec<Rc<Group>> {
+        let site = self.site.borrow();
+        site.as_ref().map(|site| site.groups()).unwrap_or_default()
     }
 
     /// Whether a connection that was just accepted begins with a handshake.

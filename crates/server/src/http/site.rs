@@ -50,10 +50,16 @@ impl Site {
         self.groups.borrow()[place].clone()
     }
 
-    /// The group of a name, if there is one.
-    pub(crate) fn group_named(&self, name: &str) -> Option<Rc<Group>> {
+    /// The group of a name, if there is one, and its place.
+    pub(crate) fn group_named(&self, name: &str) -> Option<(usize, Rc<Group>)> {
         let groups = self.groups.borrow();
-        groups.iter().find(|it| it.spec.name == name).cloned()
+        let place = groups.iter().position(|it| it.spec.name == name)?;
+        Some((place, groups[place].clone()))
+    }
+
+    /// All groups, as their names lead now.
+    pub(crate) fn groups(&self) -> Vec<Rc<Group>> {
+        self.groups.borrow().clone()
     }
 
     /// Puts another group into the place of one whose names lead elsewhere.

@@ -134,6 +134,7 @@ modules! {
     disable_symlinks { symlinks: SymlinkSettings / RawSymlinks }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
+    sticky {}
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
     fastcgi {
         fastcgi: FastCgiSettings / RawFastCgi,

@@ -107,6 +107,8 @@ pub(crate) struct ProxyState {
     pub(crate) stderr: Rc<RefCell<Vec<u8>>>,
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) shown: String,
+    /// Who has answered, as those know it that are bound to it.
+    pub(crate) peer_id: String,
 }
 
 impl RequestState for ProxyState {

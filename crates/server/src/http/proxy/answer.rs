@@ -15,6 +15,7 @@ use super::unwrap::Unwrap;
 use crate::http::modules::error_page;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::Redirect;
+use crate::http::modules::sticky;
 use crate::http::modules::try_files::split_args;
 use crate::http::modules::types;
 use crate::http::phase::Outcome;
@@ -25,15 +26,12 @@ use crate::log::{Level, Shown};
 /// Takes an answer as the response.
 pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
     let Received {
-        head,
-        head_bytes,
+        answered,
         rest,
         unwrap,
         lease,
         was_all_sent,
     } = received;
-    let bytes = head_bytes;
-    let answered = AnsweredHead { head, bytes };
     let status = answered.head.status;
     let framing = answered.head.framing;
     let is_tunnel = framing == ResponseFraming::Tunnel;
@@ -48,8 +46,11 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     let settings = request.passing();
     let is_intercepted = settings.intercept_errors && error_page::is_chosen(request, status);
     let read_timeout = Duration::from_millis(settings.read_timeout_ms);
-    fill(request, resolved, &answered);
     request.state.proxy.tries.note_head(answered);
+    if redirect.is_none() && !is_intercepted {
+        sticky::bind(request, resolved.place);
+    }
+    fill(request, resolved);
     let tries = request.state.proxy.tries.clone();
     if redirect.is_some() || is_intercepted {
         tries.note_end();
@@ -179,7 +180,9 @@ const OF_CONNECTION: [&str; 8] = [
     "content-length",
 ];
 
-fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
+fn fill(request: &mut Request, resolved: &Resolved) {
+    let tries = request.state.proxy.tries.clone();
+    let answered = tries.answered().expect("its head is there");
     let site = request.site.share();
     let protocol = request.state.proxy.protocol;
     let level = &site.locations[request.current.location as usize].settings;

@@ -19,6 +19,7 @@ use super::fastcgi::{self, Records};
 use super::memcached::Found;
 use super::request_head::{self, BodyForm};
 use super::target::Resolved;
+use super::tries::AnsweredHead;
 use super::unwrap::Unwrap;
 use super::written::Written;
 use crate::http::modules::passing::{Protocol, next};
@@ -123,8 +124,7 @@ impl Lease {
 
 /// The head of an answer, and the connection that its body comes on.
 pub(crate) struct Received {
-    pub(super) head: ResponseHead,
-    pub(super) head_bytes: Vec<u8>,
+    pub(super) answered: AnsweredHead,
     /// What of the body has come with the head.
     pub(super) rest: Bytes,
     /// What takes the rest of it out of the records that it comes in.
@@ -248,9 +248,8 @@ impl Exchange {
                 request.log(Level::Info, format_args!("{}", fault.message));
                 Err(Failure::sent(What::Client(fault.status)))
             }
-            (sent, Some(Ok((head, head_bytes, rest)))) => Ok(Received {
-                head,
-                head_bytes,
+            (sent, Some(Ok((head, bytes, rest)))) => Ok(Received {
+                answered: AnsweredHead { head, bytes },
                 rest,
                 unwrap: self.unwrap,
                 lease: self.lease,

@@ -15,6 +15,7 @@ mod unwrap;
 pub(crate) mod variables;
 mod written;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) use self::tries::Tries;
 use self::written::Written;
 use crate::http::modules::core_variables::method_name;
 use crate::http::modules::passing::{Protocol, next};
+use crate::http::modules::sticky;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::request_body::{self, RequestBody};
@@ -86,21 +88,26 @@ async fn tries(
         most => most as usize,
     };
     loop {
-        let Some((_, peer)) = resolved.group.choose(&mut tried, &resolved.key) else {
+        let Some(place) = choose(request, resolved, &mut tried).await else {
             return Err(nobody_left(request, resolved));
         };
+        let peer = &resolved.group.peers[place];
         request.state.proxy.shown = resolved.shown(request, &peer.shown);
         request.state.proxy.tries.begin(&peer.shown);
         let failure = match ask(request, resolved, written, peer).await {
-            Ok(received) => match refusal(received.head.status, settings.next_upstream) {
+            Ok(received) => match refusal(received.answered.head.status, settings.next_upstream) {
                 Some(bit)
                     if may_go_on(request, bit, true) && left > 1 && !is_last(resolved, &tried) =>
                 {
-                    request.state.proxy.tries.end(received.head.status);
-                    Failure::of_status(bit, received.head.status)
+                    request.state.proxy.tries.end(received.answered.head.status);
+                    Failure::of_status(bit, received.answered.head.status)
                 }
                 _ => {
                     peer.note_success();
+                    request.state.proxy.peer_id = peer.id.clone();
+                    if resolved.group.spec.balance.compares_times() {
+                        request.state.proxy.tries.time(peer);
+                    }
                     return Ok(received);
                 }
             },
@@ -110,7 +117,7 @@ async fn tries(
             }
         };
         let is_counted = !matches!(failure.bit(), next::HTTP_403 | next::HTTP_404);
-        if is_counted && peer.note_failure(resolved.group.has_one_peer()) {
+        if is_counted && resolved.group.note_failure(place) {
             request.log(
                 Level::Warn,
                 format_args!("upstream server temporarily disabled"),
@@ -126,6 +133,52 @@ async fn tries(
         if is_last(resolved, &tried) {
             return Err(failure.status());
         }
+    }
+}
+
+/// How often those that wait for a peer look whether one is free in the eyes of other workers.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The peer to be asked next, which the request may have to wait for (`queue`).
+async fn choose(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Option<usize> {
+    let group = &resolved.group;
+    let bound = sticky::bound(request, resolved.place);
+    let is_bound = |peer: &Peer| bound.as_ref().is_some_and(|bound| bound.is_to(&peer.id));
+    if let Some((place, _)) = group.choose(tried, &resolved.key, is_bound) {
+        return Some(place);
+    }
+    let upstream = resolved.place.map(|at| &request.http().upstreams[at]);
+    let queue = upstream.and_then(|upstream| upstream.queue.as_ref())?;
+    if group.waiting.get() >= queue.most || !group.is_worth_waiting(tried) {
+        return None;
+    }
+    let _waits = Waits::begin(&group.waiting);
+    let until = revolve_reactor::now() + queue.timeout;
+    loop {
+        let left = until.saturating_duration_since(revolve_reactor::now());
+        if left.is_zero() {
+            return None;
+        }
+        let _ = timeout(left.min(LOOK_EVERY), group.freed.notified()).await;
+        if let Some((place, _)) = group.choose(tried, &resolved.key, is_bound) {
+            return Some(place);
+        }
+    }
+}
+
+/// Counts a request that waits for a peer.
+struct Waits(Rc<Cell<u64>>);
+
+impl Waits {
+    fn begin(count: &Rc<Cell<u64>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

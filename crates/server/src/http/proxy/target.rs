@@ -11,12 +11,13 @@ use crate::http::modules::static_files::escape_path;
 use crate::http::modules::upstream;
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
-use crate::upstream::pool::KeptLimits;
-use crate::upstream::{Balance, Group, GroupSpec, Registry, ServerSpec};
+use crate::upstream::{Group, GroupSpec, Registry, ServerSpec};
 
 /// Where a request goes.
 pub(crate) struct Resolved {
     pub(crate) group: Rc<Group>,
+    /// Its place among those of the configuration.
+    pub(crate) place: Option<usize>,
     /// Host and port as written.
     pub(crate) host: String,
     /// The URI of the request line.
@@ -65,6 +66,7 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
             let group = site.group(*place);
             Ok(Resolved {
                 key: key(request, &group, Some(*place)),
+                place: Some(*place),
                 uri: uri_of(request, pass, uri.as_deref()),
                 base: format!("http://{host}{}", uri.as_deref().unwrap_or("/")),
                 host: host.clone(),
@@ -84,14 +86,15 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 return Err(500);
             };
             let (host, uri) = split_url(rest);
-            let group = group_of_host(request, host).await?;
+            let (group, place) = group_of_host(request, host).await?;
             let uri = match uri {
                 Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
                 Some(uri) => uri.as_bytes().to_vec(),
                 None => uri_of(request, pass, None),
             };
             Ok(Resolved {
-                key: key(request, &group, None),
+                key: key(request, &group, place),
+                place,
                 uri,
                 base: format!("http://{host}/"),
                 host: host.to_owned(),
@@ -112,11 +115,13 @@ async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u1
             let host = value.evaluate(request);
             let host = host.strip_prefix(b"uwsgi://").unwrap_or(&host);
             let host = String::from_utf8_lossy(host).into_owned();
-            (group_of_host(request, &host).await?, None, host)
+            let (group, place) = group_of_host(request, &host).await?;
+            (group, place, host)
         }
     };
     Ok(Resolved {
         key: key(request, &group, place),
+        place,
         uri: Vec::new(),
         base: String::new(),
         is_default_redirect: false,
@@ -127,7 +132,7 @@ async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u1
 
 /// What the group of a block chooses by: its `hash`, else the client's address.
 fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
-    if group.spec.balance != Balance::Hash {
+    if !group.spec.balance.has_key() {
         return Vec::new();
     }
     let by = place.and_then(|place| request.http().upstreams[place].key.as_ref());
@@ -145,9 +150,12 @@ fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
 }
 
 /// The group that a host names which a request has made: a block, an address, or a name that is asked for.
-async fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u16> {
-    if let Some(group) = request.site.group_named(host) {
-        return Ok(group);
+async fn group_of_host(
+    request: &mut Request,
+    host: &str,
+) -> Result<(Rc<Group>, Option<usize>), u16> {
+    if let Some((place, group)) = request.site.group_named(host) {
+        return Ok((group, Some(place)));
     }
     let port = request.state.proxy.protocol.port();
     let addresses = match upstream::host_name(host, port) {
@@ -172,16 +180,10 @@ async fn group_of_host(request: &mut Request, host: &str) -> Result<Rc<Group>, u
         );
         return Err(500);
     }
-    let spec = GroupSpec {
-        name: host.to_owned(),
-        servers: vec![ServerSpec::new(addresses)],
-        balance: Balance::RoundRobin,
-        kept: KeptLimits {
-            connections_max: 0,
-            ..KeptLimits::default()
-        },
-    };
-    Ok(Registry::default().group(&spec))
+    let mut spec = GroupSpec::new(host);
+    spec.servers.push(ServerSpec::new(host, addresses));
+    spec.kept.connections_max = 0;
+    Ok((Registry::default().group(&spec), None))
 }
 
 async fn addresses_of(request: &Request, name: &str, port: u16) -> Result<Vec<Address>, u16> {
