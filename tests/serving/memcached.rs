@@ -58,6 +58,10 @@ fn values_are_found_by_their_key() {
     assert_eq!(response.header("Content-Type"), Some("text/html"));
     assert_eq!(cache.seen(), "connected");
     assert_eq!(cache.seen(), "get /a%20b.html\r\n");
+    client.send("GET /r.txt HTTP/1.1\r\nHost: h\r\nRange: bytes=1-2\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.status, &*response.text()), (206, "el"));
+    assert_eq!(cache.seen(), "get /r.txt\r\n");
     let response = client.get("/packed");
     assert_eq!(response.header("Content-Encoding"), Some("gzip"));
     assert_eq!(cache.seen(), "get /packed\r\n", "the connection is kept");

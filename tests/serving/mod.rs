@@ -17,6 +17,7 @@ mod limits;
 mod memcached;
 mod mounted_files;
 mod names;
+mod passing;
 mod php;
 mod proxy;
 mod proxy_protocol;

@@ -46,6 +46,11 @@ impl Asked {
         Some(std::mem::replace(&mut self.bytes, rest))
     }
 
+    /// Where the connection comes from.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("a connected socket")
+    }
+
     /// Answers with these bytes.
     pub(crate) fn say(&mut self, bytes: impl AsRef<[u8]>) {
         // The other side may have closed, which a test may want.

@@ -39,6 +39,10 @@ pub(super) const FAILURES: usize = 11;
 
 /// A row is being given to another peer.
 const CHANGING: u64 = 1;
+/// How long such a row is waited for, in turns of other threads; a worker may have died over it.
+const CHANGES_WAITED: usize = 100;
+/// How often a row is looked for where others take theirs at the same time.
+const TRIES_MAX: usize = 100;
 /// A column's word: how many loops hold the row above, connections below.
 const HOLDER: u64 = 1 << 32;
 /// Bytes of a zone that a peer takes, about what one takes in nginx.
@@ -115,37 +119,56 @@ impl PeerRows {
     }
 
     /// The row of a peer, held by a loop of this worker from now on; nothing where all are in use.
+    ///
+    /// Workers that begin at the same time may each give the same peer a row: the first in order is the one,
+    /// and whoever took another goes over to it.
     fn hold(&self, name: u128, worker: usize) -> Option<usize> {
         if worker >= self.columns {
             return None;
         }
         let name = [name as u64 & !CHANGING | 2, (name >> 64) as u64];
-        let is_it = |row: usize| {
-            self.word(row, NAME).load(SeqCst) == name[0]
-                && self.word(row, NAME_2).load(SeqCst) == name[1]
-        };
-        for _ in 0..2 {
-            let found = (0..self.rows).find(|row| is_it(*row));
-            if let Some(row) = found {
-                // Held first, looked at again: whoever takes it away does it the other way round.
-                self.column(row, worker).fetch_add(HOLDER, SeqCst);
-                if is_it(row) {
-                    return Some(row);
+        for _ in 0..TRIES_MAX {
+            let row = match self.first_of(name) {
+                Some(row) => {
+                    self.column(row, worker).fetch_add(HOLDER, SeqCst);
+                    row
                 }
-                self.column(row, worker).fetch_sub(HOLDER, SeqCst);
-            }
-            let unused = |row: &usize| self.word(*row, NAME).load(SeqCst) == 0;
-            // One that a worker has died over stays as it is.
-            let idle = |row: &usize| {
-                self.word(*row, NAME).load(SeqCst) != CHANGING && self.sum(*row).0 == 0
+                None => match self.free().filter(|row| self.take(*row, name, worker)) {
+                    Some(row) => row,
+                    None if self.free().is_none() => return None,
+                    None => continue,
+                },
             };
-            let free = (0..self.rows).find(unused);
-            let free = free.or_else(|| (0..self.rows).find(idle))?;
-            if self.take(free, name, worker) {
-                return Some(free);
+            // Held first, looked at again: whoever takes it away does it the other way round.
+            if self.first_of(name) == Some(row) {
+                return Some(row);
             }
+            self.column(row, worker).fetch_sub(HOLDER, SeqCst);
         }
         None
+    }
+
+    /// The first row of a name. One before it that is being given away may become that, and is waited for.
+    fn first_of(&self, name: [u64; 2]) -> Option<usize> {
+        (0..self.rows).find(|row| {
+            let first = self.word(*row, NAME);
+            for _ in 0..CHANGES_WAITED {
+                if first.load(SeqCst) != CHANGING {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            first.load(SeqCst) == name[0] && self.word(*row, NAME_2).load(SeqCst) == name[1]
+        })
+    }
+
+    /// A row that is of nobody, or that nobody holds. One that a worker has died over stays as it is.
+    fn free(&self) -> Option<usize> {
+        let is_unused = |row: &usize| self.word(*row, NAME).load(SeqCst) == 0;
+        let is_idle =
+            |row: &usize| self.word(*row, NAME).load(SeqCst) != CHANGING && self.sum(*row).0 == 0;
+        let unused = (0..self.rows).find(is_unused);
+        unused.or_else(|| (0..self.rows).find(is_idle))
     }
 
     /// Makes a row that nobody holds another peer's.
@@ -311,5 +334,24 @@ mod tests {
             None,
             "a worker without a column has its own"
         );
+    }
+
+    #[test]
+    fn workers_that_begin_together_find_the_same_row() {
+        let rows = rows(64 << 10);
+        for name in 1..200_u128 {
+            let found: Vec<Option<usize>> = std::thread::scope(|scope| {
+                let begin = |worker| {
+                    let rows = &rows;
+                    scope.spawn(move || rows.hold(name % 50 << 64, worker))
+                };
+                let threads: Vec<_> = (0..4).map(begin).collect();
+                threads.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert!(
+                found[0].is_some() && found.iter().all(|it| *it == found[0]),
+                "{found:?}"
+            );
+        }
     }
 }

@@ -10,6 +10,8 @@
 //! }
 //! ```
 
+use std::sync::Arc;
+
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
@@ -27,7 +29,7 @@ use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy;
 use crate::http::proxy::log_stderr;
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::scope::{DirectiveRow, Scope, row, slot};
 use crate::http::variables::Builtin;
 
 /// The module.
@@ -50,6 +52,8 @@ settings! {
             index: String = String::new(),
             /// `fastcgi_split_path_info`.
             split_path: Option<Pattern> = None,
+            /// `fastcgi_catch_stderr`: what an application may not write to its standard error.
+            caught: Arc<Vec<String>> = Arc::default(),
             /// `fastcgi_keep_conn`, default off.
             keep_conn: bool = false,
         }
@@ -96,6 +100,15 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
             args: Args::ONE,
             set: split_path_info,
         },
+        // As on every system but FreeBSD.
+        row(ANY, "fastcgi_send_lowat", Args::ONE, checked_once),
+        row(ANY, "fastcgi_catch_stderr", Args::ONE, |scope, d| {
+            let texts = &mut scope.level.settings.fastcgi.caught;
+            let texts = texts.get_or_insert_with(Arc::default);
+            let text = d.args[0].text.clone();
+            Arc::get_mut(texts).expect("nobody shares a level's texts while it is read").push(text);
+            Ok(())
+        }),
         DirectiveRow {
             name: "fastcgi_keep_conn",
             contexts: ANY,

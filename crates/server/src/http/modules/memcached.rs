@@ -21,7 +21,7 @@ use crate::config::scope::{
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::cgi;
-use crate::http::modules::passing::{Protocol, next};
+use crate::http::modules::passing::{self, Protocol, next};
 pub(crate) use crate::http::modules::passing::{PassSettings, RawPass};
 use crate::http::modules::proxy::Pass;
 use crate::http::modules::{Module, Settings};
@@ -65,6 +65,16 @@ const DIRECTIVES: &[DirectiveRow] = &[
     row(ANY, "memcached_read_timeout", Args::ONE, slot!(time_ms memcached_passing.read_timeout_ms)),
     row(ANY, "memcached_buffer_size", Args::ONE, slot!(size memcached_passing.head_bytes_max)),
     row(ANY, "memcached_next_upstream", Args::ONE_MORE, next_upstream),
+    row(ANY, "memcached_bind", Args::ONE_OR_TWO, |scope, d| {
+        let bind = passing::bind(&mut scope.shared.registry, d)?;
+        set_once(&mut scope.level.settings.memcached_passing.bind, bind, d)
+    }),
+    row(
+        ANY,
+        "memcached_socket_keepalive",
+        Args::FLAG,
+        slot!(flag memcached_passing.socket_keepalive),
+    ),
     row(ANY, "memcached_next_upstream_tries", Args::ONE, slot!(number memcached_passing.tries_max)),
     row(ANY, "memcached_next_upstream_timeout", Args::ONE, slot!(time_ms memcached_passing.tries_timeout_ms)),
 ];

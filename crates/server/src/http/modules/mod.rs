@@ -148,6 +148,8 @@ modules! {
     }
     scgi { scgi_cgi: CgiSettings / RawCgi, scgi_passing: PassSettings / RawPass }
     memcached { memcached: MemcachedSettings / RawMemcached, memcached_passing: PassSettings / RawPass }
+    proxy_cookie { proxy_cookie: CookieSettings / RawCookies }
+    early_hints { early_hints: EarlyHintSettings / RawEarlyHints }
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     random_index { random_index: RandomIndexSettings / RawRandomIndex }

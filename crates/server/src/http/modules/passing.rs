@@ -1,11 +1,14 @@
 //! What all protocols have in common by which requests are passed on; no module by itself.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use revolve_conf::{Diagnostic, Directive, Word};
+use revolve_reactor::Address;
 
-use crate::config::scope::{choice, set_once};
+use crate::config::scope::{Shared, choice, invalid_parameter, set_once};
 use crate::config::setting::settings;
+use crate::config::variable::{Registry, Value};
 use crate::http::modules::Settings;
 use crate::http::modules::cgi::Param;
 use crate::http::modules::proxy::Pass;
@@ -86,6 +89,19 @@ impl Protocol {
     }
 }
 
+/// Whether requests that a level passes on are seen to their end although their clients have left.
+pub(crate) fn ignores_client_abort(settings: &Settings) -> bool {
+    const ALL: [Protocol; 5] = [
+        Protocol::Http,
+        Protocol::FastCgi,
+        Protocol::Uwsgi,
+        Protocol::Scgi,
+        Protocol::Memcached,
+    ];
+    let mut used = ALL.iter().filter(|it| it.pass(settings).is_some());
+    used.any(|it| it.settings(settings).ignore_client_abort)
+}
+
 impl Request {
     /// How it is passed on.
     pub(crate) fn passing(&self) -> &PassSettings {
@@ -156,6 +172,24 @@ settings! {
             ignored: Arc<Vec<String>> = Arc::default(),
             /// `*_buffer_size`, bytes, default 16k: the largest head of a response.
             head_bytes_max: u64 = 16 * 1024,
+            /// `*_ignore_client_abort`, default off.
+            ignore_client_abort: bool = false,
+            /// `*_bind`: from which address peers are asked.
+            bind: Option<Arc<Bind>> = None,
+            /// `*_socket_keepalive`, default off.
+            socket_keepalive: bool = false,
+            /// `*_socket_rcvbuf`, bytes, default 0: what the system has.
+            receive_buffer_bytes: u64 = 0,
+            /// `*_socket_sndbuf`, bytes, default 0: what the system has.
+            send_buffer_bytes: u64 = 0,
+            /// `*_limit_rate`, bytes a second that are read of an answer, default none.
+            limit_rate: Option<Arc<Value>> = None,
+            /// `*_force_ranges`, default off.
+            force_ranges: bool = false,
+            /// `*_store`: where answers are kept as files.
+            store: Store = Store::Off,
+            /// `*_store_access`, default the owner's alone.
+            store_mode: u32 = 0o600,
         }
         own {}
     }
@@ -187,6 +221,27 @@ macro_rules! rows {
                 passing::add_name(&mut scope.level.settings.$group.ignored, &d.args)
             }),
             (concat!($protocol, "_buffer_size"), ONE, slot!(size $group.head_bytes_max)),
+            (concat!($protocol, "_ignore_client_abort"), FLAG, slot!(flag $group.ignore_client_abort)),
+            (concat!($protocol, "_bind"), ONE_OR_TWO, |scope, d| {
+                let bind = passing::bind(&mut scope.shared.registry, d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.bind, bind, d)
+            }),
+            (concat!($protocol, "_socket_keepalive"), FLAG, slot!(flag $group.socket_keepalive)),
+            (concat!($protocol, "_socket_rcvbuf"), ONE, slot!(size $group.receive_buffer_bytes)),
+            (concat!($protocol, "_socket_sndbuf"), ONE, slot!(size $group.send_buffer_bytes)),
+            (concat!($protocol, "_limit_rate"), ONE, |scope, d| {
+                let rate = passing::limit_rate(&mut scope.shared.registry, d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.limit_rate, rate, d)
+            }),
+            (concat!($protocol, "_force_ranges"), FLAG, slot!(flag $group.force_ranges)),
+            (concat!($protocol, "_store"), ONE, |scope, d| {
+                let store = passing::store(&mut scope.shared, d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.store, store, d)
+            }),
+            (concat!($protocol, "_store_access"), ONE_TO_THREE, |scope, d| {
+                let mode = passing::store_access(d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.store_mode, mode, d)
+            }),
             // Nothing is read ahead further than the socket does.
             (concat!($protocol, "_buffering"), FLAG, checked_once),
             (concat!($protocol, "_buffers"), TWO, checked_once),
@@ -218,7 +273,116 @@ pub(crate) mod args {
     pub(crate) const TWO: Args = Args::TWO;
     pub(crate) const FLAG: Args = Args::FLAG;
     pub(crate) const ONE_MORE: Args = Args::ONE_MORE;
+    pub(crate) const ONE_OR_TWO: Args = Args::ONE_OR_TWO;
+    pub(crate) const ONE_TO_THREE: Args = Args::range(1, 3);
     pub(crate) const ONE_TO_FOUR: Args = Args::range(1, 4);
+}
+
+/// `*_bind`.
+#[derive(Debug)]
+pub(crate) enum Bind {
+    /// An address.
+    Fixed(Address),
+    /// One that each request makes.
+    Made(Value),
+}
+
+/// `*_store`.
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    Off,
+    /// In the file that the path of the request leads to.
+    ByPath,
+    /// In this file.
+    At(Arc<Value>),
+}
+
+/// `address`, `address:port`, or `[address]:port`: an address of this machine.
+pub(crate) fn local_address(text: &str) -> Option<Address> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(Address::Inet(address));
+    }
+    let inner = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let ip = inner.unwrap_or(text).parse::<IpAddr>().ok()?;
+    Some(Address::Inet(SocketAddr::new(ip, 0)))
+}
+
+pub(crate) fn bind(
+    registry: &mut Registry,
+    directive: &Directive,
+) -> Result<Option<Arc<Bind>>, Diagnostic> {
+    let word = &directive.args[0];
+    if let Some(flag) = directive.args.get(1) {
+        let label = match flag.text.as_str() {
+            "transparent" => {
+                "other people's addresses need rights of the network's administrator, which workers \
+                 give up"
+            }
+            _ => "expected nothing here",
+        };
+        return Err(invalid_parameter(flag, label));
+    }
+    if word.text == "off" {
+        return Ok(None);
+    }
+    let bind = match word.text.contains('$') {
+        true => Bind::Made(Value::of(word, registry)?),
+        false => {
+            let address = local_address(&word.text).ok_or_else(|| {
+                let message = format!("invalid address \"{}\"", word.text);
+                Diagnostic::new(word.span, message)
+                    .label("expected an address of this machine, or off")
+            })?;
+            Bind::Fixed(address)
+        }
+    };
+    Ok(Some(Arc::new(bind)))
+}
+
+pub(crate) fn limit_rate(
+    registry: &mut Registry,
+    directive: &Directive,
+) -> Result<Option<Arc<Value>>, Diagnostic> {
+    let word = &directive.args[0];
+    if !word.text.contains('$') {
+        revolve_conf::value::size_of(word, &directive.name.text)?;
+    }
+    Ok(Some(Arc::new(Value::of(word, registry)?)))
+}
+
+pub(crate) fn store(shared: &mut Shared, directive: &Directive) -> Result<Store, Diagnostic> {
+    let word = &directive.args[0];
+    Ok(match word.text.as_str() {
+        "off" => Store::Off,
+        "on" => Store::ByPath,
+        _ => Store::At(Arc::new(Value::of(word, &mut shared.registry)?)),
+    })
+}
+
+/// `user:rw group:rw all:r` as the mode of a file.
+pub(crate) fn store_access(directive: &Directive) -> Result<u32, Diagnostic> {
+    let mut mode = 0o600;
+    for word in &directive.args {
+        let (who, what) = word.text.split_once(':').unwrap_or_default();
+        let shift = match who {
+            "user" => Some(6),
+            "group" => Some(3),
+            "all" => Some(0),
+            _ => None,
+        };
+        let bits = match what {
+            "rw" => Some(0o6),
+            "r" => Some(0o4),
+            _ => None,
+        };
+        let (Some(shift), Some(bits)) = (shift, bits) else {
+            let message = format!("invalid value \"{}\"", word.text);
+            return Err(Diagnostic::new(word.span, message)
+                .label("expected user:, group: or all:, and r or rw"));
+        };
+        mode |= bits << shift;
+    }
+    Ok(mode)
 }
 
 pub(crate) fn add_name(

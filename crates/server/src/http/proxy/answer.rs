@@ -2,24 +2,29 @@
 //!
 //! Source: nginx's `ngx_http_upstream_process_headers`.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
+use revolve_conf::value::size;
 use revolve_http::{HeaderId, ResponseFraming};
 
 use super::body::UpstreamBody;
 use super::exchange::Received;
 use super::request_head::is_listed;
+use super::store;
 use super::target::Resolved;
 use super::tries::AnsweredHead;
 use super::unwrap::Unwrap;
 use crate::http::modules::error_page;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::Redirect;
-use crate::http::modules::sticky;
 use crate::http::modules::try_files::split_args;
 use crate::http::modules::types;
+use crate::http::modules::{output, proxy_cookie, sticky};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::response::HeaderList;
 use crate::http::tunnel::Tunnel;
 use crate::log::{Level, Shown};
 
@@ -43,6 +48,7 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
     let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
     let redirect = accel_redirect(request, &answered);
+    limit_rate(request, &answered);
     let settings = request.passing();
     let is_intercepted = settings.intercept_errors && error_page::is_chosen(request, status);
     let read_timeout = Duration::from_millis(settings.read_timeout_ms);
@@ -76,6 +82,7 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     if is_memcached {
         types::set_content_type(request);
     }
+    allow_ranges(request);
     if is_tunnel {
         let stream = lease.stream().clone();
         let tunnel = Tunnel::new(stream, Box::new(lease), rest, read_timeout);
@@ -86,12 +93,52 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         if keeps && is_over {
             lease.give_back(idle_max);
         }
-        return Outcome::Respond;
+    } else {
+        let (ready, kept) = ((rest, unwrap), (keeps, idle_max));
+        let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
+        let body = body
+            .at_rate(rate(request))
+            .with_trailers(trailers(request, framing));
+        request.response.source = Some(Box::new(body));
     }
-    let (ready, kept) = ((rest, unwrap), (keeps, idle_max));
-    let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
-    request.response.source = Some(Box::new(body));
+    if framing != ResponseFraming::None {
+        store::keep(request);
+    }
     Outcome::Respond
+}
+
+/// Whether a range may be cut out of an answer that is whole.
+fn allow_ranges(request: &mut Request) {
+    let is_forced =
+        request.passing().force_ranges || request.state.proxy.protocol == Protocol::Memcached;
+    request.response.ranges_allowed = is_forced && request.response.status == 200;
+}
+
+/// How fast the answer is read, in bytes a second; 0 for as fast as it comes.
+fn rate(request: &Request) -> u64 {
+    let Some(value) = &request.passing().limit_rate else {
+        return 0;
+    };
+    let text = value.evaluate(request);
+    let rate = std::str::from_utf8(&text).ok().and_then(size);
+    if rate.is_none() && !text.is_empty() {
+        let shown = Shown(&text);
+        request.log(
+            Level::Error,
+            format_args!("invalid rate \"{shown}\" of reading upstream"),
+        );
+    }
+    rate.unwrap_or(0)
+}
+
+/// Where lines behind the body go, if they are passed on.
+fn trailers(request: &mut Request, framing: ResponseFraming) -> Option<Rc<RefCell<HeaderList>>> {
+    let is_passed = framing == ResponseFraming::Chunked
+        && request.state.proxy.protocol == Protocol::Http
+        && request.settings().proxy.pass_trailers
+        && !request.current.is_subrequest;
+    request.response.expects_trailers |= is_passed;
+    is_passed.then(|| request.state.proxy.trailers.clone())
 }
 
 /// Whether the client has asked for another protocol.
@@ -180,6 +227,16 @@ const OF_CONNECTION: [&str; 8] = [
     "content-length",
 ];
 
+/// `X-Accel-Limit-Rate`: how fast the client gets the answer.
+fn limit_rate(request: &mut Request, answered: &AnsweredHead) {
+    let ignored = &request.passing().ignored;
+    if let Some(span) = answered.head.known.get(HeaderId::XAccelLimitRate)
+        && !ignored.iter().any(|name| name == "x-accel-limit-rate")
+    {
+        output::set_rate(request, span.of(&answered.bytes));
+    }
+}
+
 fn fill(request: &mut Request, resolved: &Resolved) {
     let tries = request.state.proxy.tries.clone();
     let answered = tries.answered().expect("its head is there");
@@ -224,7 +281,8 @@ fn fill(request: &mut Request, resolved: &Resolved) {
         let is_hidden =
             hidden.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
         let is_passed = settings.passed.iter().any(|known| is(known));
-        if OF_CONNECTION.iter().any(|known| is(known))
+        if is_of_connection(name)
+            || is("accept-ranges") && settings.force_ranges
             || is_listed(listed, name)
             || is_hidden && !is_passed
         {
@@ -232,6 +290,13 @@ fn fill(request: &mut Request, resolved: &Resolved) {
         }
         push(request, resolved, name, value);
     }
+}
+
+/// Whether a header is of the connection that it came on.
+pub(super) fn is_of_connection(name: &[u8]) -> bool {
+    OF_CONNECTION
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
@@ -242,6 +307,11 @@ fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
         request.response.replace_last_modified(value);
     } else if is(b"location") || is(b"refresh") {
         let value = redirected(request, resolved, value);
+        request.response.headers.push(name, &value);
+    } else if is(b"set-cookie")
+        && request.state.proxy.protocol == Protocol::Http
+        && let Some(value) = proxy_cookie::rewritten(request, value)
+    {
         request.response.headers.push(name, &value);
     } else {
         request.response.headers.push(name, value);

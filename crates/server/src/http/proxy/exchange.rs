@@ -22,10 +22,12 @@ use super::target::Resolved;
 use super::tries::AnsweredHead;
 use super::unwrap::Unwrap;
 use super::written::Written;
+use crate::http::modules::early_hints;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::log::{Level, Shown};
+use crate::runtime::connection::Connection as Session;
 use crate::upstream::Peer;
 use crate::upstream::peer::{InUse, PeerState};
 use crate::upstream::pool::{Connection, KeptLimits};
@@ -143,6 +145,8 @@ pub(super) struct Exchange {
     read_timeout: Duration,
     rules: HeadRules,
     unwrap: Option<Unwrap>,
+    /// Who is told of early hints.
+    hinted: Option<Rc<Session>>,
 }
 
 impl Exchange {
@@ -186,6 +190,7 @@ impl Exchange {
                 },
                 directives: protocol.name(),
             },
+            hinted: early_hints::are_wanted(request).then(|| request.connection.share()),
             unwrap: match protocol {
                 Protocol::Http | Protocol::Uwsgi | Protocol::Scgi => None,
                 Protocol::FastCgi => Some(Unwrap::Records(Records::new(
@@ -218,6 +223,7 @@ impl Exchange {
                 &stream,
                 self.rules,
                 &mut self.unwrap,
+                self.hinted.take(),
                 self.read_timeout,
                 &progress
             ));
@@ -241,8 +247,10 @@ impl Exchange {
         let tries = &request.state.proxy.tries;
         tries.note_sent(progress.sent_bytes.get());
         tries.note_received(progress.received_bytes.get());
+        let is_caught = is_caught(request);
         log_stderr(request, "while reading response header from upstream");
         match sent {
+            (_, Some(Ok(_))) if is_caught => Err(Failure::sent(What::InvalidHeader)),
             (Some(Err(SendFailure::Client(fault))), _) => {
                 request.current.must_close = true;
                 request.log(Level::Info, format_args!("{}", fault.message));
@@ -425,6 +433,7 @@ async fn read_head(
     stream: &Stream,
     rules: HeadRules,
     unwrap: &mut Option<Unwrap>,
+    hinted: Option<Rc<Session>>,
     timeout: Duration,
     progress: &Progress,
 ) -> Result<(ResponseHead, Vec<u8>, Bytes), ReadFailure> {
@@ -453,6 +462,13 @@ async fn read_head(
                 }
                 Ok(ResponseProgress::Partial) => break,
                 Ok(ResponseProgress::Interim { head_bytes }) => {
+                    if head.status == 103
+                        && let Some(client) = &hinted
+                    {
+                        let hints = hints(&head, &bytes);
+                        // A client that takes nothing any more is found out by what follows.
+                        let _ = client.stream.send_all(Bytes::from(hints)).await;
+                    }
                     bytes.drain(..head_bytes);
                 }
                 Ok(ResponseProgress::Complete { head_bytes }) => {
@@ -497,6 +513,28 @@ async fn receive(
             Err(error) => return Err(ReadFailure::Io(error)),
         }
     }
+}
+
+/// A head with the status 103, for the client.
+fn hints(head: &ResponseHead, bytes: &[u8]) -> Vec<u8> {
+    let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    for header in &head.headers {
+        let (name, value) = (header.name.of(bytes), header.value.of(bytes));
+        if !super::answer::is_of_connection(name) {
+            writer::header(&mut out, name, value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Whether an application has written what `fastcgi_catch_stderr` is about.
+fn is_caught(request: &Request) -> bool {
+    let stderr = request.state.proxy.stderr.borrow();
+    let caught = request.settings().fastcgi.caught.iter();
+    let mut caught = caught.filter(|text| !text.is_empty());
+    !stderr.is_empty()
+        && caught.any(|text| memchr::memmem::find(&stderr, text.as_bytes()).is_some())
 }
 
 /// Logs what the application has written to its standard error.

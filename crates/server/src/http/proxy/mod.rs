@@ -5,10 +5,12 @@
 
 mod answer;
 mod body;
+mod dial;
 mod exchange;
 mod fastcgi;
 mod memcached;
 mod request_head;
+mod store;
 mod target;
 mod tries;
 mod unwrap;
@@ -20,8 +22,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use revolve_http::Framing;
-use revolve_reactor::{Stream, timeout};
+use revolve_reactor::timeout;
 
+use self::dial::dial;
 pub(crate) use self::exchange::log_stderr;
 use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
@@ -262,10 +265,9 @@ fn may_repeat(request: &Request) -> bool {
 async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failure> {
     let limit = Duration::from_millis(request.passing().connect_timeout_ms);
     let began_at = revolve_reactor::now();
-    let connected = timeout(limit, Stream::connect(&peer.address)).await;
+    let connected = timeout(limit, dial(request, &peer.address)).await;
     let failure = match connected {
         Ok(Ok(stream)) => {
-            let _ = stream.set_nodelay(true);
             request.state.proxy.tries.note_connected(began_at);
             let mut connection = Connection::new(stream);
             connection.requests = 1;
@@ -275,7 +277,10 @@ async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failu
             let reason = crate::log::error_text(&error);
             request.log(
                 Level::Error,
-                format_args!("connect() failed ({reason}) while connecting to upstream"),
+                format_args!(
+                    "connect() failed ({reason}) while connecting to upstream{}",
+                    dial::advice(&error)
+                ),
             );
             Failure::new(What::Error)
         }
