@@ -6,11 +6,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use revolve_conf::value::size;
 use revolve_http::{HeaderId, ResponseFraming};
 
 use super::body::UpstreamBody;
-use super::exchange::Received;
+use super::exchange::{Lease, Received};
 use super::request_head::is_listed;
 use super::store;
 use super::target::Resolved;
@@ -51,19 +52,14 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     limit_rate(request, &answered);
     let settings = request.passing();
     let is_intercepted = settings.intercept_errors && error_page::is_chosen(request, status);
-    let read_timeout = Duration::from_millis(settings.read_timeout_ms);
     request.state.proxy.tries.note_head(answered);
     if redirect.is_none() && !is_intercepted {
         sticky::bind(request, resolved.place);
     }
     fill(request, resolved);
-    let tries = request.state.proxy.tries.clone();
-    if redirect.is_some() || is_intercepted {
-        tries.note_end();
-    }
     let has_no_body = matches!(framing, ResponseFraming::None | ResponseFraming::Length(0));
-    if has_no_body {
-        tries.note_end();
+    if redirect.is_some() || is_intercepted || has_no_body {
+        request.state.proxy.tries.note_end();
     }
     let is_over = has_no_body && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole);
     if is_memcached && status == 404 {
@@ -83,28 +79,37 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         types::set_content_type(request);
     }
     allow_ranges(request);
-    if is_tunnel {
-        let stream = lease.stream().clone();
-        let tunnel = Tunnel::new(stream, Box::new(lease), rest, read_timeout);
-        request.response.tunnel = Some(tunnel);
-        return Outcome::Respond;
+    if !has_no_body {
+        set_body(request, lease, framing, (rest, unwrap), (keeps, idle_max));
+    } else if keeps && is_over {
+        lease.give_back(idle_max);
     }
-    if has_no_body {
-        if keeps && is_over {
-            lease.give_back(idle_max);
-        }
-    } else {
-        let (ready, kept) = ((rest, unwrap), (keeps, idle_max));
-        let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
-        let body = body
-            .at_rate(rate(request))
-            .with_trailers(trailers(request, framing));
-        request.response.source = Some(Box::new(body));
-    }
-    if framing != ResponseFraming::None {
+    if framing != ResponseFraming::None && !is_tunnel {
         store::keep(request);
     }
     Outcome::Respond
+}
+
+/// What follows the head: another protocol, or a body.
+fn set_body(
+    request: &mut Request,
+    lease: Lease,
+    framing: ResponseFraming,
+    ready: (Bytes, Option<Unwrap>),
+    kept: (bool, Option<Duration>),
+) {
+    let read_timeout = Duration::from_millis(request.passing().read_timeout_ms);
+    if framing == ResponseFraming::Tunnel {
+        let stream = lease.stream().clone();
+        let tunnel = Tunnel::new(stream, Box::new(lease), ready.0, read_timeout);
+        request.response.tunnel = Some(tunnel);
+        return;
+    }
+    let tries = request.state.proxy.tries.clone();
+    let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
+    let body = body.at_rate(rate(request));
+    let body = body.with_trailers(trailers(request, framing));
+    request.response.source = Some(Box::new(body));
 }
 
 /// Whether a range may be cut out of an answer that is whole.
