@@ -6,6 +6,7 @@ mod disks;
 mod ending;
 mod event_types;
 mod folder;
+mod health;
 mod held_logs;
 mod life;
 mod log_failures;

@@ -14,7 +14,7 @@ use crate::config::variable::Value;
 use crate::http::hosts;
 use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
-use crate::http::modules::{self, RawSettings, Settings, access_log, ssl};
+use crate::http::modules::{self, RawSettings, Settings, access_log, health_check, ssl};
 use crate::http::scope::{Block, LocationMatch, Scope};
 use crate::http::{Http, Names, Server, variables};
 use crate::log::Place;
@@ -112,7 +112,9 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     let (ports, by_tls) = hosts::build(&listens, diagnostics);
     check_certificates(&by_tls, &servers, &spans, diagnostics);
     let upstreams = std::mem::take(&mut scope.upstreams);
-    let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
+    let mut upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
+    let matches = std::mem::take(&mut scope.matches);
+    let checks = health_check::collect(&locations, &matches, &mut upstreams, diagnostics);
     let definitions = std::mem::take(&mut scope.definitions);
     let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +126,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         locations: locations.into(),
         ports,
         upstreams,
+        checks,
         names: Names {
             spec: settings.resolver.spec.clone(),
             timeout_ms: settings.resolver.timeout_ms,

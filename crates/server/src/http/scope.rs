@@ -6,6 +6,7 @@ use revolve_conf::{Diagnostic, Directive, Span};
 use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
 use crate::http::location::Methods;
+use crate::http::modules::health_check::{Expected, Matching};
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
@@ -78,6 +79,8 @@ pub(crate) struct Block {
     pub children: Vec<Block>,
     /// The group, in an `upstream`.
     pub upstream: Option<Upstream>,
+    /// What a `match` asks for.
+    pub expected: Vec<Expected>,
     /// `limit_except`: the methods that it lets be, and what holds for the others.
     pub limit_except: Option<(Methods, Box<Block>)>,
     /// The directives that stand here and say nothing to us.
@@ -95,6 +98,7 @@ impl Block {
             listens: Vec::new(),
             children: Vec::new(),
             upstream: None,
+            expected: Vec::new(),
             limit_except: None,
             checked: Vec::new(),
             span,
@@ -109,6 +113,8 @@ pub(crate) struct Scope {
     pub shared: Shared,
     pub log_formats: Vec<LogFormat>,
     pub upstreams: Upstreams,
+    /// The blocks `match`, by their names.
+    pub matches: Vec<Matching>,
     /// The variables that directives define.
     pub definitions: Definitions,
 }
@@ -122,6 +128,7 @@ impl Scope {
             shared,
             log_formats: Vec::new(),
             upstreams: Upstreams::default(),
+            matches: Vec::new(),
             definitions: Definitions::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());

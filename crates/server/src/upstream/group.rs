@@ -10,10 +10,10 @@ use revolve_reactor::local::Notify;
 
 use crate::upstream::balance::{Balance, Tried};
 use crate::upstream::clock::now_ms;
-use crate::upstream::peer::{Peer, PeerState, ServerSpec, shown};
+use crate::upstream::peer::{Health, Peer, PeerState, ServerSpec, shown};
 use crate::upstream::pool::KeptLimits;
 use crate::upstream::ring::Ring;
-use crate::upstream::zone::{Home, Row};
+use crate::upstream::zone::{Home, Leadership, Row};
 use crate::zones::ZoneId;
 
 /// An `upstream` block, or a `proxy_pass` that names its server itself.
@@ -26,6 +26,8 @@ pub(crate) struct GroupSpec {
     pub(crate) kept: KeptLimits,
     /// Where all workers keep what they know of it; nowhere for one that a request has made.
     pub(crate) zone: Option<ZoneId>,
+    /// Whether health checks are made of it.
+    pub(crate) is_checked: bool,
     /// Whether health checks have to find its peers well before they are asked.
     pub(crate) must_be_healthy: bool,
 }
@@ -39,6 +41,7 @@ impl GroupSpec {
             balance: Balance::RoundRobin,
             kept: KeptLimits::default(),
             zone: None,
+            is_checked: false,
             must_be_healthy: false,
         }
     }
@@ -117,6 +120,11 @@ impl Group {
         })
     }
 
+    /// A number by chance from 0 to 1.
+    pub(crate) fn chance(&self) -> f64 {
+        (self.dice() >> 21) as f64 / f64::from(u32::MAX)
+    }
+
     /// A number by chance (xorshift).
     pub(super) fn dice(&self) -> u64 {
         let mut x = self.dice.get();
@@ -168,7 +176,12 @@ impl Registry {
         let peers = peers.into_iter().map(|(address, server)| {
             let state = self.state(spec, &shown(&address));
             let freed = waiting.freed.clone();
-            Peer::new(address, server, state, spec.must_be_healthy, freed)
+            let peer = Peer::new(address, server, state, spec.must_be_healthy, freed);
+            if !spec.is_checked {
+                // What checks have found that are made no more.
+                peer.set_health(Health::Unknown);
+            }
+            peer
         });
         Rc::new(Group {
             peers: peers.collect(),
@@ -192,6 +205,14 @@ impl Registry {
             }
         }
         state
+    }
+
+    /// What one loop of all workers is to do for a group.
+    pub(crate) fn leadership(&self, spec: &GroupSpec, patience_ms: u64) -> Option<Leadership> {
+        let home = self.home.borrow();
+        let name = Md5::digest(format!("{}\0", spec.name));
+        let name = u128::from_le_bytes(name.into());
+        Leadership::new(home.as_ref()?, spec.zone?, name, patience_ms)
     }
 
     /// Forgets the peers that no group has any more.

@@ -37,6 +37,10 @@ pub(super) const ANSWER_TIME: usize = 9;
 pub(super) const REQUESTS: usize = 10;
 pub(super) const FAILURES: usize = 11;
 
+/// Who does something for all workers, and when that one has said so last.
+const LEADER: usize = 12;
+const LED_AT: usize = 13;
+
 /// A row is being given to another peer.
 const CHANGING: u64 = 1;
 /// How long such a row is waited for, in turns of other threads; a worker may have died over it.
@@ -203,7 +207,15 @@ impl ZoneState for PeerRows {
 
     fn take_back(&self, worker: usize) {
         if worker < self.columns {
-            (0..self.rows).for_each(|row| self.column(row, worker).store(0, SeqCst));
+            for row in 0..self.rows {
+                self.column(row, worker).store(0, SeqCst);
+                let leader = self.word(row, LEADER);
+                let led = leader.load(SeqCst);
+                if led >> 32 == worker as u64 + 1 {
+                    // Somebody else may be the leader by now, which stays so.
+                    let _ = leader.compare_exchange(led, 0, SeqCst, SeqCst);
+                }
+            }
         }
     }
 }
@@ -277,6 +289,54 @@ impl Row {
 
     pub(super) fn end(&self) {
         self.counter().fetch_sub(1, SeqCst);
+    }
+}
+
+static LOOPS: AtomicU64 = AtomicU64::new(1);
+
+/// What one loop of all workers does, such as the health checks of a group: it leads for as long as it says
+/// so often enough, and another takes over where it does not.
+pub(crate) struct Leadership {
+    row: Row,
+    name: u64,
+    patience_ms: u64,
+}
+
+impl Leadership {
+    /// Of something by a name that nothing else has; `None` where the zone has no room.
+    pub(crate) fn new(home: &Home, zone: ZoneId, name: u128, patience_ms: u64) -> Option<Self> {
+        let number = LOOPS.fetch_add(1, Relaxed) & 0xffff_ffff;
+        Some(Self {
+            row: Row::shared(home, zone, name)?,
+            name: (home.worker as u64 + 1) << 32 | number,
+            patience_ms,
+        })
+    }
+
+    /// Whether this loop leads now, which it says thereby.
+    pub(crate) fn leads(&self, now_ms: u64) -> bool {
+        let (leader, led_at) = (self.row.word(LEADER), self.row.word(LED_AT));
+        let known = leader.load(SeqCst);
+        let is_late = now_ms.saturating_sub(led_at.load(SeqCst)) > self.patience_ms;
+        if known != self.name {
+            let is_free = known == 0 || is_late;
+            let taken = is_free
+                && leader
+                    .compare_exchange(known, self.name, SeqCst, SeqCst)
+                    .is_ok();
+            if !taken {
+                return false;
+            }
+        }
+        led_at.store(now_ms, SeqCst);
+        true
+    }
+}
+
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        let leader = self.row.word(LEADER);
+        let _ = leader.compare_exchange(self.name, 0, SeqCst, SeqCst);
     }
 }
 

@@ -135,6 +135,7 @@ modules! {
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
     sticky {}
+    health_check { health_check: HealthSettings / RawHealth }
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
     fastcgi {
         fastcgi: FastCgiSettings / RawFastCgi,
