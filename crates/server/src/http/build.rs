@@ -14,6 +14,8 @@ use crate::config::variable::Value;
 use crate::http::hosts;
 use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
+use crate::http::modules::health_check::GroupCheck;
+use crate::http::modules::upstream::Upstream;
 use crate::http::modules::{self, RawSettings, Settings, access_log, health_check, ssl};
 use crate::http::scope::{Block, LocationMatch, Scope};
 use crate::http::{Http, Names, Server, variables};
@@ -111,10 +113,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     } = merging;
     let (ports, by_tls) = hosts::build(&listens, diagnostics);
     check_certificates(&by_tls, &servers, &spans, diagnostics);
-    let upstreams = std::mem::take(&mut scope.upstreams);
-    let mut upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
-    let matches = std::mem::take(&mut scope.matches);
-    let checks = health_check::collect(&locations, &matches, &mut upstreams, diagnostics);
+    let (upstreams, checks) = finish_upstreams(scope, &locations, diagnostics);
     let definitions = std::mem::take(&mut scope.definitions);
     let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -135,6 +134,19 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         file_limits,
         files_within,
     }
+}
+
+/// The groups of servers, and the checks of their health.
+fn finish_upstreams(
+    scope: &mut Scope,
+    locations: &[Location],
+    diagnostics: &mut Diagnostics,
+) -> (Vec<Upstream>, Vec<GroupCheck>) {
+    let upstreams = std::mem::take(&mut scope.upstreams);
+    let mut upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
+    let matches = std::mem::take(&mut scope.matches);
+    let checks = health_check::collect(locations, &matches, &mut upstreams, diagnostics);
+    (upstreams, checks)
 }
 
 /// Whoever answers a client that names no server has a certificate, or refuses; then all others have one.

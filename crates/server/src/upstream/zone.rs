@@ -403,7 +403,7 @@ mod tests {
             let found: Vec<Option<usize>> = std::thread::scope(|scope| {
                 let begin = |worker| {
                     let rows = &rows;
-                    scope.spawn(move || rows.hold(name % 50 << 64, worker))
+                    scope.spawn(move || rows.hold((name % 50) << 64, worker))
                 };
                 let threads: Vec<_> = (0..4).map(begin).collect();
                 threads.into_iter().map(|it| it.join().unwrap()).collect()
