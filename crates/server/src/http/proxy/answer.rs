@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::store;
 use super::target::Resolved;
 use super::tries::AnsweredHead;
 use super::unwrap::Unwrap;
+use crate::http::body::{Broken, Piece, Source};
 use crate::http::modules::error_page;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::Redirect;
@@ -232,6 +234,15 @@ const OF_CONNECTION: [&str; 8] = [
     "content-length",
 ];
 
+/// A body of which nobody knows the length, and that is not sent.
+struct Nothing;
+
+impl Source for Nothing {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        Poll::Ready(None)
+    }
+}
+
 /// `X-Accel-Limit-Rate`: how fast the client gets the answer.
 fn limit_rate(request: &mut Request, answered: &AnsweredHead) {
     let ignored = &request.passing().ignored;
@@ -259,11 +270,12 @@ fn fill(request: &mut Request, resolved: &Resolved) {
     match answered.head.framing {
         ResponseFraming::Length(bytes) => request.response.set_length(bytes),
         ResponseFraming::None => {
-            // What HEAD is told of the length holds for GET.
+            // What HEAD is told of the length holds for GET; where it is told nothing, neither is the client.
             let length = answered.head.known.get(HeaderId::ContentLength);
             let length = length.and_then(|span| std::str::from_utf8(span.of(&answered.bytes)).ok());
-            if let Some(bytes) = length.and_then(|text| text.parse().ok()) {
-                request.response.set_length(bytes);
+            match length.and_then(|text| text.parse().ok()) {
+                Some(bytes) => request.response.set_length(bytes),
+                None => request.response.source = Some(Box::new(Nothing)),
             }
         }
         _ => {}
@@ -307,12 +319,22 @@ pub(super) fn is_of_connection(name: &[u8]) -> bool {
 fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     if is(b"content-type") {
-        request.response.content_type.set_text(value);
+        // Of several lines the first holds.
+        if request.response.content_type.is_empty() {
+            request.response.content_type.set_text(value);
+        }
     } else if is(b"last-modified") {
         request.response.replace_last_modified(value);
     } else if is(b"location") || is(b"refresh") {
-        let value = redirected(request, resolved, value);
-        request.response.headers.push(name, &value);
+        match redirected(request, resolved, value) {
+            // What was made a path is made a URL, as a redirect of ours is.
+            Some(value) if is(b"location") && value.starts_with(b"/") => {
+                request.response.location = value;
+                request.response.has_location = true;
+            }
+            Some(value) => request.response.headers.push(name, &value),
+            None => request.response.headers.push(name, value),
+        }
     } else if is(b"set-cookie")
         && request.state.proxy.protocol == Protocol::Http
         && let Some(value) = proxy_cookie::rewritten(request, value)
@@ -323,8 +345,8 @@ fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
     }
 }
 
-/// What `proxy_redirect` makes of a `Location`; in a `Refresh` the URL stands behind `url=`.
-fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u8> {
+/// What `proxy_redirect` makes of a `Location`, if anything; in a `Refresh` the URL stands behind `url=`.
+fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Option<Vec<u8>> {
     let at = memchr::memmem::find(value, b"url=").map_or(0, |at| at + 4);
     let (before, url) = value.split_at(at);
     let site = request.site.share();
@@ -354,8 +376,5 @@ fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u
             }
         }),
     };
-    match replaced {
-        Some(url) => [before, &url].concat(),
-        None => value.to_vec(),
-    }
+    replaced.map(|url| [before, &url].concat())
 }
