@@ -8,6 +8,7 @@ mod changing_tree;
 mod coherence;
 mod exhaustion;
 mod fastcgi;
+mod faults;
 mod filters;
 mod forged_lines;
 mod fragments;

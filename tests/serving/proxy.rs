@@ -310,7 +310,10 @@ fn websockets_are_passed_both_ways() {
 #[test]
 fn a_head_is_told_no_length_that_nobody_knows() {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-    let site = site(&format!("location / {{ proxy_pass http://{}; }}", upstream.address));
+    let site = site(&format!(
+        "location / {{ proxy_pass http://{}; }}",
+        upstream.address
+    ));
     let mut client = Client::connect(site.port);
     for _ in 0..2 {
         client.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -46,6 +46,12 @@ impl Asked {
         Some(std::mem::replace(&mut self.bytes, rest))
     }
 
+    /// Breaks the connection off, without an end.
+    pub(crate) fn reset(self) {
+        let at_once = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&self.stream, at_once).expect("a socket");
+    }
+
     /// Where the connection comes from.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.stream.peer_addr().expect("a connected socket")
