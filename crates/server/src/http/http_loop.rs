@@ -8,8 +8,9 @@ use std::sync::Arc;
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
 use crate::http::modules::auth_basic;
+use crate::http::modules::health_check;
+use crate::http::names;
 use crate::http::site::Site;
-use crate::http::{health, names};
 use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::Installed;
 use crate::upstream::zone::Home;
@@ -39,7 +40,7 @@ impl HttpLoop {
         let site = Site::new(http.clone(), installed, &self.upstreams);
         let site = Rc::new(site);
         names::watch(&site, &self.upstreams);
-        health::watch(&site, &self.upstreams);
+        health_check::watch(&site, &self.upstreams);
         if let Some(before) = self.site.borrow_mut().replace(site) {
             before.retire();
         }

@@ -6,7 +6,6 @@ mod build;
 mod error_log;
 pub(crate) mod filter;
 pub(crate) mod h1;
-mod health;
 pub(crate) mod hosts;
 mod http_loop;
 pub(crate) mod location;

@@ -5,12 +5,10 @@
 
 mod answer;
 mod body;
-mod dial;
 mod exchange;
 mod fastcgi;
 mod memcached;
 mod request_head;
-mod store;
 mod target;
 mod tries;
 mod unwrap;
@@ -24,13 +22,13 @@ use std::time::Duration;
 use revolve_http::Framing;
 use revolve_reactor::timeout;
 
-use self::dial::dial;
 pub(crate) use self::exchange::log_stderr;
 use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
 pub(crate) use self::tries::Tries;
 use self::written::Written;
 use crate::http::modules::core_variables::method_name;
+use crate::http::modules::passing::dial::{advice, dial};
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::modules::sticky;
 use crate::http::phase::Outcome;
@@ -279,7 +277,7 @@ async fn connect(request: &mut Request, peer: &Peer) -> Result<Connection, Failu
                 Level::Error,
                 format_args!(
                     "connect() failed ({reason}) while connecting to upstream{}",
-                    dial::advice(&error)
+                    advice(&error)
                 ),
             );
             Failure::new(What::Error)

@@ -4,12 +4,12 @@ use std::io;
 
 use revolve_reactor::{Address, Keepalive, Stream};
 
-use crate::http::modules::passing::{Bind, PassSettings, local_address};
+use super::{Bind, PassSettings, local_address};
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 
 /// Connects to an address, from where `*_bind` says.
-pub(super) async fn dial(request: &Request, address: &Address) -> io::Result<Stream> {
+pub(crate) async fn dial(request: &Request, address: &Address) -> io::Result<Stream> {
     let settings = request.passing();
     let local = match settings.bind.as_deref() {
         // The files of Unix sockets have no other side.
@@ -56,7 +56,7 @@ fn set_options(stream: &Stream, settings: &PassSettings) {
 }
 
 /// What is to be done about an error, where it is not plain.
-pub(super) fn advice(error: &io::Error) -> &'static str {
+pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => {
             "; no local address or port is free: let more connections be kept (keepalive), widen \

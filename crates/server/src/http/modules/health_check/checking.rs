@@ -13,7 +13,7 @@ use revolve_http::h1::{
 use revolve_http::{Method, ResponseFraming, ResponseHead, Version};
 use revolve_reactor::{Address, Stream, now, sleep, spawn, timeout};
 
-use crate::http::modules::health_check::{Answer, GroupCheck, judge, needs_body};
+use super::{Answer, GroupCheck, judge, needs_body};
 use crate::http::site::Site;
 use crate::log::{Level, error_text};
 use crate::runtime::loop_state::LoopState;
@@ -29,7 +29,7 @@ const PATIENCE_MS: u64 = 4000;
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Makes the checks of a configuration for as long as it is in force.
-pub(super) fn watch(site: &Rc<Site>, registry: &Rc<Registry>) {
+pub(crate) fn watch(site: &Rc<Site>, registry: &Rc<Registry>) {
     for number in 0..site.http.checks.len() {
         spawn(lead(Rc::downgrade(site), registry.clone(), number));
     }

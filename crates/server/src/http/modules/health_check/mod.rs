@@ -12,6 +12,8 @@
 //! }
 //! ```
 
+mod checking;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ use crate::http::modules::proxy::Target;
 use crate::http::modules::upstream::Upstream;
 use crate::http::modules::{Module, Settings};
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope, row};
+
+pub(crate) use self::checking::watch;
 
 /// The module.
 pub(crate) const MODULE: Module = Module {

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use revolve_http::Method;
 
+use super::Store;
 use crate::http::body::{Broken, Piece, Source};
 use crate::http::modules::core;
-use crate::http::modules::passing::Store;
 use crate::http::request::Request;
 use crate::log::{Level, error_text};
 use crate::runtime::loop_state::LoopState;
@@ -46,7 +46,7 @@ fn path_of(request: &Request) -> Option<PathBuf> {
 
 /// Has the body of the answer be kept on its way, where it is to be. One that cannot be kept is passed on
 /// all the same, and the log says why.
-pub(super) fn keep(request: &mut Request) {
+pub(crate) fn keep(request: &mut Request) {
     let Some(path) = path_of(request) else {
         return;
     };

@@ -1,5 +1,8 @@
 //! What all protocols have in common by which requests are passed on; no module by itself.
 
+pub(crate) mod dial;
+pub(crate) mod store;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -235,7 +238,7 @@ macro_rules! rows {
             }),
             (concat!($protocol, "_force_ranges"), FLAG, slot!(flag $group.force_ranges)),
             (concat!($protocol, "_store"), ONE, |scope, d| {
-                let store = passing::store(&mut scope.shared, d)?;
+                let store = passing::stored(&mut scope.shared, d)?;
                 $crate::config::scope::set_once(&mut scope.level.settings.$group.store, store, d)
             }),
             (concat!($protocol, "_store_access"), ONE_TO_THREE, |scope, d| {
@@ -350,7 +353,7 @@ pub(crate) fn limit_rate(
     Ok(Some(Arc::new(Value::of(word, registry)?)))
 }
 
-pub(crate) fn store(shared: &mut Shared, directive: &Directive) -> Result<Store, Diagnostic> {
+pub(crate) fn stored(shared: &mut Shared, directive: &Directive) -> Result<Store, Diagnostic> {
     let word = &directive.args[0];
     Ok(match word.text.as_str() {
         "off" => Store::Off,
