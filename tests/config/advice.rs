@@ -26,8 +26,8 @@ const NAMES: &[Mistake] = &[
         "they are let in",
     ),
     ours(
-        "events {}\nhttp { server { location ~ \\.php$ { uwsgi_pass x:1; } } }\n",
-        "unknown directive \"uwsgi_pass\" in FILE:2",
+        "events {}\nhttp { server { location ~ \\.php$ { grpc_pass x:1; } } }\n",
+        "unknown directive \"grpc_pass\" in FILE:2",
         "source code too",
     ),
     ours(

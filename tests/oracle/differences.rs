@@ -405,6 +405,78 @@ pub(super) const ROWS: &[Row] = &[
         "checked only",
         "what can leave leaves anyway",
     ),
+    row(
+        "headers that `Connection` lists, when a request or an answer is passed on",
+        "passes them",
+        "takes them away",
+        "RFC 9110, 7.6.1; `Proxy-Connection` too",
+    ),
+    row(
+        "an answer of an upstream with a status line that is none, two lengths, or chunks in HTTP/1.0",
+        "takes some of them, as HTTP/0.9 too",
+        "502",
+        "two readers could cut it at different places",
+    ),
+    row(
+        "`100 Continue` of an upstream",
+        "passes it on as if it were the answer",
+        "waits for the answer",
+        "RFC 9110, 15.2",
+    ),
+    row(
+        "chunks of an upstream with bare LF or spaces behind a size",
+        "taken",
+        "the answer breaks off",
+        "RFC 9112, 7.1",
+    ),
+    row(
+        "the reason phrase of an upstream",
+        "passes it on",
+        "its own",
+        "nobody reads it, and HTTP/2 has none",
+    ),
+    row(
+        "`proxy_buffering` and its companions",
+        "hold an answer back in memory and files",
+        "checked only",
+        "an answer leaves in the turn in which it came",
+    ),
+    row(
+        "a group whose servers have all failed",
+        "`no live upstreams` for `fail_timeout`",
+        "half of them are asked on",
+        "a few bad answers of all do not end in 502 for everybody",
+    ),
+    row(
+        "what is known of servers without `zone`",
+        "each worker's own",
+        "all workers'",
+        "they need not each find out",
+    ),
+    row(
+        "a name in `server` or `proxy_pass` that is not found at the start",
+        "the server does not start",
+        "a warning, and 502 until it is found",
+        "one name does not keep all sites away",
+    ),
+    row(
+        "`server … resolve`, `sticky`, `queue`, `slow_start`, `health_check`",
+        "some in NGINX Plus alone, some ask for `zone`",
+        "there",
+        "",
+    ),
+    row(
+        "`proxy_bind … transparent`",
+        "keeps a right for workers",
+        "refused",
+        "workers give up all rights",
+    ),
+    row(
+        "`proxy_store`",
+        "writes in `proxy_temp_path` and renames or copies",
+        "writes beside the file's own place",
+        "a rename is enough",
+    ),
 ];
 
 const HEAD: &str = "\

@@ -29,6 +29,7 @@ mod methods;
 mod newest;
 mod normal;
 mod pair;
+mod passing;
 mod patterns;
 mod pipelining;
 mod random;

@@ -6,6 +6,7 @@ mod disks;
 mod ending;
 mod event_types;
 mod folder;
+mod health;
 mod held_logs;
 mod life;
 mod log_failures;
@@ -18,6 +19,7 @@ mod surroundings;
 mod systemd;
 mod under_load;
 mod upgrade;
+mod upstreams;
 mod workers;
 mod zones;
 

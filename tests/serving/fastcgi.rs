@@ -232,6 +232,29 @@ fn answers_come_out_of_their_records() {
 }
 
 #[test]
+fn an_answer_with_certain_errors_beside_it_is_taken_for_none() {
+    let said = [record(STDERR, b"PHP Fatal error: x"), answer("\r\nbad")].concat();
+    let (bad, good) = (application(&[], said), application(&[], answer("\r\ngood")));
+    let site = Site::start(
+        &format!(
+            "upstream app {{ server {}; server {} backup; }}",
+            bad.address, good.address
+        ),
+        "location / { fastcgi_pass app; fastcgi_catch_stderr 'PHP Fatal error';
+             fastcgi_next_upstream invalid_header; }
+         location /other { fastcgi_pass app; fastcgi_catch_stderr 'PHP Notice'; }",
+    );
+    let mut client = Client::connect(site.port);
+    assert_eq!(client.get("/other").text(), "bad");
+    assert_eq!(client.get("/").text(), "good");
+    until("it is logged", || {
+        site.folder
+            .read("logs/error.log")
+            .contains("FastCGI sent in stderr: \"PHP Fatal error: x\"")
+    });
+}
+
+#[test]
 fn what_applications_do_wrong_has_its_status_and_its_line() {
     let head = record(STDOUT, b"X-A: 1\r\n");
     let wrong: [(&str, Vec<u8>, &str); 5] = [

@@ -145,13 +145,14 @@ fn answers_come_with_their_headers_and_in_any_framing() {
             .header("Server")
             .is_some_and(|it| it.starts_with("revolve"))
     );
+    let there = format!("http://localhost:{}/here/there", site.port);
     for (name, value) in [
         ("X-Kept", Some("a")),
         ("X-Hop", None),
         ("X-Gone", None),
         ("X-Accel-Buffering", None),
         ("Content-Type", Some("text/x")),
-        ("Location", Some("/here/there")),
+        ("Location", Some(there.as_str())),
         ("X-Status", Some("201")),
         ("X-Theirs", Some("c")),
     ] {
@@ -304,6 +305,24 @@ fn websockets_are_passed_both_ways() {
     assert_eq!(client.take(2).unwrap(), b"hi");
     client.send("ping");
     assert_eq!(client.take(4).unwrap(), b"ping");
+}
+
+#[test]
+fn a_head_is_told_no_length_that_nobody_knows() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let site = site(&format!(
+        "location / {{ proxy_pass http://{}; }}",
+        upstream.address
+    ));
+    let mut client = Client::connect(site.port);
+    for _ in 0..2 {
+        client.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let head = client.read_head();
+        assert_eq!(head.status, 200);
+        for name in ["Content-Length", "Transfer-Encoding"] {
+            assert_eq!(head.header(name), None);
+        }
+    }
 }
 
 #[test]

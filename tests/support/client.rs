@@ -119,6 +119,25 @@ impl Client {
         Ok(response)
     }
 
+    /// Reads a head that no body follows.
+    #[track_caller]
+    pub(crate) fn read_head(&mut self) -> Response {
+        let end = loop {
+            if let Some(at) = find(&self.unread, b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.more().expect("a head");
+        };
+        let head: Vec<u8> = self.unread.drain(..end).collect();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let status = head.get(9..12).and_then(|code| code.parse().ok());
+        Response {
+            status: status.expect("a status"),
+            head,
+            body: Vec::new(),
+        }
+    }
+
     /// Reads a head, and leaves the body for later.
     #[track_caller]
     pub(crate) fn head(&mut self, status: &str) {

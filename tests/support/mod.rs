@@ -11,6 +11,7 @@ pub(crate) mod nginx;
 pub(crate) mod ocsp;
 pub(crate) mod ports;
 pub(crate) mod proc;
+pub(crate) mod program;
 pub(crate) mod server;
 pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -31,11 +31,30 @@ impl Asked {
     /// Reads so many bytes of a body.
     #[track_caller]
     pub(crate) fn body(&mut self, len: usize) -> Vec<u8> {
+        let body = self.try_body(len);
+        body.expect("the request ended within its body")
+    }
+
+    /// The same; nothing where the other side closes before.
+    pub(crate) fn try_body(&mut self, len: usize) -> Option<Vec<u8>> {
         while self.bytes.len() < len {
-            assert!(self.more(), "the request ended within its body");
+            if !self.more() {
+                return None;
+            }
         }
         let rest = self.bytes.split_off(len);
-        std::mem::replace(&mut self.bytes, rest)
+        Some(std::mem::replace(&mut self.bytes, rest))
+    }
+
+    /// Breaks the connection off, without an end.
+    pub(crate) fn reset(self) {
+        let at_once = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&self.stream, at_once).expect("a socket");
+    }
+
+    /// Where the connection comes from.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("a connected socket")
     }
 
     /// Answers with these bytes.

@@ -13,12 +13,21 @@ use revolve_reactor::Address;
 use revolve_server::ZoneLabel;
 
 /// A question to a worker.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     /// The number that the answer carries.
     pub(crate) number: u64,
-    /// How many connections of each loop are to be listed.
-    pub(crate) connections_max: usize,
+    /// What it is about.
+    pub(crate) subject: Subject,
+}
+
+/// What a worker is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// Its loops, with so many connections of each.
+    Loops(usize),
+    /// The groups of servers behind it; what the words of an operator say of one is done before.
+    Upstreams(Option<String>),
 }
 
 /// One message. `F` is a descriptor: borrowed where it is sent, owned where it is received.
@@ -33,7 +42,7 @@ pub(crate) enum Message<F> {
     Drain(Option<F>),
     /// To a worker: exit.
     Stop,
-    /// To a worker: say what you do, with so many connections of each loop at most.
+    /// To a worker: say what you do.
     Ask(Question),
     /// To the master: the answer to the question of this number, as JSON.
     Answer(u64, String),
@@ -109,6 +118,9 @@ const READY: u8 = 5;
 const FAILED: u8 = 6;
 const ASK: u8 = 7;
 const ANSWER: u8 = 8;
+/// What a question is about.
+const LOOPS: u8 = 1;
+const UPSTREAMS: u8 = 2;
 
 impl<F> Message<F> {
     /// The message as bytes, and the descriptors that go with it.
@@ -131,7 +143,16 @@ impl<F> Message<F> {
             Message::Ask(question) => {
                 out.byte(ASK);
                 out.number(question.number);
-                out.number(question.connections_max as u64);
+                match question.subject {
+                    Subject::Loops(max) => {
+                        out.byte(LOOPS);
+                        out.number(max as u64);
+                    }
+                    Subject::Upstreams(words) => {
+                        out.byte(UPSTREAMS);
+                        out.string(words.unwrap_or_default().as_bytes());
+                    }
+                }
             }
             Message::Answer(number, answer) => {
                 out.byte(ANSWER);
@@ -161,7 +182,15 @@ impl<F> Message<F> {
             STOP => Message::Stop,
             ASK => Message::Ask(Question {
                 number: from.number()?,
-                connections_max: usize::try_from(from.number()?).map_err(|_| DecodeError)?,
+                subject: match from.byte()? {
+                    LOOPS => {
+                        Subject::Loops(usize::try_from(from.number()?).map_err(|_| DecodeError)?)
+                    }
+                    UPSTREAMS => {
+                        Subject::Upstreams(Some(from.text()?).filter(|words| !words.is_empty()))
+                    }
+                    _ => return Err(DecodeError),
+                },
             }),
             ANSWER => Message::Answer(from.number()?, from.text()?),
             READY => Message::Ready(from.number()?),
@@ -469,7 +498,15 @@ mod tests {
             Message::Stop,
             Message::Ask(Question {
                 number: 3,
-                connections_max: 100,
+                subject: Subject::Loops(100),
+            }),
+            Message::Ask(Question {
+                number: 4,
+                subject: Subject::Upstreams(None),
+            }),
+            Message::Ask(Question {
+                number: 5,
+                subject: Subject::Upstreams(Some("upstream a server b down".into())),
             }),
             Message::Answer(3, "{}".into()),
             Message::Ready(u64::MAX),

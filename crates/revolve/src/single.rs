@@ -204,7 +204,7 @@ impl Operated for Single {
 
     fn ask(self: Rc<Self>, _: u32, question: Question) -> io::Result<()> {
         spawn(async move {
-            let answer = answer::of(&self.worker, question.connections_max).await;
+            let answer = answer::of(&self.worker, question.subject).await;
             self.desk.answered(question.number, &answer.to_string());
         });
         Ok(())

@@ -220,7 +220,7 @@ impl Shared {
             Message::Ask(question) => {
                 let (shared, socket) = (Rc::clone(self), Rc::clone(socket));
                 spawn(async move {
-                    let answer = answer::of(&shared.worker, question.connections_max).await;
+                    let answer = answer::of(&shared.worker, question.subject).await;
                     let answer = Message::Answer(question.number, answer.to_string());
                     tell(Readable::as_fd(&socket), answer);
                 });

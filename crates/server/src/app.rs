@@ -24,6 +24,7 @@ use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::{Applications, Installed};
 use crate::runtime::report::LoopReport;
 use crate::runtime::worker::{self, Descriptors};
+use crate::upstream::report::{UpstreamOrder, UpstreamReport};
 use crate::zones::ZoneSpec;
 
 /// A whole configuration.
@@ -264,6 +265,14 @@ impl Applications for Apps {
         self.http.speaks_tls(connection)
     }
 
+    fn upstreams(&self, order: Option<&UpstreamOrder>) -> Vec<UpstreamReport> {
+        let groups = self.http.groups();
+        if let Some(order) = order {
+            order.apply(&groups);
+        }
+        groups.iter().map(|group| group.report()).collect()
+    }
+
     fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {
         (self.serve_http)(connection, lease);
     }
@@ -308,6 +317,15 @@ impl Worker {
         patience: Duration,
     ) -> Vec<Option<LoopReport>> {
         self.0.report(connections_max, patience).await
+    }
+
+    /// The groups of servers as each loop has them; an order is obeyed before.
+    pub async fn upstreams(
+        &self,
+        order: Option<UpstreamOrder>,
+        patience: Duration,
+    ) -> Vec<Vec<UpstreamReport>> {
+        self.0.upstreams(order, patience).await
     }
 
     /// Stops accepting, and waits until all connections have ended, for `worker_shutdown_timeout`

@@ -33,5 +33,7 @@ pub use revolve_tls::Facts as CertificateFacts;
 pub use runtime::report;
 pub use runtime::worker::Descriptors;
 pub use runtime::{LastingTask, Peers, spawn_lasting};
+pub use upstream::Order;
+pub use upstream::report as upstreams;
 pub use version::{SERVER_NAME, SERVER_VERSION};
 pub use zones::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState, Zones};

@@ -15,9 +15,9 @@ use crate::op::WriteOp;
 
 /// Connects. The first attempt is made before the socket is registered: a socket that is not even
 /// connecting would be reported as hung up.
-pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
+pub(crate) async fn connect(local: Option<&Address>, address: &Address) -> io::Result<Stream> {
     let raw = address.to_raw()?;
-    let (socket, connected) = socket::connect(address)?;
+    let (socket, connected) = socket::connect(local, address)?;
     let handle = Handle::register(socket, Kind::Stream)?;
     if !connected {
         finish(&handle, raw).await?;

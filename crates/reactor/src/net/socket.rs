@@ -23,13 +23,16 @@ pub(crate) fn stream_socket(address: &SocketAddrAny) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Begins to connect; true if that was all.
-pub(crate) fn connect(address: &Address) -> io::Result<(OwnedFd, bool)> {
+/// Begins to connect, from an address where one is given; true if that was all.
+pub(crate) fn connect(local: Option<&Address>, address: &Address) -> io::Result<(OwnedFd, bool)> {
     if let Some(network) = event_loop::network() {
         return network.connect(address);
     }
     let raw = address.to_raw()?;
     let socket = stream_socket(&raw)?;
+    if let Some(local) = local {
+        rustix::net::bind(&socket, &local.to_raw()?)?;
+    }
     match op::connect(socket.as_fd(), &raw) {
         Progress::Done(Ok(())) => Ok((socket, true)),
         Progress::Done(Err(error)) => Err(error),

@@ -72,7 +72,18 @@ impl Stream {
     /// [`timeout`](crate::timeout)), `NotFound` for a Unix path, `WouldBlock` for a Unix
     /// listener whose backlog is full.
     pub async fn connect(address: &Address) -> io::Result<Stream> {
-        connector::connect(address).await
+        connector::connect(None, address).await
+    }
+
+    /// Connects from an address of this machine's own, with any port where its port is 0. On a simulated
+    /// network the address is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2) and connect(2): `AddrNotAvailable` for an address that is not this machine's, or where
+    /// no port is left.
+    pub async fn connect_from(local: &Address, address: &Address) -> io::Result<Stream> {
+        connector::connect(Some(local), address).await
     }
 
     /// Receives what is there, in one `recv(2)`, once something is. An empty buffer is the end of

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
+use super::order::Order;
 use super::{Command, LISTED, LISTED_MAX};
 use crate::cli::Options;
 use crate::paths;
@@ -35,7 +36,7 @@ pub(crate) enum Asked {
 /// Reads the arguments after `ctl`.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
     let mut parser = Parser::from_args(args);
-    let mut name = None;
+    let mut words: Vec<String> = Vec::new();
     let mut max = None;
     let (mut json, mut socket, mut options) = (false, None, Options::default());
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -64,11 +65,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, S
                 let globals = options.globals.get_or_insert_default();
                 globals.push_str(&text.to_string_lossy());
             }
-            Arg::Value(word) if name.is_none() => name = Some(word.to_string_lossy().into_owned()),
+            Arg::Value(word) if words.is_empty() || words[0] == "upstream" => {
+                words.push(word.to_string_lossy().into_owned());
+            }
             other => return Err(other.unexpected().to_string()),
         }
     }
-    let command = command(name.as_deref(), max.as_deref())?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command = command(&words, max.as_deref())?;
     Ok(command.map_or(Asked::Help, |command| {
         Asked::Command(Box::new(Arguments {
             command,
@@ -80,9 +84,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, S
 }
 
 /// `None` is `help`.
-fn command(name: Option<&str>, max: Option<&str>) -> Result<Option<Command>, String> {
-    let expected = "expected status, connections, workers, certificates or reload";
-    let name = name.ok_or_else(|| format!("no command, {expected}"))?;
+fn command(words: &[&str], max: Option<&str>) -> Result<Option<Command>, String> {
+    let expected =
+        "expected status, connections, workers, certificates, upstreams, upstream or reload";
+    let (name, order) = words
+        .split_first()
+        .ok_or_else(|| format!("no command, {expected}"))?;
+    let name = *name;
     if max.is_some() && name != "connections" {
         return Err("option \"--max\" is for \"connections\"".into());
     }
@@ -101,6 +109,8 @@ fn command(name: Option<&str>, max: Option<&str>) -> Result<Option<Command>, Str
         },
         "workers" => Command::Workers,
         "certificates" => Command::Certificates,
+        "upstreams" => Command::Upstreams,
+        "upstream" => Command::Order(Order::parse(order)?),
         "reload" => Command::Reload { color: false },
         other => return Err(format!("unknown command \"{other}\", {expected}")),
     }))
@@ -120,6 +130,9 @@ Commands:
   connections   : open connections: client, state, age, bytes
   workers       : worker processes, without asking them
   certificates  : certificates: their names, who has issued them, days left
+  upstreams     : groups of servers: their state, connections, requests
+  upstream NAME server ADDRESS down|up|drain|weight N
+                : what is to become of a server of a group
   reload        : read the configuration again, and say what that changed
 
 Options:
@@ -171,6 +184,8 @@ mod tests {
             ("dance", "unknown command \"dance\""),
             ("status --frob", "--frob"),
             ("status now", "now"),
+            ("upstream", "expected upstream NAME server"),
+            ("upstream a server b weight x", "invalid weight"),
             ("status -c", "option \"-c\" requires file name"),
             ("status --max 5", "is for \"connections\""),
             ("connections --max 0", "invalid value \"0\""),

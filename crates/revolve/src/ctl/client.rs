@@ -38,7 +38,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCod
         }
     };
     let answer = find(&arguments).and_then(|socket| {
-        let command = with_color(arguments.command);
+        let command = with_color(arguments.command.clone());
         ask(&socket, command).map_err(|failure| failure.message)
     });
     let answer = answer.unwrap_or_else(|error| json!({ "error": error }));
@@ -46,7 +46,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCod
         print(&format!("{answer}\n"));
         return exit_code(&answer);
     }
-    report_of(&answer, arguments.command)
+    report_of(&answer, &arguments.command)
 }
 
 /// Reloads by the control socket for `-s reload`; `None` where there is none.
@@ -57,7 +57,7 @@ pub(crate) fn reload(source: &Source, quiet: bool) -> Option<ExitCode> {
             eprint!("{}", answer["said"].as_str().unwrap_or_default());
             Some(exit_code(&answer))
         }
-        Ok(answer) => Some(report_of(&answer, Command::Reload { color: false })),
+        Ok(answer) => Some(report_of(&answer, &Command::Reload { color: false })),
         Err(failure) if failure.is_absent => None,
         Err(failure) => {
             eprintln!("{PROGRAM}: [error] {}", failure.message);
@@ -192,7 +192,7 @@ fn process_of(socket: &Path) -> Option<rustix::process::Pid> {
 }
 
 /// Prints an answer for a person.
-fn report_of(answer: &Value, command: Command) -> ExitCode {
+fn report_of(answer: &Value, command: &Command) -> ExitCode {
     eprint!("{}", answer["said"].as_str().unwrap_or_default());
     if let Some(error) = answer["error"].as_str() {
         eprintln!("{PROGRAM}: [error] {error}");
@@ -203,6 +203,7 @@ fn report_of(answer: &Value, command: Command) -> ExitCode {
         Command::Connections(_) => show::connections(answer),
         Command::Workers => show::workers(answer),
         Command::Certificates => show::certificates(answer),
+        Command::Upstreams | Command::Order(_) => show::upstreams(answer),
         Command::Reload { .. } => show::reload(answer),
     });
     exit_code(answer)

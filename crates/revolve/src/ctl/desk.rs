@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::socket::{self, SocketFile};
 use super::{Operated, serve, socket_path};
-use crate::message::Question;
+use crate::message::{Question, Subject};
 
 /// How long a worker may take to answer. It answers between two turns, so that one which takes
 /// longer stands still.
@@ -110,7 +110,7 @@ impl Desk {
     pub(super) async fn ask<O: Operated>(
         operated: &Rc<O>,
         pid: u32,
-        connections_max: usize,
+        subject: Subject,
     ) -> io::Result<Option<Value>> {
         let desk = operated.desk();
         let unanswered = |open: &&Rc<Open>| open.pid == pid;
@@ -125,10 +125,7 @@ impl Desk {
             arrived: Semaphore::new(0),
         });
         desk.open.borrow_mut().insert(number, Rc::clone(&open));
-        let question = Question {
-            number,
-            connections_max,
-        };
+        let question = Question { number, subject };
         if let Err(error) = Rc::clone(operated).ask(pid, question) {
             desk.open.borrow_mut().remove(&number);
             return Err(error);

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::desk::Desk;
+use super::order::Order;
 use super::{Operated, WorkerView};
+use crate::message::Subject;
 use crate::{expiry, version};
 
 /// `workers`: what the master and the kernel know, without a question to any worker.
@@ -39,7 +41,7 @@ pub(super) fn certificates<O: Operated>(operated: &Rc<O>) -> Value {
 
 /// `status`: everything in numbers.
 pub(super) async fn status<O: Operated>(operated: &Rc<O>) -> Value {
-    let workers = ask_all(operated, 0).await;
+    let workers = ask_all(operated, Subject::Loops(0)).await;
     let sum = |field: &str| -> u64 {
         let numbers = workers.iter().filter_map(|worker| worker[field].as_u64());
         numbers.sum()
@@ -74,7 +76,7 @@ pub(super) async fn status<O: Operated>(operated: &Rc<O>) -> Value {
 
 /// `connections`: those of every worker.
 pub(super) async fn connections<O: Operated>(operated: &Rc<O>, max: usize) -> Value {
-    let mut workers = ask_all(operated, max).await;
+    let mut workers = ask_all(operated, Subject::Loops(max)).await;
     for worker in &mut workers {
         if let Some(worker) = worker.as_object_mut() {
             worker.remove("loops");
@@ -83,15 +85,73 @@ pub(super) async fn connections<O: Operated>(operated: &Rc<O>, max: usize) -> Va
     json!({ "listed_max": max, "workers": workers })
 }
 
+/// `upstreams`: the groups of servers, as all workers know them; an order is obeyed before.
+pub(super) async fn upstreams<O: Operated>(operated: &Rc<O>, order: Option<&Order>) -> Value {
+    let words = order.map(Order::line);
+    let answers = ask_all(operated, Subject::Upstreams(words)).await;
+    let mut groups: Vec<Value> = Vec::new();
+    let mut trouble = Vec::new();
+    for mut worker in answers {
+        let is_serving = worker["state"] == "serving";
+        if let Some(said) = worker["trouble"].as_str() {
+            trouble.push(format!("worker process {} {said}", worker["pid"]));
+        }
+        for group in worker["upstreams"].as_array_mut().into_iter().flatten() {
+            let known = groups.iter_mut().find(|it| it["name"] == group["name"]);
+            match known {
+                None if is_serving => groups.push(group.take()),
+                None => {}
+                Some(known) => add_up(known, group),
+            }
+        }
+    }
+    let mut answer = json!({ "upstreams": groups, "trouble": trouble });
+    if let Some(order) = order
+        && !knows(&answer, order)
+    {
+        let (group, server) = (&order.group, &order.server);
+        answer =
+            json!({ "error": format!("there is no server \"{server}\" in a group \"{group}\"") });
+    }
+    answer
+}
+
+/// Adds what each worker has for itself; what all share is there.
+fn add_up(known: &mut Value, other: &Value) {
+    fn add(known: &mut Value, other: &Value, name: &str) {
+        let sum = known[name].as_u64().unwrap_or(0) + other[name].as_u64().unwrap_or(0);
+        known[name] = sum.into();
+    }
+    add(known, other, "queued");
+    for peer in known["peers"].as_array_mut().into_iter().flatten() {
+        let others = other["peers"].as_array().into_iter().flatten();
+        if let Some(other) = others
+            .into_iter()
+            .find(|it| it["address"] == peer["address"])
+        {
+            add(peer, other, "idle");
+        }
+    }
+}
+
+/// Whether an order was said of anybody.
+fn knows(answer: &Value, order: &Order) -> bool {
+    let groups = answer["upstreams"].as_array().into_iter().flatten();
+    let mut peers = groups
+        .filter(|group| group["name"] == *order.group)
+        .flat_map(|group| group["peers"].as_array().into_iter().flatten());
+    peers.any(|peer| peer["server"] == *order.server || peer["address"] == *order.server)
+}
+
 /// Asks all workers at once. One that does not answer is there with what is known without it.
-async fn ask_all<O: Operated>(operated: &Rc<O>, connections_max: usize) -> Vec<Value> {
+async fn ask_all<O: Operated>(operated: &Rc<O>, subject: Subject) -> Vec<Value> {
     let asked: Vec<_> = operated
         .workers()
         .into_iter()
         .map(|view| {
-            let operated = Rc::clone(operated);
+            let (operated, subject) = (Rc::clone(operated), subject.clone());
             let asking = async move {
-                let answer = Desk::ask(&operated, view.pid, connections_max).await;
+                let answer = Desk::ask(&operated, view.pid, subject).await;
                 (view, answer)
             };
             revolve_reactor::spawn(asking)

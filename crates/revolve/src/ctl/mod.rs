@@ -14,6 +14,7 @@ pub(crate) mod client;
 
 pub(crate) mod desk;
 mod facts;
+mod order;
 mod serve;
 mod show;
 
@@ -23,19 +24,20 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use self::order::Order;
 use crate::message::Question;
 pub(crate) use crate::process::socket_path;
 use crate::service::{Reloaded, Service};
 
 /// The longest command.
-const COMMAND_BYTES_MAX: usize = 256;
+const COMMAND_BYTES_MAX: usize = 1024;
 
 /// Connections that are listed where nobody says how many, and at most, of each worker's loops.
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 10_000;
 
 /// What the server is asked.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Processes, loops, sums.
     Status,
@@ -45,6 +47,10 @@ pub(crate) enum Command {
     Workers,
     /// The certificates of the configuration, and how long they are valid.
     Certificates,
+    /// The groups of servers behind it.
+    Upstreams,
+    /// What is to become of a server of a group.
+    Order(Order),
     /// Read the configuration again; with colours in what is said about it, or without.
     Reload {
         /// Whether diagnostics come with a terminal's colours.
@@ -54,12 +60,14 @@ pub(crate) enum Command {
 
 impl Command {
     /// The line that asks for it, without its end.
-    fn line(self) -> String {
+    fn line(&self) -> String {
         match self {
             Command::Status => "status".into(),
             Command::Connections(max) => format!("connections {max}"),
             Command::Workers => "workers".into(),
             Command::Certificates => "certificates".into(),
+            Command::Upstreams => "upstreams".into(),
+            Command::Order(order) => order.line(),
             Command::Reload { color: false } => "reload".into(),
             Command::Reload { color: true } => "reload color".into(),
         }
@@ -80,10 +88,13 @@ impl Command {
             },
             ["workers"] => Ok(Command::Workers),
             ["certificates"] => Ok(Command::Certificates),
+            ["upstreams"] => Ok(Command::Upstreams),
+            ["upstream", ref order @ ..] => Order::parse(order).map(Command::Order),
             ["reload"] => Ok(Command::Reload { color: false }),
             ["reload", "color"] => Ok(Command::Reload { color: true }),
             _ => Err(format!(
-                "unknown command \"{line}\", expected status, connections, workers, certificates or reload"
+                "unknown command \"{line}\", expected status, connections, workers, certificates, \
+                 upstreams, upstream or reload"
             )),
         }
     }
@@ -141,10 +152,14 @@ mod tests {
             Command::Connections(7),
             Command::Workers,
             Command::Certificates,
+            Command::Upstreams,
+            Command::parse(b"upstream a server unix:/b down").unwrap(),
+            Command::parse(b"upstream a server b:1 weight 7").unwrap(),
             Command::Reload { color: false },
             Command::Reload { color: true },
         ] {
-            assert_eq!(Command::parse(command.line().as_bytes()), Ok(command));
+            let line = command.line();
+            assert_eq!(Command::parse(line.as_bytes()), Ok(command));
         }
         assert_eq!(
             Command::parse(b" connections \r"),
@@ -160,6 +175,10 @@ mod tests {
             "connections 0",
             &past,
             "reload x",
+            "upstream a",
+            "upstream a server b",
+            "upstream a server b weight 0",
+            "upstream a server b left",
             "\u{0}",
         ] {
             assert!(Command::parse(wrong.as_bytes()).is_err(), "{wrong:?}");

@@ -98,6 +98,13 @@ async fn obey<O: Operated>(operated: &Rc<O>, command: Command, (pid, uid): Peer)
         Command::Connections(max) => facts::connections(operated, max).await,
         Command::Workers => facts::workers(operated),
         Command::Certificates => facts::certificates(operated),
+        Command::Upstreams => facts::upstreams(operated, None).await,
+        Command::Order(order) => {
+            let words = order.line();
+            let message = format!("\"{words}\" said by process {pid} of user {uid}");
+            operated.service().borrow().log.notice(&message);
+            facts::upstreams(operated, Some(&order)).await
+        }
         Command::Reload { color } => {
             let message = format!("reload asked for by process {pid} of user {uid}, reconfiguring");
             operated.service().borrow().log.notice(&message);

@@ -141,6 +141,36 @@ pub(super) fn certificates(answer: &Value) -> String {
     format!("{table}{}", troubles(answer))
 }
 
+/// `upstreams`.
+pub(super) fn upstreams(answer: &Value) -> String {
+    let mut rows = vec![header(&[
+        "UPSTREAM", "SERVER", "ADDRESS", "STATE", "WEIGHT", "CONN", "IDLE", "REQUESTS", "FAILURES",
+    ])];
+    for group in answer["upstreams"].as_array().into_iter().flatten() {
+        for peer in group["peers"].as_array().into_iter().flatten() {
+            let state = match peer["backup"].as_bool() {
+                Some(true) => format!("{}, backup", text(&peer["state"])),
+                _ => text(&peer["state"]).into(),
+            };
+            rows.push(vec![
+                text(&group["name"]).into(),
+                text(&peer["server"]).into(),
+                text(&peer["address"]).into(),
+                state,
+                count_plain(&peer["weight"]),
+                count(&peer["connections"]),
+                count(&peer["idle"]),
+                count(&peer["requests"]),
+                count(&peer["failures"]),
+            ]);
+        }
+    }
+    match rows.len() {
+        1 => format!("no requests are passed on\n{}", troubles(answer)),
+        _ => format!("{}{}", table(&rows), troubles(answer)),
+    }
+}
+
 /// `connections`.
 pub(super) fn connections(answer: &Value) -> String {
     let mut rows = vec![header(&[

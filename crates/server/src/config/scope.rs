@@ -30,15 +30,18 @@ pub(crate) const IF_LOCATION: u32 = 64;
 pub(crate) const UPSTREAM: u32 = 1 << 8;
 /// Inside `limit_except`.
 pub(crate) const LIMIT_EXCEPT: u32 = 128;
+/// Inside `match`.
+pub(crate) const MATCH: u32 = 1 << 9;
 
 /// The contexts by their names, from the outermost inwards.
-pub(crate) const CONTEXTS: [(u32, &str); 9] = [
+pub(crate) const CONTEXTS: [(u32, &str); 10] = [
     (MAIN, "main"),
     (EVENTS, "events"),
     (HTTP, "http"),
     (SERVER, "server"),
     (LOCATION, "location"),
     (UPSTREAM, "upstream"),
+    (MATCH, "match"),
     (IF_SERVER, "if in server"),
     (IF_LOCATION, "if in location"),
     (LIMIT_EXCEPT, "limit_except"),
@@ -181,6 +184,7 @@ fn context_names(contexts: u32) -> String {
         (SERVER, "`server`"),
         (LOCATION, "`location`"),
         (UPSTREAM, "`upstream`"),
+        (MATCH, "`match`"),
         (IF_SERVER, "`if` in `server`"),
         (IF_LOCATION, "`if` in `location`"),
         (LIMIT_EXCEPT, "`limit_except`"),

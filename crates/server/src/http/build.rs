@@ -15,8 +15,10 @@ use crate::config::variable::Value;
 use crate::http::hosts;
 use crate::http::location::{Location, LocationId, LookupBuilder, ServerId};
 use crate::http::modules::core::Root;
+use crate::http::modules::health_check::GroupCheck;
 use crate::http::modules::server_name::ServerName;
-use crate::http::modules::{self, RawSettings, Settings, access_log, ssl};
+use crate::http::modules::upstream::Upstream;
+use crate::http::modules::{self, RawSettings, Settings, access_log, health_check, ssl};
 use crate::http::scope::{Block, LocationMatch, Scope};
 use crate::http::{Http, Names, Server, variables};
 use crate::log::Place;
@@ -110,8 +112,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     } = merging;
     let (ports, by_tls) = hosts::build(&listens, diagnostics);
     check_certificates(&by_tls, &servers, &spans, diagnostics);
-    let upstreams = std::mem::take(&mut scope.upstreams);
-    let upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
+    let (upstreams, checks) = finish_upstreams(scope, &locations, diagnostics);
     let definitions = std::mem::take(&mut scope.definitions);
     let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +125,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         ports,
         upstreams,
         acme: modules::acme::finish(std::mem::take(&mut scope.acme), wanted),
+        checks,
         names: Names {
             spec: settings.resolver.spec.clone(),
             timeout_ms: settings.resolver.timeout_ms,
@@ -156,6 +158,19 @@ fn primary_name(names: &[ServerName]) -> String {
         Some(name) => name.to_owned(),
         None => name,
     }
+}
+
+/// The groups of servers, and the checks of their health.
+fn finish_upstreams(
+    scope: &mut Scope,
+    locations: &[Location],
+    diagnostics: &mut Diagnostics,
+) -> (Vec<Upstream>, Vec<GroupCheck>) {
+    let upstreams = std::mem::take(&mut scope.upstreams);
+    let mut upstreams = upstreams.finish(&mut scope.shared.hosts, diagnostics);
+    let matches = std::mem::take(&mut scope.matches);
+    let checks = health_check::collect(locations, &matches, &mut upstreams, diagnostics);
+    (upstreams, checks)
 }
 
 /// Whoever answers a client that names no server has a certificate, or refuses; then all others have one.

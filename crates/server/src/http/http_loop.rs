@@ -12,12 +12,14 @@ use crate::acme::{self, Challenges};
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
 use crate::http::modules::auth_basic;
+use crate::http::modules::health_check;
 use crate::http::names;
 use crate::http::site::Site;
 use crate::log::Level;
 use crate::runtime::connection::Connection;
 use crate::runtime::loop_state::{Installed, LoopState};
-use crate::upstream::Registry;
+use crate::upstream::zone::Home;
+use crate::upstream::{Group, Registry};
 
 /// HTTP on one loop. It serves nothing before it is configured.
 #[derive(Default)]
@@ -38,11 +40,18 @@ pub(crate) struct HttpLoop {
 impl HttpLoop {
     /// Takes a configuration: requests that begin from now on are served by it.
     pub(crate) fn configure(&self, http: &Arc<Http>, installed: &Rc<Installed>) {
+        self.upstreams.set_home(Home {
+            zones: installed.zones.clone(),
+            worker: installed.seat.number(),
+        });
         let site = Site::new(http.clone(), installed, &self.upstreams);
         let site = Rc::new(site);
         names::watch(&site, &self.upstreams);
         self.order(&site);
-        *self.site.borrow_mut() = Some(site);
+        health_check::watch(&site, &self.upstreams);
+        if let Some(before) = self.site.borrow_mut().replace(site) {
+            before.retire();
+        }
         self.upstreams.forget_unused();
     }
 
@@ -82,6 +91,12 @@ impl HttpLoop {
         let site = self.site.borrow();
         site.clone()
             .expect("a connection came in, so there is an http block")
+    }
+
+    /// The groups of the configuration in force.
+    pub(crate) fn groups(&self) -> Vec<Rc<Group>> {
+        let site = self.site.borrow();
+        site.as_ref().map(|site| site.groups()).unwrap_or_default()
     }
 
     /// Whether a connection that was just accepted begins with a handshake.

@@ -38,6 +38,7 @@ use revolve_http::h1::HeadLimits;
 use self::hosts::Port;
 pub(crate) use self::http_loop::HttpLoop;
 use self::location::{Location, LocationId};
+use self::modules::health_check::GroupCheck;
 use self::modules::ssl::ServerTls;
 use self::modules::upstream::Upstream;
 use self::variables::Variables;
@@ -59,6 +60,8 @@ pub struct Http {
     pub(crate) ports: Vec<Port>,
     /// The groups that requests are passed to.
     pub(crate) upstreams: Vec<Upstream>,
+    /// The health checks of groups.
+    pub(crate) checks: Vec<GroupCheck>,
     /// Whom their names are asked of: what the block itself says.
     pub(crate) names: Names,
     /// The certificates that are ordered.

@@ -106,7 +106,7 @@ impl HeaderList {
         let Self { bytes, lines } = self;
         let is_it = |line: &&mut Line| {
             let own = &bytes[line.start as usize..line.name_end as usize];
-            own.eq_ignore_ascii_case(name)
+            own == name || own.eq_ignore_ascii_case(name)
         };
         let Some(line) = lines.iter_mut().find(is_it) else {
             return;

@@ -7,6 +7,7 @@ use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
 use crate::http::location::Methods;
 use crate::http::modules::acme::Issuers;
+use crate::http::modules::health_check::{Expected, Matching};
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
 use crate::http::modules::server_name::ServerName;
@@ -79,6 +80,8 @@ pub(crate) struct Block {
     pub children: Vec<Block>,
     /// The group, in an `upstream`.
     pub upstream: Option<Upstream>,
+    /// What a `match` asks for.
+    pub expected: Vec<Expected>,
     /// `limit_except`: the methods that it lets be, and what holds for the others.
     pub limit_except: Option<(Methods, Box<Block>)>,
     /// The directives that stand here and say nothing to us.
@@ -96,6 +99,7 @@ impl Block {
             listens: Vec::new(),
             children: Vec::new(),
             upstream: None,
+            expected: Vec::new(),
             limit_except: None,
             checked: Vec::new(),
             span,
@@ -112,6 +116,8 @@ pub(crate) struct Scope {
     pub upstreams: Upstreams,
     /// Who certificates are ordered of.
     pub acme: Issuers,
+    /// The blocks `match`, by their names.
+    pub matches: Vec<Matching>,
     /// The variables that directives define.
     pub definitions: Definitions,
 }
@@ -126,6 +132,7 @@ impl Scope {
             log_formats: Vec::new(),
             upstreams: Upstreams::default(),
             acme: Issuers::default(),
+            matches: Vec::new(),
             definitions: Definitions::default(),
         };
         scope::Scope::read(&mut scope, directive.block.as_deref().unwrap_or_default());

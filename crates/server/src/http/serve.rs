@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use crate::http::body::{self, Broken, Piece};
 use crate::http::filter;
+use crate::http::modules::passing;
 use crate::http::phase::{self, Later, Outcome, Walked};
 use crate::http::request::Request;
 use crate::http::sink::{Lost, Sink};
@@ -83,11 +84,15 @@ async fn wait(request: &mut Request, sink: &mut Sink<'_>, later: Later) -> Resul
     let _ = sink.flush(request).await;
     let connection = request.connection.share();
     let body = request.body.share();
+    let stays = passing::ignores_client_abort(request.settings());
     let mut answer = pin!(answer(request, later));
     let mut left = pin!(sink.left(&connection, &body));
     poll_fn(|cx| {
         if let Poll::Ready(walked) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(walked));
+        }
+        if stays {
+            return Poll::Pending;
         }
         left.as_mut().poll(cx).map(|()| Err(Served::Left))
     })
@@ -155,9 +160,11 @@ async fn next_or_left(
 ) -> Result<Option<Result<Piece, Broken>>, Served> {
     let connection = request.connection.share();
     let body = request.body.share();
+    let stays = passing::ignores_client_abort(request.settings());
     let mut left = pin!(sink.left(&connection, &body));
     poll_fn(|cx| match source.poll_next(cx) {
         Poll::Ready(next) => Poll::Ready(Ok(next)),
+        Poll::Pending if stays => Poll::Pending,
         Poll::Pending => left.as_mut().poll(cx).map(|()| Err(Served::Left)),
     })
     .await

@@ -1,6 +1,6 @@
 //! A configuration in use by one loop: what a request holds on to from its beginning to its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) zones: Arc<Zones>,
     /// The groups that requests are passed to, in the order of the configuration's list.
     groups: RefCell<Vec<Rc<Group>>>,
+    /// Whether requests that begin now are served by it.
+    in_force: Cell<bool>,
     /// The locations of the configuration, within easy reach: every step of a request asks one.
     pub(crate) locations: Arc<[Location]>,
 }
@@ -40,6 +42,7 @@ impl Site {
         let groups = groups.map(|upstream| registry.group(&upstream.spec));
         Self {
             groups: RefCell::new(groups.collect()),
+            in_force: Cell::new(true),
             base: installed.base.clone(),
             logs: installed.logs.clone(),
             zones: installed.zones.clone(),
@@ -48,15 +51,31 @@ impl Site {
         }
     }
 
+    /// Whether requests that begin now are served by it.
+    pub(crate) fn is_in_force(&self) -> bool {
+        self.in_force.get()
+    }
+
+    /// Another takes its place.
+    pub(crate) fn retire(&self) {
+        self.in_force.set(false);
+    }
+
     /// The group at a place of the configuration's list, as its names lead now.
     pub(crate) fn group(&self, place: usize) -> Rc<Group> {
         self.groups.borrow()[place].clone()
     }
 
-    /// The group of a name, if there is one.
-    pub(crate) fn group_named(&self, name: &str) -> Option<Rc<Group>> {
+    /// The group of a name, if there is one, and its place.
+    pub(crate) fn group_named(&self, name: &str) -> Option<(usize, Rc<Group>)> {
         let groups = self.groups.borrow();
-        groups.iter().find(|it| it.spec.name == name).cloned()
+        let place = groups.iter().position(|it| it.spec.name == name)?;
+        Some((place, groups[place].clone()))
+    }
+
+    /// All groups, as their names lead now.
+    pub(crate) fn groups(&self) -> Vec<Rc<Group>> {
+        self.groups.borrow().clone()
     }
 
     /// Puts another group into the place of one whose names lead elsewhere.

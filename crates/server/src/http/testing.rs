@@ -26,6 +26,7 @@ use crate::log::OpenLogs;
 use crate::runtime::capacity::Capacity;
 use crate::runtime::connection::{Connection, ListenerInfo};
 use crate::runtime::loop_state::{Applications, Installed, LoopState, Offered};
+use crate::upstream::report::{UpstreamOrder, UpstreamReport};
 use crate::zones::{LoopCounts, Seat, Zones};
 
 /// Serves connections that a test hands to the loop; other tests walk their requests themselves.
@@ -51,6 +52,10 @@ impl Applications for Connections {
 
     fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>) {
         (self.serve)(connection, lease);
+    }
+
+    fn upstreams(&self, _: Option<&UpstreamOrder>) -> Vec<UpstreamReport> {
+        Vec::new()
     }
 
     fn speaks_tls(&self, _: &Connection) -> bool {

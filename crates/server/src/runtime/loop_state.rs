@@ -27,6 +27,7 @@ use crate::runtime::capacity::{Capacity, Idle};
 use crate::runtime::connection::{Connection, History, ListenerInfo};
 use crate::runtime::draining::Draining;
 use crate::runtime::report::LoopReport;
+use crate::upstream::report::{UpstreamOrder, UpstreamReport};
 use crate::zones::{LoopCounts, Seat, Zones};
 
 /// Connections are numbered through the whole process.
@@ -54,6 +55,7 @@ pub(crate) struct Installed {
     pub(crate) whole: Arc<dyn Any + Send + Sync>,
     pub(crate) logs: Rc<Logs>,
     pub(crate) zones: Arc<Zones>,
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl Installed {
@@ -65,6 +67,7 @@ impl Installed {
             whole: offered.whole.clone(),
             logs: Rc::new(logs),
             zones: offered.zones.clone(),
+            seat: offered.seat.clone(),
         })
     }
 }
@@ -76,6 +79,9 @@ pub(crate) trait Applications {
 
     /// Whether a connection that was just accepted begins with a handshake.
     fn speaks_tls(&self, connection: &Connection) -> bool;
+
+    /// The groups of servers behind it; an order is obeyed before.
+    fn upstreams(&self, order: Option<&UpstreamOrder>) -> Vec<UpstreamReport>;
 
     /// Serves a connection, until it ends. `lease` counts it where loops are dealt connections.
     fn serve(&self, connection: Rc<Connection>, lease: Option<Lease>);
@@ -252,6 +258,11 @@ impl LoopState {
                 .map(|(_, connection)| connection.report())
                 .collect(),
         }
+    }
+
+    /// The groups of servers behind it; an order is obeyed before.
+    pub(super) fn upstreams(&self, order: Option<&UpstreamOrder>) -> Vec<UpstreamReport> {
+        self.applications().upstreams(order)
     }
 
     pub(crate) fn next_connection_number(&self) -> u64 {

@@ -17,6 +17,7 @@ use crate::runtime::capacity::Capacity;
 use crate::runtime::dealing::Peers;
 use crate::runtime::loop_state::{LoopState, MakeApplications, Offered};
 use crate::runtime::report::{self, LoopReport};
+use crate::upstream::report::{UpstreamOrder, UpstreamReport};
 use crate::zones::{LoopCounts, Seat, ZoneLabel, Zones};
 
 /// How often the end of a drain is looked for on the other loops.
@@ -221,6 +222,23 @@ impl Worker {
         });
         let mut loops = vec![Some(main)];
         loops.extend(others.await);
+        loops
+    }
+
+    /// The groups of servers as each loop has them; an order is obeyed before.
+    pub(crate) async fn upstreams(
+        &self,
+        order: Option<UpstreamOrder>,
+        patience: Duration,
+    ) -> Vec<Vec<UpstreamReport>> {
+        let main = self.main.upstreams(order.as_ref());
+        let handles = self.reactors.iter().flat_map(|reactors| reactors.handles());
+        let others = report::gather(handles, patience, move || {
+            let state = LoopState::current();
+            state.map(|state| state.upstreams(order.as_ref()))
+        });
+        let mut loops = vec![main];
+        loops.extend(others.await.into_iter().flatten());
         loops
     }
 

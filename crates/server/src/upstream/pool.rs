@@ -98,6 +98,11 @@ impl Pool {
         None
     }
 
+    /// How many are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Keeps a connection whose answer has been read to its end. `idle_max` may be less than the limits
     /// say, where the peer has said so.
     pub(crate) fn put(&self, connection: Connection, limits: &KeptLimits, idle_max: Duration) {

@@ -18,7 +18,7 @@ use self::counts::CountsZone;
 
 pub(crate) use self::counts::{LoopCounts, Seat, Taker, Totals};
 pub(crate) use self::key::{Key, key_of};
-pub(crate) use self::spec::{Declared, ZoneId, name_and_size};
+pub(crate) use self::spec::{Declared, ZoneId, columns_for, name_and_size, zone_bytes};
 pub use self::spec::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState};
 
 /// The zones of a configuration, open. Any thread may use them.

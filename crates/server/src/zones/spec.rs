@@ -35,6 +35,16 @@ pub(super) const WORKER_COUNTS: ZoneId = ZoneId(0);
 /// The counts of their loops: in every configuration.
 pub(super) const LOOP_COUNTS: ZoneId = ZoneId(1);
 
+/// The columns that a zone with one a worker may have.
+const COLUMNS: [usize; 5] = [8, 32, 128, 512, 2048];
+
+/// The columns that so many workers need: as many again end while their successors serve.
+pub(crate) fn columns_for(workers: usize) -> usize {
+    let wanted = 2 * workers;
+    let fits = COLUMNS.into_iter().find(|columns| *columns >= wanted);
+    fits.unwrap_or(COLUMNS[COLUMNS.len() - 1])
+}
+
 /// What is kept in a zone: made by whoever has something to keep.
 pub trait ZoneKind: Any + fmt::Debug + Send + Sync {
     /// The directive that declares such a zone; a zone is known by it and its name.
@@ -242,15 +252,16 @@ impl Declared {
         Ok(id)
     }
 
-    /// The same of a zone that several directives name with its size, which has to be the same.
-    pub(crate) fn declare_again(
+    /// Declares a zone that several may declare, with one size, such as the one of several groups.
+    pub(crate) fn declare_shared(
         &mut self,
         (name, bytes): (&str, u64),
         declaration: impl ZoneKind,
         word: &Word,
     ) -> Result<ZoneId, Diagnostic> {
         let id = self.mention(name, declaration.directive(), word)?;
-        match &self.zones[id.0 - LOOP_COUNTS.0 - 1].declared {
+        let known = &self.zones[id.0 - LOOP_COUNTS.0 - 1].declared;
+        match known {
             Some((before, _)) if *before == bytes => Ok(id),
             _ => self.declare((name, bytes), declaration, word),
         }
@@ -285,13 +296,31 @@ impl Declared {
                 None => diagnostics.push(
                     Diagnostic::new(span, format!("zero size shared memory zone \"{name}\""))
                         .label("used here and declared nowhere")
-                        .help(format!(
-                            "declare it in `http`: {kind} KEY zone={name}:10m …;"
-                        )),
+                        .help(match kind {
+                            "zone" => {
+                                format!("say its size where a group uses it: zone {name} 64k;")
+                            }
+                            _ => format!("declare it in `http`: {kind} KEY zone={name}:10m …;"),
+                        }),
                 ),
             }
         }
         specs
+    }
+}
+
+/// The size of a zone, which is no smaller than nginx's.
+pub(crate) fn zone_bytes(word: &Word, name: &str) -> Result<u64, Diagnostic> {
+    let bytes = size(&word.text).ok_or_else(|| {
+        Diagnostic::new(word.span, format!("invalid zone size \"{}\"", word.text))
+            .label("expected a size such as 64k")
+    })?;
+    match bytes >= BYTES_MIN {
+        true => Ok(bytes),
+        false => Err(
+            Diagnostic::new(word.span, format!("zone \"{name}\" is too small"))
+                .label("expected 32k at least"),
+        ),
     }
 }
 

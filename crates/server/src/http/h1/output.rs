@@ -69,7 +69,7 @@ impl Output {
         }
         let version = request.version();
         let has_length = request.response.content_length.is_some();
-        let has_body = !matches!(request.response.status, 101 | 204 | 304);
+        let has_body = !matches!(request.response.status, 101 | 204 | 304) && !request.is_head();
         self.is_chunked = (!has_length || request.response.expects_trailers)
             && has_body
             && version >= Version::HTTP_11
@@ -96,8 +96,6 @@ impl Output {
         });
         request.response.head_bytes = head_bytes;
         request.response.sent_bytes += head_bytes;
-        // A head alone has no body to be put in chunks.
-        self.is_chunked &= !request.is_head();
     }
 
     /// Writes a body that lies ready.

@@ -109,7 +109,7 @@ fn shared_zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
         return Err(duplicate(directive));
     }
     let (name, bytes) = name_and_size(named, word)?;
-    let zone = scope.shared.zones.declare_again((name, bytes), ChallengeZone, word)?;
+    let zone = scope.shared.zones.declare_shared((name, bytes), ChallengeZone, word)?;
     scope.acme.zone = Some(zone);
     scope.level.settings.acme.zone = Some(Some(zone));
     Ok(())
@@ -172,7 +172,7 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     });
     if scope.acme.zone.is_none() {
         let zones = &mut scope.shared.zones;
-        let zone = zones.declare_again((ZONE_NAME, ZONE_BYTES), ChallengeZone, name)?;
+        let zone = zones.declare_shared((ZONE_NAME, ZONE_BYTES), ChallengeZone, name)?;
         scope.acme.zone = Some(zone);
         scope.level.settings.acme.zone = Some(Some(zone));
     }

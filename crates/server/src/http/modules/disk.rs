@@ -1,4 +1,4 @@
-//! How nginx reads files from the disk, and where it would keep what it passes on.
+//! How nginx reads files from the disk.
 //!
 //! ```nginx
 //! aio            threads;
@@ -7,8 +7,7 @@
 //! ```
 //!
 //! Here a file goes out by `sendfile` or from memory, and never through buffers of the process, so
-//! these directives are checked and have nothing to set. `scgi_temp_path` and `uwsgi_temp_path` stand
-//! in many files that pass nothing on by these protocols, because packages write them.
+//! these directives are checked and have nothing to set.
 
 use revolve_conf::directive::Args;
 use revolve_conf::value::{offset, offset_of, size_of};
@@ -44,8 +43,6 @@ const DIRECTIVES: &[DirectiveRow] = &[
         buffers(d)?;
         checked_once(scope, d)
     }),
-    row(ANY, "scgi_temp_path", Args::range(1, 4), checked_once),
-    row(ANY, "uwsgi_temp_path", Args::range(1, 4), checked_once),
 ];
 
 fn aio(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

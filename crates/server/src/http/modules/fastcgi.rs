@@ -12,24 +12,24 @@
 
 use std::sync::Arc;
 
-use revolve_conf::directive::{Args, duplicate};
+use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
 use crate::config::regex::{Groups, Pattern};
 use crate::config::scope::{
-    HTTP, IF_LOCATION, LIMIT_EXCEPT, LOCATION, SERVER, checked_once, invalid_parameter, set_once,
+    HTTP, IF_LOCATION, LIMIT_EXCEPT, LOCATION, SERVER, checked_once, set_once,
 };
 use crate::config::setting::settings;
-use crate::config::variable::Value;
+use crate::http::modules::cgi;
+pub(crate) use crate::http::modules::cgi::{CgiSettings, RawCgi};
 use crate::http::modules::passing::{self, Protocol};
 pub(crate) use crate::http::modules::passing::{PassSettings, RawPass};
-use crate::http::modules::proxy::{Pass, Target};
 use crate::http::modules::{Module, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy;
-use crate::http::proxy::fastcgi::log_stderr;
+use crate::http::proxy::log_stderr;
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::scope::{DirectiveRow, Scope, row, slot};
 use crate::http::variables::Builtin;
 
 /// The module.
@@ -44,33 +44,20 @@ pub(crate) const MODULE: Module = Module {
     ..Module::EMPTY
 };
 
-/// One `fastcgi_param`.
-#[derive(Debug)]
-pub(crate) struct Param {
-    pub(crate) name: String,
-    pub(crate) value: Value,
-    /// Whether it is left out where its value is empty.
-    pub(crate) if_not_empty: bool,
-}
-
 settings! {
     /// How FastCGI is spoken.
     pub struct FastCgiSettings / RawFastCgi {
         inherit {
-            /// `fastcgi_param`; a level that has one inherits none.
-            params: Arc<Vec<Param>> = Arc::default(),
             /// `fastcgi_index`.
             index: String = String::new(),
             /// `fastcgi_split_path_info`.
             split_path: Option<Pattern> = None,
+            /// `fastcgi_catch_stderr`: what an application may not write to its standard error.
+            caught: Arc<Vec<String>> = Arc::default(),
             /// `fastcgi_keep_conn`, default off.
             keep_conn: bool = false,
         }
         own {}
-        handler {
-            /// `fastcgi_pass`.
-            pass: Option<Arc<Pass>> = None,
-        }
     }
 }
 
@@ -84,13 +71,19 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
             name: "fastcgi_pass",
             contexts: LOCATION | IF_LOCATION | LIMIT_EXCEPT,
             args: Args::ONE,
-            set: fastcgi_pass,
+            set: |scope, d| {
+                let pass = cgi::pass(scope, (Protocol::FastCgi, &d.args[0].text), &d.args[0])?;
+                set_once(&mut scope.level.settings.fastcgi_cgi.pass, pass, d)
+            },
         },
         DirectiveRow {
             name: "fastcgi_param",
             contexts: ANY,
             args: Args::TWO_OR_THREE,
-            set: param,
+            set: |scope, d| {
+                let params = &mut scope.level.settings.fastcgi_cgi.params;
+                cgi::add_param(params, &mut scope.shared.registry, d)
+            },
         },
         DirectiveRow {
             name: "fastcgi_index",
@@ -107,6 +100,15 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
             args: Args::ONE,
             set: split_path_info,
         },
+        // As on every system but FreeBSD.
+        row(ANY, "fastcgi_send_lowat", Args::ONE, checked_once),
+        row(ANY, "fastcgi_catch_stderr", Args::ONE, |scope, d| {
+            let texts = &mut scope.level.settings.fastcgi.caught;
+            let texts = texts.get_or_insert_with(Arc::default);
+            let text = d.args[0].text.clone();
+            Arc::get_mut(texts).expect("nobody shares a level's texts while it is read").push(text);
+            Ok(())
+        }),
         DirectiveRow {
             name: "fastcgi_keep_conn",
             contexts: ANY,
@@ -115,43 +117,6 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
         },
     ]
 );
-
-fn fastcgi_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    if scope.level.settings.fastcgi.pass.is_some() {
-        return Err(duplicate(directive));
-    }
-    let word = &directive.args[0];
-    let target = match word.text.contains('$') {
-        true => Target::Url(Value::of(word, &mut scope.shared.registry)?),
-        false => Target::Group {
-            place: scope.upstreams.mention(&word.text, Protocol::FastCgi.port(), word),
-            host: word.text.clone(),
-            uri: None,
-        },
-    };
-    let replaced = 0;
-    scope.level.settings.fastcgi.pass = Some(Some(Arc::new(Pass { target, replaced })));
-    Ok(())
-}
-
-fn param(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let if_not_empty = match directive.args.get(2) {
-        None => false,
-        Some(word) if word.text == "if_not_empty" => true,
-        Some(word) => return Err(invalid_parameter(word, "expected if_not_empty, or nothing")),
-    };
-    let param = Param {
-        name: directive.args[0].text.clone(),
-        value: Value::of(&directive.args[1], &mut scope.shared.registry)?,
-        if_not_empty,
-    };
-    let params = &mut scope.level.settings.fastcgi.params;
-    let params = params.get_or_insert_with(Arc::default);
-    Arc::get_mut(params)
-        .expect("nobody shares a level's parameters while it is read")
-        .push(param);
-    Ok(())
-}
 
 fn split_path_info(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
@@ -205,7 +170,7 @@ fn split(request: &Request) -> (&[u8], &[u8]) {
 
 /// Whether the level passes requests on.
 fn applies(settings: &Settings) -> bool {
-    settings.fastcgi.pass.is_some()
+    settings.fastcgi_cgi.pass.is_some()
 }
 
 /// Content phase: has the application answer.

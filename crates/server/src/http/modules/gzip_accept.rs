@@ -174,7 +174,8 @@ fn is_accepted(request: &Request) -> bool {
     let Some(codings) = request.known(HeaderId::AcceptEncoding) else {
         return false;
     };
-    if !codings.starts_with(b"gzip,") && !names_gzip(codings) {
+    let is_first = codings == b"gzip" || codings.starts_with(b"gzip,");
+    if !is_first && !names_gzip(codings) {
         return false;
     }
     let settings = &request.settings().gzip_accept;

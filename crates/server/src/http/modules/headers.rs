@@ -318,6 +318,10 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
 ///
 /// Source: nginx's `ngx_http_trailers_filter`.
 pub(crate) fn fill_trailers(request: &mut Request) {
+    // Those that an upstream has sent come first.
+    for (name, value) in request.state.proxy.trailers.take().iter() {
+        request.response.trailers.push(name, value);
+    }
     let trailers = Arc::clone(&request.settings().headers.trailers);
     let usual = is_usual(request.response.status);
     for trailer in trailers.iter().filter(|it| usual || it.always) {

@@ -137,9 +137,24 @@ modules! {
     disable_symlinks { symlinks: SymlinkSettings / RawSymlinks }
     try_files { try_files: TryFilesSettings / RawTryFiles }
     upstream {}
+    sticky {}
+    health_check { health_check: HealthSettings / RawHealth }
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
     proxy_ssl { proxy_ssl: PassSslSettings / RawPassSsl }
-    fastcgi { fastcgi: FastCgiSettings / RawFastCgi, fastcgi_passing: PassSettings / RawPass }
+    fastcgi {
+        fastcgi: FastCgiSettings / RawFastCgi,
+        fastcgi_cgi: CgiSettings / RawCgi,
+        fastcgi_passing: PassSettings / RawPass
+    }
+    uwsgi {
+        uwsgi: UwsgiSettings / RawUwsgi,
+        uwsgi_cgi: CgiSettings / RawCgi,
+        uwsgi_passing: PassSettings / RawPass
+    }
+    scgi { scgi_cgi: CgiSettings / RawCgi, scgi_passing: PassSettings / RawPass }
+    memcached { memcached: MemcachedSettings / RawMemcached, memcached_passing: PassSettings / RawPass }
+    proxy_cookie { proxy_cookie: CookieSettings / RawCookies }
+    early_hints { early_hints: EarlyHintSettings / RawEarlyHints }
     mirror { mirror: MirrorSettings / RawMirror }
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     random_index { random_index: RandomIndexSettings / RawRandomIndex }
@@ -166,6 +181,8 @@ modules! {
     error_log { error_log: ErrorLogSettings / RawErrorLog }
 }
 
+/// And of those of them that tell an application of a request as CGI does.
+pub(crate) mod cgi;
 /// What the limits have in common; no module by itself.
 mod limits;
 /// The same of those that pass requests on.

@@ -27,6 +27,7 @@ use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy::{self, Tries};
 use crate::http::request::Request;
+use crate::http::response::HeaderList;
 use crate::http::scope::{DirectiveRow, row, LocationMatch, Scope, slot};
 
 /// The module.
@@ -83,6 +84,8 @@ settings! {
             method: Option<Arc<Value>> = None,
             /// `proxy_set_body`.
             body: Option<Arc<Value>> = None,
+            /// `proxy_pass_trailers`, default off.
+            pass_trailers: bool = false,
             /// `proxy_redirect`; `None` for `default`, and an empty list for `off`.
             redirects: Option<Arc<Vec<Redirect>>> = None,
         }
@@ -109,6 +112,10 @@ pub(crate) struct ProxyState {
     pub(crate) stderr: Rc<RefCell<Vec<u8>>>,
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) shown: String,
+    /// Lines behind the body of the answer, once it has ended.
+    pub(crate) trailers: Rc<RefCell<HeaderList>>,
+    /// Who has answered, as those know it that are bound to it.
+    pub(crate) peer_id: String,
 }
 
 impl RequestState for ProxyState {
@@ -143,6 +150,9 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
             set_once(&mut scope.level.settings.proxy.body, Some(Arc::new(value)), d)
         }),
         row(ANY, "proxy_redirect", Args::ONE_OR_TWO, redirect),
+        // As on every system but FreeBSD.
+        row(ANY, "proxy_send_lowat", Args::ONE, checked_once),
+        row(ANY, "proxy_pass_trailers", Args::FLAG, slot!(flag proxy.pass_trailers)),
         row(ANY, "proxy_headers_hash_max_size", Args::ONE, checked_once),
         row(ANY, "proxy_headers_hash_bucket_size", Args::ONE, checked_once),
     ]

@@ -4,6 +4,9 @@
 //! max_ranges 10;               # more than these, and the whole is sent; 0 turns ranges off
 //! ```
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use revolve_conf::directive::Args;
 use revolve_http::HeaderId;
 
@@ -12,7 +15,8 @@ use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::body::Piece;
+use crate::http::body::{Broken, Piece};
+use crate::http::filter::{BodyFilter, Input};
 use crate::http::response::Response;
 use crate::http::scope::{DirectiveRow, slot};
 use revolve_http::h1::lines::ContentType;
@@ -71,7 +75,10 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     {
         return Outcome::Next;
     }
+    // Of a body that is made while it is sent, one range can be cut out.
+    let is_made = response.source.is_some();
     match asked(request, length, ranges_max) {
+        Asked::Parts(parts) if is_made && parts.len() > 1 => Outcome::Next,
         Asked::Whole => {
             let headers = &mut request.response.headers;
             headers.push_line(b"Accept-Ranges: bytes\r\n", b"Accept-Ranges".len());
@@ -198,8 +205,37 @@ fn single(response: &mut Response, start: u64, end: u64, length: u64) {
     let range = format!("bytes {start}-{}/{length}", end - 1);
     response.headers.push(b"Content-Range", range.as_bytes());
     response.set_length(end - start);
+    if response.source.is_some() {
+        let left = end - start;
+        response.filters.push(Box::new(Cut { skipped: start, left }));
+        return;
+    }
     let whole = std::mem::take(&mut response.body);
     cut(&whole, start, end, &mut response.body);
+}
+
+/// Cuts a range out of a body that is made while it is sent.
+struct Cut {
+    /// Bytes that come before it.
+    skipped: u64,
+    left: u64,
+}
+
+impl BodyFilter for Cut {
+    fn filter(&mut self, input: Input, out: &mut VecDeque<Bytes>) -> Result<(), Broken> {
+        let Input::Bytes(mut bytes) = input else {
+            return Ok(());
+        };
+        let skipped = self.skipped.min(bytes.len() as u64);
+        self.skipped -= skipped;
+        let _ = bytes.split_to(skipped as usize);
+        bytes.truncate(self.left.min(bytes.len() as u64) as usize);
+        self.left -= bytes.len() as u64;
+        if !bytes.is_empty() {
+            out.push_back(bytes);
+        }
+        Ok(())
+    }
 }
 
 /// `multipart/byteranges`; each part carries the type of the whole.

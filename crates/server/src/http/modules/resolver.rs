@@ -29,6 +29,8 @@ pub(crate) const MODULE: Module = Module {
 };
 
 const PORT: u16 = 53;
+/// The default of `resolver_timeout`.
+pub(super) const TIMEOUT_MS: u64 = 30_000;
 
 settings! {
     /// Whom names are asked of.
@@ -37,7 +39,7 @@ settings! {
             /// `resolver`, default what the machine's files say.
             spec: Arc<ResolverSpec> = Arc::default(),
             /// `resolver_timeout`, milliseconds, default 30 s.
-            timeout_ms: u64 = 30_000,
+            timeout_ms: u64 = TIMEOUT_MS,
         }
         own {}
     }
@@ -64,6 +66,16 @@ fn resolver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
     if scope.level.settings.resolver.spec.is_some() {
         return Err(duplicate(directive));
     }
+    let spec = spec(&mut scope.shared.hosts, directive)?;
+    scope.level.settings.resolver.spec = Some(Arc::new(spec));
+    Ok(())
+}
+
+/// Whom the directive names.
+pub(super) fn spec(
+    hosts: &mut HostNames,
+    directive: &Directive,
+) -> Result<ResolverSpec, Diagnostic> {
     let mut spec = ResolverSpec::default();
     let mut is_system = false;
     for word in &directive.args {
@@ -80,7 +92,7 @@ fn resolver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
         } else if text == "system" {
             is_system = true;
         } else {
-            servers(word, &mut scope.shared.hosts, &mut spec.servers)?;
+            servers(word, hosts, &mut spec.servers)?;
         }
     }
     if !spec.ipv4 && !spec.ipv6 {
@@ -94,8 +106,7 @@ fn resolver(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
         };
         return Err(Diagnostic::new(directive.span, message).label(label));
     }
-    scope.level.settings.resolver.spec = Some(Arc::new(spec));
-    Ok(())
+    Ok(spec)
 }
 
 /// nginx's words for a parameter whose value is wrong.

@@ -436,7 +436,7 @@ fn session_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnos
     }
     if let Some((name, bytes, word)) = zone {
         let zones = &mut scope.shared.zones;
-        let zone = zones.declare_again((name, bytes), SessionZone, word)?;
+        let zone = zones.declare_shared((name, bytes), SessionZone, word)?;
         scope.level.settings.ssl.session_zone = Some(Some(zone));
     } else {
         scope.level.settings.ssl.session_zone = Some(None);

@@ -113,6 +113,6 @@ fn ocsp_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         return Err(Diagnostic::new(word.span, message).label("expected 32k at least"));
     }
     let zones = &mut scope.shared.zones;
-    let zone = zones.declare_again((name, bytes), AnswerZone, word)?;
+    let zone = zones.declare_shared((name, bytes), AnswerZone, word)?;
     set_once(slot, Some(zone), directive)
 }

@@ -11,6 +11,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use revolve_conf::directive::{Args, duplicate};
@@ -18,12 +19,17 @@ use revolve_conf::value::{number, time_ms, time_ms_of};
 use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word};
 use revolve_reactor::Address;
 
-use crate::config::scope::{HTTP, UPSTREAM, invalid_parameter};
+use crate::config::scope::{HTTP, UPSTREAM, choice, invalid_parameter, invalid_value, set_once};
 use crate::config::variable::Value;
-use crate::http::modules::Module;
-use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
+use crate::http::Names;
+use crate::http::modules::sticky::Sticky;
+use crate::http::modules::{Module, resolver};
+use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope, row};
+use crate::upstream::balance::{Better, Time};
 use crate::upstream::pool::KeptLimits;
+use crate::upstream::zone::{PeersZone, UNNAMED, ZONE};
 use crate::upstream::{Balance, GroupSpec, ServerSpec};
+use crate::zones::zone_bytes;
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -32,12 +38,43 @@ pub(crate) const MODULE: Module = Module {
     ..Module::EMPTY
 };
 
+/// NGINX Plus' default of `queue`.
+const QUEUE_TIMEOUT_MS: u64 = 60_000;
+
 /// A group with what http alone knows of it.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) spec: GroupSpec,
     /// What `hash` chooses by; the client's address for `ip_hash`.
     pub(crate) key: Option<Value>,
+    /// `sticky`: how clients are bound to servers.
+    pub(crate) sticky: Option<Sticky>,
+    /// `queue`: how many requests wait for a server, and for how long.
+    pub(crate) queue: Option<Queue>,
+    /// `resolver` and `resolver_timeout`, where it has its own.
+    pub(crate) names: Option<Names>,
+    /// `resolver_timeout`, milliseconds.
+    names_timeout_ms: Option<u64>,
+}
+
+impl Upstream {
+    fn new(spec: GroupSpec) -> Self {
+        Self {
+            spec,
+            key: None,
+            sticky: None,
+            queue: None,
+            names: None,
+            names_timeout_ms: None,
+        }
+    }
+}
+
+/// `queue`.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) most: u64,
+    pub(crate) timeout: Duration,
 }
 
 /// The groups met while the configuration is read.
@@ -117,17 +154,11 @@ impl Upstreams {
                     let message = format!("no port in upstream \"{name}\"");
                     diagnostics.push(Diagnostic::new(span, message).label("expected one, or the name of an `upstream`"));
                 }
-                let mut server = ServerSpec::new(addresses);
+                let mut server = ServerSpec::new(&name, addresses);
                 server.host = host_name(&name, port);
-                Upstream {
-                    spec: GroupSpec {
-                        servers: vec![server],
-                        name,
-                        balance: Balance::RoundRobin,
-                        kept: KeptLimits::default(),
-                    },
-                    key: None,
-                }
+                let mut spec = GroupSpec::new(&name);
+                spec.servers.push(server);
+                Upstream::new(spec)
             })
         };
         self.0.into_iter().map(of).collect()
@@ -210,17 +241,25 @@ const DIRECTIVES: &[DirectiveRow] = &[
         name: "ip_hash",
         contexts: UPSTREAM,
         args: Args::NONE,
-        set: |scope, d| balance(scope, d, Balance::Hash, None),
+        set: |scope, d| balance(scope, d, Balance::IpHash, None),
     },
-    DirectiveRow {
-        name: "hash",
-        contexts: UPSTREAM,
-        args: Args::ONE,
-        set: |scope, d| {
-            let key = Value::of(&d.args[0], &mut scope.shared.registry)?;
-            balance(scope, d, Balance::Hash, Some(key))
-        },
-    },
+    row(UPSTREAM, "hash", Args::ONE_OR_TWO, hash),
+    row(UPSTREAM, "random", Args::range(0, 2), random),
+    row(UPSTREAM, "least_time", Args::ONE_OR_TWO, least_time),
+    row(UPSTREAM, "queue", Args::ONE_OR_TWO, queue),
+    row(UPSTREAM, "resolver", Args::ONE_MORE, |scope, d| {
+        if group(scope).names.is_some() {
+            return Err(duplicate(d));
+        }
+        let spec = Arc::new(resolver::spec(&mut scope.shared.hosts, d)?);
+        let timeout_ms = resolver::TIMEOUT_MS;
+        group(scope).names = Some(Names { spec, timeout_ms });
+        Ok(())
+    }),
+    row(UPSTREAM, "resolver_timeout", Args::ONE, |scope, d| {
+        let ms = time_ms_of(&d.args[0], &d.name.text)?;
+        set_once(&mut group(scope).names_timeout_ms, ms, d)
+    }),
     DirectiveRow {
         name: "keepalive",
         contexts: UPSTREAM,
@@ -260,38 +299,31 @@ const DIRECTIVES: &[DirectiveRow] = &[
             Ok(())
         },
     },
-    DirectiveRow {
-        name: "zone",
-        contexts: UPSTREAM,
-        args: Args::ONE_OR_TWO,
-        // Each loop has its own state; the directive is there for those who move from nginx.
-        set: crate::config::scope::checked_once,
-    },
+    row(UPSTREAM, "zone", Args::ONE_OR_TWO, zone),
 ];
 
 fn upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     let mut level = Block::new(UPSTREAM, LocationMatch::Server, Some(directive.span));
-    level.upstream = Some(Upstream {
-        spec: GroupSpec {
-            name: word.text.clone(),
-            servers: Vec::new(),
-            balance: Balance::RoundRobin,
-            kept: KeptLimits::default(),
-        },
-        key: None,
-    });
+    level.upstream = Some(Upstream::new(GroupSpec::new(&word.text)));
     let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
-    let upstream = level.upstream.expect("it was put there");
+    let mut upstream = level.upstream.expect("it was put there");
     if upstream.spec.servers.is_empty() {
         let message = "no servers are inside upstream";
         return Err(Diagnostic::new(directive.span, message).label("expected a `server`"));
+    }
+    if upstream.spec.zone.is_none() {
+        let zone = scope.shared.zones.declare_shared(UNNAMED, PeersZone, word)?;
+        upstream.spec.zone = Some(zone);
+    }
+    if let (Some(names), Some(ms)) = (&mut upstream.names, upstream.names_timeout_ms) {
+        names.timeout_ms = ms;
     }
     scope.upstreams.declare(upstream, word)
 }
 
 /// The group that is being read.
-fn group(scope: &mut Scope) -> &mut Upstream {
+pub(super) fn group(scope: &mut Scope) -> &mut Upstream {
     let group = scope.level.upstream.as_mut();
     group.expect("the directive stands in an `upstream`")
 }
@@ -317,6 +349,87 @@ fn balance(
     }
     group.spec.balance = balance;
     group.key = key;
+    Ok(())
+}
+
+fn hash(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let key = Value::of(&directive.args[0], &mut scope.shared.registry)?;
+    let kind = match directive.args.get(1) {
+        None => Balance::Hash,
+        Some(word) if word.text == "consistent" => Balance::Consistent,
+        Some(word) => return Err(invalid_parameter(word, "expected consistent, or nothing")),
+    };
+    balance(scope, directive, kind, Some(key))
+}
+
+fn random(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let better = match directive.args.as_slice() {
+        [] => None,
+        [two, ..] if two.text != "two" => {
+            return Err(invalid_parameter(two, "expected two, or nothing"));
+        }
+        [_] => Some(Better::Connections),
+        [_, by, ..] => Some(match by.text.as_str() {
+            "least_conn" => Better::Connections,
+            "least_time=header" => Better::Time(time_of(true)),
+            "least_time=last_byte" => Better::Time(time_of(false)),
+            _ => {
+                let expected = "expected least_conn, least_time=header or least_time=last_byte";
+                return Err(invalid_parameter(by, expected));
+            }
+        }),
+    };
+    balance(scope, directive, Balance::Random(better), None)
+}
+
+fn time_of(of_heads: bool) -> Time {
+    Time {
+        of_heads,
+        inflight: true,
+    }
+}
+
+fn least_time(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let choices = [("header", true), ("last_byte", false)];
+    let mut time = time_of(choice(&directive.args[0], choices)?);
+    time.inflight = match directive.args.get(1) {
+        None => false,
+        Some(word) if word.text == "inflight" => true,
+        Some(word) => return Err(invalid_parameter(word, "expected inflight, or nothing")),
+    };
+    balance(scope, directive, Balance::LeastTime(time), None)
+}
+
+fn queue(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    let most = number(&word.text).filter(|most| *most > 0);
+    let most = most.ok_or_else(|| invalid_value(word, directive, "a number of requests"))?;
+    let timeout_ms = match directive.args.get(1) {
+        None => QUEUE_TIMEOUT_MS,
+        Some(word) => {
+            let text = word.text.strip_prefix("timeout=");
+            let ms = text.and_then(time_ms).filter(|ms| *ms > 0);
+            ms.ok_or_else(|| invalid_parameter(word, "expected timeout=TIME"))?
+        }
+    };
+    let timeout = Duration::from_millis(timeout_ms);
+    set_once(&mut group(scope).queue, Queue { most, timeout }, directive)
+}
+
+fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    if group(scope).spec.zone.is_some() {
+        return Err(duplicate(directive));
+    }
+    let name = &directive.args[0];
+    let zones = &mut scope.shared.zones;
+    let zone = match directive.args.get(1) {
+        None => zones.mention(&name.text, ZONE, name)?,
+        Some(word) => {
+            let bytes = zone_bytes(word, &name.text)?;
+            zones.declare_shared((&name.text, bytes), PeersZone, word)?
+        }
+    };
+    group(scope).spec.zone = Some(zone);
     Ok(())
 }
 
@@ -349,12 +462,36 @@ fn server(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         scope.shared.diagnostics.push(warning.warn());
         Vec::new()
     });
-    let mut spec = ServerSpec::new(found);
+    let mut spec = ServerSpec::new(&name.text, found);
     spec.host = host_name(&name.text, 80);
     for word in parameters {
         parameter(&mut spec, word, directive)?;
     }
+    check_service(&mut spec, name, parameters)?;
     group(scope).spec.servers.push(spec);
+    Ok(())
+}
+
+/// A service is of a name without a port, and is asked for while requests are served.
+fn check_service(
+    spec: &mut ServerSpec,
+    name: &Word,
+    parameters: &[Word],
+) -> Result<(), Diagnostic> {
+    if spec.service.is_none() {
+        return Ok(());
+    }
+    let wrong = |message: &str, label: &str| {
+        let message = format!("service upstream \"{}\" {message}", name.text);
+        Err(Diagnostic::new(name.span, message).label(label))
+    };
+    if !parameters.iter().any(|word| word.text == "resolve") {
+        return wrong("requires \"resolve\" parameter", "its places are asked for again and again");
+    }
+    if spec.host.is_none() || name.text.contains(':') {
+        return wrong("must be a name without a port", "each place of a service has its own port");
+    }
+    spec.addresses.clear();
     Ok(())
 }
 
@@ -364,7 +501,8 @@ fn parameter(spec: &mut ServerSpec, word: &Word, directive: &Directive) -> Resul
         None => (word.text.as_str(), None),
     };
     let wrong = || {
-        let expected = "expected weight=, max_conns=, max_fails=, fail_timeout=, backup or down";
+        let expected = "expected weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, route=, \
+                        service=, resolve, backup, drain or down";
         invalid_parameter(word, expected)
     };
     let count = || value.and_then(number).ok_or_else(wrong);
@@ -387,6 +525,18 @@ fn parameter(spec: &mut ServerSpec, word: &Word, directive: &Directive) -> Resul
             }
         }
         ("down", None) => spec.is_down = true,
+        ("drain", None) => spec.is_draining = true,
+        ("slow_start", Some(time)) => {
+            let ms = time_ms(time).ok_or_else(wrong)?;
+            spec.slow_start = Duration::from_millis(ms);
+        }
+        ("route", Some("")) => {
+            return Err(Diagnostic::new(word.span, "route is empty").label("expected route=NAME"));
+        }
+        ("route", Some(route)) => spec.route = route.to_owned(),
+        ("service", Some(service)) if !service.is_empty() => {
+            spec.service = Some(service.to_owned());
+        }
         // All names are asked for again.
         ("resolve", None) => {}
         _ => return Err(wrong()),

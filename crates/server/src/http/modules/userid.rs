@@ -462,7 +462,7 @@ fn filter(request: &mut Request) -> Outcome {
 
 /// `Wed, 02-Dec-26 03:43:45 GMT`, and with the whole year after 2037: Netscape browsers took a year of two
 /// digits for one before that.
-fn append_cookie_time(mut date: [u8; 29], out: &mut Vec<u8>) {
+pub(super) fn append_cookie_time(mut date: [u8; 29], out: &mut Vec<u8>) {
     (date[7], date[11]) = (b'-', b'-');
     out.extend_from_slice(&date[..12]);
     let is_far = &date[12..16] > b"2037".as_slice();

@@ -2,61 +2,73 @@
 //!
 //! Source: nginx's `ngx_http_upstream_process_headers`.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use revolve_conf::value::size;
 use revolve_http::{HeaderId, ResponseFraming};
 
 use super::body::UpstreamBody;
-use super::exchange::Received;
-use super::fastcgi::Unwrap;
+use super::exchange::{Lease, Received};
 use super::request_head::is_listed;
 use super::target::Resolved;
 use super::tries::AnsweredHead;
+use super::unwrap::Unwrap;
+use crate::http::body::{Broken, Piece, Source};
 use crate::http::modules::error_page;
-use crate::http::modules::passing::Protocol;
+use crate::http::modules::passing::{Protocol, store};
 use crate::http::modules::proxy::Redirect;
 use crate::http::modules::try_files::split_args;
+use crate::http::modules::types;
+use crate::http::modules::{output, proxy_cookie, sticky};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
+use crate::http::response::HeaderList;
 use crate::http::tunnel::Tunnel;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 
 /// Takes an answer as the response.
 pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
     let Received {
-        head,
-        head_bytes,
+        answered,
         rest,
         unwrap,
         lease,
         was_all_sent,
     } = received;
-    let answered = AnsweredHead {
-        head,
-        bytes: head_bytes,
-    };
     let status = answered.head.status;
     let framing = answered.head.framing;
     let is_tunnel = framing == ResponseFraming::Tunnel;
-    if is_tunnel && (request.current.is_subrequest || request.known(HeaderId::Upgrade).is_none()) {
-        request.log(
-            Level::Error,
-            format_args!("upstream switched protocols, which nobody had asked for"),
-        );
+    if is_tunnel && !may_switch(request) {
         return Outcome::Finish(502);
     }
+    let is_memcached = request.state.proxy.protocol == Protocol::Memcached;
     let keeps = was_all_sent && may_be_kept(request, &answered);
     let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
     let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
     let redirect = accel_redirect(request, &answered);
+    limit_rate(request, &answered);
     let settings = request.passing();
     let is_intercepted = settings.intercept_errors && error_page::is_chosen(request, status);
-    let read_timeout = Duration::from_millis(settings.read_timeout_ms);
-    fill(request, resolved, &answered);
     request.state.proxy.tries.note_head(answered);
-    let tries = request.state.proxy.tries.clone();
-    if redirect.is_some() || is_intercepted {
-        tries.note_end();
+    if redirect.is_none() && !is_intercepted {
+        sticky::bind(request, resolved.place);
+    }
+    fill(request, resolved);
+    let has_no_body = matches!(framing, ResponseFraming::None | ResponseFraming::Length(0));
+    if redirect.is_some() || is_intercepted || has_no_body {
+        request.state.proxy.tries.note_end();
+    }
+    let is_over = has_no_body && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole);
+    if is_memcached && status == 404 {
+        log_not_found(request);
+        if keeps && is_over {
+            lease.give_back(idle_max);
+        }
+        return Outcome::Finish(404);
     }
     if let Some(uri) = redirect {
         return go_on_at(request, uri);
@@ -64,33 +76,96 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     if is_intercepted {
         return Outcome::Finish(status);
     }
-    if is_tunnel {
-        request.response.tunnel = Some(Tunnel::new(
-            lease.stream().clone(),
-            Box::new(lease),
-            rest,
-            read_timeout,
-        ));
-        return Outcome::Respond;
+    if is_memcached {
+        types::set_content_type(request);
     }
-    if matches!(framing, ResponseFraming::None | ResponseFraming::Length(0)) {
-        tries.note_end();
-        if keeps && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole) {
-            lease.give_back(idle_max);
-        }
-        return Outcome::Respond;
+    allow_ranges(request);
+    if !has_no_body {
+        set_body(request, lease, framing, (rest, unwrap), (keeps, idle_max));
+    } else if keeps && is_over {
+        lease.give_back(idle_max);
     }
-    let ready = (rest, unwrap);
-    let body = UpstreamBody::new(
-        lease,
-        framing,
-        ready,
-        (keeps, idle_max),
-        read_timeout,
-        tries,
-    );
-    request.response.source = Some(Box::new(body));
+    if framing != ResponseFraming::None && !is_tunnel {
+        store::keep(request);
+    }
     Outcome::Respond
+}
+
+/// What follows the head: another protocol, or a body.
+fn set_body(
+    request: &mut Request,
+    lease: Lease,
+    framing: ResponseFraming,
+    ready: (Bytes, Option<Unwrap>),
+    kept: (bool, Option<Duration>),
+) {
+    let read_timeout = Duration::from_millis(request.passing().read_timeout_ms);
+    if framing == ResponseFraming::Tunnel {
+        let stream = lease.stream().clone();
+        let tunnel = Tunnel::new(stream, Box::new(lease), ready.0, read_timeout);
+        request.response.tunnel = Some(tunnel);
+        return;
+    }
+    let tries = request.state.proxy.tries.clone();
+    let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
+    let body = body.at_rate(rate(request));
+    let body = body.with_trailers(trailers(request, framing));
+    request.response.source = Some(Box::new(body));
+}
+
+/// Whether a range may be cut out of an answer that is whole.
+fn allow_ranges(request: &mut Request) {
+    let is_forced =
+        request.passing().force_ranges || request.state.proxy.protocol == Protocol::Memcached;
+    request.response.ranges_allowed = is_forced && request.response.status == 200;
+}
+
+/// How fast the answer is read, in bytes a second; 0 for as fast as it comes.
+fn rate(request: &Request) -> u64 {
+    let Some(value) = &request.passing().limit_rate else {
+        return 0;
+    };
+    let text = value.evaluate(request);
+    let rate = std::str::from_utf8(&text).ok().and_then(size);
+    if rate.is_none() && !text.is_empty() {
+        let shown = Shown(&text);
+        request.log(
+            Level::Error,
+            format_args!("invalid rate \"{shown}\" of reading upstream"),
+        );
+    }
+    rate.unwrap_or(0)
+}
+
+/// Where lines behind the body go, if they are passed on.
+fn trailers(request: &mut Request, framing: ResponseFraming) -> Option<Rc<RefCell<HeaderList>>> {
+    let is_passed = framing == ResponseFraming::Chunked
+        && request.state.proxy.protocol == Protocol::Http
+        && request.settings().proxy.pass_trailers
+        && !request.current.is_subrequest;
+    request.response.expects_trailers |= is_passed;
+    is_passed.then(|| request.state.proxy.trailers.clone())
+}
+
+/// Whether the client has asked for another protocol.
+fn may_switch(request: &Request) -> bool {
+    let may = !request.current.is_subrequest && request.known(HeaderId::Upgrade).is_some();
+    if !may {
+        let message = format_args!("upstream switched protocols, which nobody had asked for");
+        request.log(Level::Error, message);
+    }
+    may
+}
+
+/// Says that there is no value of the key.
+fn log_not_found(request: &Request) {
+    let key = request.settings().memcached.key.as_ref();
+    let key = key.map(|key| key.evaluate(request)).unwrap_or_default();
+    let shown = Shown(&key);
+    request.log(
+        Level::Info,
+        format_args!("key: \"{shown}\" was not found by memcached"),
+    );
 }
 
 /// Whether the peer leaves its connection open for another request.
@@ -99,6 +174,9 @@ fn may_be_kept(request: &Request, answered: &AnsweredHead) -> bool {
     match request.state.proxy.protocol {
         Protocol::Http => answered.head.keep_alive.is_on() && settings.proxy.is_http_11,
         Protocol::FastCgi => settings.fastcgi.keep_conn,
+        // Its applications close.
+        Protocol::Uwsgi | Protocol::Scgi => false,
+        Protocol::Memcached => true,
     }
 }
 
@@ -155,7 +233,28 @@ const OF_CONNECTION: [&str; 8] = [
     "content-length",
 ];
 
-fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
+/// A body of which nobody knows the length, and that is not sent.
+struct Nothing;
+
+impl Source for Nothing {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// `X-Accel-Limit-Rate`: how fast the client gets the answer.
+fn limit_rate(request: &mut Request, answered: &AnsweredHead) {
+    let ignored = &request.passing().ignored;
+    if let Some(span) = answered.head.known.get(HeaderId::XAccelLimitRate)
+        && !ignored.iter().any(|name| name == "x-accel-limit-rate")
+    {
+        output::set_rate(request, span.of(&answered.bytes));
+    }
+}
+
+fn fill(request: &mut Request, resolved: &Resolved) {
+    let tries = request.state.proxy.tries.clone();
+    let answered = tries.answered().expect("its head is there");
     let site = request.site.share();
     let protocol = request.state.proxy.protocol;
     let level = &site.locations[request.current.location as usize].settings;
@@ -163,18 +262,19 @@ fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
     let hidden: &[&str] = match protocol {
         Protocol::Http => &HIDDEN,
         // nginx passes an application's own `Date` and `Server`; each would be there twice then.
-        Protocol::FastCgi => &HIDDEN_OF_CGI,
+        _ => &HIDDEN_OF_CGI,
     };
     request.response.clear_content();
     request.response.status = answered.head.status;
     match answered.head.framing {
         ResponseFraming::Length(bytes) => request.response.set_length(bytes),
         ResponseFraming::None => {
-            // What HEAD is told of the length holds for GET.
+            // What HEAD is told of the length holds for GET; where it is told nothing, neither is the client.
             let length = answered.head.known.get(HeaderId::ContentLength);
             let length = length.and_then(|span| std::str::from_utf8(span.of(&answered.bytes)).ok());
-            if let Some(bytes) = length.and_then(|text| text.parse().ok()) {
-                request.response.set_length(bytes);
+            match length.and_then(|text| text.parse().ok()) {
+                Some(bytes) => request.response.set_length(bytes),
+                None => request.response.source = Some(Box::new(Nothing)),
             }
         }
         _ => {}
@@ -197,7 +297,8 @@ fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
         let is_hidden =
             hidden.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
         let is_passed = settings.passed.iter().any(|known| is(known));
-        if OF_CONNECTION.iter().any(|known| is(known))
+        if is_of_connection(name)
+            || is("accept-ranges") && settings.force_ranges
             || is_listed(listed, name)
             || is_hidden && !is_passed
         {
@@ -207,22 +308,44 @@ fn fill(request: &mut Request, resolved: &Resolved, answered: &AnsweredHead) {
     }
 }
 
+/// Whether a header is of the connection that it came on.
+pub(super) fn is_of_connection(name: &[u8]) -> bool {
+    OF_CONNECTION
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
 fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     if is(b"content-type") {
-        request.response.content_type.set_text(value);
+        // Of several lines the first holds.
+        if request.response.content_type.is_empty() {
+            request.response.content_type.set_text(value);
+        }
     } else if is(b"last-modified") {
         request.response.replace_last_modified(value);
     } else if is(b"location") || is(b"refresh") {
-        let value = redirected(request, resolved, value);
+        match redirected(request, resolved, value) {
+            // What was made a path is made a URL, as a redirect of ours is.
+            Some(value) if is(b"location") && value.starts_with(b"/") => {
+                request.response.location = value;
+                request.response.has_location = true;
+            }
+            Some(value) => request.response.headers.push(name, &value),
+            None => request.response.headers.push(name, value),
+        }
+    } else if is(b"set-cookie")
+        && request.state.proxy.protocol == Protocol::Http
+        && let Some(value) = proxy_cookie::rewritten(request, value)
+    {
         request.response.headers.push(name, &value);
     } else {
         request.response.headers.push(name, value);
     }
 }
 
-/// What `proxy_redirect` makes of a `Location`; in a `Refresh` the URL stands behind `url=`.
-fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u8> {
+/// What `proxy_redirect` makes of a `Location`, if anything; in a `Refresh` the URL stands behind `url=`.
+fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Option<Vec<u8>> {
     let at = memchr::memmem::find(value, b"url=").map_or(0, |at| at + 4);
     let (before, url) = value.split_at(at);
     let site = request.site.share();
@@ -252,8 +375,5 @@ fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Vec<u
             }
         }),
     };
-    match replaced {
-        Some(url) => [before, &url].concat(),
-        None => value.to_vec(),
-    }
+    replaced.map(|url| [before, &url].concat())
 }

@@ -1,18 +1,23 @@
 //! The body of an answer as it comes from a peer.
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::io;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use revolve_http::ResponseFraming;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
-use revolve_reactor::Receiving;
+use revolve_http::{ResponseFraming, Trailers};
+use revolve_reactor::{Receiving, Sleep, sleep};
 
 use super::exchange::Lease;
-use super::fastcgi::Unwrap;
 use super::tries::Tries;
+use super::unwrap::Unwrap;
 use crate::http::body::{Broken, Piece, Source};
+use crate::http::response::HeaderList;
 
 /// What of a body is still to come.
 enum Left {
@@ -36,6 +41,39 @@ pub(super) struct UpstreamBody {
     receiving: Receiving,
     read_timeout: Duration,
     tries: Tries,
+    rate: Rate,
+    /// Where lines behind the body go.
+    trailers: Option<Rc<RefCell<HeaderList>>>,
+}
+
+/// How fast a body may be read.
+struct Rate {
+    bytes_per_s: u64,
+    began_at: Instant,
+    read_bytes: u64,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Rate {
+    /// Waits until more may be read.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.bytes_per_s == 0 {
+            return Poll::Ready(());
+        }
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            let due_ms = u128::from(self.read_bytes) * 1000 / u128::from(self.bytes_per_s);
+            let due = Duration::from_millis(u64::try_from(due_ms).unwrap_or(u64::MAX));
+            let passed = revolve_reactor::now().saturating_duration_since(self.began_at);
+            match due.checked_sub(passed).filter(|early| !early.is_zero()) {
+                None => return Poll::Ready(()),
+                Some(early) => self.pause = Some(Box::pin(sleep(early))),
+            }
+        }
+    }
 }
 
 impl UpstreamBody {
@@ -63,7 +101,30 @@ impl UpstreamBody {
             receiving: Receiving::default(),
             read_timeout,
             tries,
+            rate: Rate {
+                bytes_per_s: 0,
+                began_at: revolve_reactor::now(),
+                read_bytes: 0,
+                pause: None,
+            },
+            trailers: None,
         }
+    }
+
+    /// The same, read no faster than this; 0 for as fast as it comes.
+    pub(super) fn at_rate(mut self, bytes_per_s: u64) -> Self {
+        self.rate.bytes_per_s = bytes_per_s;
+        self.rate.read_bytes = self.ready.len() as u64;
+        self
+    }
+
+    /// The same, with a place for the lines behind it.
+    pub(super) fn with_trailers(mut self, trailers: Option<Rc<RefCell<HeaderList>>>) -> Self {
+        if trailers.is_some() && matches!(self.left, Left::Chunks(_)) {
+            self.left = Left::Chunks(Box::new(ChunkedDecoder::with_trailers()));
+        }
+        self.trailers = trailers;
+        self
     }
 
     /// What lies ready of the body; `None` where more must come first.
@@ -95,6 +156,9 @@ impl UpstreamBody {
                 }
                 Ok(Decoded::Done { consumed }) => {
                     let _ = self.ready.split_to(consumed);
+                    if let (Some(list), Some(trailers)) = (&self.trailers, decoder.trailers()) {
+                        note_trailers(&mut list.borrow_mut(), trailers);
+                    }
                     self.left = Left::Nothing;
                     Bytes::new()
                 }
@@ -143,7 +207,10 @@ impl Source for UpstreamBody {
                     self.tries.note_body(data.len() as u64);
                     return Poll::Ready(Some(Ok(Piece::Bytes(data))));
                 }
-                Ok(None) if matches!(self.left, Left::Nothing) => {
+                Ok(None)
+                    if matches!(self.left, Left::Nothing)
+                        && !self.unwrap.as_ref().is_some_and(Unwrap::awaits_end) =>
+                {
                     self.finish();
                     return Poll::Ready(None);
                 }
@@ -157,6 +224,9 @@ impl Source for UpstreamBody {
                 }
                 Ok(None) => {}
                 Err(broken) => return Poll::Ready(Some(Err(broken))),
+            }
+            if self.rate.poll(cx).is_pending() {
+                return Poll::Pending;
             }
             let received = match self.poll_receive(cx) {
                 Poll::Ready(received) => received,
@@ -175,12 +245,12 @@ impl Source for UpstreamBody {
                 }
                 Ok(bytes) => {
                     self.tries.note_received(bytes.len() as u64);
+                    self.rate.read_bytes += bytes.len() as u64;
                     self.ready = match &mut self.unwrap {
                         None => bytes,
                         Some(unwrap) => {
                             let mut body = Vec::with_capacity(bytes.len());
-                            if let Err(error) = unwrap.feed(&bytes, &mut body) {
-                                let why = format!("upstream sent {error}");
+                            if let Err(why) = unwrap.feed(&bytes, &mut body) {
                                 return Poll::Ready(Some(Err(Broken::while_reading(&why))));
                             }
                             Bytes::from(body)
@@ -198,6 +268,13 @@ impl Source for UpstreamBody {
                 }
             }
         }
+    }
+}
+
+fn note_trailers(list: &mut HeaderList, trailers: &Trailers) {
+    let bytes = trailers.bytes();
+    for line in trailers.lines() {
+        list.push(line.name.of(bytes), line.value.of(bytes));
     }
 }
 

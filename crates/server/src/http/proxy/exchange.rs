@@ -15,14 +15,20 @@ use revolve_http::h1::{
 use revolve_http::{Method, ResponseHead};
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
-use super::fastcgi::{self, Unwrap};
+use super::fastcgi::{self, Records};
+use super::memcached::Found;
 use super::request_head::{self, BodyForm};
 use super::target::Resolved;
+use super::tries::AnsweredHead;
+use super::unwrap::Unwrap;
+use super::written::Written;
+use crate::http::modules::early_hints;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
-use crate::log::Level;
+use crate::log::{Level, Shown};
 use crate::net::Transport;
+use crate::runtime::connection::Connection as Session;
 use crate::upstream::Peer;
 use crate::upstream::peer::{InUse, PeerState};
 use crate::upstream::pool::{Connection, KeptLimits};
@@ -121,8 +127,7 @@ impl Lease {
 
 /// The head of an answer, and the connection that its body comes on.
 pub(crate) struct Received {
-    pub(super) head: ResponseHead,
-    pub(super) head_bytes: Vec<u8>,
+    pub(super) answered: AnsweredHead,
     /// What of the body has come with the head.
     pub(super) rest: Bytes,
     /// What takes the rest of it out of the records that it comes in.
@@ -134,34 +139,29 @@ pub(crate) struct Received {
 
 pub(super) struct Exchange {
     lease: Lease,
-    request_head: Vec<u8>,
+    request_head: Bytes,
     form: BodyForm,
     body: RequestBody,
     send_timeout: Duration,
     read_timeout: Duration,
-    head_bytes_max: usize,
-    method: Method,
+    rules: HeadRules,
     unwrap: Option<Unwrap>,
+    /// Who is told of early hints.
+    hinted: Option<Rc<Session>>,
 }
 
 impl Exchange {
     pub(super) fn new(
         request: &Request,
         resolved: &Resolved,
+        written: &Written,
         peer: &Peer,
         connection: Connection,
         in_use: Rc<InUse>,
     ) -> Self {
         let settings = request.passing();
         let protocol = request.state.proxy.protocol;
-        let (request_head, form, has_own_body) = match protocol {
-            Protocol::Http => {
-                let (head, form) = request_head::write(request, resolved);
-                (head, form, request.settings().proxy.body.is_some())
-            }
-            Protocol::FastCgi => (fastcgi::write_head(request), BodyForm::Records, false),
-        };
-        let body = match (&request.body, settings.pass_request_body && !has_own_body) {
+        let body = match (&request.body, written.has_body) {
             (_, false) => RequestBody::None,
             (RequestBody::Kept(kept), true) => RequestBody::Kept(kept.rewound()),
             (body, true) => body.share(),
@@ -176,16 +176,31 @@ impl Exchange {
                 limits: resolved.group.spec.kept,
                 _in_use: in_use,
             },
-            request_head,
-            form,
+            request_head: written.head.clone(),
+            form: written.form,
             body,
             send_timeout: Duration::from_millis(settings.send_timeout_ms),
             read_timeout: Duration::from_millis(settings.read_timeout_ms),
-            head_bytes_max: settings.head_bytes_max as usize,
-            method: request_head::method(request),
+            rules: HeadRules {
+                method: request_head::method(request),
+                bytes_max: settings.head_bytes_max as usize,
+                status_line: match protocol {
+                    Protocol::Http | Protocol::Memcached => StatusLine::Required,
+                    Protocol::FastCgi => StatusLine::Absent,
+                    Protocol::Uwsgi | Protocol::Scgi => StatusLine::Optional,
+                },
+                directives: protocol.name(),
+            },
+            hinted: early_hints::are_wanted(request).then(|| request.connection.share()),
             unwrap: match protocol {
-                Protocol::Http => None,
-                Protocol::FastCgi => Some(Unwrap::new(request.state.proxy.stderr.clone())),
+                Protocol::Http | Protocol::Uwsgi | Protocol::Scgi => None,
+                Protocol::FastCgi => Some(Unwrap::Records(Records::new(
+                    request.state.proxy.stderr.clone(),
+                ))),
+                Protocol::Memcached => {
+                    let gzip_flag = request.settings().memcached.gzip_flag;
+                    Some(Unwrap::Found(Found::new(written.key.clone(), gzip_flag)))
+                }
             },
         }
     }
@@ -207,9 +222,9 @@ impl Exchange {
             ));
             let mut reading = pin!(read_head(
                 &stream,
-                self.method,
-                self.head_bytes_max,
+                self.rules,
                 &mut self.unwrap,
+                self.hinted.take(),
                 self.read_timeout,
                 &progress
             ));
@@ -230,26 +245,20 @@ impl Exchange {
             .await;
             (sent, read)
         };
-        request
-            .state
-            .proxy
-            .tries
-            .note_sent(progress.sent_bytes.get());
-        request
-            .state
-            .proxy
-            .tries
-            .note_received(progress.received_bytes.get());
-        fastcgi::log_stderr(request, "while reading response header from upstream");
+        let tries = &request.state.proxy.tries;
+        tries.note_sent(progress.sent_bytes.get());
+        tries.note_received(progress.received_bytes.get());
+        let is_caught = is_caught(request);
+        log_stderr(request, "while reading response header from upstream");
         match sent {
+            (_, Some(Ok(_))) if is_caught => Err(Failure::sent(What::InvalidHeader)),
             (Some(Err(SendFailure::Client(fault))), _) => {
                 request.current.must_close = true;
                 request.log(Level::Info, format_args!("{}", fault.message));
                 Err(Failure::sent(What::Client(fault.status)))
             }
-            (sent, Some(Ok((head, head_bytes, rest)))) => Ok(Received {
-                head,
-                head_bytes,
+            (sent, Some(Ok((head, bytes, rest)))) => Ok(Received {
+                answered: AnsweredHead { head, bytes },
                 rest,
                 unwrap: self.unwrap,
                 lease: self.lease,
@@ -334,14 +343,14 @@ enum SendFailure {
 
 async fn send(
     stream: &Transport,
-    head: Vec<u8>,
+    head: Bytes,
     body: &mut RequestBody,
     form: BodyForm,
     stall_max: Duration,
     progress: &Progress,
 ) -> Result<(), SendFailure> {
     let mut queue = SendQueue::new();
-    queue.push(Chunk::Bytes(Bytes::from(head)));
+    queue.push(Chunk::Bytes(head));
     loop {
         // What is there already leaves together.
         let ready = poll_fn(|cx| Poll::Ready(body.poll_next(cx))).await;
@@ -411,23 +420,30 @@ enum ReadFailure {
     Invalid(String),
 }
 
+/// What a head may be.
+#[derive(Clone, Copy)]
+struct HeadRules {
+    method: Method,
+    bytes_max: usize,
+    status_line: StatusLine,
+    /// What the directives begin with that bound it.
+    directives: &'static str,
+}
+
 async fn read_head(
     stream: &Transport,
-    method: Method,
-    head_bytes_max: usize,
+    rules: HeadRules,
     unwrap: &mut Option<Unwrap>,
+    hinted: Option<Rc<Session>>,
     timeout: Duration,
     progress: &Progress,
 ) -> Result<(ResponseHead, Vec<u8>, Bytes), ReadFailure> {
     let limits = ResponseLimits {
-        head_bytes_max,
-        status_line: match unwrap {
-            None => StatusLine::Required,
-            Some(_) => StatusLine::Absent,
-        },
+        head_bytes_max: rules.bytes_max,
+        status_line: rules.status_line,
         ..ResponseLimits::default()
     };
-    let mut parser = ResponseParser::new(method);
+    let mut parser = ResponseParser::new(rules.method);
     let mut head = ResponseHead::default();
     let mut bytes = Vec::new();
     loop {
@@ -436,8 +452,7 @@ async fn read_head(
             None => bytes.extend_from_slice(&received),
             Some(unwrap) => {
                 let unwrapped = unwrap.feed(&received, &mut bytes);
-                unwrapped
-                    .map_err(|error| ReadFailure::Invalid(format!("upstream sent {error}")))?;
+                unwrapped.map_err(ReadFailure::Invalid)?;
             }
         }
         loop {
@@ -448,6 +463,13 @@ async fn read_head(
                 }
                 Ok(ResponseProgress::Partial) => break,
                 Ok(ResponseProgress::Interim { head_bytes }) => {
+                    if head.status == 103
+                        && let Some(client) = &hinted
+                    {
+                        let hints = hints(&head, &bytes);
+                        // A client that takes nothing any more is found out by what follows.
+                        let _ = client.stream.send_all(Bytes::from(hints)).await;
+                    }
                     bytes.drain(..head_bytes);
                 }
                 Ok(ResponseProgress::Complete { head_bytes }) => {
@@ -456,10 +478,11 @@ async fn read_head(
                     return Ok((head, bytes, rest));
                 }
                 Err(error) => {
-                    let advice = match (error, &unwrap) {
-                        (ResponseError::HeadTooLarge, None) => " (proxy_buffer_size bounds it)",
-                        (ResponseError::HeadTooLarge, _) => " (fastcgi_buffer_size bounds it)",
-                        _ => "",
+                    let advice = match error {
+                        ResponseError::HeadTooLarge => {
+                            format!(" ({}_buffer_size bounds it)", rules.directives)
+                        }
+                        _ => String::new(),
                     };
                     let why = format!("upstream sent {error}{advice}");
                     return Err(ReadFailure::Invalid(why));
@@ -491,4 +514,42 @@ async fn receive(
             Err(error) => return Err(ReadFailure::Io(error)),
         }
     }
+}
+
+/// A head with the status 103, for the client.
+fn hints(head: &ResponseHead, bytes: &[u8]) -> Vec<u8> {
+    let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    for header in &head.headers {
+        let (name, value) = (header.name.of(bytes), header.value.of(bytes));
+        if !super::answer::is_of_connection(name) {
+            writer::header(&mut out, name, value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Whether an application has written what `fastcgi_catch_stderr` is about.
+fn is_caught(request: &Request) -> bool {
+    let stderr = request.state.proxy.stderr.borrow();
+    let caught = request.settings().fastcgi.caught.iter();
+    let mut caught = caught.filter(|text| !text.is_empty());
+    !stderr.is_empty()
+        && caught.any(|text| memchr::memmem::find(&stderr, text.as_bytes()).is_some())
+}
+
+/// Logs what the application has written to its standard error.
+pub(crate) fn log_stderr(request: &Request, doing: &str) {
+    if request.state.proxy.stderr.borrow().is_empty() {
+        return;
+    }
+    let said = request.state.proxy.stderr.take();
+    let end = said
+        .iter()
+        .rposition(|it| !matches!(it, b'\n' | b'\r' | b'.' | b' '));
+    let shown = Shown(&said[..end.map_or(0, |end| end + 1)]);
+    request.log(
+        Level::Error,
+        format_args!("FastCGI sent in stderr: \"{shown}\" {doing}"),
+    );
 }

@@ -6,22 +6,31 @@
 mod answer;
 mod body;
 mod exchange;
-pub(crate) mod fastcgi;
+mod fastcgi;
+mod memcached;
 mod request_head;
 mod target;
 mod tries;
+mod unwrap;
 pub(crate) mod variables;
+mod written;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Stream, timeout};
+use revolve_http::Framing;
+use revolve_reactor::timeout;
 
+pub(crate) use self::exchange::log_stderr;
 use self::exchange::{Exchange, Failure, Received, What};
 use self::target::Resolved;
 pub(crate) use self::tries::Tries;
+use self::written::Written;
 use crate::http::modules::core_variables::method_name;
+use crate::http::modules::passing::dial::{advice, dial};
 use crate::http::modules::passing::{Protocol, next};
+use crate::http::modules::sticky;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::request_body::{self, RequestBody};
@@ -33,7 +42,7 @@ use crate::upstream::{Peer, Tried};
 /// Passes a request on and takes the answer, or gives up with a status of its own.
 pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
     request.state.proxy.protocol = protocol;
-    if request.passing().request_buffering
+    if must_read_body(request)
         && let Err(status) = request_body::read_whole(request).await
     {
         return Outcome::Finish(status);
@@ -43,14 +52,34 @@ pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
         Err(status) => return Outcome::Finish(status),
     };
     request.state.proxy.host = resolved.host.clone();
-    match tries(request, &resolved).await {
+    let written = match Written::of(request, &resolved) {
+        Ok(written) => written,
+        Err(status) => return Outcome::Finish(status),
+    };
+    match tries(request, &resolved, &written).await {
         Ok(received) => answer::take(request, &resolved, received),
         Err(status) => Outcome::Finish(status),
     }
 }
 
+/// Whether the body is read to its end before anybody is asked.
+fn must_read_body(request: &Request) -> bool {
+    // What is told of its length beforehand is told when all of it is there.
+    let is_told_length = matches!(
+        request.state.proxy.protocol,
+        Protocol::Uwsgi | Protocol::Scgi
+    );
+    let is_unknown = request.framing() == Framing::Chunked && is_told_length;
+    let asks_with_body = request.state.proxy.protocol != Protocol::Memcached;
+    (request.passing().request_buffering || is_unknown) && asks_with_body
+}
+
 /// Asks one peer after the other, until one answers.
-async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u16> {
+async fn tries(
+    request: &mut Request,
+    resolved: &Resolved,
+    written: &Written,
+) -> Result<Received, u16> {
     let site = request.site.share();
     let level = &site.locations[request.current.location as usize].settings;
     let settings = request.state.proxy.protocol.settings(level);
@@ -61,21 +90,26 @@ async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u
         most => most as usize,
     };
     loop {
-        let Some((_, peer)) = resolved.group.choose(&mut tried, &resolved.key) else {
+        let Some(place) = choose(request, resolved, &mut tried).await else {
             return Err(nobody_left(request, resolved));
         };
+        let peer = &resolved.group.peers[place];
         request.state.proxy.shown = resolved.shown(request, &peer.shown);
         request.state.proxy.tries.begin(&peer.shown);
-        let failure = match ask(request, resolved, peer).await {
-            Ok(received) => match refusal(received.head.status, settings.next_upstream) {
+        let failure = match ask(request, resolved, written, peer).await {
+            Ok(received) => match refusal(received.answered.head.status, settings.next_upstream) {
                 Some(bit)
                     if may_go_on(request, bit, true) && left > 1 && !is_last(resolved, &tried) =>
                 {
-                    request.state.proxy.tries.end(received.head.status);
-                    Failure::of_status(bit, received.head.status)
+                    request.state.proxy.tries.end(received.answered.head.status);
+                    Failure::of_status(bit, received.answered.head.status)
                 }
                 _ => {
                     peer.note_success();
+                    request.state.proxy.peer_id = peer.id.clone();
+                    if resolved.group.spec.balance.compares_times() {
+                        request.state.proxy.tries.time(peer);
+                    }
                     return Ok(received);
                 }
             },
@@ -85,7 +119,7 @@ async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u
             }
         };
         let is_counted = !matches!(failure.bit(), next::HTTP_403 | next::HTTP_404);
-        if is_counted && peer.note_failure(resolved.group.has_one_peer()) {
+        if is_counted && resolved.group.note_failure(place) {
             request.log(
                 Level::Warn,
                 format_args!("upstream server temporarily disabled"),
@@ -101,6 +135,52 @@ async fn tries(request: &mut Request, resolved: &Resolved) -> Result<Received, u
         if is_last(resolved, &tried) {
             return Err(failure.status());
         }
+    }
+}
+
+/// How often those that wait for a peer look whether one is free in the eyes of other workers.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The peer to be asked next, which the request may have to wait for (`queue`).
+async fn choose(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Option<usize> {
+    let group = &resolved.group;
+    let bound = sticky::bound(request, resolved.place);
+    let is_bound = |peer: &Peer| bound.as_ref().is_some_and(|bound| bound.is_to(&peer.id));
+    if let Some((place, _)) = group.choose(tried, &resolved.key, is_bound) {
+        return Some(place);
+    }
+    let upstream = resolved.place.map(|at| &request.http().upstreams[at]);
+    let queue = upstream.and_then(|upstream| upstream.queue.as_ref())?;
+    if group.waiting.get() >= queue.most || !group.is_worth_waiting(tried) {
+        return None;
+    }
+    let _waits = Waits::begin(&group.waiting);
+    let until = revolve_reactor::now() + queue.timeout;
+    loop {
+        let left = until.saturating_duration_since(revolve_reactor::now());
+        if left.is_zero() {
+            return None;
+        }
+        let _ = timeout(left.min(LOOK_EVERY), group.freed.notified()).await;
+        if let Some((place, _)) = group.choose(tried, &resolved.key, is_bound) {
+            return Some(place);
+        }
+    }
+}
+
+/// Counts a request that waits for a peer.
+struct Waits(Rc<Cell<u64>>);
+
+impl Waits {
+    fn begin(count: &Rc<Cell<u64>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -149,7 +229,12 @@ fn refusal(status: u16, allowed: u32) -> Option<u32> {
 }
 
 /// Asks one peer: over a kept connection, or over a new one where that turns out to be closed.
-async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<Received, Failure> {
+async fn ask(
+    request: &mut Request,
+    resolved: &Resolved,
+    written: &Written,
+    peer: &Peer,
+) -> Result<Received, Failure> {
     let in_use = Rc::new(peer.begin());
     // What may be sent but once takes none that its peer may be closing at this moment. An application
     // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
@@ -158,7 +243,7 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
     let kept = takes_kept.then(|| peer.state.pool.take(identity)).flatten();
     if let Some(mut connection) = kept {
         connection.requests += 1;
-        let exchange = Exchange::new(request, resolved, peer, connection, in_use.clone());
+        let exchange = Exchange::new(request, resolved, written, peer, connection, in_use.clone());
         match exchange.run(request).await {
             // It was closed before a byte of the answer came: as if it had not been there.
             Err(failure) if failure.was_stale && may_repeat(request) => {}
@@ -166,7 +251,7 @@ async fn ask(request: &mut Request, resolved: &Resolved, peer: &Peer) -> Result<
         }
     }
     let connection = connect(request, resolved, peer).await?;
-    let exchange = Exchange::new(request, resolved, peer, connection, in_use);
+    let exchange = Exchange::new(request, resolved, written, peer, connection, in_use);
     exchange.run(request).await
 }
 
@@ -184,10 +269,9 @@ async fn connect(
 ) -> Result<Connection, Failure> {
     let limit = Duration::from_millis(request.passing().connect_timeout_ms);
     let began_at = revolve_reactor::now();
-    let connected = timeout(limit, Stream::connect(&peer.address)).await;
+    let connected = timeout(limit, dial(request, &peer.address)).await;
     let failure = match connected {
         Ok(Ok(stream)) => {
-            let _ = stream.set_nodelay(true);
             let mut connection = match &resolved.secure {
                 None => Connection::new(stream),
                 Some(secure) => {
@@ -205,7 +289,10 @@ async fn connect(
             let reason = crate::log::error_text(&error);
             request.log(
                 Level::Error,
-                format_args!("connect() failed ({reason}) while connecting to upstream"),
+                format_args!(
+                    "connect() failed ({reason}) while connecting to upstream{}",
+                    advice(&error)
+                ),
             );
             Failure::new(What::Error)
         }

@@ -11,13 +11,14 @@ use crate::http::modules::static_files::escape_path;
 use crate::http::modules::upstream;
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
-use crate::upstream::pool::KeptLimits;
 use crate::upstream::secure::Secure;
-use crate::upstream::{Balance, Group, GroupSpec, Registry, ServerSpec};
+use crate::upstream::{Group, GroupSpec, Registry, ServerSpec};
 
 /// Where a request goes.
 pub(crate) struct Resolved {
     pub(crate) group: Rc<Group>,
+    /// Its place among those of the configuration.
+    pub(crate) place: Option<usize>,
     /// Host and port as written.
     pub(crate) host: String,
     /// The URI of the request line.
@@ -74,6 +75,7 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
             note_host(request, host, is_secure);
             Ok(Resolved {
                 key: key(request, &group, Some(*place)),
+                place: Some(*place),
                 uri: uri_of(request, pass, uri.as_deref()),
                 base: format!("{scheme}{host}{}", uri.as_deref().unwrap_or("/")),
                 secure: secure(request, host, is_secure)?,
@@ -96,7 +98,7 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
             let (host, uri) = split_url(rest);
             note_host(request, host, is_secure);
             let port = if is_secure { HTTPS_PORT } else { HTTP_PORT };
-            let group = group_of_host(request, host, port).await?;
+            let (group, place) = group_of_host(request, host, port).await?;
             let scheme = scheme(is_secure);
             let uri = match uri {
                 Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
@@ -104,7 +106,8 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 None => uri_of(request, pass, None),
             };
             Ok(Resolved {
-                key: key(request, &group, None),
+                key: key(request, &group, place),
+                place,
                 uri,
                 base: format!("{scheme}{host}/"),
                 secure: secure(request, host, is_secure)?,
@@ -151,13 +154,16 @@ async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u1
         }
         Target::Url(value) => {
             let host = value.evaluate(request);
-            let host = String::from_utf8_lossy(&host).into_owned();
+            let host = host.strip_prefix(b"uwsgi://").unwrap_or(&host);
+            let host = String::from_utf8_lossy(host).into_owned();
             let port = request.state.proxy.protocol.port();
-            (group_of_host(request, &host, port).await?, None, host)
+            let (group, place) = group_of_host(request, &host, port).await?;
+            (group, place, host)
         }
     };
     Ok(Resolved {
         key: key(request, &group, place),
+        place,
         uri: Vec::new(),
         base: String::new(),
         secure: None,
@@ -169,7 +175,7 @@ async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u1
 
 /// What the group of a block chooses by: its `hash`, else the client's address.
 fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
-    if group.spec.balance != Balance::Hash {
+    if !group.spec.balance.has_key() {
         return Vec::new();
     }
     let by = place.and_then(|place| request.http().upstreams[place].key.as_ref());
@@ -187,9 +193,13 @@ fn key(request: &Request, group: &Group, place: Option<usize>) -> Vec<u8> {
 }
 
 /// The group that a host names which a request has made: a block, an address, or a name that is asked for.
-async fn group_of_host(request: &mut Request, host: &str, port: u16) -> Result<Rc<Group>, u16> {
-    if let Some(group) = request.site.group_named(host) {
-        return Ok(group);
+async fn group_of_host(
+    request: &mut Request,
+    host: &str,
+    port: u16,
+) -> Result<(Rc<Group>, Option<usize>), u16> {
+    if let Some((place, group)) = request.site.group_named(host) {
+        return Ok((group, Some(place)));
     }
     let addresses = match upstream::host_name(host, port) {
         Some((name, port)) => addresses_of(request, &name, port).await?,
@@ -213,16 +223,10 @@ async fn group_of_host(request: &mut Request, host: &str, port: u16) -> Result<R
         );
         return Err(500);
     }
-    let spec = GroupSpec {
-        name: host.to_owned(),
-        servers: vec![ServerSpec::new(addresses)],
-        balance: Balance::RoundRobin,
-        kept: KeptLimits {
-            connections_max: 0,
-            ..KeptLimits::default()
-        },
-    };
-    Ok(Registry::default().group(&spec))
+    let mut spec = GroupSpec::new(host);
+    spec.servers.push(ServerSpec::new(host, addresses));
+    spec.kept.connections_max = 0;
+    Ok((Registry::default().group(&spec), None))
 }
 
 async fn addresses_of(request: &Request, name: &str, port: u16) -> Result<Vec<Address>, u16> {

@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use revolve_http::ResponseHead;
+
+use crate::upstream::Peer;
+use crate::upstream::peer::AnswerTimer;
 
 /// One try.
 pub(crate) struct Try {
@@ -30,6 +33,8 @@ pub(crate) struct AnsweredHead {
 pub(crate) struct Tries {
     list: Rc<RefCell<Vec<Try>>>,
     answered: Option<Rc<AnsweredHead>>,
+    /// Notes how long the answer took, where a group chooses by that.
+    timer: Option<Rc<AnswerTimer>>,
 }
 
 impl Tries {
@@ -80,6 +85,12 @@ impl Tries {
         self.answered = Some(Rc::new(answered));
     }
 
+    /// The answer's time to its head is noted with the peer, and so will be the time to its end.
+    pub(crate) fn time(&mut self, peer: &Peer) {
+        self.last(|it| peer.note_header_time(since(it.began_at)));
+        self.timer = Some(Rc::new(peer.answer_timer()));
+    }
+
     /// The try at hand has ended with this status.
     pub(crate) fn end(&self, status: u16) {
         self.last(|it| {
@@ -90,7 +101,12 @@ impl Tries {
 
     /// The body of the answer has ended.
     pub(crate) fn note_end(&self) {
-        self.last(|it| it.response_ms = Some(ms_since(it.began_at)));
+        self.last(|it| {
+            it.response_ms = Some(ms_since(it.began_at));
+            if let Some(timer) = &self.timer {
+                timer.note(since(it.began_at));
+            }
+        });
     }
 
     pub(crate) fn answered(&self) -> Option<&AnsweredHead> {
@@ -117,7 +133,10 @@ impl Tries {
     }
 }
 
+fn since(at: Instant) -> Duration {
+    revolve_reactor::now().saturating_duration_since(at)
+}
+
 fn ms_since(at: Instant) -> u64 {
-    let passed = revolve_reactor::now().saturating_duration_since(at);
-    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since(at).as_millis()).unwrap_or(u64::MAX)
 }

@@ -277,7 +277,6 @@ impl Resolver {
         Err(error)
     }
 
-    #[allow(dead_code, reason = "for the parameter `service` of a group's server")]
     /// The places of a service, as its records stand: `_http._tcp.example.org`.
     ///
     /// Errors: as [`lookup`](Resolver::lookup).

@@ -12,6 +12,8 @@ use revolve_shm::{Table, TableError, TableOptions, WhenFull, ZoneError};
 
 use crate::log::{Level, Logs};
 use crate::zones::{Key, ZoneId, ZoneState, Zones, key_of};
+#[cfg(test)]
+use crate::zones::columns_for;
 
 /// nginx's: a state takes 64 bytes, so a megabyte holds 16 thousand. As many are held here,
 /// whatever they take.
@@ -25,9 +27,6 @@ const SHARDS_MAX: usize = 64;
 const SCHEMA: u64 = 1;
 /// How long after it found a table busy an end is told to it again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
-
-/// The columns that there may be.
-const COLUMNS: [usize; 5] = [8, 32, 128, 512, 2048];
 
 /// Requests under way by key and worker.
 #[derive(Debug)]
@@ -99,13 +98,6 @@ impl<const N: usize> ByWorker for Table<Key, [u16; N]> {
 }
 
 impl Holds {
-    /// The columns that so many workers need: as many again end while their successors serve.
-    pub(crate) fn columns_for(workers: usize) -> usize {
-        let wanted = 2 * workers;
-        let fits = COLUMNS.into_iter().find(|columns| *columns >= wanted);
-        fits.unwrap_or(COLUMNS[COLUMNS.len() - 1])
-    }
-
     pub(super) fn create(name: &str, bytes: u64, columns: usize) -> Result<Self, ZoneError> {
         let states = usize::try_from(bytes / STATE_BYTES).unwrap_or(usize::MAX);
         let entries = states + states / SPARE_SHARE;
@@ -245,7 +237,7 @@ mod tests {
     use super::*;
 
     fn holds(workers: usize) -> Holds {
-        Holds::create("test", 64 << 10, Holds::columns_for(workers)).unwrap()
+        Holds::create("test", 64 << 10, columns_for(workers)).unwrap()
     }
 
     fn opened_again(holds: &Holds) -> Holds {
@@ -255,7 +247,7 @@ mod tests {
 
     #[test]
     fn there_are_columns_for_two_generations_of_workers() {
-        let columns = [1, 4, 5, 16, 17, 64, 256, 1024].map(Holds::columns_for);
+        let columns = [1, 4, 5, 16, 17, 64, 256, 1024].map(columns_for);
         assert_eq!(columns, [8, 8, 32, 32, 128, 128, 512, 2048]);
         for workers in [4, 16, 64, 256, 1024] {
             let holds = holds(workers);

@@ -32,7 +32,7 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::http::variables::Builtin;
 use crate::log::{Level, Shown};
-use crate::zones::{ZoneId, ZoneKind, ZoneSpec, ZoneState, name_and_size};
+use crate::zones::{ZoneId, ZoneKind, ZoneSpec, ZoneState, columns_for, name_and_size};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -67,7 +67,7 @@ impl ZoneKind for LimitConnZone {
 
     /// How many workers, old ones that end among them, can count in it.
     fn layout(&self, workers: usize) -> u64 {
-        Holds::columns_for(workers) as u64
+        columns_for(workers) as u64
     }
 
     fn create(&self, spec: &ZoneSpec) -> Result<Box<dyn ZoneState>, ZoneError> {
