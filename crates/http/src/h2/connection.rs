@@ -218,10 +218,17 @@ impl<T> Connection<T> {
         self.slots.len()
     }
 
-    /// Whether a header block has begun and not ended.
+    /// Whether something has begun that may not take for ever: the preface, a header block, a frame that
+    /// carries no body.
     #[must_use]
-    pub fn is_amid_head(&self) -> bool {
-        self.receiving.is_amid_head()
+    pub fn is_amid_frame(&self) -> bool {
+        self.receiving.is_amid_frame()
+    }
+
+    /// How many frames have begun, but those that continue a header block.
+    #[must_use]
+    pub fn frames_begun(&self) -> u64 {
+        self.receiving.frames
     }
 
     /// Attaches what the caller keeps of a stream.

@@ -1,6 +1,6 @@
 //! How far the reading of a connection is.
 
-use super::frame::{FrameHead, HEAD_BYTES, HEADERS};
+use super::frame::{FrameHead, HEAD_BYTES};
 use super::stream::Side;
 
 /// Where the reading stands.
@@ -47,6 +47,8 @@ pub(super) struct Receiving {
     pub(super) block_bytes: Vec<u8>,
     /// What the frames of the last header block carried.
     pub(super) head_bytes: usize,
+    /// How many frames have begun, but those that continue a header block.
+    pub(super) frames: u64,
     /// Whether the first settings have come, which come before anything else.
     pub(super) has_settings: bool,
 }
@@ -64,11 +66,17 @@ impl Receiving {
             block: None,
             block_bytes: Vec::new(),
             head_bytes: 0,
+            frames: 0,
             has_settings: false,
         }
     }
 
-    pub(super) fn is_amid_head(&self) -> bool {
-        self.block.is_some() || matches!(self.stage, Stage::Payload(head) if head.kind == HEADERS)
+    pub(super) fn is_amid_frame(&self) -> bool {
+        let is_of_body = matches!(
+            self.stage,
+            Stage::Data(_) | Stage::Padding(_) | Stage::Skip(_)
+        );
+        let is_between = matches!(self.stage, Stage::Head) && self.head_len == 0;
+        self.block.is_some() || !is_of_body && !is_between
     }
 }

@@ -88,7 +88,7 @@ impl<T> Connection<T> {
                 };
                 Ok((1, self.begin_data(data, now_ms)?))
             }
-            Stage::Data(data) => Ok(self.data(data, rest)),
+            Stage::Data(data) => Ok(self.read_data(data, rest)),
             Stage::Skip(left) => {
                 let len = rest.len().min(left);
                 self.receiving.stage = match left - len {
@@ -116,6 +116,7 @@ impl<T> Connection<T> {
         receiving.head_len = 0;
         let head = FrameHead::read(&receiving.head);
         self.check_order(head)?;
+        self.receiving.frames += u64::from(head.kind != CONTINUATION);
         let is_message = matches!(head.kind, DATA | HEADERS | CONTINUATION);
         let payload = if is_message { head.len } else { 0 };
         self.floods.note_bytes(HEAD_BYTES + head.len, payload)?;
@@ -287,12 +288,12 @@ impl<T> Connection<T> {
         self.receiving.stage = Stage::Data(data);
         // An empty one has no byte to wait for.
         match left + padding {
-            0 => Ok(self.data(data, &[]).1),
+            0 => Ok(self.read_data(data, &[]).1),
             _ => Ok(None),
         }
     }
 
-    fn data(&mut self, data: Data, rest: &[u8]) -> (usize, Option<Event<T>>) {
+    fn read_data(&mut self, data: Data, rest: &[u8]) -> (usize, Option<Event<T>>) {
         let len = rest.len().min(data.left);
         let skipped = match len == data.left {
             true => (rest.len() - len).min(data.padding),

@@ -13,11 +13,16 @@ use crate::hpack::Encoder;
 pub struct Grant {
     /// The stream.
     pub stream: u32,
-    /// So many of the bytes that it has offered.
+    /// So many of the bytes that it has offered, which may be several frames'.
     pub len: usize,
+    /// So many of them at most may be in one frame.
+    pub frame_bytes: usize,
     /// Whether those are the last.
     pub is_last: bool,
 }
+
+/// Frames that one stream sends in its turn. One alone would read a file piece by piece.
+const FRAMES_PER_TURN: usize = 4;
 
 /// Writes a head, or trailers.
 pub struct HeadWriter<'a> {
@@ -188,7 +193,7 @@ impl<T> Connection<T> {
     }
 
     /// Whose turn it is, and how much may leave; `None` where nothing may for now. What is granted is to
-    /// be written ([`data_head`](Self::data_head)).
+    /// be written ([`data`](Self::data)).
     pub fn grant(&mut self, bytes_max: usize) -> Option<Grant> {
         let open = self.send_window.bytes();
         let first = match open {
@@ -202,12 +207,12 @@ impl<T> Connection<T> {
             _ => self.scheduler.first()?,
         };
         let slot = self.slots.get_mut(first)?;
+        let frame_bytes = slot.chunk_bytes.min(self.peer.frame_bytes_max as usize);
         let len = slot
             .offered_bytes
             .min(slot.send_window.bytes())
             .min(open)
-            .min(u64::from(self.peer.frame_bytes_max))
-            .min(slot.chunk_bytes as u64)
+            .min((frame_bytes * FRAMES_PER_TURN) as u64)
             .min(bytes_max as u64);
         if len == 0 && slot.offered_bytes > 0 {
             return None;
@@ -227,26 +232,42 @@ impl<T> Connection<T> {
         Some(Grant {
             stream: first,
             len: len as usize,
+            frame_bytes,
             is_last,
         })
     }
 
-    /// Appends to [`out`](Self::out) what stands before so many bytes of a body. `is_last` ends the
-    /// stream; where trailers follow it is false.
-    pub fn data_head(&mut self, stream: u32, len: usize, is_last: bool) {
+    /// Appends to [`out`](Self::out) the frames of what was granted, with zeros where the caller is to put
+    /// the bytes: behind the first [`HEAD_BYTES`](super::HEAD_BYTES) of each `HEAD_BYTES + frame_bytes`.
+    /// `is_last` ends the stream; where trailers follow it is false.
+    pub fn data(&mut self, grant: Grant, is_last: bool) {
+        let Grant {
+            stream,
+            frame_bytes,
+            ..
+        } = grant;
         if let Some(slot) = self.slots.get_mut(stream) {
             slot.is_ended_by_us |= is_last;
         }
-        let head = FrameHead {
-            len,
-            kind: DATA,
-            flags: match is_last {
-                true => END_STREAM,
-                false => 0,
-            },
-            stream,
-        };
-        self.out.extend_from_slice(&head.bytes());
+        let mut left = grant.len;
+        loop {
+            let len = left.min(frame_bytes);
+            left -= len;
+            let head = FrameHead {
+                len,
+                kind: DATA,
+                flags: match is_last && left == 0 {
+                    true => END_STREAM,
+                    false => 0,
+                },
+                stream,
+            };
+            self.out.extend_from_slice(&head.bytes());
+            self.out.resize(self.out.len() + len, 0);
+            if left == 0 {
+                return;
+            }
+        }
     }
 
     /// Whether a stream has offered bytes that its peer does not let leave.

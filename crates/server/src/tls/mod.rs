@@ -61,6 +61,13 @@ pub(crate) fn load(
     }
 }
 
+/// The same, for where HTTP/2 is spoken too: it is what both sides would rather have.
+pub(crate) fn with_http2(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.insert(0, b"h2".to_vec());
+    Arc::new(config)
+}
+
 fn try_load(
     options: &TlsOptions<'_>,
     secrets: &mut Secrets,

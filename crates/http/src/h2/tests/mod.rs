@@ -136,12 +136,19 @@ fn server() -> Connection<u32> {
     Connection::server(config)
 }
 
+/// Writes what was granted; bodies are of one letter.
+fn write(side: &mut Connection<u32>, grant: Grant, is_last: bool, letter: u8) {
+    let start = side.out().len();
+    side.data(grant, is_last);
+    for frame in side.out()[start..].chunks_mut(HEAD_BYTES + grant.frame_bytes) {
+        frame[HEAD_BYTES..].fill(letter);
+    }
+}
+
 /// Sends all that is granted; bodies are of one letter.
 fn send_all(side: &mut Connection<u32>, letter: u8) {
     while let Some(grant) = side.grant(usize::MAX) {
-        side.data_head(grant.stream, grant.len, grant.is_last);
-        let len = side.out().len() + grant.len;
-        side.out().resize(len, letter);
+        write(side, grant, grant.is_last, letter);
     }
 }
 
@@ -163,12 +170,10 @@ fn a_request_and_its_answer() {
     }
     server.offer(1, 5, true);
     let grant = server.grant(3).unwrap();
-    server.data_head(1, grant.len, false);
-    server.out().extend_from_slice(b"aaa");
+    write(&mut server, grant, false, b'a');
     let grant = server.grant(3).unwrap();
     assert_eq!((grant.len, grant.is_last), (2, true));
-    server.data_head(1, 2, false);
-    server.out().extend_from_slice(b"aa");
+    write(&mut server, grant, false, b'a');
     let mut trailers = server.head(1, true).unwrap();
     trailers.field(b"X-End", b"2");
     trailers.finish();
@@ -204,14 +209,12 @@ fn windows_hold_bodies_back_and_urgent_ones_go_first() {
     }
     let mut order = Vec::new();
     while let Some(grant) = server.grant(usize::MAX) {
-        assert!(grant.len <= 8192);
+        assert!(grant.len <= 4 * 8192 && grant.frame_bytes == 8192);
         match order.last_mut() {
             Some((stream, bytes)) if *stream == grant.stream => *bytes += grant.len,
             _ => order.push((grant.stream, grant.len)),
         }
-        server.data_head(grant.stream, grant.len, grant.is_last);
-        let len = server.out().len() + grant.len;
-        server.out().resize(len, b'x');
+        write(&mut server, grant, grant.is_last, b'x');
     }
     // The client has a connection's window of 2^31 - 1 bytes, and 65,536 a stream.
     assert_eq!(order[0], (3, 40_000));

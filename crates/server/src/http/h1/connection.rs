@@ -2,15 +2,22 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use revolve_http::h2::PREFACE;
 use revolve_reactor::{Buffer, Elapsed, Lease, timeout};
+use revolve_tls::rustls::ServerConfig;
 use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream};
 
 use super::After;
 use super::pool::Exchanges;
 use crate::config::regex::Groups;
+use crate::http::location::ServerId;
+use crate::http::modules::server_name::VirtualHosts;
+use crate::http::modules::ssl::ServerTls;
 use crate::http::request::Request;
+use crate::http::site::Site;
 use crate::http::{HttpLoop, Server};
 use crate::log::{Level, error_text};
 use crate::net::proxied::{self, ProxiedError};
@@ -31,19 +38,12 @@ pub(crate) async fn run<M, F>(
     let registered = Registered(connection);
     let connection = &registered.0;
     let mut wait = first_wait(connection, &exchanges.http_loop);
-    if takes_proxy_protocol(connection, &exchanges.http_loop) {
-        // Boxed as the handshake is.
-        let read = read_proxied(connection, &exchanges.http_loop, wait);
-        if !Box::pin(read).await {
-            return;
-        }
-    }
-    if let Some(tls) = connection.stream.tls() {
+    if connection.stream.tls().is_some() || takes_proxy_protocol(connection, &exchanges.http_loop) {
         // Boxed: it is large, and soon over.
-        let shaken = shake(connection, tls, &exchanges.http_loop, wait);
-        match Box::pin(shaken).await {
-            Shaken::Secure => connection.begin_idle(),
-            Shaken::Plain(input) => {
+        match Box::pin(begin(connection, &exchanges.http_loop, wait)).await {
+            Begun::Http1 => connection.begin_idle(),
+            Begun::Http2 => return (exchanges.http2)(connection.clone(), Buffer::default()).await,
+            Begun::Plain(input) => {
                 connection.end_idle();
                 match exchanges.begin(connection, input).await {
                     After::Idle(keep_alive) => {
@@ -53,7 +53,7 @@ pub(crate) async fn run<M, F>(
                     After::Close => return,
                 }
             }
-            Shaken::Over => return,
+            Begun::Over => return,
         }
     }
     loop {
@@ -61,7 +61,7 @@ pub(crate) async fn run<M, F>(
             return;
         }
         let left = connection.left_of(wait);
-        let input = match connection.stream.recv().within(left).await {
+        let mut input = match connection.stream.recv().within(left).await {
             Ok(input) if !input.is_empty() => input,
             // There may be successors now.
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -71,6 +71,12 @@ pub(crate) async fn run<M, F>(
             }
             _ => return,
         };
+        let http_loop = &exchanges.http_loop;
+        if may_begin_http2(connection, &input)
+            && Box::pin(begins_http2(connection, http_loop, &mut input, wait)).await
+        {
+            return (exchanges.http2)(connection.clone(), input).await;
+        }
         connection.end_idle();
         match exchanges.begin(connection, input).await {
             After::Idle(keep_alive) => {
@@ -144,14 +150,29 @@ fn timed_out_idle(connection: &Connection) {
 /// The alert for a name that no server has. Source: RFC 6066, 3.
 const UNRECOGNIZED_NAME: u8 = 112;
 
-/// How a handshake ended.
-enum Shaken {
-    /// It is done.
-    Secure,
+/// How a connection began that says something before its first request.
+enum Begun {
+    /// The client speaks HTTP/1.
+    Http1,
+    /// The handshake has agreed on HTTP/2.
+    Http2,
     /// The client does not speak TLS, and has sent this.
     Plain(Buffer),
     /// The connection is over.
     Over,
+}
+
+/// Hears whom a proxy speaks for, and shakes hands.
+async fn begin(connection: &Connection, http_loop: &HttpLoop, wait: Duration) -> Begun {
+    if takes_proxy_protocol(connection, http_loop)
+        && !read_proxied(connection, http_loop, wait).await
+    {
+        return Begun::Over;
+    }
+    match connection.stream.tls() {
+        Some(tls) => shake(connection, tls, http_loop, wait).await,
+        None => Begun::Http1,
+    }
 }
 
 /// Waits for the handshake, for as long as a head may take.
@@ -160,19 +181,20 @@ async fn shake(
     tls: &TlsStream,
     http_loop: &HttpLoop,
     wait: Duration,
-) -> Shaken {
+) -> Begun {
     let deadline = revolve_reactor::now() + wait;
     let shaken = tls.accept(|hello| choose(connection, tls, http_loop, hello), deadline);
     match shaken.await {
-        Ok(()) => Shaken::Secure,
+        Ok(()) if tls.speaks(b"h2") => Begun::Http2,
+        Ok(()) => Begun::Http1,
         Err(AcceptError::NotTls(received)) => {
             let mut input = Buffer::with_room(received.len());
             input.fill(&received);
-            Shaken::Plain(input)
+            Begun::Plain(input)
         }
         Err(error) => {
             log_handshake(connection, http_loop, &error);
-            Shaken::Over
+            Begun::Over
         }
     }
 }
@@ -195,15 +217,64 @@ fn choose(
     let own = server(id).tls.as_ref();
     let chosen = own.or_else(|| server(hosts.default).tls.as_ref());
     match chosen {
-        Some(chosen) if !chosen.rejects => match &chosen.config {
-            Some(config) => {
-                tls.set_record_bytes_max(chosen.record_bytes_max);
-                Choice::Accept(config.clone())
+        Some(chosen) if !chosen.rejects => {
+            match config_of(chosen, speaks_http2(&site, hosts, id)) {
+                Some(config) => {
+                    tls.set_record_bytes_max(chosen.record_bytes_max);
+                    Choice::Accept(config.clone())
+                }
+                None => Choice::Refuse(UNRECOGNIZED_NAME),
             }
-            None => Choice::Refuse(UNRECOGNIZED_NAME),
-        },
+        }
         _ => Choice::Refuse(UNRECOGNIZED_NAME),
     }
+}
+
+fn config_of(tls: &ServerTls, is_http2: bool) -> Option<&Arc<ServerConfig>> {
+    match is_http2 {
+        true => tls.config_with_http2.as_ref(),
+        false => tls.config.as_ref(),
+    }
+}
+
+/// Whether a server speaks HTTP/2.
+fn speaks_http2(site: &Site, hosts: &VirtualHosts, server: ServerId) -> bool {
+    let location = site.http.servers[server as usize].location;
+    hosts.is_http2 || site.locations[location as usize].settings.http2.enabled
+}
+
+/// Whether these first bytes of a connection may be those of HTTP/2, which begin no usual method.
+fn may_begin_http2(connection: &Connection, input: &Buffer) -> bool {
+    input[0] == PREFACE[0] && connection.requests() == 0 && connection.stream.tls().is_none()
+}
+
+/// Whether a client begins with what begins HTTP/2, and may. What has come is read on until that is
+/// known.
+async fn begins_http2(
+    connection: &Connection,
+    http_loop: &HttpLoop,
+    input: &mut Buffer,
+    wait: Duration,
+) -> bool {
+    let is_spoken = {
+        let site = http_loop.site();
+        let hosts = site.http.hosts_at(connection);
+        speaks_http2(&site, hosts, hosts.default)
+    };
+    let deadline = revolve_reactor::now() + wait;
+    while is_spoken && input.len() < PREFACE.len() && PREFACE.starts_with(input) {
+        // Whatever ends it here, the exchange meets too.
+        match connection.stream.recv().deadline(deadline).await {
+            Ok(more) if !more.is_empty() => {
+                let mut all = Buffer::with_room(input.len() + more.len());
+                all.fill(input);
+                all.fill(&more);
+                *input = all;
+            }
+            _ => return false,
+        }
+    }
+    is_spoken && input.starts_with(PREFACE)
 }
 
 /// What a client did wrong is worth a line for those who look for it.

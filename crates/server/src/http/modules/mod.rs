@@ -103,6 +103,7 @@ modules! {
     location {}
     listen {}
     ssl { ssl: SslSettings / RawSsl }
+    http2 { http2: Http2Settings / RawHttp2 }
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }

@@ -80,6 +80,8 @@ settings! {
 pub(crate) struct ServerTls {
     /// None where it only refuses.
     pub(crate) config: Option<Arc<revolve_tls::rustls::ServerConfig>>,
+    /// The same, where HTTP/2 is spoken too.
+    pub(crate) config_with_http2: Option<Arc<revolve_tls::rustls::ServerConfig>>,
     /// `ssl_reject_handshake`.
     pub(crate) rejects: bool,
     /// Bytes of a record at most.
@@ -124,6 +126,7 @@ impl SslSettings {
             false => None,
         };
         Some(ServerTls {
+            config_with_http2: config.as_deref().map(tls::with_http2),
             config,
             rejects: self.reject_handshake,
             record_bytes_max: u32::try_from(self.buffer_bytes).unwrap_or(u32::MAX),
