@@ -8,6 +8,7 @@ mod command_line;
 mod defined_variables;
 mod exit_codes;
 mod filters;
+mod http2;
 mod links;
 mod mistakes;
 mod scripts;

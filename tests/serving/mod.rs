@@ -14,6 +14,7 @@ mod filters;
 mod forged_lines;
 mod fragments;
 mod gateways;
+mod http2;
 mod large_files;
 mod limits;
 mod memcached;

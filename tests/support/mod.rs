@@ -4,6 +4,7 @@ pub(crate) mod acme;
 pub(crate) mod client;
 pub(crate) mod daemon;
 pub(crate) mod folder;
+pub(crate) mod http2;
 pub(crate) mod left_out;
 pub(crate) mod load;
 pub(crate) mod name_server;

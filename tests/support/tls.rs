@@ -212,6 +212,13 @@ impl Clients {
         Clients(Arc::new(config))
     }
 
+    /// The same clients, which offer these protocols (ALPN).
+    pub(crate) fn offering(mut self, protocols: &[&[u8]]) -> Clients {
+        let config = Arc::make_mut(&mut self.0);
+        config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
+        self
+    }
+
     /// Connects, and shakes hands for a host.
     pub(crate) fn connect(&self, port: u16, host: &'static str) -> io::Result<TlsClient> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -316,6 +323,16 @@ impl TlsClient {
     pub(crate) fn certificate(&self) -> Option<&[u8]> {
         let chain = self.0.conn.peer_certificates()?;
         chain.first().map(AsRef::as_ref)
+    }
+
+    /// The protocol that was agreed on (ALPN).
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        self.0.conn.alpn_protocol()
+    }
+
+    /// What is sent and received within TLS.
+    pub(crate) fn into_inner(self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.0
     }
 
     /// Whether the server has taken up a session of before.

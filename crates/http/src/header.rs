@@ -278,6 +278,12 @@ impl Known {
         unique & id.bit() == 0
     }
 
+    /// The lines of a header have become one, of this value.
+    pub(crate) fn replace(&mut self, id: HeaderId, value: Span) {
+        self.seen |= id.bit();
+        self.first[id as usize] = value;
+    }
+
     /// Whether there is a line of any of these, a set of [`bits`].
     #[inline]
     pub(crate) fn has_any(&self, ids: u64) -> bool {

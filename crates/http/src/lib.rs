@@ -8,6 +8,8 @@
 //!   [`normalize_path`] turns the path that it asks for into the one that is looked up;
 //! * [`ResponseHead`] — what every response that we are sent has; [`Trailers`] may follow its body;
 //! * [`h1`] — HTTP/1.1, 1.0 and 0.9: parsers and writers of heads, chunked bodies;
+//! * [`h2`] — HTTP/2: both sides of a connection, its frames, streams, windows and priorities; [`hpack`]
+//!   is how it writes heads;
 //! * [`fastcgi`], [`scgi`], [`uwsgi`], [`memcached`] — what else may stand behind a web server;
 //! * [`proxy_protocol`] — whom a proxy before it speaks for;
 //! * [`status`] — reason phrases;
@@ -21,8 +23,10 @@ mod body;
 pub mod date;
 pub mod fastcgi;
 pub mod h1;
+pub mod h2;
 mod head;
 mod header;
+pub mod hpack;
 pub mod memcached;
 mod method;
 pub mod proxy_protocol;

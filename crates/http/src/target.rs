@@ -43,6 +43,45 @@ pub struct Target {
     pub port: Option<Span>,
 }
 
+impl Target {
+    /// The target of an origin form that begins at `at` of a head; `None` where it is none: it begins
+    /// with another byte than `/`, or holds a space or a control character.
+    pub(crate) fn origin(raw: &[u8], at: usize) -> Option<Self> {
+        let (b"/", rest) = raw.split_at_checked(1)? else {
+            return None;
+        };
+        let mut target = Self {
+            raw: Span::new(at, at + raw.len()),
+            ..Self::default()
+        };
+        let mut before = b'/';
+        let mut path_end = None;
+        for (place, &byte) in rest.iter().enumerate() {
+            match byte {
+                0..=b' ' | 0x7f => return None,
+                // Behind the path nothing else matters.
+                _ if path_end.is_some() => {}
+                b'?' | b'#' => {
+                    target.complex |= byte == b'#';
+                    path_end = Some(1 + place);
+                }
+                b'%' => target.complex = true,
+                b'/' | b'.' => target.complex |= before == b'/',
+                _ => {}
+            }
+            before = byte;
+        }
+        let path_end = path_end.unwrap_or(raw.len());
+        target.path = Span::new(at, at + path_end);
+        if raw.get(path_end) == Some(&b'?') {
+            let args = &raw[path_end + 1..];
+            let len = memchr::memchr(b'#', args).unwrap_or(args.len());
+            target.args = Some(Span::new(at + path_end + 1, at + path_end + 1 + len));
+        }
+        Some(target)
+    }
+}
+
 /// Why a path cannot be looked up. Each is a 400, `client sent invalid request`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum TargetError {

@@ -2,6 +2,8 @@
 //! bodies and paths are made of, and for the corpus that fuzzing has found.
 
 mod checks;
+#[path = "checks/http2.rs"]
+mod http2;
 
 use std::path::Path;
 
@@ -268,4 +270,24 @@ fn corpus_of_chunked_bodies() {
 #[test]
 fn corpus_of_paths() {
     corpus("normalize_path", checks::normalize);
+}
+
+#[test]
+fn corpus_of_http2_peers() {
+    corpus("h2", http2::h2);
+}
+
+proptest! {
+    #[test]
+    fn http2_peers_say_anything(
+        piece in any::<u8>(),
+        frames in proptest::collection::vec((0u8..18, any::<u8>(), 0u8..6, proptest::collection::vec(any::<u8>(), 0..20)), 0..12),
+    ) {
+        let mut data = vec![piece, 0, 0, 0, 4, 0, 0, 0, 0, 0];
+        for (kind, flags, stream, payload) in frames {
+            data.extend_from_slice(&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream]);
+            data.extend_from_slice(&payload);
+        }
+        http2::h2(&data);
+    }
 }

@@ -17,6 +17,7 @@ use crate::config::process::ProcessScope;
 use crate::config::scope::{self, MAIN, Scope as _, Shared, Vocabulary};
 use crate::config::{Base, Prefix, ProcessConfig, known};
 use crate::http::h1::{self, Serve};
+use crate::http::h2;
 use crate::http::{Http, HttpLoop, modules};
 use crate::log::{Destination, ErrorTarget, Level, Place};
 use crate::net::ListenSpec;
@@ -247,7 +248,7 @@ struct Apps {
 impl Apps {
     fn boxed() -> Box<dyn Applications> {
         let http = Rc::new(HttpLoop::default());
-        let serve_http = h1::serve(http.clone());
+        let serve_http = h1::serve(http.clone(), h2::serve(http.clone()));
         Box::new(Self { http, serve_http })
     }
 }

@@ -205,6 +205,13 @@ impl TlsStream {
         session.as_ref().is_some_and(|it| it.is_established())
     }
 
+    /// Whether this is the protocol above TLS that was agreed on (ALPN).
+    pub fn speaks(&self, protocol: &[u8]) -> bool {
+        let session = self.session.borrow();
+        let agreed = session.as_ref().and_then(|it| it.common().alpn_protocol());
+        agreed == Some(protocol)
+    }
+
     /// Looks at what rustls knows of the connection; `None` where it does not speak TLS.
     pub fn with_connection<T>(&self, look: impl FnOnce(&CommonState) -> T) -> Option<T> {
         let session = self.session.borrow();

@@ -17,7 +17,7 @@ pub(super) fn keep_alive_of(known: &Known, version: Version) -> KeepAlive {
 
 /// Takes note of one line of a known header.
 #[inline(always)]
-pub(super) fn note(known: &mut Known, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
+pub(crate) fn note(known: &mut Known, bytes: &[u8], line: HeaderSpan) -> Result<(), HeadError> {
     if known.note(bytes, line) {
         return Ok(());
     }
@@ -30,7 +30,7 @@ pub(super) fn note(known: &mut Known, bytes: &[u8], line: HeaderSpan) -> Result<
 /// Checks what can only be checked when all lines are there, in nginx's order, and says how
 /// the body is framed.
 #[inline]
-pub(super) fn framing(
+pub(crate) fn framing(
     known: &Known,
     bytes: &[u8],
     method: Method,
@@ -145,7 +145,7 @@ impl HostCheck {
 /// This is nginx's `ngx_http_validate_host`, which follows RFC 3986 since 1.29.4: not empty, no empty
 /// label but the last, of unreserved characters, `%` and the delimiters within a part; a port is a
 /// number up to 65535, and brackets stand around an IPv6 literal and nowhere else. `[]` is refused.
-pub(super) fn validate_host(value: &[u8]) -> Option<usize> {
+pub(crate) fn validate_host(value: &[u8]) -> Option<usize> {
     let (mut host_end, dot_ends) = match value.first()? {
         b'[' => (literal_len(value)?, false),
         _ => name_len(value)?,

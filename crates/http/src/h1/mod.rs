@@ -29,5 +29,6 @@ pub use body::{
 };
 pub use error::HeadError;
 pub use head::{HeadLimits, Progress};
+pub(crate) use headers::{framing as content_framing, note as note_line, validate_host};
 pub use parser::HeadParser;
 pub use response::{ResponseError, ResponseLimits, ResponseParser, ResponseProgress, StatusLine};

@@ -74,7 +74,7 @@ impl Piece {
     }
 
     /// Takes the first `len` bytes off the piece.
-    fn split_to(&mut self, len: u64) -> Piece {
+    pub(crate) fn split_to(&mut self, len: u64) -> Piece {
         let first = self.slice(0, len);
         *self = self.slice(len, self.len() - len);
         first

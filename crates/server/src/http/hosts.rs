@@ -121,6 +121,7 @@ fn gather(
     known.listen.bind |= listen.bind;
     known.listen.ssl |= listen.ssl;
     known.listen.proxy_protocol |= listen.proxy_protocol;
+    known.listen.http2 |= listen.http2;
     if listen.default_server && known.default.replace(server).is_some() {
         let message = format!("a duplicate default server for {}", listen.address);
         diagnostics.push(
@@ -152,6 +153,7 @@ fn virtual_hosts(
     let mut hosts = VirtualHosts::with_default(default);
     hosts.is_tls = address.listen.ssl;
     hosts.takes_proxy_protocol = address.listen.proxy_protocol;
+    hosts.is_http2 = address.listen.http2;
     for server in &address.servers {
         let (_, listens, names) = &listens[*server as usize];
         let span = listens

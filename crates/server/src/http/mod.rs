@@ -1,11 +1,12 @@
 //! HTTP: requests and responses, and the way from one to the other.
 
-mod base64;
+pub(crate) mod base64;
 pub(crate) mod body;
 mod build;
 mod error_log;
 pub(crate) mod filter;
 pub(crate) mod h1;
+pub(crate) mod h2;
 pub(crate) mod hosts;
 mod http_loop;
 pub(crate) mod location;

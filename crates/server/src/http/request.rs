@@ -12,7 +12,7 @@ use revolve_http::{Framing, Head, HeaderId, HeaderSpan, Method, Span, Version};
 
 use crate::http::error_log;
 use crate::http::location::{Location, LocationId, ServerId};
-use crate::http::modules::{Settings, State};
+use crate::http::modules::{Settings, State, core};
 use crate::http::request_body::{Expectation, RequestBody};
 use crate::http::response::Response;
 use crate::http::site::Site;
@@ -253,6 +253,11 @@ impl Request {
     /// The settings that hold here.
     pub(crate) fn settings(&self) -> &Settings {
         &self.location().settings
+    }
+
+    /// What the response says of who answers (`Server`).
+    pub(crate) fn signature(&self) -> &'static str {
+        core::signature(self.settings().core.server_tokens)
     }
 
     /// The settings of the server, which hold before a location is found.

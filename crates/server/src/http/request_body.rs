@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::http::h1;
 use crate::http::modules::client::InFileOnly;
 use crate::http::request::Request;
+use crate::http::sink::Stream;
 use crate::http::temp_file::TempFile;
 use crate::log::Level;
 
@@ -46,6 +47,8 @@ pub(crate) enum RequestBody {
     None,
     /// It comes on a connection that speaks HTTP/1.
     H1(Rc<h1::Input>),
+    /// It comes on a stream of a connection that carries many.
+    Stream(Rc<dyn Stream>),
     /// All of it was read.
     Kept(Kept),
     /// It comes on a stream of the carrier of tests.
@@ -114,6 +117,7 @@ impl RequestBody {
         match self {
             RequestBody::None => RequestBody::None,
             RequestBody::H1(input) => RequestBody::H1(input.clone()),
+            RequestBody::Stream(stream) => RequestBody::Stream(stream.clone()),
             RequestBody::Kept(kept) => RequestBody::Kept(kept.clone()),
             #[cfg(test)]
             RequestBody::Toy(stream) => RequestBody::Toy(stream.clone()),
@@ -125,8 +129,23 @@ impl RequestBody {
         match self {
             RequestBody::None | RequestBody::Kept(_) => true,
             RequestBody::H1(input) => input.is_whole(),
+            RequestBody::Stream(stream) => stream.has_whole_body(),
             #[cfg(test)]
             RequestBody::Toy(stream) => stream.has_whole_body(),
+        }
+    }
+
+    /// Whether it comes from its client while it is read, so that it can be read but once.
+    pub(crate) fn is_streamed(&self) -> bool {
+        matches!(self, RequestBody::H1(_) | RequestBody::Stream(_))
+    }
+
+    /// Whoever reads it is bound by the settings of the place where the request stands.
+    pub(crate) fn set_limits(&self, request: &Request) {
+        match self {
+            RequestBody::H1(input) => input.set_limits(request),
+            RequestBody::Stream(stream) => stream.set_body_limits(request),
+            _ => {}
         }
     }
 
@@ -135,6 +154,7 @@ impl RequestBody {
         match self {
             RequestBody::None => Poll::Ready(None),
             RequestBody::H1(input) => input.poll_next(cx),
+            RequestBody::Stream(stream) => stream.poll_body(cx),
             RequestBody::Kept(kept) => Poll::Ready(kept.next()),
             #[cfg(test)]
             RequestBody::Toy(stream) => stream.poll_body(cx),
@@ -163,6 +183,10 @@ impl Request {
             RequestBody::None | RequestBody::Kept(_) => Ok(()),
             #[cfg(test)]
             RequestBody::Toy(_) => Ok(()),
+            RequestBody::Stream(stream) => {
+                stream.discard_body();
+                Ok(())
+            }
             RequestBody::H1(input) => {
                 let input = input.clone();
                 input.discard(self)
@@ -178,9 +202,7 @@ impl Request {
 pub(crate) async fn read_whole(request: &mut Request) -> Result<(), u16> {
     match &request.body {
         RequestBody::None | RequestBody::Kept(_) => return Ok(()),
-        RequestBody::H1(input) => input.set_limits(request),
-        #[cfg(test)]
-        RequestBody::Toy(_) => {}
+        body => body.set_limits(request),
     }
     let mut body = request.body.share();
     let client = &request.settings().client;

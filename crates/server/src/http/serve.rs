@@ -65,6 +65,51 @@ pub(crate) async fn respond(
     Served::Answered
 }
 
+/// How far an answer comes without waiting.
+pub(crate) enum Begun {
+    /// All of it is with the sink, or there is none.
+    Over(Served),
+    /// A handler waits: [`respond`] goes on.
+    Waits(Walked),
+    /// The head is with the sink, and the body is made while it is sent: [`go_on`] sends it.
+    Streams,
+}
+
+/// Follows a walk for as long as it need not wait: what carries many requests needs no task for those.
+pub(crate) fn begin(request: &mut Request, mut walked: Walked, sink: &mut Sink<'_>) -> Begun {
+    loop {
+        walked = match walked {
+            Walked::Close => return Begun::Over(Served::Close),
+            Walked::Await(_) => return Begun::Waits(walked),
+            Walked::Response => match filter::pass(request) {
+                None => break,
+                Some(status) => phase::settle(request, Outcome::Finish(status)),
+            },
+        };
+    }
+    let has_body = filter::finish(request);
+    sink.head(request);
+    if has_body && body::needs_stream(request) {
+        return Begun::Streams;
+    }
+    if has_body {
+        sink.pieces(request);
+    }
+    sink.end(request);
+    Begun::Over(Served::Answered)
+}
+
+/// Sends the body of an answer whose head was sent.
+pub(crate) async fn go_on(request: &mut Request, sink: &mut Sink<'_>) -> Served {
+    match stream(request, sink).await {
+        Ok(()) => {
+            sink.end(request);
+            Served::Answered
+        }
+        Err(served) => served,
+    }
+}
+
 /// Answers `OPTIONS *`.
 pub(crate) async fn serve_asterisk(request: &mut Request, sink: &mut Sink<'_>) -> Served {
     let walked = phase::answer_for_server(request);

@@ -19,6 +19,7 @@ use crate::http::HttpLoop;
 use crate::http::body::{Broken, Piece};
 use crate::http::filter::{BodyFilter, Chain};
 use crate::http::h1;
+use crate::http::h2;
 use crate::http::request::Request;
 use crate::http::serve::{self, Served};
 use crate::http::sink::Sink;
@@ -38,7 +39,7 @@ struct Connections {
 impl Connections {
     fn boxed() -> Box<dyn Applications> {
         let http_loop = Rc::new(HttpLoop::default());
-        let serve = h1::serve(http_loop.clone());
+        let serve = h1::serve(http_loop.clone(), h2::serve(http_loop.clone()));
         Box::new(Self { http_loop, serve })
     }
 }

@@ -11,12 +11,12 @@ use crate::net::Transport;
 
 /// A connection to a peer that speaks another protocol from here on.
 pub(crate) struct Tunnel {
-    peer: Rc<Transport>,
+    pub(crate) peer: Rc<Transport>,
     /// What counts the connection as in use.
     _in_use: Box<dyn Any>,
     /// What the peer has sent behind its head.
-    first: Bytes,
-    read_timeout: Duration,
+    pub(crate) first: Bytes,
+    pub(crate) read_timeout: Duration,
 }
 
 impl Tunnel {

@@ -9,7 +9,7 @@ mod transport;
 use revolve_conf::{Sources, Span};
 use revolve_reactor::{Address, ListenOptions};
 
-pub(crate) use self::transport::Transport;
+pub(crate) use self::transport::{Send as Sending, Transport};
 
 /// A socket to be bound.
 #[derive(Debug, Clone)]

@@ -84,6 +84,8 @@ pub(crate) struct Connection {
     /// For so long it is not closed while it idles.
     idle_min_ms: Cell<u32>,
     pipelined: Cell<bool>,
+    /// Whether reading was ended by us.
+    read_shut: Cell<bool>,
     /// Whether it counts as one whose request is under way.
     pub(crate) is_busy: Cell<bool>,
     pub(crate) key: Cell<usize>,
@@ -111,6 +113,7 @@ impl Connection {
             idle_since_ms: Cell::new(revolve_reactor::now_ms()),
             idle_min_ms: Cell::new(0),
             pipelined: Cell::new(false),
+            read_shut: Cell::new(false),
             is_busy: Cell::new(false),
             key: Cell::new(usize::MAX),
         }
@@ -292,9 +295,15 @@ impl Connection {
         append_address(&self.peer, out);
     }
 
+    /// Whether the wait for a next request was ended by us.
+    pub(crate) fn is_read_shut(&self) -> bool {
+        self.read_shut.get()
+    }
+
     /// Ends the wait for a next request: what the client has sent by now is still answered.
     pub(crate) fn close_idle(&self) {
         // Reading ends; the task sees the end of the stream and closes.
+        self.read_shut.set(true);
         let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read);
     }
 }

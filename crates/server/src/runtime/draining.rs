@@ -57,6 +57,20 @@ impl LoopState {
         self.draining.is_closing()
     }
 
+    /// Whether the worker is ending, whoever takes its connections.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.draining.stage.get() != Stage::Serving
+    }
+
+    /// Whether a connection that waits for a request ends, as nobody misses it and nobody can take it over.
+    pub(crate) fn ends_idle(&self, connection: &Connection) -> bool {
+        let has_successors = matches!(
+            self.draining.stage.get(),
+            Stage::HandingOff | Stage::HandoffFull
+        );
+        has_successors && connection.idle_for().is_some_and(|idle| idle >= IDLE_MIN)
+    }
+
     /// Whether a connection must close after the response at hand, whatever its client would like.
     pub(crate) fn must_close(&self, connection: &Connection) -> bool {
         // Who asks before the answer is there, again and again, never idles.

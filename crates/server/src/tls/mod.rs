@@ -107,9 +107,33 @@ pub(crate) struct ClientTrust {
 #[derive(Debug)]
 pub(crate) enum Certificates {
     /// Read with the configuration.
-    Fixed(Arc<ServerConfig>),
+    Fixed(Fixed),
     /// Read when a handshake names them.
     ByVariable(Box<ByVariable>),
+}
+
+/// Certificates that were read with the configuration, and what is spoken behind them.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    http1: Arc<ServerConfig>,
+    with_http2: Arc<ServerConfig>,
+}
+
+impl Fixed {
+    fn new(config: Arc<ServerConfig>) -> Self {
+        Self {
+            with_http2: with_http2(&config),
+            http1: config,
+        }
+    }
+
+    /// For a server that speaks HTTP/2 too, or not.
+    pub(crate) fn config(&self, is_http2: bool) -> Arc<ServerConfig> {
+        match is_http2 {
+            true => self.with_http2.clone(),
+            false => self.http1.clone(),
+        }
+    }
 }
 
 /// What comes of the files and words.
@@ -139,6 +163,13 @@ pub(crate) fn load(
             None
         }
     }
+}
+
+/// The same, for where HTTP/2 is spoken too: it is what both sides would rather have.
+pub(crate) fn with_http2(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.insert(0, b"h2".to_vec());
+    Arc::new(config)
 }
 
 fn try_load(
@@ -187,7 +218,7 @@ fn try_load(
         Diagnostic::new(span, message)
     })?;
     Ok(Loaded {
-        certificates: Certificates::Fixed(config),
+        certificates: Certificates::Fixed(Fixed::new(config)),
         facts,
         clients,
         stapler,

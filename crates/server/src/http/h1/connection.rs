@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use revolve_http::h2::PREFACE;
 use revolve_reactor::{Buffer, Elapsed, Lease, timeout};
 use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream, Usage};
 
@@ -11,13 +12,15 @@ use super::After;
 use super::pool::Exchanges;
 use crate::config::regex::Groups;
 use crate::http::HttpLoop;
+use crate::http::location::ServerId;
+use crate::http::modules::server_name::VirtualHosts;
 use crate::http::request::Request;
 use crate::http::site::Site;
 use crate::log::{Level, error_text};
 use crate::net::proxied::{self, ProxiedError};
 use crate::net::resolver::Resolver;
 use crate::runtime::connection::{Connection, Registered};
-use crate::tls::{ByVariable, Certificates};
+use crate::tls::{self, ByVariable, Certificates};
 
 /// The life of a connection: wait, exchange, wait again.
 ///
@@ -34,19 +37,12 @@ pub(crate) async fn run<M, F>(
     let registered = Registered(connection);
     let connection = &registered.0;
     let mut wait = first_wait(connection, &exchanges.http_loop);
-    if takes_proxy_protocol(connection, &exchanges.http_loop) {
-        // Boxed as the handshake is.
-        let read = read_proxied(connection, &exchanges.http_loop, wait);
-        if !Box::pin(read).await {
-            return;
-        }
-    }
-    if let Some(tls) = connection.stream.tls() {
+    if connection.stream.tls().is_some() || takes_proxy_protocol(connection, &exchanges.http_loop) {
         // Boxed: it is large, and soon over.
-        let shaken = shake(connection, tls, &exchanges.http_loop, wait);
-        match Box::pin(shaken).await {
-            Shaken::Secure => connection.begin_idle(),
-            Shaken::Plain(input) => {
+        match Box::pin(begin(connection, &exchanges.http_loop, wait)).await {
+            Begun::Http1 => connection.begin_idle(),
+            Begun::Http2 => return (exchanges.http2)(connection.clone(), Buffer::default()).await,
+            Begun::Plain(input) => {
                 connection.end_idle();
                 match exchanges.begin(connection, input).await {
                     After::Idle(keep_alive) => {
@@ -56,7 +52,7 @@ pub(crate) async fn run<M, F>(
                     After::Close => return,
                 }
             }
-            Shaken::Over => return,
+            Begun::Over => return,
         }
     }
     loop {
@@ -64,7 +60,7 @@ pub(crate) async fn run<M, F>(
             return;
         }
         let left = connection.left_of(wait);
-        let input = match connection.stream.recv().within(left).await {
+        let mut input = match connection.stream.recv().within(left).await {
             Ok(input) if !input.is_empty() => input,
             // There may be successors now.
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -74,6 +70,12 @@ pub(crate) async fn run<M, F>(
             }
             _ => return,
         };
+        let http_loop = &exchanges.http_loop;
+        if may_begin_http2(connection, &input)
+            && Box::pin(begins_http2(connection, http_loop, &mut input, wait)).await
+        {
+            return (exchanges.http2)(connection.clone(), input).await;
+        }
         connection.end_idle();
         match exchanges.begin(connection, input).await {
             After::Idle(keep_alive) => {
@@ -147,14 +149,29 @@ fn timed_out_idle(connection: &Connection) {
 /// The alert for a name that no server has. Source: RFC 6066, 3.
 const UNRECOGNIZED_NAME: u8 = 112;
 
-/// How a handshake ended.
-enum Shaken {
-    /// It is done.
-    Secure,
+/// How a connection began that says something before its first request.
+enum Begun {
+    /// The client speaks HTTP/1.
+    Http1,
+    /// The handshake has agreed on HTTP/2.
+    Http2,
     /// The client does not speak TLS, and has sent this.
     Plain(Buffer),
     /// The connection is over.
     Over,
+}
+
+/// Hears whom a proxy speaks for, and shakes hands.
+async fn begin(connection: &Rc<Connection>, http_loop: &Rc<HttpLoop>, wait: Duration) -> Begun {
+    if takes_proxy_protocol(connection, http_loop)
+        && !read_proxied(connection, http_loop, wait).await
+    {
+        return Begun::Over;
+    }
+    match connection.stream.tls() {
+        Some(tls) => shake(connection, tls, http_loop, wait).await,
+        None => Begun::Http1,
+    }
 }
 
 /// Waits for the handshake, for as long as a head may take.
@@ -163,22 +180,25 @@ async fn shake(
     tls: &TlsStream,
     http_loop: &Rc<HttpLoop>,
     wait: Duration,
-) -> Shaken {
+) -> Begun {
     let deadline = revolve_reactor::now() + wait;
     let shaken = tls.accept(|hello| choose(connection, tls, http_loop, hello), deadline);
     match shaken.await {
         Ok(()) => {
             judge(connection, tls, http_loop).await;
-            Shaken::Secure
+            match tls.speaks(b"h2") {
+                true => Begun::Http2,
+                false => Begun::Http1,
+            }
         }
         Err(AcceptError::NotTls(received)) => {
             let mut input = Buffer::with_room(received.len());
             input.fill(&received);
-            Shaken::Plain(input)
+            Begun::Plain(input)
         }
         Err(error) => {
             log_handshake(connection, http_loop, &error);
-            Shaken::Over
+            Begun::Over
         }
     }
 }
@@ -196,6 +216,7 @@ fn choose(
     let found = name.and_then(|name| hosts.find(name.as_bytes(), &mut Groups::new()).ok());
     let id = found.map_or(hosts.default, |found| found.server);
     connection.set_named_server(site.http.id, id);
+    let is_http2 = speaks_http2(&site, hosts, id);
     match site.http.tls_of(id, hosts) {
         Some(chosen) if !chosen.rejects => {
             tls.set_record_bytes_max(chosen.record_bytes_max);
@@ -206,9 +227,9 @@ fn choose(
                 stapler.refresh(&resolver, now_s, move |what| say(&site, number, &what));
             }
             match &chosen.certificates {
-                Some(Certificates::Fixed(config)) => Choice::Accept(config.clone()),
+                Some(Certificates::Fixed(fixed)) => Choice::Accept(fixed.config(is_http2)),
                 Some(Certificates::ByVariable(named)) => {
-                    choose_by_variable(connection, http_loop, named)
+                    choose_by_variable(connection, http_loop, named, is_http2)
                 }
                 None => Choice::Refuse(UNRECOGNIZED_NAME),
             }
@@ -225,12 +246,14 @@ fn choose_by_variable(
     connection: &Rc<Connection>,
     http_loop: &Rc<HttpLoop>,
     named: &ByVariable,
+    is_http2: bool,
 ) -> Choice {
     // It is no request, and does not count as one.
     let mut asking = Request::new(connection.clone(), http_loop.clone());
     connection.take_back_sequence();
     let config = named.config(&asking, revolve_reactor::now());
     let choice = match config {
+        Ok(config) if is_http2 => Choice::Accept(tls::with_http2(&config)),
         Ok(config) => Choice::Accept(config),
         Err(reason) => {
             asking.log(Level::Error, format_args!("{reason} while SSL handshaking"));
@@ -282,6 +305,46 @@ fn say(site: &Site, number: u64, what: &str) {
     let log = &site.base.process_log;
     site.logs
         .connection(log, Level::Error, number, format_args!("{what}"));
+}
+
+/// Whether a server speaks HTTP/2.
+fn speaks_http2(site: &Site, hosts: &VirtualHosts, server: ServerId) -> bool {
+    let location = site.http.servers[server as usize].location;
+    hosts.is_http2 || site.locations[location as usize].settings.http2.enabled
+}
+
+/// Whether these first bytes of a connection may be those of HTTP/2, which begin no usual method.
+fn may_begin_http2(connection: &Connection, input: &Buffer) -> bool {
+    input[0] == PREFACE[0] && connection.requests() == 0 && connection.stream.tls().is_none()
+}
+
+/// Whether a client begins with what begins HTTP/2, and may. What has come is read on until that is
+/// known.
+async fn begins_http2(
+    connection: &Connection,
+    http_loop: &HttpLoop,
+    input: &mut Buffer,
+    wait: Duration,
+) -> bool {
+    let is_spoken = {
+        let site = http_loop.site();
+        let hosts = site.http.hosts_at(connection);
+        speaks_http2(&site, hosts, hosts.default)
+    };
+    let deadline = revolve_reactor::now() + wait;
+    while is_spoken && input.len() < PREFACE.len() && PREFACE.starts_with(input) {
+        // Whatever ends it here, the exchange meets too.
+        match connection.stream.recv().deadline(deadline).await {
+            Ok(more) if !more.is_empty() => {
+                let mut all = Buffer::with_room(input.len() + more.len());
+                all.fill(input);
+                all.fill(&more);
+                *input = all;
+            }
+            _ => return false,
+        }
+    }
+    is_spoken && input.starts_with(PREFACE)
 }
 
 /// What a client did wrong is worth a line for those who look for it.

@@ -156,7 +156,8 @@ fn client_gone(request: &mut Request, what: &str, status: u16) -> HeadRead {
     HeadRead::Gone
 }
 
-fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
+/// Refuses a head, and logs why.
+pub(crate) fn refuse_head(request: &mut Request, error: HeadError) -> HeadRead {
     take_what_came(request);
     if error == HeadError::MissingHost {
         // The head is refused whoever does it.

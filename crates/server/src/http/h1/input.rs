@@ -373,7 +373,7 @@ fn is_closed(stream: &Transport) -> bool {
 
 /// Says that nothing more will be sent and reads what the client still sends, until it closes,
 /// pauses for `lingering_timeout`, or `lingering_time` has passed.
-pub(super) async fn linger(stream: &Transport, settings: &KeepaliveSettings) {
+pub(crate) async fn linger(stream: &Transport, settings: &KeepaliveSettings) {
     if stream.shutdown_write().is_err() {
         return;
     }

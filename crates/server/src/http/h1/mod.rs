@@ -15,22 +15,25 @@ mod writing;
 use std::rc::Rc;
 use std::time::Duration;
 
-use revolve_reactor::{Lease, spawn};
+use revolve_reactor::{Buffer, Lease, spawn};
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::head::take_head;
-pub(crate) use self::input::{Input, left};
+pub(crate) use self::head::{HeadRead, refuse_head, take_head};
+pub(crate) use self::input::{Input, left, linger};
 pub(crate) use self::output::Output;
 use self::pool::Exchanges;
 use crate::http::HttpLoop;
+use crate::http::phase::LocalBoxFuture;
 use crate::runtime::connection::Connection;
 
 /// Starts the task of a connection. The task's type is known where it is made alone.
 pub(crate) type Serve = Box<dyn Fn(Rc<Connection>, Option<Lease>)>;
 
-/// What serves connections of the calling thread's loop.
-pub(crate) fn serve(http_loop: Rc<HttpLoop>) -> Serve {
-    let exchanges = Rc::new(Exchanges::new(exchange::exchange, http_loop));
+/// What serves connections whose clients turn out to speak another version, with what has come of them.
+pub(crate) type OtherVersion = Rc<dyn Fn(Rc<Connection>, Buffer) -> LocalBoxFuture<'static, ()>>;
+
+/// What serves connections of the calling thread's loop. `http2` has those whose clients speak that.
+pub(crate) fn serve(http_loop: Rc<HttpLoop>, http2: OtherVersion) -> Serve {
+    let exchanges = Rc::new(Exchanges::new(exchange::exchange, http_loop, http2));
     Box::new(move |connection, lease| {
         spawn(connection::run(connection, exchanges.clone(), lease));
     })

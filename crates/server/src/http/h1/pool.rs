@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use revolve_reactor::Buffer;
 
-use super::After;
+use super::{After, OtherVersion};
 use crate::http::HttpLoop;
 use crate::http::request::Request;
 use crate::runtime::connection::Connection;
@@ -20,6 +20,8 @@ pub(crate) struct Exchanges<M, F> {
     /// A type of its own and no pointer, so that the future is made where it will lie.
     make: M,
     pub(super) http_loop: Rc<HttpLoop>,
+    /// Who serves the connections of clients that speak HTTP/2.
+    pub(super) http2: OtherVersion,
     futures: RefCell<Vec<Pin<Box<Option<F>>>>>,
     #[allow(
         clippy::vec_box,
@@ -36,10 +38,11 @@ where
     M: Fn(Box<Request>, Buffer) -> F,
     F: Future<Output = (Box<Request>, After)> + 'static,
 {
-    pub(crate) fn new(make: M, http_loop: Rc<HttpLoop>) -> Self {
+    pub(crate) fn new(make: M, http_loop: Rc<HttpLoop>, http2: OtherVersion) -> Self {
         Self {
             make,
             http_loop,
+            http2,
             futures: RefCell::default(),
             requests: RefCell::default(),
         }

@@ -128,10 +128,6 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| r.known_joined(HeaderId::XForwardedFor, out),
     },
     Builtin {
-        name: "http2",
-        get: |_, _| false,
-    },
-    Builtin {
         name: "http3",
         get: |_, _| false,
     },

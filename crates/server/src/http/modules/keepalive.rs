@@ -35,6 +35,13 @@ pub(crate) enum Lingering {
     Always,
 }
 
+impl Lingering {
+    /// Whether nothing is read before a close.
+    pub(crate) fn is_off(self) -> bool {
+        self == Lingering::Off
+    }
+}
+
 /// `keepalive_disable`: browsers that keep-alive is not given to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Disable {

@@ -44,6 +44,8 @@ pub(crate) struct Listen {
     pub ssl: bool,
     /// `proxy_protocol`: connections begin with whom a proxy speaks for.
     pub proxy_protocol: bool,
+    /// `http2`: the older word for the directive, of this address alone.
+    pub http2: bool,
     /// Where it was written.
     pub span: Span,
 }
@@ -63,6 +65,7 @@ impl Listen {
             bind: false,
             ssl: false,
             proxy_protocol: false,
+            http2: false,
             span,
         }
     }
@@ -83,6 +86,13 @@ fn listen(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     };
     for word in &directive.args[1..] {
         parameter(&mut listen, word)?;
+        if word.text == "http2" {
+            let message = "the \"listen ... http2\" directive is deprecated, \
+                           use the \"http2\" directive instead";
+            let warning = Diagnostic::new(word.span, message);
+            let warning = warning.label("nginx has had `http2 on` since 1.25.1");
+            scope.shared.diagnostics.push(warning.warn());
+        }
     }
     for address in addresses {
         if scope
@@ -131,6 +141,10 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             listen.proxy_protocol = true;
             return Ok(());
         }
+        ("http2", None) => {
+            listen.http2 = true;
+            return Ok(());
+        }
         ("bind", None) => {}
         ("backlog", Some(value)) => listen.options.backlog = number(value)? as i32,
         ("rcvbuf", Some(value)) => listen.options.recv_buffer = Some(bytes(word, value)?),
@@ -147,7 +161,7 @@ fn parameter(listen: &mut Listen, word: &Word) -> Result<(), Diagnostic> {
             }
         }
         ("so_keepalive", Some(value)) => listen.options.keepalive = keepalive(word, value)?,
-        ("http2" | "quic" | "spdy", None) => {
+        ("quic" | "spdy", None) => {
             let message = format!("the \"{name}\" parameter of \"listen\" is not supported yet");
             return Err(Diagnostic::new(word.span, message)
                 .label("this server would speak plain HTTP/1.1 here")

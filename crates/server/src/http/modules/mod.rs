@@ -106,6 +106,7 @@ modules! {
     ssl_client { ssl_client: SslClientSettings / RawSslClient }
     acme { acme: AcmeSettings / RawAcme }
     ssl_ocsp { ssl_ocsp: SslOcspSettings / RawSslOcsp }
+    http2 { http2: Http2Settings / RawHttp2 }
     server_name {}
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }

@@ -165,6 +165,8 @@ pub(crate) struct VirtualHosts {
     pub(crate) is_tls: bool,
     /// Whether connections begin with whom a proxy speaks for.
     pub(crate) takes_proxy_protocol: bool,
+    /// Whether HTTP/2 is spoken, whatever the servers say (`listen ... http2`).
+    pub(crate) is_http2: bool,
     /// The one that answers where no name fits.
     pub default: ServerId,
     exact: Names,

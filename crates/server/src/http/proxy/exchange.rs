@@ -166,9 +166,7 @@ impl Exchange {
             (RequestBody::Kept(kept), true) => RequestBody::Kept(kept.rewound()),
             (body, true) => body.share(),
         };
-        if let RequestBody::H1(input) = &body {
-            input.set_limits(request);
-        }
+        body.set_limits(request);
         Self {
             lease: Lease {
                 connection,

@@ -33,7 +33,7 @@ use crate::http::modules::passing::{Protocol, next};
 use crate::http::modules::sticky;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::request_body::{self, RequestBody};
+use crate::http::request_body;
 use crate::log::Level;
 use crate::upstream::pool::Connection;
 use crate::upstream::secure::Refusal;
@@ -207,7 +207,7 @@ fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
         return false;
     }
     // A body that goes out as it comes is gone once it was sent.
-    let is_replayable = !matches!(request.body, RequestBody::H1(_));
+    let is_replayable = !request.body.is_streamed();
     let method = method_name(request);
     let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
     !was_sent || is_replayable && (is_idempotent || allowed & next::NON_IDEMPOTENT != 0)
@@ -259,7 +259,7 @@ async fn ask(
 fn may_repeat(request: &Request) -> bool {
     let method = method_name(request);
     let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
-    is_idempotent && !matches!(request.body, RequestBody::H1(_))
+    is_idempotent && !request.body.is_streamed()
 }
 
 async fn connect(

@@ -106,7 +106,7 @@ fn write_length(
         (Some(body), _) => Some(body.len() as u64),
         (None, _) if !request.passing().pass_request_body => None,
         (None, RequestBody::Kept(kept)) => Some(kept.whole().len),
-        (None, RequestBody::H1(_)) => match request.framing() {
+        (None, RequestBody::H1(_) | RequestBody::Stream(_)) => match request.framing() {
             Framing::Length(length) => Some(length),
             Framing::Chunked => {
                 writer::header(out, b"Transfer-Encoding", b"chunked");
