@@ -31,8 +31,8 @@ const NAMES: &[Mistake] = &[
         "source code too",
     ),
     ours(
-        "events {}\nhttp { server { health_check; } }\n",
-        "unknown directive \"health_check\" in FILE:2",
+        "events {}\nhttp { server { status_zone x; } }\n",
+        "unknown directive \"status_zone\" in FILE:2",
         "it is of NGINX Plus; Revolve does not have it",
     ),
     ours(
