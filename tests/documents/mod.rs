@@ -1,6 +1,8 @@
 //! What goes with the program: its documents lead somewhere, those of a package too, and the example
 //! site says what the library is today.
 
+mod examples;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

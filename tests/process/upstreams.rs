@@ -111,6 +111,39 @@ fn an_operator_takes_a_server_out_and_back_for_all_workers_and_over_a_reload() {
 }
 
 #[test]
+fn what_an_operator_says_is_kept_over_a_restart() {
+    let (one, two) = (Upstream::answering(OK), Upstream::answering(OK));
+    let site = Site::new();
+    let file = site.folder.file("app.state");
+    let upstreams = format!(
+        "upstream app {{ server {}; state {}; }}",
+        one.address,
+        file.display()
+    );
+    let (first, second) = (one.address.to_string(), two.address.to_string());
+    // A file as NGINX Plus writes it brings servers of its own.
+    site.folder
+        .write("app.state", format!("server {second} max_fails=3;\n"));
+    let location = "location / { proxy_pass http://app; }";
+    let server = start(&site, &upstreams, location);
+    let run = ctl(&site, &["upstream", "app", "server", &first, "down"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    ctl(
+        &site,
+        &["upstream", "app", "server", &second, "weight", "4"],
+    );
+    let kept = format!("server {second} max_fails=3 weight=4;\nserver {first} down;\n");
+    assert_eq!(site.folder.read("app.state"), kept);
+    drop(server);
+    site.folder.write("logs/error.log", "");
+    let _server = start(&site, &upstreams, location);
+    assert_eq!(peer(&site, 0)["state"], "down");
+    assert_eq!(peer(&site, 1)["weight"], 4);
+    assert_eq!(get(site.port, "/").text(), "ok");
+    assert!(one.is_quiet());
+}
+
+#[test]
 fn all_workers_leave_a_server_alone_that_one_has_found_failing() {
     let good = Upstream::answering(OK);
     let site = Site::new();

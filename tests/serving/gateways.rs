@@ -260,6 +260,8 @@ fn uwsgi_itself_answers() {
     let _uwsgi = Program::start(
         program,
         &[
+            // It ends its processes.
+            "--master",
             "--plugin",
             "python3",
             "--socket",

@@ -65,6 +65,13 @@ impl Config {
         found
     }
 
+    /// The file that keeps what an operator says of the servers of a group, where it has one.
+    pub fn upstream_state(&self, group: &str) -> Option<&Path> {
+        let upstreams = self.http.iter().flat_map(|http| &http.upstreams);
+        let mut named = upstreams.filter(|upstream| upstream.spec.name == group);
+        named.find_map(|upstream| upstream.state.as_deref())
+    }
+
     /// Every log file that is to be opened; the one named `stderr` is standard error.
     pub fn log_paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.base.logs.iter().filter_map(Destination::path)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::order::Order;
-use super::{Operated, WorkerView};
+use super::{Operated, WorkerView, state};
 use crate::message::Subject;
 use crate::{expiry, version};
 
@@ -106,14 +106,32 @@ pub(super) async fn upstreams<O: Operated>(operated: &Rc<O>, order: Option<&Orde
         }
     }
     let mut answer = json!({ "upstreams": groups, "trouble": trouble });
-    if let Some(order) = order
-        && !knows(&answer, order)
-    {
-        let (group, server) = (&order.group, &order.server);
-        answer =
-            json!({ "error": format!("there is no server \"{server}\" in a group \"{group}\"") });
+    match order {
+        Some(order) if !knows(&answer, order) => {
+            let (group, server) = (&order.group, &order.server);
+            let message = format!("there is no server \"{server}\" in a group \"{group}\"");
+            answer = json!({ "error": message });
+        }
+        Some(order) => {
+            if let Err(said) = keep(operated, order) {
+                answer["trouble"] = json!([said]);
+            }
+        }
+        None => {}
     }
     answer
+}
+
+/// Keeps an order in the file of its group, where that has one.
+fn keep<O: Operated>(operated: &Rc<O>, order: &Order) -> Result<(), String> {
+    let service = operated.service().borrow();
+    let Some(path) = service.config.upstream_state(&order.group) else {
+        return Ok(());
+    };
+    state::keep(path, order).map_err(|error| {
+        let (shown, reason) = (path.display(), revolve_conf::os_error_text(&error));
+        format!("it is obeyed, but not kept: writing \"{shown}\" failed {reason}")
+    })
 }
 
 /// Adds what each worker has for itself; what all share is there.

@@ -17,6 +17,7 @@ mod facts;
 mod order;
 mod serve;
 mod show;
+mod state;
 
 pub(crate) mod socket;
 

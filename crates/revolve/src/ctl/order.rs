@@ -1,6 +1,6 @@
 //! What an operator says of a server of a group: `upstream NAME server ADDRESS down`.
 
-use revolve_server::Order as Change;
+pub(super) use revolve_server::Order as Change;
 use revolve_server::upstreams::UpstreamOrder;
 
 /// The words that stand behind the server.
@@ -12,7 +12,7 @@ pub(super) const EXPECTED: &str =
 pub(crate) struct Order {
     pub(super) group: String,
     pub(super) server: String,
-    change: Change,
+    pub(super) change: Change,
 }
 
 impl Order {

@@ -189,12 +189,9 @@ mod tests {
         for (name, who) in [
             ("proxy_ssl_protocols", "http_proxy_module"),
             ("gzip", "http_gzip_filter_module"),
-            ("health_check", "NGINX Plus"),
             ("status_zone", "NGINX Plus"),
             ("keyval", "NGINX Plus"),
             ("api", "NGINX Plus"),
-            ("state", "NGINX Plus"),
-            ("match", "NGINX Plus"),
             ("js_import", "njs"),
             ("brotli", "brotli"),
             ("brotli_comp_level", "brotli"),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::{number, time_ms, time_ms_of};
-use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word};
+use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word, os_error_text};
 use revolve_reactor::Address;
 
 use crate::config::scope::{HTTP, UPSTREAM, choice, invalid_parameter, invalid_value, set_once};
@@ -55,6 +55,8 @@ pub(crate) struct Upstream {
     pub(crate) names: Option<Names>,
     /// `resolver_timeout`, milliseconds.
     names_timeout_ms: Option<u64>,
+    /// `state`: the file of what an operator has said of its servers.
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl Upstream {
@@ -66,6 +68,7 @@ impl Upstream {
             queue: None,
             names: None,
             names_timeout_ms: None,
+            state: None,
         }
     }
 }
@@ -300,6 +303,10 @@ const DIRECTIVES: &[DirectiveRow] = &[
         },
     },
     row(UPSTREAM, "zone", Args::ONE_OR_TWO, zone),
+    row(UPSTREAM, "state", Args::ONE, |scope, d| {
+        let path = scope.shared.full_path(&d.args[0].text);
+        set_once(&mut group(scope).state, path, d)
+    }),
 ];
 
 fn upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -308,6 +315,7 @@ fn upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
     level.upstream = Some(Upstream::new(GroupSpec::new(&word.text)));
     let level = scope.nested(level, directive.block.as_deref().unwrap_or_default());
     let mut upstream = level.upstream.expect("it was put there");
+    read_state(scope, &mut upstream, directive)?;
     if upstream.spec.servers.is_empty() {
         let message = "no servers are inside upstream";
         return Err(Diagnostic::new(directive.span, message).label("expected a `server`"));
@@ -320,6 +328,57 @@ fn upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
         names.timeout_ms = ms;
     }
     scope.upstreams.declare(upstream, word)
+}
+
+/// Takes what a file of `state` says: lines `server ADDRESS parameters;`. Of a server that the block has,
+/// what an operator says holds; one that it has not is added.
+fn read_state(
+    scope: &mut Scope,
+    upstream: &mut Upstream,
+    directive: &Directive,
+) -> Result<(), Diagnostic> {
+    let Some(path) = &upstream.state else {
+        return Ok(());
+    };
+    let text = match scope.shared.secrets.read(path) {
+        Ok(text) => text,
+        // Nobody has said anything yet.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let (shown, reason) = (path.display(), os_error_text(&error));
+            let message = format!("open() \"{shown}\" failed {reason}");
+            return Err(Diagnostic::new(directive.span, message).label("its `state` cannot be read"));
+        }
+    };
+    for line in String::from_utf8_lossy(&text).lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words = line.strip_prefix("server ").and_then(|rest| rest.strip_suffix(';'));
+        let words = words.ok_or_else(|| {
+            let message = format!("invalid line \"{line}\" in \"{}\"", path.display());
+            Diagnostic::new(directive.span, message).label("expected server ADDRESS parameters;")
+        })?;
+        let word = |text: &str| Word {
+            text: text.to_owned(),
+            span: directive.span,
+            quoted: false,
+            begins_line: false,
+        };
+        let args: Vec<Word> = words.split_whitespace().map(word).collect();
+        let said = read_server(scope, &args, directive)?;
+        let known = upstream.spec.servers.iter_mut().find(|it| it.name == said.name);
+        match known {
+            Some(known) => {
+                known.weight = said.weight;
+                known.is_down = said.is_down;
+                known.is_draining = said.is_draining;
+            }
+            None => upstream.spec.servers.push(said),
+        }
+    }
+    Ok(())
 }
 
 /// The group that is being read.
@@ -450,8 +509,17 @@ fn keepalive(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
 }
 
 fn server(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let (name, parameters) = directive
-        .args
+    let spec = read_server(scope, &directive.args, directive)?;
+    group(scope).spec.servers.push(spec);
+    Ok(())
+}
+
+fn read_server(
+    scope: &mut Scope,
+    words: &[Word],
+    directive: &Directive,
+) -> Result<ServerSpec, Diagnostic> {
+    let (name, parameters) = words
         .split_first()
         .expect("the table asks for one argument");
     let found = addresses(&name.text, 80, |host| of_system(&mut scope.shared.hosts, host));
@@ -468,8 +536,7 @@ fn server(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         parameter(&mut spec, word, directive)?;
     }
     check_service(&mut spec, name, parameters)?;
-    group(scope).spec.servers.push(spec);
-    Ok(())
+    Ok(spec)
 }
 
 /// A service is of a name without a port, and is asked for while requests are served.
