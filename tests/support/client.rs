@@ -200,7 +200,14 @@ impl Client {
 
     fn more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer)? {
+        // A read with a timeout ends early where a stopped machine goes on.
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        match count {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
                 self.unread.extend_from_slice(&buffer[..count]);
