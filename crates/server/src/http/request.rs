@@ -174,6 +174,7 @@ impl Request {
     }
 
     /// Makes this memory a new request of a connection, which may be another than before.
+    #[inline]
     pub(crate) fn reuse(&mut self, connection: Rc<Connection>, http_loop: Rc<HttpLoop>) {
         self.connection = Attached(Some(connection));
         self.http_loop = Attached(Some(http_loop));
@@ -181,6 +182,7 @@ impl Request {
     }
 
     /// Forgets what it was, and lets go of what it shares, before its memory goes into the pool.
+    #[inline]
     pub(crate) fn release(&mut self) {
         self.forget();
         self.connection = Attached(None);

@@ -151,6 +151,7 @@ impl Output {
     }
 
     /// Ends the body.
+    #[inline]
     pub(crate) fn end(&mut self, request: &mut Request) {
         if std::mem::take(&mut self.is_chunked) {
             if request.response.expects_trailers {

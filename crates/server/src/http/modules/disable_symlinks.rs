@@ -85,14 +85,20 @@ fn set(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 }
 
 /// What is at a path, by the links that may lie on its way here.
+#[inline]
 pub(crate) fn lookup(request: &Request, path: &[u8]) -> Found {
-    let files = &request.connection.state.files;
-    let Some(guard) = &request.settings().symlinks.guard else {
-        return files.lookup(path);
-    };
+    match &request.settings().symlinks.guard {
+        None => request.connection.state.files.lookup(path),
+        Some(guard) => lookup_guarded(request, guard, path),
+    }
+}
+
+#[cold]
+fn lookup_guarded(request: &Request, guard: &Guard, path: &[u8]) -> Found {
     let from = guard.from.as_ref().map(|from| from.evaluate(request));
     let trusted_bytes = from
         .filter(|from| path.starts_with(from))
         .map_or(0, |from| from.len());
+    let files = &request.connection.state.files;
     files.lookup_without_links(path, guard.refused, trusted_bytes)
 }
