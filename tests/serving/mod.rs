@@ -5,6 +5,7 @@ mod alias;
 mod auth_basic;
 mod balancing;
 mod bodies;
+mod cache;
 mod changing_tree;
 mod coherence;
 mod exhaustion;

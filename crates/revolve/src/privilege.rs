@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::unistd::{Group, User};
 use revolve_conf::os_error_text;
@@ -66,6 +68,15 @@ fn find(name: &str, group: Option<&str>, is_configured: bool) -> Result<Identity
 }
 
 impl Identity {
+    /// Makes a folder this user's, where it is root's or another's.
+    pub(crate) fn own(&self, folder: &Path) -> io::Result<()> {
+        let owner = std::fs::metadata(folder)?.uid();
+        match owner == self.user.as_raw() {
+            true => Ok(()),
+            false => std::os::unix::fs::chown(folder, Some(self.user.as_raw()), None),
+        }
+    }
+
     /// Becomes this user for good, supplementary groups included. The answer is what there is to say
     /// where the kernel keeps those for itself: in a user namespace that denies `setgroups` nobody can
     /// change them, so that to refuse would mean to serve nowhere there. Source: nginx, which goes on.

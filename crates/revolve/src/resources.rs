@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use revolve_server::log::file::{is_standard_stream, standard_stream};
 use revolve_server::{Config, ListenSpec, ZoneLabel, Zones};
 
 use crate::handover::{Owner, Socket};
+use crate::privilege;
 use crate::report;
 
 /// How often binding an address in use is tried at start, and how long between: an old server
@@ -96,6 +97,7 @@ impl Opened {
         report: &mut dyn FnMut(OpenError),
     ) -> Option<Opened> {
         let logs = open_logs(config, old, report)?;
+        make_folders(config, report);
         let workers = config.process().process_count();
         let zones = open_zones(config, zones, report)?;
         let mut bound: Vec<Option<Bound>> = Vec::new();
@@ -322,6 +324,29 @@ impl Bound {
 fn backlog_max() -> Option<u32> {
     let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?;
     text.trim().parse().ok()
+}
+
+/// Makes the folders that workers write to and cannot make, or not as their own. Who cannot write there goes
+/// on without, so that this is no reason not to start.
+fn make_folders(config: &Config, report: &mut dyn FnMut(OpenError)) {
+    let identity = privilege::identity(config.process()).ok().flatten();
+    for folder in config.cache_folders() {
+        let made = std::fs::create_dir_all(folder.parent().unwrap_or(folder));
+        let own = || match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        };
+        let owned = made
+            .and_then(|()| own())
+            .and_then(|()| identity.as_ref().map_or(Ok(()), |it| it.own(folder)));
+        if let Err(error) = owned {
+            let reason = os_error_text(&error);
+            let shown = folder.display();
+            report(OpenError::new(format!(
+                "mkdir() \"{shown}\" failed {reason}, nothing is cached there"
+            )));
+        }
+    }
 }
 
 fn open_zones(

@@ -72,6 +72,12 @@ impl Config {
         named.find_map(|upstream| upstream.state.as_deref())
     }
 
+    /// The folders that answers of upstreams are kept in.
+    pub fn cache_folders(&self) -> impl Iterator<Item = &Path> {
+        let caches = self.http.iter().flat_map(|http| &http.caches);
+        caches.map(|cache| cache.folder.path.as_path())
+    }
+
     /// Every log file that is to be opened; the one named `stderr` is standard error.
     pub fn log_paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.base.logs.iter().filter_map(Destination::path)

@@ -110,6 +110,18 @@ impl FileEntry {
         }
     }
 
+    /// One whose parts are answered with, and of which nothing else is asked.
+    pub(crate) fn of_parts(file: Arc<File>) -> Self {
+        Self {
+            length: ContentLength::new(0),
+            modified: LastModified::new(0),
+            content: Content::Descriptor(file),
+            etag_line: Box::default(),
+            forms: RefCell::default(),
+            form_bytes: OnceCell::new(),
+        }
+    }
+
     /// The form that was made with `key`, if it is kept.
     #[inline]
     pub(crate) fn form(&self, key: u64) -> Option<Form> {

@@ -112,27 +112,26 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
     } = merging;
     let (ports, by_tls) = hosts::build(&listens, diagnostics);
     check_certificates(&by_tls, &servers, &spans, diagnostics);
+    let caches = std::mem::take(&mut scope.caches).finish(diagnostics);
     let (upstreams, checks) = finish_upstreams(scope, &locations, diagnostics);
     let definitions = std::mem::take(&mut scope.definitions);
     let variables = variables::resolve(&scope.shared.registry, definitions, diagnostics);
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    let file_limits = settings.file_cache.limits;
-    let files_within = settings.file_cache.within.clone();
     Http {
-        id,
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         servers,
         locations: locations.into(),
         ports,
         upstreams,
         acme: modules::acme::finish(std::mem::take(&mut scope.acme), wanted),
+        caches,
         checks,
         names: Names {
             spec: settings.resolver.spec.clone(),
             timeout_ms: settings.resolver.timeout_ms,
         },
         variables,
-        file_limits,
-        files_within,
+        file_limits: settings.file_cache.limits,
+        files_within: settings.file_cache.within.clone(),
     }
 }
 

@@ -11,8 +11,7 @@ use revolve_reactor::spawn;
 use crate::acme::{self, Challenges};
 use crate::http::Http;
 use crate::http::h1::preamble::Preambles;
-use crate::http::modules::auth_basic;
-use crate::http::modules::health_check;
+use crate::http::modules::{auth_basic, cache, health_check};
 use crate::http::names;
 use crate::http::site::Site;
 use crate::log::Level;
@@ -27,6 +26,8 @@ pub(crate) struct HttpLoop {
     site: RefCell<Option<Rc<Site>>>,
     upstreams: Rc<Registry>,
     pub(crate) preambles: Preambles,
+    /// What upstreams have answered.
+    pub(crate) caches: cache::LoopCaches,
     /// Passwords that were right.
     pub(crate) passwords: auth_basic::Remembered,
     /// The number of the configuration in force.
@@ -49,6 +50,7 @@ impl HttpLoop {
         names::watch(&site, &self.upstreams);
         self.order(&site);
         health_check::watch(&site, &self.upstreams);
+        cache::watch(&site);
         if let Some(before) = self.site.borrow_mut().replace(site) {
             before.retire();
         }

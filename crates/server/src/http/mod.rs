@@ -3,6 +3,7 @@
 pub(crate) mod base64;
 pub(crate) mod body;
 mod build;
+pub(crate) mod cache;
 mod error_log;
 pub(crate) mod filter;
 pub(crate) mod h1;
@@ -39,6 +40,7 @@ use revolve_http::h1::HeadLimits;
 use self::hosts::Port;
 pub(crate) use self::http_loop::HttpLoop;
 use self::location::{Location, LocationId};
+use self::modules::cache::CachePath;
 use self::modules::health_check::GroupCheck;
 use self::modules::ssl::ServerTls;
 use self::modules::upstream::Upstream;
@@ -61,6 +63,8 @@ pub struct Http {
     pub(crate) ports: Vec<Port>,
     /// The groups that requests are passed to.
     pub(crate) upstreams: Vec<Upstream>,
+    /// The caches of what they answer.
+    pub(crate) caches: Vec<CachePath>,
     /// The health checks of groups.
     pub(crate) checks: Vec<GroupCheck>,
     /// Whom their names are asked of: what the block itself says.

@@ -7,6 +7,7 @@ use crate::config::regex::Pattern;
 use crate::config::scope::{self, Shared};
 use crate::http::location::Methods;
 use crate::http::modules::acme::Issuers;
+use crate::http::modules::cache;
 use crate::http::modules::health_check::{Expected, Matching};
 use crate::http::modules::listen::Listen;
 use crate::http::modules::log_format::LogFormat;
@@ -116,6 +117,8 @@ pub(crate) struct Scope {
     pub upstreams: Upstreams,
     /// Who certificates are ordered of.
     pub acme: Issuers,
+    /// The caches of what upstreams answer.
+    pub caches: cache::Declared,
     /// The blocks `match`, by their names.
     pub matches: Vec<Matching>,
     /// The variables that directives define.
@@ -132,6 +135,7 @@ impl Scope {
             log_formats: Vec::new(),
             upstreams: Upstreams::default(),
             acme: Issuers::default(),
+            caches: cache::Declared::default(),
             matches: Vec::new(),
             definitions: Definitions::default(),
         };

@@ -154,6 +154,12 @@ modules! {
     }
     scgi { scgi_cgi: CgiSettings / RawCgi, scgi_passing: PassSettings / RawPass }
     memcached { memcached: MemcachedSettings / RawMemcached, memcached_passing: PassSettings / RawPass }
+    cache {
+        proxy_cache: CacheSettings / RawCache,
+        fastcgi_cache: CacheSettings / RawCache,
+        uwsgi_cache: CacheSettings / RawCache,
+        scgi_cache: CacheSettings / RawCache
+    }
     proxy_cookie { proxy_cookie: CookieSettings / RawCookies }
     early_hints { early_hints: EarlyHintSettings / RawEarlyHints }
     mirror { mirror: MirrorSettings / RawMirror }

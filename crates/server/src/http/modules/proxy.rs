@@ -21,6 +21,7 @@ use crate::config::scope::{
 };
 use crate::config::setting::settings;
 use crate::config::variable::{GroupSlots, Value};
+use crate::http::modules::cache::CacheState;
 use crate::http::modules::passing::{self, Protocol};
 pub(crate) use crate::http::modules::passing::{PassSettings, RawPass};
 use crate::http::modules::{Module, RequestState, Settings};
@@ -114,6 +115,8 @@ pub(crate) struct ProxyState {
     pub(crate) shown: String,
     /// Lines behind the body of the answer, once it has ended.
     pub(crate) trailers: Rc<RefCell<HeaderList>>,
+    /// What the cache has to do with the answer.
+    pub(crate) cache: CacheState,
     /// Who has answered, as those know it that are bound to it.
     pub(crate) peer_id: String,
 }

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use revolve_conf::value::size;
-use revolve_http::{HeaderId, ResponseFraming};
+use revolve_http::h1::{ResponseLimits, ResponseParser, ResponseProgress, StatusLine};
+use revolve_http::{HeaderId, Method, ResponseFraming, ResponseHead};
 
 use super::body::UpstreamBody;
 use super::exchange::{Lease, Received};
 use super::request_head::is_listed;
-use super::target::Resolved;
+use super::target::{Named, Resolved};
 use super::tries::AnsweredHead;
 use super::unwrap::Unwrap;
 use crate::http::body::{Broken, Piece, Source};
+use crate::http::cache::{Kind, Record};
 use crate::http::modules::error_page;
 use crate::http::modules::passing::{Protocol, store};
 use crate::http::modules::proxy::Redirect;
@@ -31,7 +33,7 @@ use crate::http::tunnel::Tunnel;
 use crate::log::{Level, Shown};
 
 /// Takes an answer as the response.
-pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
+pub(crate) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
     let Received {
         answered,
         rest,
@@ -57,7 +59,7 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     if redirect.is_none() && !is_intercepted {
         sticky::bind(request, resolved.place);
     }
-    fill(request, resolved);
+    fill(request, &resolved.named);
     let has_no_body = matches!(framing, ResponseFraming::None | ResponseFraming::Length(0));
     if redirect.is_some() || is_intercepted || has_no_body {
         request.state.proxy.tries.note_end();
@@ -91,6 +93,72 @@ pub(super) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     Outcome::Respond
 }
 
+/// Takes an answer that was kept as the response; `None` where its head is none that this protocol has.
+/// Its body is set by whoever has it.
+pub(crate) fn take_kept(request: &mut Request, named: &Named, record: &Record) -> Option<Outcome> {
+    let head = &record.head;
+    let limits = ResponseLimits {
+        head_bytes_max: head.len(),
+        status_line: status_line(request.state.proxy.protocol),
+        ..ResponseLimits::default()
+    };
+    let mut answered = AnsweredHead {
+        head: ResponseHead::default(),
+        bytes: head.clone(),
+    };
+    let progress =
+        ResponseParser::new(Method::Get).parse(&mut answered.head, &answered.bytes, &limits);
+    if !matches!(progress, Ok(ResponseProgress::Complete { .. })) {
+        return None;
+    }
+    let framing = &mut answered.head.framing;
+    *framing = match (record.kind, *framing) {
+        (Kind::HeadAnswer, _) | (_, ResponseFraming::None) => ResponseFraming::None,
+        _ => ResponseFraming::Length(record.body_bytes),
+    };
+    limit_rate(request, &answered);
+    let status = answered.head.status;
+    request.state.proxy.tries.note_kept(answered);
+    fill(request, named);
+    if request.passing().intercept_errors && error_page::is_chosen(request, status) {
+        return Some(Outcome::Finish(status));
+    }
+    allow_ranges(request);
+    Some(Outcome::Respond)
+}
+
+/// Lets go of an answer that is not used. Its connection may serve again where nothing follows.
+pub(crate) fn let_go(request: &mut Request, received: Received) {
+    let Received {
+        answered,
+        rest,
+        unwrap,
+        lease,
+        was_all_sent,
+    } = received;
+    let keeps = was_all_sent && may_be_kept(request, &answered);
+    let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
+    let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
+    let has_no_body = matches!(
+        answered.head.framing,
+        ResponseFraming::None | ResponseFraming::Length(0)
+    );
+    request.state.proxy.tries.end(answered.head.status);
+    let is_over = has_no_body && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole);
+    if keeps && is_over {
+        lease.give_back(idle_max);
+    }
+}
+
+/// Whether the heads of a protocol begin with a status line.
+pub(super) fn status_line(protocol: Protocol) -> StatusLine {
+    match protocol {
+        Protocol::Http | Protocol::Memcached => StatusLine::Required,
+        Protocol::FastCgi => StatusLine::Absent,
+        Protocol::Uwsgi | Protocol::Scgi => StatusLine::Optional,
+    }
+}
+
 /// What follows the head: another protocol, or a body.
 fn set_body(
     request: &mut Request,
@@ -115,9 +183,11 @@ fn set_body(
 
 /// Whether a range may be cut out of an answer that is whole.
 fn allow_ranges(request: &mut Request) {
+    let status = request.response.status;
     let is_forced =
         request.passing().force_ranges || request.state.proxy.protocol == Protocol::Memcached;
-    request.response.ranges_allowed = is_forced && request.response.status == 200;
+    request.response.ranges_allowed =
+        is_forced && status == 200 || request.state.proxy.cache.allows_ranges(status);
 }
 
 /// How fast the answer is read, in bytes a second; 0 for as fast as it comes.
@@ -252,7 +322,8 @@ fn limit_rate(request: &mut Request, answered: &AnsweredHead) {
     }
 }
 
-fn fill(request: &mut Request, resolved: &Resolved) {
+/// Fills the response by the head that was noted last.
+fn fill(request: &mut Request, named: &Named) {
     let tries = request.state.proxy.tries.clone();
     let answered = tries.answered().expect("its head is there");
     let site = request.site.share();
@@ -284,6 +355,13 @@ fn fill(request: &mut Request, resolved: &Resolved) {
         .map(|span| span.of(&answered.bytes))
         .unwrap_or_default();
     let is_tunnel = answered.head.framing == ResponseFraming::Tunnel;
+    // Whoever allows ranges says so.
+    let says_ranges = settings.force_ranges
+        || request
+            .state
+            .proxy
+            .cache
+            .allows_ranges(answered.head.status);
     for header in &answered.head.headers {
         let (name, value) = (
             header.name.of(&answered.bytes),
@@ -298,13 +376,13 @@ fn fill(request: &mut Request, resolved: &Resolved) {
             hidden.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
         let is_passed = settings.passed.iter().any(|known| is(known));
         if is_of_connection(name)
-            || is("accept-ranges") && settings.force_ranges
+            || is("accept-ranges") && says_ranges
             || is_listed(listed, name)
             || is_hidden && !is_passed
         {
             continue;
         }
-        push(request, resolved, name, value);
+        push(request, named, name, value);
     }
 }
 
@@ -315,7 +393,7 @@ pub(super) fn is_of_connection(name: &[u8]) -> bool {
         .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
+fn push(request: &mut Request, named: &Named, name: &[u8], value: &[u8]) {
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     if is(b"content-type") {
         // Of several lines the first holds.
@@ -325,7 +403,7 @@ fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
     } else if is(b"last-modified") {
         request.response.replace_last_modified(value);
     } else if is(b"location") || is(b"refresh") {
-        match redirected(request, resolved, value) {
+        match redirected(request, named, value) {
             // What was made a path is made a URL, as a redirect of ours is.
             Some(value) if is(b"location") && value.starts_with(b"/") => {
                 request.response.location = value;
@@ -345,7 +423,7 @@ fn push(request: &mut Request, resolved: &Resolved, name: &[u8], value: &[u8]) {
 }
 
 /// What `proxy_redirect` makes of a `Location`, if anything; in a `Refresh` the URL stands behind `url=`.
-fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Option<Vec<u8>> {
+fn redirected(request: &mut Request, named: &Named, value: &[u8]) -> Option<Vec<u8>> {
     let at = memchr::memmem::find(value, b"url=").map_or(0, |at| at + 4);
     let (before, url) = value.split_at(at);
     let site = request.site.share();
@@ -353,8 +431,8 @@ fn redirected(request: &mut Request, resolved: &Resolved, value: &[u8]) -> Optio
     let replaced = match &location.settings.proxy.redirects {
         None => {
             // `default`: what proxy_pass leads to becomes the location's own name.
-            let rest = url.strip_prefix(resolved.base.as_bytes());
-            rest.filter(|_| resolved.is_default_redirect && !resolved.base.is_empty())
+            let rest = url.strip_prefix(named.base.as_bytes());
+            rest.filter(|_| named.is_default_redirect && !named.base.is_empty())
                 .map(|rest| [location.name.as_bytes(), rest].concat())
         }
         Some(rules) => rules.iter().find_map(|rule| match rule {

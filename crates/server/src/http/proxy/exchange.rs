@@ -15,6 +15,7 @@ use revolve_http::h1::{
 use revolve_http::{Method, ResponseHead};
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
+use super::answer;
 use super::fastcgi::{self, Records};
 use super::memcached::Found;
 use super::request_head::{self, BodyForm};
@@ -53,7 +54,7 @@ pub(super) enum What {
 
 /// A try that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     what: What,
     /// Whether any byte of the request may have been read.
     pub(super) was_sent: bool,
@@ -68,6 +69,11 @@ impl Failure {
             was_sent: false,
             was_stale: false,
         }
+    }
+
+    /// Nobody was there to be asked.
+    pub(super) fn of_nobody() -> Self {
+        Self::new(What::Error)
     }
 
     pub(super) fn of_status(bit: u32, status: u16) -> Self {
@@ -85,7 +91,7 @@ impl Failure {
     }
 
     /// What the client is told if nobody else answers.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self.what {
             What::Error | What::InvalidHeader => 502,
             What::Timeout => 504,
@@ -94,7 +100,7 @@ impl Failure {
     }
 
     /// Its bit of `proxy_next_upstream`.
-    pub(super) fn bit(&self) -> u32 {
+    pub(crate) fn bit(&self) -> u32 {
         match self.what {
             What::Error => next::ERROR,
             What::Timeout => next::TIMEOUT,
@@ -127,7 +133,7 @@ impl Lease {
 
 /// The head of an answer, and the connection that its body comes on.
 pub(crate) struct Received {
-    pub(super) answered: AnsweredHead,
+    pub(crate) answered: AnsweredHead,
     /// What of the body has come with the head.
     pub(super) rest: Bytes,
     /// What takes the rest of it out of the records that it comes in.
@@ -182,11 +188,7 @@ impl Exchange {
             rules: HeadRules {
                 method: request_head::method(request),
                 bytes_max: settings.head_bytes_max as usize,
-                status_line: match protocol {
-                    Protocol::Http | Protocol::Memcached => StatusLine::Required,
-                    Protocol::FastCgi => StatusLine::Absent,
-                    Protocol::Uwsgi | Protocol::Scgi => StatusLine::Optional,
-                },
+                status_line: answer::status_line(protocol),
                 directives: protocol.name(),
             },
             hinted: early_hints::are_wanted(request).then(|| request.connection.share()),
@@ -519,7 +521,7 @@ fn hints(head: &ResponseHead, bytes: &[u8]) -> Vec<u8> {
     let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
     for header in &head.headers {
         let (name, value) = (header.name.of(bytes), header.value.of(bytes));
-        if !super::answer::is_of_connection(name) {
+        if !answer::is_of_connection(name) {
             writer::header(&mut out, name, value);
         }
     }

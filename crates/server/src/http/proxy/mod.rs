@@ -3,7 +3,7 @@
 //!
 //! Source: nginx's `ngx_http_upstream_module`, whose words the error log has.
 
-mod answer;
+pub(crate) mod answer;
 mod body;
 mod exchange;
 mod fastcgi;
@@ -22,11 +22,14 @@ use std::time::Duration;
 use revolve_http::Framing;
 use revolve_reactor::timeout;
 
+pub(crate) use self::exchange::Received;
 pub(crate) use self::exchange::log_stderr;
-use self::exchange::{Exchange, Failure, Received, What};
-use self::target::Resolved;
+use self::exchange::{Exchange, Failure, What};
+pub(crate) use self::target::{Named, Resolved};
+pub(crate) use self::tries::AnsweredHead;
 pub(crate) use self::tries::Tries;
 use self::written::Written;
+use crate::http::modules::cache;
 use crate::http::modules::core_variables::method_name;
 use crate::http::modules::passing::dial::{advice, dial};
 use crate::http::modules::passing::{Protocol, next};
@@ -47,19 +50,39 @@ pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
     {
         return Outcome::Finish(status);
     }
-    let resolved = match target::resolve(request).await {
-        Ok(resolved) => resolved,
+    let named = match target::name(request) {
+        Ok(named) => named,
         Err(status) => return Outcome::Finish(status),
     };
-    request.state.proxy.host = resolved.host.clone();
-    let written = match Written::of(request, &resolved) {
-        Ok(written) => written,
-        Err(status) => return Outcome::Finish(status),
-    };
-    match tries(request, &resolved, &written).await {
-        Ok(received) => answer::take(request, &resolved, received),
-        Err(status) => Outcome::Finish(status),
+    // `$proxy_host` and `$proxy_port` may be asked for from here on, by `proxy_ssl_name` for one.
+    request.state.proxy.host = named.host.clone();
+    request.state.proxy.is_secure = named.is_secure;
+    if cache::is_wanted(request) {
+        return cache::pass(request, named).await;
     }
+    pass_on(request, named).await
+}
+
+/// The same where nothing is kept.
+pub(crate) async fn pass_on(request: &mut Request, named: Named) -> Outcome {
+    match ask_for(request, named).await {
+        Ok((resolved, received)) => answer::take(request, &resolved, received),
+        Err(failure) => Outcome::Finish(failure.status()),
+    }
+}
+
+/// Asks for a request's answer.
+///
+/// Errors: nobody has given one.
+pub(crate) async fn ask_for(
+    request: &mut Request,
+    named: Named,
+) -> Result<(Resolved, Received), Failure> {
+    let refused = |status| Failure::new(What::Client(status));
+    let resolved = target::resolve(request, named).await.map_err(refused)?;
+    let written = Written::of(request, &resolved).map_err(refused)?;
+    let received = tries(request, &resolved, &written).await?;
+    Ok((resolved, received))
 }
 
 /// Whether the body is read to its end before anybody is asked.
@@ -79,7 +102,7 @@ async fn tries(
     request: &mut Request,
     resolved: &Resolved,
     written: &Written,
-) -> Result<Received, u16> {
+) -> Result<Received, Failure> {
     let site = request.site.share();
     let level = &site.locations[request.current.location as usize].settings;
     let settings = request.state.proxy.protocol.settings(level);
@@ -94,7 +117,7 @@ async fn tries(
             return Err(nobody_left(request, resolved));
         };
         let peer = &resolved.group.peers[place];
-        request.state.proxy.shown = resolved.shown(request, &peer.shown);
+        request.state.proxy.shown = resolved.named.shown(request, &peer.shown);
         request.state.proxy.tries.begin(&peer.shown);
         let failure = match ask(request, resolved, written, peer).await {
             Ok(received) => match refusal(received.answered.head.status, settings.next_upstream) {
@@ -130,10 +153,10 @@ async fn tries(
             && revolve_reactor::now().saturating_duration_since(began_at)
                 >= Duration::from_millis(settings.tries_timeout_ms);
         if left == 0 || is_late || !may_go_on(request, failure.bit(), failure.was_sent) {
-            return Err(failure.status());
+            return Err(failure);
         }
         if is_last(resolved, &tried) {
-            return Err(failure.status());
+            return Err(failure);
         }
     }
 }
@@ -189,15 +212,15 @@ fn is_last(resolved: &Resolved, tried: &Tried) -> bool {
 }
 
 /// No peer may be asked.
-fn nobody_left(request: &mut Request, resolved: &Resolved) -> u16 {
-    request.state.proxy.shown = resolved.shown(request, &resolved.host);
+fn nobody_left(request: &mut Request, resolved: &Resolved) -> Failure {
+    request.state.proxy.shown = resolved.named.shown(request, &resolved.named.host);
     request.log(
         Level::Error,
         format_args!("no live upstreams while connecting to upstream"),
     );
     request.state.proxy.tries.begin(&resolved.group.spec.name);
     request.state.proxy.tries.end(502);
-    502
+    Failure::of_nobody()
 }
 
 /// Whether another peer may be asked after a failure of this kind.
@@ -214,7 +237,7 @@ fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
 }
 
 /// The kind of failure that a status is.
-fn refusal(status: u16, allowed: u32) -> Option<u32> {
+pub(crate) fn refusal(status: u16, allowed: u32) -> Option<u32> {
     let bit = match status {
         500 => next::HTTP_500,
         502 => next::HTTP_502,

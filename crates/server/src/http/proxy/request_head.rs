@@ -31,6 +31,7 @@ pub(super) fn method(request: &Request) -> Method {
             b"HEAD" => Method::Head,
             _ => Method::Other,
         },
+        None if request.state.proxy.cache.converts_head => Method::Get,
         None => request.current.method,
     }
 }
@@ -49,9 +50,10 @@ pub(super) fn write(request: &Request, resolved: &Resolved) -> (Vec<u8>, BodyFor
         .map(|value| value.evaluate(request));
     let method = match &own_method {
         Some(method) => method.as_slice(),
+        None if request.state.proxy.cache.converts_head => b"GET",
         None => method_name(request),
     };
-    writer::request_line(&mut out, method, &resolved.uri, version);
+    writer::request_line(&mut out, method, &resolved.named.uri, version);
     let own_body = settings.body.as_ref().map(|value| value.evaluate(request));
     let mut is_set = Set::default();
     for (name, value) in settings.set_headers.iter() {
@@ -62,10 +64,15 @@ pub(super) fn write(request: &Request, resolved: &Resolved) -> (Vec<u8>, BodyFor
         }
     }
     if !is_set.has("host") {
-        writer::header(&mut out, b"Host", resolved.host_header());
+        writer::header(&mut out, b"Host", resolved.named.host_header());
     }
     if !is_set.has("connection") && !settings.is_http_11 {
         writer::header(&mut out, b"Connection", b"close");
+    }
+    for (name, value) in request.state.proxy.cache.conditions() {
+        if !is_set.has_bytes(name) {
+            writer::header(&mut out, name, value);
+        }
     }
     let form = write_length(request, own_body.as_deref(), &is_set, &mut out);
     if request.passing().pass_request_headers {
@@ -139,7 +146,12 @@ fn write_passed(request: &Request, is_set: &Set, out: &mut Vec<u8>) {
     let listed = request.known(HeaderId::Connection).unwrap_or_default();
     for header in &request.head().headers {
         let name = request.bytes(header.name);
-        if is_of_connection(name) || is_set.has_bytes(name) || is_listed(listed, name) {
+        let is_left_out = request.state.proxy.cache.leaves_out(header.id);
+        if is_left_out
+            || is_of_connection(name)
+            || is_set.has_bytes(name)
+            || is_listed(listed, name)
+        {
             continue;
         }
         writer::header(out, name, request.bytes(header.value));

@@ -14,26 +14,34 @@ use crate::log::{Level, Shown};
 use crate::upstream::secure::Secure;
 use crate::upstream::{Group, GroupSpec, Registry, ServerSpec};
 
+/// What a request is passed on by, before anybody asks where that is.
+#[derive(Clone)]
+pub(crate) struct Named {
+    /// Host and port as written.
+    pub(crate) host: String,
+    /// The URI of the request line.
+    pub(crate) uri: Vec<u8>,
+    /// The URL of `proxy_pass`, which redirects of the upstream begin with.
+    pub(crate) base: String,
+    /// Whether the connection is to be secured.
+    pub(crate) is_secure: bool,
+    /// Whether `proxy_redirect default` has a meaning: not where the URL is made by the request.
+    pub(crate) is_default_redirect: bool,
+}
+
 /// Where a request goes.
 pub(crate) struct Resolved {
     pub(crate) group: Rc<Group>,
     /// Its place among those of the configuration.
     pub(crate) place: Option<usize>,
-    /// Host and port as written.
-    pub(crate) host: String,
-    /// The URI of the request line.
-    pub(crate) uri: Vec<u8>,
-    /// What the group chooses by.
-    pub(crate) key: Vec<u8>,
-    /// The URL of `proxy_pass`, which redirects of the upstream begin with.
-    pub(crate) base: String,
+    pub(crate) named: Named,
     /// How the connection is secured, where it is.
     pub(crate) secure: Option<Secure>,
-    /// Whether `proxy_redirect default` has a meaning: not where the URL is made by the request.
-    pub(crate) is_default_redirect: bool,
+    /// What the group chooses by.
+    pub(crate) key: Vec<u8>,
 }
 
-impl Resolved {
+impl Named {
     /// The `Host` that the upstream is asked for, where nothing else is set.
     pub(crate) fn host_header(&self) -> &[u8] {
         match self.host.starts_with("unix:") {
@@ -57,34 +65,34 @@ impl Resolved {
     }
 }
 
+/// What a request is passed on by.
+///
 /// Errors: the status to answer with; why is in the log.
-pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
-    let site = request.site.share();
-    let protocol = request.state.proxy.protocol;
-    let level = &site.locations[request.current.location as usize].settings;
-    let pass = protocol.pass(level);
-    let pass = pass.expect("the handler is asked where there is one");
-    if protocol != Protocol::Http {
-        return resolve_host(request, pass).await;
-    }
+pub(crate) fn name(request: &Request) -> Result<Named, u16> {
+    let pass = pass_of(request);
+    let is_http = request.state.proxy.protocol == Protocol::Http;
     match &pass.target {
-        Target::Group { place, host, uri } => {
-            let group = site.group(*place);
-            let is_secure = level.proxy_ssl.is_secure;
-            let scheme = scheme(is_secure);
-            note_host(request, host, is_secure);
-            Ok(Resolved {
-                key: key(request, &group, Some(*place)),
-                place: Some(*place),
-                uri: uri_of(request, pass, uri.as_deref()),
-                base: format!("{scheme}{host}{}", uri.as_deref().unwrap_or("/")),
-                secure: secure(request, host, is_secure)?,
+        Target::Group { host, uri, .. } => {
+            let is_secure = is_http && request.settings().proxy_ssl.is_secure;
+            Ok(Named {
+                uri: match is_http {
+                    true => uri_of(request, pass, uri.as_deref()),
+                    false => Vec::new(),
+                },
+                base: match is_http {
+                    true => format!(
+                        "{}{host}{}",
+                        scheme(is_secure),
+                        uri.as_deref().unwrap_or("/")
+                    ),
+                    false => String::new(),
+                },
                 host: host.clone(),
-                is_default_redirect: true,
-                group,
+                is_secure,
+                is_default_redirect: is_http,
             })
         }
-        Target::Url(value) => {
+        Target::Url(value) if is_http => {
             let url = value.evaluate(request);
             let url = String::from_utf8_lossy(&url).into_owned();
             let Some((is_secure, rest)) = split_scheme(&url) else {
@@ -96,30 +104,37 @@ pub(crate) async fn resolve(request: &mut Request) -> Result<Resolved, u16> {
                 return Err(500);
             };
             let (host, uri) = split_url(rest);
-            note_host(request, host, is_secure);
-            let port = if is_secure { HTTPS_PORT } else { HTTP_PORT };
-            let (group, place) = group_of_host(request, host, port).await?;
             let scheme = scheme(is_secure);
             let uri = match uri {
                 Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
                 Some(uri) => uri.as_bytes().to_vec(),
                 None => uri_of(request, pass, None),
             };
-            Ok(Resolved {
-                key: key(request, &group, place),
-                place,
+            Ok(Named {
                 uri,
                 base: format!("{scheme}{host}/"),
-                secure: secure(request, host, is_secure)?,
+                is_secure,
                 host: host.to_owned(),
                 is_default_redirect: false,
-                group,
+            })
+        }
+        // Of protocols whose requests have no URI.
+        Target::Url(value) => {
+            let host = value.evaluate(request);
+            let host = host.strip_prefix(b"uwsgi://").unwrap_or(&host);
+            Ok(Named {
+                host: String::from_utf8_lossy(host).into_owned(),
+                uri: Vec::new(),
+                base: String::new(),
+                is_secure: false,
+                is_default_redirect: false,
             })
         }
     }
 }
 
-fn scheme(is_secure: bool) -> &'static str {
+/// What a URL of it begins with.
+pub(crate) fn scheme(is_secure: bool) -> &'static str {
     if is_secure { "https://" } else { "http://" }
 }
 
@@ -140,35 +155,35 @@ fn secure(request: &Request, host: &str, is_secure: bool) -> Result<Option<Secur
     Ok(Some(Secure::new(tls, name.as_deref().unwrap_or(host))))
 }
 
-/// `$proxy_host` and `$proxy_port` may be asked for from here on, by `proxy_ssl_name` for one.
-fn note_host(request: &mut Request, host: &str, is_secure: bool) {
-    request.state.proxy.host = host.to_owned();
-    request.state.proxy.is_secure = is_secure;
+fn pass_of(request: &Request) -> &Pass {
+    let pass = request.state.proxy.protocol.pass(request.settings());
+    pass.expect("the handler is asked where there is one")
 }
 
-/// The same of protocols whose requests have no URI: a group, or what a request makes of variables.
-async fn resolve_host(request: &mut Request, pass: &Pass) -> Result<Resolved, u16> {
-    let (group, place, host) = match &pass.target {
-        Target::Group { place, host, .. } => {
-            (request.site.group(*place), Some(*place), host.clone())
-        }
-        Target::Url(value) => {
-            let host = value.evaluate(request);
-            let host = host.strip_prefix(b"uwsgi://").unwrap_or(&host);
-            let host = String::from_utf8_lossy(host).into_owned();
-            let port = request.state.proxy.protocol.port();
-            let (group, place) = group_of_host(request, &host, port).await?;
-            (group, place, host)
+/// Where a request goes.
+///
+/// Errors: the status to answer with; why is in the log.
+pub(crate) async fn resolve(request: &mut Request, named: Named) -> Result<Resolved, u16> {
+    let place = match &pass_of(request).target {
+        Target::Group { place, .. } => Some(*place),
+        Target::Url(_) => None,
+    };
+    let (group, place) = match place {
+        Some(place) => (request.site.group(place), Some(place)),
+        None => {
+            let port = match (request.state.proxy.protocol, named.is_secure) {
+                (Protocol::Http, true) => HTTPS_PORT,
+                (Protocol::Http, false) => HTTP_PORT,
+                (other, _) => other.port(),
+            };
+            group_of_host(request, &named.host, port).await?
         }
     };
     Ok(Resolved {
         key: key(request, &group, place),
         place,
-        uri: Vec::new(),
-        base: String::new(),
-        secure: None,
-        is_default_redirect: false,
-        host,
+        secure: secure(request, &named.host, named.is_secure)?,
+        named,
         group,
     })
 }

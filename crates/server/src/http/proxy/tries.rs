@@ -85,6 +85,11 @@ impl Tries {
         self.answered = Some(Rc::new(answered));
     }
 
+    /// The head of an answer that nobody was asked for at this time.
+    pub(crate) fn note_kept(&mut self, answered: AnsweredHead) {
+        self.answered = Some(Rc::new(answered));
+    }
+
     /// The answer's time to its head is noted with the peer, and so will be the time to its end.
     pub(crate) fn time(&mut self, peer: &Peer) {
         self.last(|it| peer.note_header_time(since(it.began_at)));

@@ -4,7 +4,7 @@ use revolve_http::HeaderId;
 
 use crate::http::proxy::tries::Try;
 use crate::http::request::Request;
-use crate::http::variables::{Builtin, number, seconds, text};
+use crate::http::variables::{Builtin, number, seconds, some, text};
 
 pub(crate) const VARIABLES: &[Builtin] = &[
     Builtin {
@@ -40,6 +40,27 @@ pub(crate) const VARIABLES: &[Builtin] = &[
             each(r, out, |it, out| {
                 !it.address.is_empty() && text(&it.address, out)
             })
+        },
+    },
+    Builtin {
+        name: "upstream_cache_status",
+        get: |r, out| {
+            let status = r.state.proxy.cache.status;
+            status.is_some_and(|it| text(it.name(), out))
+        },
+    },
+    Builtin {
+        name: "upstream_cache_last_modified",
+        get: |r, out| {
+            let value = &r.state.proxy.cache.last_modified;
+            !value.is_empty() && some(value, out)
+        },
+    },
+    Builtin {
+        name: "upstream_cache_etag",
+        get: |r, out| {
+            let value = &r.state.proxy.cache.etag;
+            !value.is_empty() && some(value, out)
         },
     },
     Builtin {

@@ -142,7 +142,9 @@ fn params(request: &Request) -> Vec<Param<'_>> {
     }
     if request.passing().pass_request_headers {
         let is_set = |name: &[u8]| settings.iter().any(|it| it.name.as_bytes() == name);
-        let headers = headers(request).into_iter();
+        let conditions = request.state.proxy.cache.conditions();
+        let conditions = conditions.map(|(name, value)| (cgi_name(name), value.to_vec()));
+        let headers = headers(request).into_iter().chain(conditions);
         let headers = headers.filter(|(name, _)| !is_set(name));
         all.extend(headers.map(|(name, value)| (Cow::Owned(name), value)));
     }
@@ -160,14 +162,11 @@ fn headers(request: &Request) -> Vec<(Vec<u8>, Vec<u8>)> {
         let is_plain = name
             .iter()
             .all(|it| it.is_ascii_alphanumeric() || *it == b'-');
-        if !is_plain || name.eq_ignore_ascii_case(b"proxy") {
+        let is_left_out = request.state.proxy.cache.leaves_out(header.id);
+        if !is_plain || is_left_out || name.eq_ignore_ascii_case(b"proxy") {
             continue;
         }
-        let mut cgi = b"HTTP_".to_vec();
-        cgi.extend(name.iter().map(|byte| match byte {
-            b'-' => b'_',
-            other => other.to_ascii_uppercase(),
-        }));
+        let cgi = cgi_name(name);
         match all.iter_mut().find(|(known, _)| *known == cgi) {
             Some((_, joined)) => {
                 let joiner: &[u8] = if cgi == b"HTTP_COOKIE" { b"; " } else { b", " };
@@ -178,4 +177,13 @@ fn headers(request: &Request) -> Vec<(Vec<u8>, Vec<u8>)> {
         }
     }
     all
+}
+
+fn cgi_name(name: &[u8]) -> Vec<u8> {
+    let mut cgi = b"HTTP_".to_vec();
+    cgi.extend(name.iter().map(|byte| match byte {
+        b'-' => b'_',
+        other => other.to_ascii_uppercase(),
+    }));
+    cgi
 }

@@ -13,6 +13,7 @@ use crate::config::scope::{Shared, choice, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::{Registry, Value};
 use crate::http::modules::Settings;
+use crate::http::modules::cache::CacheSettings;
 use crate::http::modules::cgi::Param;
 use crate::http::modules::proxy::Pass;
 use crate::http::request::Request;
@@ -70,6 +71,17 @@ impl Protocol {
         }
     }
 
+    /// Which of its answers are kept.
+    pub(crate) fn cache(self, settings: &Settings) -> Option<&CacheSettings> {
+        match self {
+            Protocol::Http => Some(&settings.proxy_cache),
+            Protocol::FastCgi => Some(&settings.fastcgi_cache),
+            Protocol::Uwsgi => Some(&settings.uwsgi_cache),
+            Protocol::Scgi => Some(&settings.scgi_cache),
+            Protocol::Memcached => None,
+        }
+    }
+
     /// Where they are passed to.
     pub(crate) fn pass(self, settings: &Settings) -> Option<&Pass> {
         match self {
@@ -92,7 +104,8 @@ impl Protocol {
     }
 }
 
-/// Whether requests that a level passes on are seen to their end although their clients have left.
+/// Whether requests that a level passes on are seen to their end although their clients have left: there are
+/// others who may want the answer.
 pub(crate) fn ignores_client_abort(settings: &Settings) -> bool {
     const ALL: [Protocol; 5] = [
         Protocol::Http,
@@ -102,7 +115,10 @@ pub(crate) fn ignores_client_abort(settings: &Settings) -> bool {
         Protocol::Memcached,
     ];
     let mut used = ALL.iter().filter(|it| it.pass(settings).is_some());
-    used.any(|it| it.settings(settings).ignore_client_abort)
+    used.any(|it| {
+        let keeps = it.cache(settings).is_some_and(|cache| cache.zone.is_some());
+        keeps || it.settings(settings).ignore_client_abort
+    })
 }
 
 impl Request {
