@@ -59,8 +59,8 @@ const NAMES: &[Mistake] = &[
 
 const VARIABLES: &[Mistake] = &[
     ours(
-        "events {}\nhttp { log_format x $upstream_cache_status; }\n",
-        "unknown \"upstream_cache_status\" variable in FILE:2",
+        "events {}\nhttp { log_format x $upstream_last_server_name; }\n",
+        "unknown \"upstream_last_server_name\" variable in FILE:2",
         "http_upstream_module has it; Revolve does not have it yet",
     ),
     ours(

@@ -392,3 +392,98 @@ fn a_file_that_was_spoilt_is_fetched_anew() {
     assert_eq!(state(site.port, "/", ""), "MISS 2");
     assert_eq!(state(site.port, "/", ""), "HIT 2");
 }
+
+#[test]
+fn the_folder_is_made_and_all_workers_know_what_is_there() {
+    let (upstream, count) = counting(|_, number| {
+        thread::sleep(Duration::from_millis(700));
+        ok("", &format!("{number}"))
+    });
+    let to = upstream.address;
+    let folder = Folder::new();
+    let here = folder.path().display().to_string();
+    let ports = [crate::support::ports::free(), crate::support::ports::free()];
+    let config = format!(
+        "daemon off;\npid {here}/pid;\nerror_log {here}/logs/error.log info;\nworker_processes 2;\n\
+         events {{ worker_connections 64; }}\nhttp {{\naccess_log off;\n\
+         proxy_cache_path {here}/made/cache levels=2 keys_zone=X:1m;\n\
+         add_header X-Cache $upstream_cache_status always;\n\
+         add_header X-Worker $pid always;\n\
+         server {{ listen 127.0.0.1:{0} reuseport; listen 127.0.0.1:{1} reuseport; proxy_cache X; proxy_cache_valid 1m;\n\
+         proxy_cache_lock on; location / {{ proxy_pass http://{to}; }} }} }}\n",
+        ports[0], ports[1]
+    );
+    let server = crate::support::Server::start(&folder, &config, &ports);
+    let threads: Vec<_> = (0..24)
+        .map(|at| thread::spawn(move || ask(ports[at % 2], "/", "")))
+        .collect();
+    let answers: Vec<_> = threads.into_iter().map(|it| it.join().unwrap()).collect();
+    assert!(answers.iter().all(|it| it.text() == "1"));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!(state(ports[0], "/", ""), "HIT 1");
+    assert_eq!(server.workers().len(), 2);
+    let by: std::collections::BTreeSet<_> = answers
+        .iter()
+        .map(|it| it.header("x-worker").map(str::to_owned))
+        .collect();
+    assert_eq!(by.len(), 2, "both had some of the requests");
+}
+
+#[test]
+fn applications_behind_fastcgi_are_cached_by_the_key_that_is_given() {
+    let record = |kind: u8, body: &[u8]| {
+        let mut out = vec![
+            1,
+            kind,
+            0,
+            1,
+            (body.len() >> 8) as u8,
+            body.len() as u8,
+            0,
+            0,
+        ];
+        out.extend_from_slice(body);
+        out
+    };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let upstream = Upstream::start(move |mut asked, _| {
+        // All that a request without a body is: its beginning, its parameters, two ends.
+        loop {
+            let head = match asked.try_body(8) {
+                Some(head) => head,
+                None => return,
+            };
+            let len = usize::from(head[4]) << 8 | usize::from(head[5]);
+            asked.body(len + usize::from(head[6]));
+            if head[1] == 5 && len == 0 {
+                break;
+            }
+        }
+        let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+        let answer = format!("Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n{number}");
+        let mut out = record(6, answer.as_bytes());
+        out.extend(record(6, b""));
+        out.extend(record(3, &[0; 8]));
+        asked.say(out);
+    });
+    let to = upstream.address;
+    let site = site(
+        ";",
+        &format!(
+            "fastcgi_param REQUEST_METHOD $request_method; fastcgi_cache_valid 1m;
+             location / {{ fastcgi_pass {to}; fastcgi_cache X; fastcgi_cache_key $uri; }}
+             location /nokey {{ fastcgi_pass {to}; fastcgi_cache X; }}"
+        ),
+    );
+    let port = site.port;
+    assert_eq!(state(port, "/", ""), "MISS 1");
+    let kept = ask(port, "/?other", "");
+    assert_eq!(
+        (kept.text().as_str(), kept.header("x-cache")),
+        ("1", Some("HIT"))
+    );
+    assert_eq!(kept.header("content-type"), Some("text/plain"));
+    assert_eq!(state(port, "/nokey", ""), "- 2");
+    assert_eq!(state(port, "/nokey", ""), "- 3");
+}

@@ -25,6 +25,8 @@ pub use app::{Config, Worker, directives, load};
 pub use clock::Clock;
 pub use config::regex;
 pub use config::{Affinity, Base, EnvVariable, Prefix, ProcessConfig, Surroundings, WorkerCount};
+#[cfg(fuzzing)]
+pub use http::cache::record::check as check_record;
 pub use http::modules;
 #[cfg(fuzzing)]
 pub use http::testing::check_script;

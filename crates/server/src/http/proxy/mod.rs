@@ -25,7 +25,7 @@ use revolve_reactor::timeout;
 pub(crate) use self::exchange::Received;
 pub(crate) use self::exchange::log_stderr;
 use self::exchange::{Exchange, Failure, What};
-pub(crate) use self::target::{Named, Resolved};
+pub(crate) use self::target::{Named, Resolved, scheme};
 pub(crate) use self::tries::AnsweredHead;
 pub(crate) use self::tries::Tries;
 use self::written::Written;

@@ -52,9 +52,9 @@ impl Named {
 
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) fn shown(&self, request: &Request, address: &str) -> String {
-        let scheme = match &self.secure {
-            Some(_) => "https://",
-            None => request.state.proxy.protocol.scheme(),
+        let scheme = match self.is_secure {
+            true => "https://",
+            false => request.state.proxy.protocol.scheme(),
         };
         let colon = if address.starts_with("unix:") && !address.ends_with(':') {
             ":"

@@ -19,7 +19,7 @@ use crate::http::location::LocationId;
 use crate::http::modules::error_page;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::phase::Outcome;
-use crate::http::proxy::{AnsweredHead, Named, Received, answer, ask_for, pass_on, refusal};
+use crate::http::proxy::{scheme, AnsweredHead, Named, Received, answer, ask_for, pass_on, refusal};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::http::site::Site;
@@ -209,7 +209,7 @@ impl Job {
         let text = match (&rules.key, protocol) {
             (Some(key), _) => key.evaluate(request),
             (None, Protocol::Http) => {
-                let mut text = b"http://".to_vec();
+                let mut text = scheme(named.is_secure).as_bytes().to_vec();
                 text.extend_from_slice(named.host.as_bytes());
                 text.extend_from_slice(&named.uri);
                 text
@@ -371,6 +371,7 @@ fn renew_behind(request: &Request, job: &Job, record: Record, held: Option<Held>
     let state = &request.state.proxy;
     child.state.proxy.protocol = state.protocol;
     child.state.proxy.host = state.host.clone();
+    child.state.proxy.is_secure = state.is_secure;
     child.state.proxy.cache = state.cache.clone();
     let job = job.clone();
     spawn(async move {
