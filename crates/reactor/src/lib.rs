@@ -46,6 +46,7 @@ pub mod net;
 mod op;
 mod paged_slab;
 mod piece;
+mod reactors;
 mod scheduler;
 mod semaphore;
 mod send_queue;
@@ -77,9 +78,10 @@ pub use net::{
     Spliced, Stream, TcpClient, Told, UdpSocket, UnixDatagram, splice, splice_both,
 };
 pub use piece::Piece;
+pub use reactors::{Deal, Lease, Reactors};
 pub use semaphore::{Acquire, Closed, Permit, Semaphore};
 pub use send_queue::{Chunk, SendQueue};
-pub use server::{AcceptMode, Deal, Lease, Reactors, Serving, TcpServer};
+pub use server::{AcceptMode, Serving, TcpServer};
 pub use stats::LoopStats;
 pub use sys::kind::UnknownDriver;
 pub use sys::socket_option::TcpInfo;

@@ -1,256 +1,18 @@
-//! Loops put together: reactors in threads of their own, and a TCP server on them.
+//! A TCP server on reactors in threads of their own.
 
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::event_loop::{self, EventLoop, LoopHandle};
 use crate::net::descriptors::explain;
 use crate::net::{Address, ListenOptions, Listener, Stream, socket};
+use crate::reactors::{Deal, Lease, Reactors};
 use crate::time::sleep;
-
-/// How a reactor is chosen for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Deal {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// The one that has the fewest.
-    LeastConnections,
-}
-
-/// Counts a connection for the reactor that it was dealt to, until it is dropped.
-#[derive(Debug)]
-pub struct Lease {
-    connections: Arc<AtomicUsize>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A reactor as others see it.
-#[derive(Clone)]
-struct Seat {
-    handle: LoopHandle,
-    connections: Arc<AtomicUsize>,
-}
-
-impl Seat {
-    fn count(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Counts a connection.
-    fn lease(&self) -> Lease {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Lease {
-            connections: Arc::clone(&self.connections),
-        }
-    }
-}
-
-struct Reactor {
-    seat: Seat,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-/// Event loops in threads of their own, to which connections are dealt.
-///
-/// Dropping it stops the loops at the end of their turn, with all their tasks, and waits for
-/// their threads.
-pub struct Reactors {
-    reactors: Vec<Reactor>,
-    deal: Deal,
-    next: AtomicUsize,
-}
-
-impl Reactors {
-    /// Starts `count` threads named `name-0`, `name-1` and so on, each with a loop of its own.
-    /// `init` is called with the reactor's number on each thread before its loop turns, and may
-    /// spawn tasks. Returns when all have been called.
-    ///
-    /// # Errors
-    ///
-    /// A thread or a loop that cannot be made; those made already are stopped.
-    pub fn spawn(
-        count: usize,
-        name: &str,
-        init: impl Fn(usize) + Send + Sync + 'static,
-    ) -> io::Result<Reactors> {
-        Reactors::spawn_with(count, name, EventLoop::builder(), init)
-    }
-
-    /// As [`spawn`](Reactors::spawn), with loops of one's own settings.
-    ///
-    /// # Errors
-    ///
-    /// As [`spawn`](Reactors::spawn).
-    pub fn spawn_with(
-        count: usize,
-        name: &str,
-        builder: Builder,
-        init: impl Fn(usize) + Send + Sync + 'static,
-    ) -> io::Result<Reactors> {
-        let init = Arc::new(init);
-        let mut reactors = Reactors {
-            reactors: Vec::new(),
-            deal: Deal::default(),
-            next: AtomicUsize::new(0),
-        };
-        for number in 0..count {
-            let (builder, init) = (builder.clone(), Arc::clone(&init));
-            let (started, start) = mpsc::channel();
-            let thread = thread::Builder::new().name(format!("{name}-{number}"));
-            let thread = thread.spawn(move || match builder.build() {
-                Ok(mut event_loop) => {
-                    init(number);
-                    // Nobody waits for the answer any more if the spawning thread is gone.
-                    let _ = started.send(Ok(event_loop.handle()));
-                    event_loop.run();
-                }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            })?;
-            let panicked = |_| io::Error::other("a reactor panicked while it was started");
-            let handle = start.recv().map_err(panicked)??;
-            let connections = Arc::default();
-            let seat = Seat {
-                handle,
-                connections,
-            };
-            reactors.reactors.push(Reactor {
-                seat,
-                thread: Some(thread),
-            });
-        }
-        Ok(reactors)
-    }
-
-    /// How reactors are chosen. Default: round robin.
-    #[must_use]
-    pub fn with_deal(mut self, deal: Deal) -> Reactors {
-        self.deal = deal;
-        self
-    }
-
-    /// How many reactors there are.
-    pub fn len(&self) -> usize {
-        self.reactors.len()
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.reactors.is_empty()
-    }
-
-    /// The loops, by number.
-    pub fn handles(&self) -> impl Iterator<Item = &LoopHandle> {
-        self.reactors.iter().map(|reactor| &reactor.seat.handle)
-    }
-
-    /// Connections that each reactor has: those dealt whose [`Lease`] lives.
-    pub fn connections(&self) -> Vec<usize> {
-        self.reactors
-            .iter()
-            .map(|reactor| reactor.seat.count())
-            .collect()
-    }
-
-    /// Deals a connection to a reactor: `serve` runs on its thread, where it makes a stream of the
-    /// descriptor and spawns a task that keeps the lease. From any thread. Gives the
-    /// reactor's number; the connection is closed if there are no reactors.
-    pub fn deal(
-        &self,
-        connection: OwnedFd,
-        serve: impl FnOnce(OwnedFd, Lease) + Send + 'static,
-    ) -> usize {
-        let number = self.choose();
-        if let Some(reactor) = self.reactors.get(number) {
-            let lease = reactor.seat.lease();
-            reactor
-                .seat
-                .handle
-                .run_in_loop(move || serve(connection, lease));
-        }
-        number
-    }
-
-    fn choose(&self) -> usize {
-        let count = self.reactors.len().max(1);
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % count;
-        match self.deal {
-            Deal::RoundRobin => first,
-            // Equals take turns: the search begins at another one each time.
-            Deal::LeastConnections => (first..count)
-                .chain(0..first)
-                .min_by_key(|&number| {
-                    let reactor = self.reactors.get(number);
-                    reactor.map_or(0, |reactor| reactor.seat.count())
-                })
-                .unwrap_or(0),
-        }
-    }
-
-    /// Stops the loops at the end of their turn. From any thread.
-    pub fn stop(&self) {
-        for reactor in &self.reactors {
-            reactor.seat.handle.stop();
-        }
-    }
-
-    /// Waits until all loops have been stopped.
-    ///
-    /// # Errors
-    ///
-    /// A reactor's thread that panicked, outside of any task.
-    pub fn join(mut self) -> io::Result<()> {
-        let mut result = Ok(());
-        for thread in self
-            .reactors
-            .iter_mut()
-            .filter_map(|reactor| reactor.thread.take())
-        {
-            if thread.join().is_err() {
-                result = Err(io::Error::other("a reactor's thread panicked"));
-            }
-        }
-        result
-    }
-}
-
-impl Drop for Reactors {
-    fn drop(&mut self) {
-        if self.reactors.iter().all(|reactor| reactor.thread.is_none()) {
-            return;
-        }
-        self.stop();
-        for thread in self
-            .reactors
-            .iter_mut()
-            .filter_map(|reactor| reactor.thread.take())
-        {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl std::fmt::Debug for Reactors {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reactors")
-            .field("connections", &self.connections())
-            .finish()
-    }
-}
 
 /// Who accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,7 +177,7 @@ impl TcpServer {
                 let handler = Arc::clone(&handler);
                 subs.deal(fd, move |fd, lease| serve_one(fd, peer, lease, &*handler));
             };
-            start_accepting(&main.reactors[0].seat.handle, fd, false, accepts)?;
+            start_accepting(main.seats().get(0).handle(), fd, false, accepts)?;
         }
         Ok(Serving {
             addresses,
@@ -437,12 +199,7 @@ impl TcpServer {
             addresses: addresses.clone(),
             ..self
         };
-        let seats: Vec<Seat> = reactors
-            .reactors
-            .iter()
-            .map(|reactor| reactor.seat.clone())
-            .collect();
-        let seats = Arc::new(seats);
+        let seats = Arc::clone(reactors.seats());
         for own in 0..seats.len() {
             if own > 0 && reuse_port {
                 listeners = bound.listen(true)?;
@@ -453,19 +210,18 @@ impl TcpServer {
                     let chosen = if reuse_port {
                         own
                     } else {
-                        choose_near(&shared_seats, own)
+                        shared_seats.choose_near(own)
                     };
-                    let (handler, seat) = (Arc::clone(&handler), &shared_seats[chosen]);
-                    let lease = seat.lease();
                     if chosen == own {
-                        serve_one(fd, peer, lease, &*handler);
+                        serve_one(fd, peer, shared_seats.get(own).lease(), &*handler);
                     } else {
-                        seat.handle
-                            .run_in_loop(move || serve_one(fd, peer, lease, &*handler));
+                        let handler = Arc::clone(&handler);
+                        let serve = move |fd, lease| serve_one(fd, peer, lease, &*handler);
+                        shared_seats.deal(chosen, fd, Box::new(serve));
                     }
                 };
                 let fd = listener.try_clone()?;
-                start_accepting(&seats[own].handle, fd, !reuse_port, accepts)?;
+                start_accepting(seats.get(own).handle(), fd, !reuse_port, accepts)?;
             }
         }
         Ok(Serving {
@@ -474,23 +230,6 @@ impl TcpServer {
             subs: None,
         })
     }
-}
-
-/// By how many connections a reactor that accepts for itself may be ahead of another.
-const AHEAD_MAX: usize = 4;
-
-/// The reactor for a connection that `own` has accepted: itself, unless it is too far ahead. Of
-/// those that share a listener the one that happens to run takes all that wait, so that
-/// long-lived connections would pile up on it.
-fn choose_near(seats: &[Seat], own: usize) -> usize {
-    let least = seats
-        .iter()
-        .map(Seat::count)
-        .enumerate()
-        .min_by_key(|&(_, count)| count);
-    least
-        .filter(|&(_, count)| seats[own].count() >= count + AHEAD_MAX)
-        .map_or(own, |(number, _)| number)
 }
 
 fn local_addresses(listeners: &[OwnedFd]) -> io::Result<Vec<Address>> {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::job_queue::{JobQueue, Refused};
 use crate::semaphore::block_on;
+use crate::sys::fork::Birthplace;
 use crate::unwind::{discard, panic_message};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -84,6 +85,7 @@ impl ThreadPoolBuilder {
         let mut pool = ThreadPool {
             handle: PoolHandle { shared },
             threads: Vec::with_capacity(self.threads),
+            birthplace: Birthplace::here(),
         };
         for number in 0..self.threads {
             let shared = Arc::clone(&pool.handle.shared);
@@ -126,7 +128,8 @@ impl Shared {
 }
 
 /// A pool of threads, and the one that ends them. Dropping it is
-/// [`shutdown(Shutdown::Discard)`](ThreadPool::shutdown).
+/// [`shutdown(Shutdown::Discard)`](ThreadPool::shutdown). A child after fork(2) has none of the threads:
+/// there, dropping or ending it does nothing.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -142,6 +145,7 @@ impl Shared {
 pub struct ThreadPool {
     handle: PoolHandle,
     threads: Vec<thread::JoinHandle<()>>,
+    birthplace: Birthplace,
 }
 
 /// What becomes of the jobs that still wait when a pool ends.
@@ -180,6 +184,11 @@ impl ThreadPool {
     }
 
     fn end(&mut self, how: Shutdown) {
+        if self.birthplace.is_elsewhere() {
+            // One of the threads may have held the queue's lock when they were left behind.
+            self.threads.drain(..).for_each(std::mem::forget);
+            return;
+        }
         let queue = &self.handle.shared.queue;
         queue.close();
         if how == Shutdown::Discard {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sys::fork::Birthplace;
 use crate::unwind::discard;
 
 /// A turn that goes on for longer than it should.
@@ -120,7 +121,7 @@ pub(crate) struct Watchdog {
     watched: Arc<Watched>,
     thread: Option<thread::JoinHandle<()>>,
     /// Threads do not come along with a fork(2).
-    process: u32,
+    birthplace: Birthplace,
 }
 
 impl Watchdog {
@@ -135,7 +136,7 @@ impl Watchdog {
         Ok(Watchdog {
             watched,
             thread: Some(thread),
-            process: std::process::id(),
+            birthplace: Birthplace::here(),
         })
     }
 
@@ -149,7 +150,7 @@ impl Drop for Watchdog {
         *lock(&self.watched.ended) = true;
         self.watched.end.notify_all();
         match self.thread.take() {
-            Some(thread) if self.process != std::process::id() => std::mem::forget(thread),
+            Some(thread) if self.birthplace.is_elsewhere() => std::mem::forget(thread),
             Some(thread) => drop(thread.join()),
             None => {}
         }

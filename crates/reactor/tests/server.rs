@@ -155,6 +155,47 @@ fn least_connections_fills_up_the_emptier_reactor() {
     assert_eq!(deal(), emptier);
 }
 
+/// A reactor whose thread a task holds keeps nobody waiting.
+#[test]
+fn what_a_reactor_leaves_lying_is_dealt_to_another() {
+    for deal in [Deal::RoundRobin, Deal::LeastConnections] {
+        let reactors = Reactors::spawn(2, "test", |_| {}).expect("reactors");
+        let reactors = reactors.with_deal(deal);
+        let (held, is_held) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let first = reactors.handles().next().expect("a reactor");
+        first.run_in_loop(move || {
+            held.send(()).expect("the test hears");
+            let _ = released.recv();
+        });
+        is_held.recv().expect("it is held");
+        let (served, serves) = std::sync::mpsc::channel();
+        let deal = || {
+            let served = served.clone();
+            let fd = tempfile::tempfile().expect("a file").into();
+            reactors.deal(fd, move |_, lease| {
+                let name = thread::current().name().map(str::to_owned);
+                served.send((name, lease)).expect("the test hears");
+            })
+        };
+        let dealt: Vec<usize> = (0..10).map(|_| deal()).collect();
+        assert!(dealt.contains(&0), "{dealt:?}");
+        let patience = Duration::from_secs(60);
+        let mut leases = Vec::new();
+        for _ in 0..10 {
+            let (name, lease) = serves.recv_timeout(patience).expect("all are served");
+            assert_eq!(name.as_deref(), Some("test-1"));
+            leases.push(lease);
+        }
+        assert_eq!(reactors.connections(), [0, 10]);
+        drop(leases);
+        // The one that is held gets no more until it has looked.
+        assert!((0..4).all(|_| deal() == 1));
+        drop(release);
+        eventually(|| deal() == 0);
+    }
+}
+
 #[test]
 fn reactors_run_what_they_are_given_on_their_own_threads() {
     let begun = Arc::new(AtomicUsize::new(0));

@@ -71,6 +71,7 @@ pub(super) const HOUSES: &[House] = &[
             "semaphore interval local",
             "net job_queue",
             "builder signal thread_pool piece",
+            "reactors",
             "server codec",
             "delimited",
             "lib",

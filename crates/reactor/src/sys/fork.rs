@@ -44,8 +44,8 @@ mod tests {
     use std::time::Duration;
 
     use crate::{
-        Address, DriverKind, EventLoop, ListenOptions, Listener, Readable, Semaphore, Stream,
-        spawn, timeout, yield_now,
+        Address, DriverKind, EventLoop, ListenOptions, Listener, Reactors, Readable, Semaphore,
+        Stream, ThreadPool, spawn, timeout, yield_now,
     };
 
     /// Ends a child without what a process does at its end: that is the parent's.
@@ -140,6 +140,30 @@ mod tests {
                 let permit = woken.unwrap_or_else(|_| panic!("{kind}: nobody can wake it"));
                 permit.expect("open").forget();
             });
+        }
+    }
+
+    /// Threads do not come along: a child that waited for them would wait for ever.
+    #[test]
+    fn a_child_that_drops_a_pool_or_reactors_waits_for_nobody() {
+        let pool = ThreadPool::new(2).expect("a pool");
+        let reactors = Reactors::spawn(2, "reactor", |_| {}).expect("reactors");
+        let mut parts = Some((pool, reactors));
+        assert_eq!(in_child(|| drop(parts.take())), 0, "the child");
+        let (pool, reactors) = parts.expect("the parent's");
+        let sum = EventLoop::new()
+            .expect("a loop")
+            .block_on(pool.run(|| 1 + 1));
+        assert_eq!(sum, Ok(2));
+        let (said, hears) = std::sync::mpsc::channel();
+        for handle in reactors.handles() {
+            let said = said.clone();
+            handle.run_in_loop(move || said.send(()).expect("the test hears"));
+        }
+        for _ in 0..2 {
+            hears
+                .recv_timeout(Duration::from_secs(60))
+                .expect("a loop that turns");
         }
     }
 }

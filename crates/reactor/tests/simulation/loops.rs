@@ -195,7 +195,8 @@ fn loops_in_memory_share_no_listener() {
 #[test]
 fn long_lived_connections_are_dealt_evenly() {
     for seed in seeds() {
-        let mut served = serve(seed, JUMPY, Deal::LeastConnections);
+        // A clock that jumps makes a reactor seem late, and then others get more.
+        let mut served = serve(seed, Faults::HARMLESS, Deal::LeastConnections);
         let server = &served.server;
         let address = server.addresses()[0].clone();
         served.event_loop.block_on(async {
