@@ -231,6 +231,15 @@ pub(crate) fn checked_once(
     Ok(())
 }
 
+/// Accepts a size that has nothing to set here.
+pub(crate) fn checked_size(
+    scope: &mut impl Scope,
+    directive: &Directive,
+) -> Result<(), Diagnostic> {
+    revolve_conf::value::size_of(&directive.args[0], &directive.name.text)?;
+    checked_once(scope, directive)
+}
+
 /// Accepts a number that only tunes tables which Revolve sizes by itself.
 pub(crate) fn accept_number(
     scope: &mut impl Scope,

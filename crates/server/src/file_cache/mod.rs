@@ -21,7 +21,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use rustix::io::Errno;
 
 use revolve_http::h1::lines::ContentLength;
@@ -73,8 +72,9 @@ pub(crate) struct FileCache {
 
 #[derive(Default)]
 struct Inner {
-    entries: HashMap<Box<[u8]>, Entry, RandomState>,
-    paths: HashMap<EntryId, Box<[u8]>, RandomState>,
+    /// By paths, which clients choose: under a key that they cannot know (SipHash).
+    entries: HashMap<Box<[u8]>, Entry>,
+    paths: HashMap<EntryId, Box<[u8]>, foldhash::fast::RandomState>,
     /// Candidates for eviction, oldest first; one that was used since gets a second chance.
     queue: VecDeque<EntryId>,
     next_id: EntryId,

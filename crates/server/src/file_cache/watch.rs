@@ -57,7 +57,8 @@ const IDLE_MAX: usize = 256;
 struct Folder {
     /// By what paths it is known.
     paths: Vec<Box<[u8]>>,
-    names: HashMap<Rc<[u8]>, HashSet<EntryId, RandomState>, RandomState>,
+    /// By names, which clients choose: under a key that they cannot know (SipHash).
+    names: HashMap<Rc<[u8]>, HashSet<EntryId, RandomState>>,
 }
 
 impl Watch {

@@ -15,7 +15,6 @@ use crate::log::{Level, Shown};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// The head has been read.
-    #[allow(dead_code, reason = "the modules that use it come next")]
     PostRead,
     /// Rewriting by the server's own level.
     ServerRewrite,
@@ -36,7 +35,6 @@ pub(crate) enum Phase {
 }
 
 /// What a handler says to the walk.
-#[allow(dead_code, reason = "the modules that use it come next")]
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Not mine; ask the next.

@@ -10,8 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldhash::quality::RandomState;
-
 use super::output::Output;
 use super::queue::Account;
 
@@ -40,7 +38,8 @@ pub(super) struct PathLogs {
 /// The files of one `open_log_file_cache`, or those that are closed at the turn's end.
 struct Cache {
     limits: Option<Arc<PathLimits>>,
-    entries: HashMap<Box<[u8]>, Entry, RandomState>,
+    /// By paths with variables in them, which clients choose: under a key that they cannot know.
+    entries: HashMap<Box<[u8]>, Entry>,
 }
 
 struct Entry {

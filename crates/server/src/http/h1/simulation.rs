@@ -15,7 +15,7 @@ use revolve_reactor::{
 };
 
 use crate::Config;
-use crate::http::testing::{self, TestSite};
+use crate::http::testing::{self, Dice, TestSite};
 
 const SEEDS: u64 = 1000;
 
@@ -35,26 +35,6 @@ const SITE: &str = r#"
     location = /copied { mirror /yes; error_page 404 405 =200 /text; client_max_body_size 40; }
     location = /shut { return 444; }
 "#;
-
-/// What is drawn: xorshift64*, apart from the driver's.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % bound
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// The requests of a client, one behind the other; the last closes.
 fn requests(dice: &mut Dice) -> Vec<u8> {

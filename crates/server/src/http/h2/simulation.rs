@@ -17,7 +17,7 @@ use revolve_reactor::{
 };
 
 use crate::Config;
-use crate::http::testing::{self, TestSite};
+use crate::http::testing::{self, Dice, TestSite};
 
 const SEEDS: u64 = 300;
 
@@ -44,22 +44,6 @@ const PATHS: [&str; 12] = [
     "/text", "/long", "/moved", "/asked", "/refused", "/page", "/around", "/copied", "/none",
     "/shut", "/trailed", "/yes",
 ];
-
-/// What is drawn: xorshift64*, apart from the driver's.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % bound
-    }
-}
 
 /// A request.
 #[derive(Clone, Copy)]

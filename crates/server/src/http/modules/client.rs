@@ -17,7 +17,7 @@ use revolve_http::h1::HeadLimits;
 
 use crate::http::modules::{Module};
 use crate::config::scope::{
-    HTTP, LOCATION, SERVER, checked_once, choice, invalid_value, set_once,
+    HTTP, LOCATION, SERVER, checked_once, checked_size, choice, invalid_value, set_once,
 };
 use crate::config::setting::settings;
 use crate::http::modules::Settings;
@@ -44,8 +44,6 @@ settings! {
             /// `client_body_timeout`, milliseconds, default 60 s: between two reads of a body that
             /// somebody wants, which nobody does yet.
             body_timeout_ms: u64 = 60_000,
-            /// `client_header_buffer_size`, bytes, default 1k; the loop's pooled buffers serve.
-            header_buffer_bytes: u64 = 1024,
             /// `large_client_header_buffers`, number and bytes, default 4 of 8k. A line fits in
             /// one buffer, a head in all: at most `number * size` bytes a connection.
             large_header_buffers: (usize, usize) = (4, 8192),
@@ -138,7 +136,8 @@ const DIRECTIVES: &[DirectiveRow] = &[
         name: "client_header_buffer_size",
         contexts: TOP,
         args: Args::ONE,
-        set: slot!(size client.header_buffer_bytes),
+        // The loop's pooled buffers take what comes, small ones first.
+        set: checked_size,
     },
     DirectiveRow {
         name: "large_client_header_buffers",

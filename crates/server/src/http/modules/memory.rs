@@ -10,10 +10,10 @@
 //! gathered: these directives are checked and have nothing to set.
 
 use revolve_conf::directive::Args;
-use revolve_conf::value::{size, size_of};
+use revolve_conf::value::size;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, invalid_value};
+use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, checked_size, invalid_value};
 use crate::http::modules::Module;
 use crate::http::scope::{DirectiveRow, Scope, row};
 
@@ -34,11 +34,6 @@ const DIRECTIVES: &[DirectiveRow] = &[
     row(ANY, "send_lowat", Args::ONE, checked_size),
     row(ANY, "ssi_ignore_recycled_buffers", Args::FLAG, checked_once),
 ];
-
-fn checked_size(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    size_of(&directive.args[0], &directive.name.text)?;
-    checked_once(scope, directive)
-}
 
 /// Source: nginx's `ngx_http_core_pool_size`.
 fn pool_size(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

@@ -15,7 +15,7 @@ use revolve_conf::{Diagnostic, Directive, value};
 use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER};
 use crate::config::setting::settings;
-use crate::config::scope::set_once;
+use crate::config::scope::{checked_once, set_once};
 use crate::config::variable::Value;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
@@ -34,15 +34,10 @@ settings! {
     /// How a response goes out.
     pub struct OutputSettings / RawOutput {
         inherit {
-            /// `sendfile`, default off as in nginx. Large files go out by `sendfile(2)` whatever
-            /// is said here: the other way would only copy more.
-            sendfile: bool = false,
             /// `sendfile_max_chunk`, bytes a turn, default 2m.
             sendfile_chunk_bytes: u64 = 2 << 20,
             /// `tcp_nopush`, default off: head and file share packets (`MSG_MORE`).
             tcp_nopush: bool = false,
-            /// `tcp_nodelay`, default on.
-            tcp_nodelay: bool = true,
             /// `chunked_transfer_encoding`, default on.
             chunked_transfer_encoding: bool = true,
             /// `limit_rate`, bytes a second; a variable may say it. Default 0: no limit.
@@ -77,7 +72,8 @@ const DIRECTIVES: &[DirectiveRow] = &[
         name: "sendfile",
         contexts: ANY | IF_LOCATION,
         args: Args::FLAG,
-        set: slot!(flag output.sendfile),
+        // Large files go out by `sendfile(2)` whatever is said: the other way would only copy more.
+        set: checked_once,
     },
     DirectiveRow {
         name: "sendfile_max_chunk",
@@ -95,7 +91,8 @@ const DIRECTIVES: &[DirectiveRow] = &[
         name: "tcp_nodelay",
         contexts: ANY,
         args: Args::FLAG,
-        set: slot!(flag output.tcp_nodelay),
+        // What a turn makes leaves in one write: there is nothing that Nagle's algorithm could gather.
+        set: checked_once,
     },
     DirectiveRow {
         name: "chunked_transfer_encoding",
