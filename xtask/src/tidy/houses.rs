@@ -58,7 +58,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/reactor/src/",
         floors: &[
-            "net::address paged_slab mailbox stats sync trigger unwind",
+            "net::address sys::fork paged_slab mailbox stats sync trigger unwind",
             "timer_queue watchdog",
             "buffer",
             "send_queue",
