@@ -40,7 +40,7 @@ impl Changes {
         let mut changes = Changes::default();
         changes.files(old.snapshot, new.snapshot);
         let listens = |config: &Config| -> BTreeSet<String> {
-            let addresses = config.listens().map(|spec| spec.address.to_string());
+            let addresses = config.listens().map(|spec| spec.id.to_string());
             addresses.collect()
         };
         changes.set(

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use revolve_conf::os_error_text;
 use revolve_reactor::Address;
-use revolve_server::ZoneLabel;
+use revolve_server::{SocketId, SocketKind, ZoneLabel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
@@ -33,13 +33,25 @@ pub(crate) const MAIN: &[u8] = b"main";
 
 const DAEMON: &[u8] = b"daemon";
 const FOREGROUND: &[u8] = b"foreground";
-const INET: &[u8] = b"inet";
-const INET_REUSEPORT: &[u8] = b"inet reuseport";
-const UNIX: &[u8] = b"unix";
-const UNIX_REUSEPORT: &[u8] = b"unix reuseport";
+/// What a socket carries, whether it is a Unix one, whether it has `reuseport`, and the word for that.
+const SOCKETS: [(SocketKind, bool, bool, &[u8]); 8] = [
+    (SocketKind::Stream, false, false, b"inet"),
+    (SocketKind::Stream, false, true, b"inet reuseport"),
+    (SocketKind::Stream, true, false, b"unix"),
+    (SocketKind::Stream, true, true, b"unix reuseport"),
+    (SocketKind::Datagram, false, false, b"inet datagram"),
+    (
+        SocketKind::Datagram,
+        false,
+        true,
+        b"inet datagram reuseport",
+    ),
+    (SocketKind::Datagram, true, false, b"unix datagram"),
+    (SocketKind::Datagram, true, true, b"unix datagram reuseport"),
+];
 const STDERR: &[u8] = b"stderr";
 const ZONE: &[u8] = b"zone";
-/// Says of the socket with this name that it is [`Owner::Manager`]'s; the descriptor is the socket
+/// Says of the socket that is named ([`SocketId::encode`]) that it is [`Owner::Manager`]'s; the descriptor is the socket
 /// once more, since every kind has one.
 const MANAGER: &[u8] = b"manager";
 
@@ -59,16 +71,24 @@ pub(crate) enum Owner {
 /// A listening socket. With `reuseport` an address has several, in the order of the workers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Socket<F> {
-    pub(crate) address: Address,
+    pub(crate) id: SocketId,
     pub(crate) is_reuseport: bool,
     pub(crate) owner: Owner,
     pub(crate) fd: F,
 }
 
 impl<F> Socket<F> {
+    /// What it is, as it goes over.
+    fn word(&self) -> &'static [u8] {
+        let what = (self.id.kind, self.id.address.is_unix(), self.is_reuseport);
+        let known = SOCKETS.iter();
+        let mut words = known.filter(|it| (it.0, it.1, it.2) == what).map(|it| it.3);
+        words.next().expect("the table has every combination")
+    }
+
     /// Its address as it goes over.
     fn name(&self) -> Vec<u8> {
-        match &self.address {
+        match &self.id.address {
             Address::Inet(address) => address.to_string().into_bytes(),
             Address::Unix(path) => path.as_os_str().as_bytes().to_vec(),
         }
@@ -108,18 +128,15 @@ impl<F: Copy> Handover<F> {
             out.fd(fd);
         }
         for socket in &self.sockets {
-            match (&socket.address, socket.is_reuseport) {
-                (Address::Inet(_), false) => out.string(INET),
-                (Address::Inet(_), true) => out.string(INET_REUSEPORT),
-                (Address::Unix(_), false) => out.string(UNIX),
-                (Address::Unix(_), true) => out.string(UNIX_REUSEPORT),
-            }
+            out.string(socket.word());
             out.string(&socket.name());
             out.fd(socket.fd);
         }
         for socket in managers {
+            let mut id = Vec::new();
+            socket.id.encode(&mut id);
             out.string(MANAGER);
-            out.string(&socket.name());
+            out.string(&id);
             out.fd(socket.fd);
         }
         for (label, fd) in self.zones {
@@ -147,40 +164,38 @@ impl<F> Handover<F> {
         for _ in 0..from.number()? {
             let (kind, name, fd) = (from.string()?, from.string()?, from.fd()?);
             let text = || std::str::from_utf8(name).map_err(|_| DecodeError);
-            let address = match kind {
-                INET | INET_REUSEPORT => Address::Inet(text()?.parse().map_err(|_| DecodeError)?),
-                UNIX | UNIX_REUSEPORT => Address::Unix(PathBuf::from(OsStr::from_bytes(name))),
-                STDERR => {
-                    handover.stderr = Some(fd);
-                    continue;
-                }
-                CONNECTIONS => {
-                    handover.connections = Some(fd);
-                    continue;
-                }
+            let known = SOCKETS.iter().find(|(_, _, _, word)| *word == kind);
+            if let Some(&(carries, is_unix, is_reuseport, _)) = known {
+                let address = match is_unix {
+                    true => Address::Unix(PathBuf::from(OsStr::from_bytes(name))),
+                    false => Address::Inet(text()?.parse().map_err(|_| DecodeError)?),
+                };
+                handover.sockets.push(Socket {
+                    id: SocketId {
+                        kind: carries,
+                        address,
+                    },
+                    is_reuseport,
+                    owner: Owner::Us,
+                    fd,
+                });
+                continue;
+            }
+            match kind {
+                STDERR => handover.stderr = Some(fd),
+                CONNECTIONS => handover.connections = Some(fd),
                 ZONE => {
                     // What another version keeps otherwise begins anew.
                     let label = ZoneLabel::decode(name);
                     handover.zones.extend(label.map(|label| (label, fd)));
-                    continue;
                 }
-                MANAGER => {
-                    managers.push(name);
-                    continue;
-                }
+                MANAGER => managers.extend(SocketId::decode(name)),
                 // Of a later version.
-                _ => continue,
-            };
-            let is_reuseport = [INET_REUSEPORT, UNIX_REUSEPORT].contains(&kind);
-            handover.sockets.push(Socket {
-                address,
-                is_reuseport,
-                owner: Owner::Us,
-                fd,
-            });
+                _ => {}
+            }
         }
         for socket in &mut handover.sockets {
-            if managers.contains(&socket.name().as_slice()) {
+            if managers.contains(&socket.id) {
                 socket.owner = Owner::Manager;
             }
         }
@@ -283,10 +298,10 @@ mod tests {
 
     fn handover() -> Handover<u32> {
         let socket = |address: &str, is_reuseport, fd| Socket {
-            address: match address.parse() {
+            id: SocketId::stream(match address.parse() {
                 Ok(address) => Address::Inet(address),
                 Err(_) => Address::Unix(address.into()),
-            },
+            }),
             is_reuseport,
             owner: Owner::Us,
             fd,
@@ -301,6 +316,13 @@ mod tests {
                 socket("[::]:80", true, 4),
                 socket("/run/x\u{e9}", false, 5),
                 socket("/run/y", true, 6),
+                Socket {
+                    id: SocketId {
+                        kind: SocketKind::Datagram,
+                        ..socket("[::]:80", true, 7).id
+                    },
+                    ..socket("[::]:80", true, 7)
+                },
             ],
             zones: Vec::new(),
         }
@@ -309,7 +331,7 @@ mod tests {
     #[test]
     fn a_handover_arrives_as_it_was_sent() {
         let (bytes, fds) = handover().encode();
-        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6]);
+        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6, 7]);
         assert_eq!(Handover::decode(&bytes, fds), Ok(handover()));
     }
 
@@ -321,10 +343,10 @@ mod tests {
             sent.sockets[place].owner = Owner::Manager;
         }
         let (bytes, fds) = sent.encode();
-        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6, 2, 3, 4, 5]);
+        assert_eq!(fds, [1, 9, 2, 3, 4, 5, 6, 7, 2, 3, 4, 5]);
         let received = Handover::decode(&bytes, fds).unwrap();
         let owners = received.sockets.iter().map(|socket| socket.owner);
-        let expected = [Owner::Manager; 4].into_iter().chain([Owner::Us]);
+        let expected = [Owner::Manager; 4].into_iter().chain([Owner::Us; 2]);
         assert!(owners.eq(expected));
         // What was sent before this was known says nothing of it.
         let (bytes, fds) = handover().encode();
@@ -345,7 +367,7 @@ mod tests {
         later.string(b"lamp");
         later.string(b"one");
         later.fd(7);
-        later.string(INET);
+        later.string(b"inet");
         later.string(b"127.0.0.1:80");
         later.fd(8);
         later.string(b"and more");

@@ -562,12 +562,12 @@ impl Master {
         self.notice("signal 3 (SIGQUIT) received, shutting down");
         self.end_unready_successor();
         let successor = self.successor.borrow();
-        let heirs = self.heirs(successor.as_ref());
-        self.leave(Phase::Draining, || Message::Drain(heirs));
+        let handoff = self.handoff(successor.as_ref());
+        self.leave(Phase::Draining, || Message::Drain(handoff));
     }
 
     /// Where our workers send connections that idle, if the new binary serves.
-    fn heirs<'a>(&self, successor: Option<&'a Successor>) -> Option<BorrowedFd<'a>> {
+    fn handoff<'a>(&self, successor: Option<&'a Successor>) -> Option<BorrowedFd<'a>> {
         let successor = successor?;
         successor.connections(self.service.borrow().names(successor.pid()))
     }

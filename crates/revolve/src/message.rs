@@ -9,8 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use revolve_conf::Snapshot;
-use revolve_reactor::Address;
-use revolve_server::ZoneLabel;
+use revolve_server::{SocketId, ZoneLabel};
 
 /// A question to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +72,7 @@ pub(crate) struct Bundle<F> {
     /// Every file that the configuration read.
     pub(crate) snapshot: Snapshot,
     /// Listening sockets.
-    pub(crate) listeners: Vec<(Address, F)>,
+    pub(crate) listeners: Vec<(SocketId, F)>,
     /// Open log files.
     pub(crate) logs: Vec<(PathBuf, F)>,
     /// State that all workers share.
@@ -135,9 +134,9 @@ impl<F> Message<F> {
                 out.byte(REOPEN);
                 out.logs(logs);
             }
-            Message::Drain(heirs) => {
+            Message::Drain(handoff) => {
                 out.byte(DRAIN);
-                out.optional_fd(heirs);
+                out.optional_fd(handoff);
             }
             Message::Stop => out.byte(STOP),
             Message::Ask(question) => {
@@ -279,17 +278,10 @@ impl<F> Writer<F> {
         self.byte(u8::from(bundle.changes_user));
         self.string(&bundle.snapshot.encode());
         self.number(bundle.listeners.len() as u64);
-        for (address, fd) in bundle.listeners {
-            match address {
-                Address::Inet(address) => {
-                    self.byte(0);
-                    self.string(address.to_string().as_bytes());
-                }
-                Address::Unix(path) => {
-                    self.byte(1);
-                    self.path(&path);
-                }
-            }
+        for (socket, fd) in bundle.listeners {
+            let mut name = Vec::new();
+            socket.encode(&mut name);
+            self.string(&name);
             self.fd(fd);
         }
         self.logs(bundle.logs);
@@ -369,13 +361,9 @@ impl<'a, F> Reader<'a, F> {
             .collect()
     }
 
-    fn listener(&mut self) -> Result<(Address, F), DecodeError> {
-        let address = match self.byte()? {
-            0 => Address::Inet(self.text()?.parse().map_err(|_| DecodeError)?),
-            1 => Address::Unix(self.path()?),
-            _ => return Err(DecodeError),
-        };
-        Ok((address, self.fd()?))
+    fn listener(&mut self) -> Result<(SocketId, F), DecodeError> {
+        let socket = SocketId::decode(self.string()?).ok_or(DecodeError)?;
+        Ok((socket, self.fd()?))
     }
 
     fn bundle(&mut self) -> Result<Bundle<F>, DecodeError> {
@@ -441,6 +429,7 @@ impl<'a, F> Reader<'a, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use revolve_reactor::Address;
 
     fn bundle() -> Bundle<u32> {
         let mut snapshot = Snapshot::default();
@@ -456,9 +445,15 @@ mod tests {
             changes_user: true,
             snapshot,
             listeners: vec![
-                (Address::Inet("127.0.0.1:80".parse().unwrap()), 10),
-                (Address::Inet("[::1]:80".parse().unwrap()), 11),
-                (Address::Unix("/run/x".into()), 12),
+                (
+                    SocketId::stream(Address::Inet("127.0.0.1:80".parse().unwrap())),
+                    10,
+                ),
+                (
+                    SocketId::stream(Address::Inet("[::1]:80".parse().unwrap())),
+                    11,
+                ),
+                (SocketId::stream(Address::Unix("/run/x".into())), 12),
             ],
             logs: vec![("/var/log/a".into(), 13), ("/var/log/b".into(), 14)],
             zones: vec![(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use revolve_conf::os_error_text;
 use revolve_reactor::{Address, ListenOptions, Listener};
 use revolve_server::log::file::{is_standard_stream, standard_stream};
-use revolve_server::{Config, ListenSpec, ZoneLabel, Zones};
+use revolve_server::{Config, ListenSpec, SocketId, ZoneLabel, Zones};
 
 use crate::handover::{Owner, Socket};
 use crate::privilege;
@@ -27,7 +27,7 @@ const BIND_PAUSE: Duration = Duration::from_millis(500);
 /// One address, bound: one socket, or several copies with `reuseport`.
 #[derive(Clone)]
 pub(crate) struct Bound {
-    address: Address,
+    id: SocketId,
     options: ListenOptions,
     copies: Vec<Rc<OwnedFd>>,
     owner: Owner,
@@ -72,7 +72,7 @@ impl OpenError {
 
     /// A socket that cannot be bound; `is_final` if it is not tried again.
     fn bind(spec: &ListenSpec, error: &io::Error, is_final: bool) -> OpenError {
-        let address = &spec.address;
+        let address = &spec.id;
         OpenError {
             is_in_use: error.kind() == io::ErrorKind::AddrInUse,
             advice: is_final.then(|| bind_advice(spec, error)),
@@ -115,7 +115,7 @@ impl Opened {
                 .zip(&mut bound)
                 .filter(|(_, slot)| slot.is_none())
             {
-                let has_copies = has_copies(&spec.address, &spec.options);
+                let has_copies = has_copies(&spec.id.address, &spec.options);
                 let count = if has_copies { workers } else { 1 };
                 match bind(spec, count, old) {
                     Ok(socket) => *slot = Some(socket),
@@ -154,12 +154,12 @@ impl Opened {
         for socket in sockets {
             let fd = Rc::new(socket.fd);
             let known = bound.iter_mut().find(|known| {
-                known.options.reuse_port && socket.is_reuseport && known.address == socket.address
+                known.options.reuse_port && socket.is_reuseport && known.id == socket.id
             });
             match known {
                 Some(known) => known.copies.push(fd),
                 None => bound.push(Bound {
-                    address: socket.address,
+                    id: socket.id,
                     options: ListenOptions {
                         reuse_port: socket.is_reuseport,
                         ..ListenOptions::default()
@@ -181,7 +181,7 @@ impl Opened {
         for bound in &self.bound {
             for fd in &bound.copies {
                 sockets.push(Socket {
-                    address: bound.address.clone(),
+                    id: bound.id.clone(),
                     is_reuseport: bound.options.reuse_port,
                     owner: bound.owner,
                     fd: fd.as_fd(),
@@ -201,9 +201,8 @@ impl Opened {
         };
         let is_old = |bound: &Bound| {
             let mut known = old.bound.iter();
-            known.any(|other| {
-                other.address == bound.address && other.options.backlog == bound.options.backlog
-            })
+            known
+                .any(|other| other.id == bound.id && other.options.backlog == bound.options.backlog)
         };
         let is_cut = |bound: &&Bound| {
             bound.owner == Owner::Us
@@ -217,7 +216,7 @@ impl Opened {
         lengths.dedup();
         for length in lengths {
             let mut those = cut.iter().filter(|bound| bound.options.backlog == length);
-            let first = those.next().map(|bound| bound.address.to_string());
+            let first = those.next().map(|bound| bound.id.to_string());
             let more = match those.count() {
                 0 => String::new(),
                 count => format!(" and {count} more"),
@@ -258,17 +257,15 @@ impl Opened {
     }
 
     /// The sockets of one worker: those that all share, and its own copies of the others.
-    pub(crate) fn sockets_of(&self, worker: usize) -> Vec<(Address, BorrowedFd<'_>)> {
+    pub(crate) fn sockets_of(&self, worker: usize) -> Vec<(SocketId, BorrowedFd<'_>)> {
         let socket = |bound: &'_ Bound| {
-            let has_copies = has_copies(&bound.address, &bound.options);
+            let has_copies = has_copies(&bound.id.address, &bound.options);
             if has_copies { worker } else { 0 }
         };
-        let mine = self.bound.iter().filter_map(|bound| {
-            Some((
-                bound.address.clone(),
-                bound.copies.get(socket(bound))?.as_fd(),
-            ))
-        });
+        let mine = self
+            .bound
+            .iter()
+            .filter_map(|bound| Some((bound.id.clone(), bound.copies.get(socket(bound))?.as_fd())));
         mine.collect()
     }
 
@@ -299,13 +296,13 @@ impl Opened {
     pub(crate) fn close_shared_sockets(&mut self) -> Vec<Address> {
         let bound = std::mem::take(&mut self.bound);
         let ours = bound.into_iter().filter(|bound| bound.owner == Owner::Us);
-        let addresses = ours.map(|bound| bound.address);
+        let addresses = ours.map(|bound| bound.id.address);
         addresses.filter(Address::is_unix).collect()
     }
 
     /// Removes the files of the Unix sockets that `self` has and `new` has not.
     pub(crate) fn unlink_dropped(&self, new: &Opened) {
-        let stays = |bound: &Bound| new.bound.iter().any(|other| other.address == bound.address);
+        let stays = |bound: &Bound| new.bound.iter().any(|other| other.id == bound.id);
         for bound in self.bound.iter().filter(|bound| !stays(bound)) {
             bound.unlink();
         }
@@ -315,7 +312,7 @@ impl Opened {
 impl Bound {
     fn unlink(&self) {
         if self.owner == Owner::Us {
-            unlink(&self.address);
+            unlink(&self.id.address);
         }
     }
 }
@@ -404,7 +401,7 @@ fn has_copies(address: &Address, options: &ListenOptions) -> bool {
 
 /// Where the configuration asks for an address that cannot be bound, and what to do about it.
 fn bind_advice(spec: &ListenSpec, error: &io::Error) -> String {
-    let ListenSpec { address, place, .. } = spec;
+    let (address, place) = (&spec.id.address, &spec.place);
     let port = address.as_inet().map_or(0, |address| address.port());
     let help = match error.kind() {
         io::ErrorKind::AddrInUse if port > 0 => format!(
@@ -437,9 +434,10 @@ fn bind_advice(spec: &ListenSpec, error: &io::Error) -> String {
 fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
     let options = &spec.options;
     // An address stays bound; whether it may be bound again was settled when it was.
-    let kept = old.bound.iter().find(|bound| {
-        bound.address == spec.address && bound.options.reuse_port == options.reuse_port
-    });
+    let kept = old
+        .bound
+        .iter()
+        .find(|bound| bound.id == spec.id && bound.options.reuse_port == options.reuse_port);
     let mut copies: Vec<Rc<OwnedFd>> = kept.map(|bound| bound.copies.clone()).unwrap_or_default();
     copies.truncate(count);
     if kept.is_some_and(|bound| bound.owner == Owner::Us) {
@@ -449,10 +447,10 @@ fn bind(spec: &ListenSpec, count: usize, old: &Opened) -> io::Result<Bound> {
         }
     }
     while copies.len() < count {
-        copies.push(Rc::new(bind_one(&spec.address, options)?));
+        copies.push(Rc::new(bind_one(&spec.id.address, options)?));
     }
     Ok(Bound {
-        address: spec.address.clone(),
+        id: spec.id.clone(),
         options: options.clone(),
         copies,
         owner: kept.map_or(Owner::Us, |bound| bound.owner),
@@ -511,7 +509,7 @@ pub(crate) fn test(config: &Config, report: &mut dyn FnMut(OpenError)) -> bool {
     let mut is_fine = open_logs(config, &Opened::default(), report).is_some();
     for spec in config.listens() {
         match bind(spec, 1, &Opened::default()) {
-            Ok(bound) => unlink(&bound.address),
+            Ok(bound) => unlink(&bound.id.address),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => {
                 report(OpenError::bind(spec, &error, true));

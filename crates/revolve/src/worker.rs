@@ -215,7 +215,7 @@ impl Shared {
                 tell(socket.as_fd(), answer);
             }
             Message::Reopen(logs) => self.worker.reopen(logs),
-            Message::Drain(heirs) => self.drain(heirs),
+            Message::Drain(handoff) => self.drain(handoff),
             Message::Stop => self.stop(),
             Message::Ask(question) => {
                 let (shared, socket) = (Rc::clone(self), Rc::clone(socket));
@@ -253,8 +253,8 @@ impl Shared {
     }
 
     /// Finishes what is at hand, for as long as `worker_shutdown_timeout` allows, and then ends.
-    /// Connections that idle go to `heirs`.
-    fn drain(self: &Rc<Self>, heirs: Option<OwnedFd>) {
+    /// Connections that idle go to `handoff`.
+    fn drain(self: &Rc<Self>, handoff: Option<OwnedFd>) {
         if self.is_draining.replace(true) {
             return;
         }
@@ -262,7 +262,7 @@ impl Shared {
             .log(Level::Notice, format_args!("gracefully shutting down"));
         let shared = Rc::clone(self);
         spawn(async move {
-            shared.worker.drain(heirs).await;
+            shared.worker.drain(handoff).await;
             shared.worker.log(Level::Notice, format_args!("exiting"));
             shared.end();
         });

@@ -135,9 +135,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let address = socket.local_addr()?;
     let mut descriptors = Descriptors::default();
     let spec = config.listens().next().ok_or("nothing to listen on")?;
-    descriptors
-        .listeners
-        .push((spec.address.clone(), socket.into()));
+    descriptors.listeners.push((spec.id.clone(), socket.into()));
     for path in config.log_paths() {
         let file = log::file::open(path)?;
         descriptors.logs.push((path.clone(), file.into()));

@@ -23,9 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut descriptors = Descriptors::default();
     for spec in config.listens() {
-        let socket = Listener::bind(&spec.address, &spec.options)?;
-        descriptors.listeners.push((spec.address.clone(), socket));
-        println!("listening on {}", spec.address);
+        let socket = Listener::bind(&spec.id.address, &spec.options)?;
+        descriptors.listeners.push((spec.id.clone(), socket));
+        println!("listening on {}", spec.id);
     }
     for path in config.log_paths() {
         descriptors

@@ -30,7 +30,7 @@ pub use http::cache::record::check as check_record;
 pub use http::modules;
 #[cfg(fuzzing)]
 pub use http::testing::check_script;
-pub use net::ListenSpec;
+pub use net::{ListenSpec, SocketId, SocketKind};
 pub use revolve_tls::Facts as CertificateFacts;
 pub use runtime::report;
 pub use runtime::worker::Descriptors;

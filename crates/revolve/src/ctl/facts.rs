@@ -63,7 +63,7 @@ pub(super) async fn status<O: Operated>(operated: &Rc<O>) -> Value {
             "generation": service.generation,
             "age_ms": ms_since(service.taken_at),
         },
-        "listeners": listens.map(|spec| Value::from(spec.address.to_string())).collect::<Value>(),
+        "listeners": listens.map(|spec| Value::from(spec.id.to_string())).collect::<Value>(),
         "workers_wanted": process.worker_count(),
         "worker_connections": process.connections_max(),
         "connections": connections,

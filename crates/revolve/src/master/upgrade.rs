@@ -83,7 +83,7 @@ impl Master {
         let master = Rc::clone(self);
         spawn(async move {
             sleep(PATIENCE).await;
-            master.lose_patience(pid);
+            master.give_up_on(pid);
         });
     }
 
@@ -150,7 +150,7 @@ impl Master {
         Desk::open(self);
     }
 
-    fn lose_patience(&self, pid: u32) {
+    fn give_up_on(&self, pid: u32) {
         let is_late = |it: &&Successor| it.pid() == pid && !it.is_ready;
         if self.successor.borrow().as_ref().filter(is_late).is_some() {
             let seconds = PATIENCE.as_secs();
@@ -204,8 +204,8 @@ impl Master {
         self.notice("signal 28 (SIGWINCH) received, stop accepting connections");
         self.is_resting.set(true);
         let successor = self.successor.borrow();
-        let heirs = self.heirs(successor.as_ref());
-        self.retire(|_| true, || Message::Drain(heirs));
+        let handoff = self.handoff(successor.as_ref());
+        self.retire(|_| true, || Message::Drain(handoff));
     }
 
     /// `HUP` while a new binary is tried: the workers of this one again, if they are gone, on the

@@ -5,9 +5,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use listenfd::ListenFd;
-use revolve_reactor::Address;
-use revolve_server::Config;
-use rustix::net::{getsockname, sockopt};
+use revolve_server::{Config, SocketId};
+use rustix::net::sockopt;
 
 use crate::handover::{Owner, Socket};
 
@@ -57,7 +56,7 @@ fn listening(fd: OwnedFd) -> Option<Socket<OwnedFd>> {
     }
     rustix::io::ioctl_fionbio(fd.as_fd(), true).ok()?;
     Some(Socket {
-        address: Address::from(getsockname(fd.as_fd()).ok()?),
+        id: SocketId::of(fd.as_fd()).ok()?,
         is_reuseport: sockopt::socket_reuseport(fd.as_fd()).unwrap_or(false),
         owner: Owner::Manager,
         fd,
@@ -72,16 +71,16 @@ pub(crate) fn keep_wanted(
     said: &mut Vec<String>,
 ) -> Vec<Socket<OwnedFd>> {
     let is_wanted = |socket: &Socket<OwnedFd>| {
-        config.listens().any(|spec| {
-            spec.address == socket.address && spec.options.reuse_port == socket.is_reuseport
-        })
+        config
+            .listens()
+            .any(|spec| spec.id == socket.id && spec.options.reuse_port == socket.is_reuseport)
     };
     let (wanted, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_wanted);
     for other in others {
-        let (address, reuse) = (&other.address, other.is_reuseport);
+        let (socket, reuse) = (&other.id, other.is_reuseport);
         let reuse = if reuse { ", with reuseport," } else { "" };
         said.push(format!(
-            "systemd listens on {address}{reuse} for us, and no \"listen\" in the configuration is \
+            "systemd listens on {socket}{reuse} for us, and no \"listen\" in the configuration is \
              the same; it is closed here"
         ));
     }

@@ -16,13 +16,11 @@ pub(crate) mod variable;
 
 use std::path::PathBuf;
 
-use revolve_reactor::Address;
-
 pub use crate::config::process::{Affinity, ProcessConfig, WorkerCount};
 pub use crate::config::surroundings::{EnvVariable, Surroundings};
 use crate::file_cache::Limits;
 use crate::log::{Destination, ErrorTarget};
-use crate::net::ListenSpec;
+use crate::net::{ListenSpec, SocketId};
 use crate::zones::{ZoneId, ZoneSpec};
 
 /// Where the configuration's relative names lead, and what it has when it does not say.
@@ -61,9 +59,9 @@ impl Base {
         self.listens.iter()
     }
 
-    /// Whether an address is one of those.
-    pub(crate) fn listens_on(&self, address: &Address) -> bool {
-        self.listens.iter().any(|spec| spec.address == *address)
+    /// Whether a socket is one of those.
+    pub(crate) fn listens_on(&self, socket: &SocketId) -> bool {
+        self.listens.iter().any(|spec| spec.id == *socket)
     }
 
     /// A zone.

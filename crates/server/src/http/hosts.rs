@@ -10,7 +10,7 @@ use crate::http::location::ServerId;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::server_name::{ServerName, VirtualHosts};
 use crate::http::modules::ssl::ServerTls;
-use crate::net::ListenSpec;
+use crate::net::{ListenSpec, SocketId};
 use crate::runtime::connection::Connection;
 use crate::tls::ClientTrust;
 
@@ -31,9 +31,9 @@ pub(crate) struct Port {
 impl Http {
     /// The servers behind the local address of a connection.
     pub(crate) fn hosts_at(&self, connection: &Connection) -> &VirtualHosts {
-        let place = |address: &Address| {
+        let place = |socket: &SocketId| {
             let mut ports = self.ports.iter();
-            ports.position(|port| port.spec.address == *address)
+            ports.position(|port| port.spec.id == *socket)
         };
         let port = &self.ports[connection.listener().place(self.id, place)];
         if port.special.is_empty() {
@@ -198,7 +198,7 @@ fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>) -> Vec<Port> 
             .options
             .map_or(known.listen.options, |listen| listen.options);
         let spec = ListenSpec {
-            address: known.listen.address,
+            id: SocketId::stream(known.listen.address),
             options,
             span: known.listen.span,
             place: String::new(),
@@ -211,7 +211,7 @@ fn into_sockets(gathered: Vec<Gathered>, hosts: Vec<VirtualHosts>) -> Vec<Port> 
     }
     for (address, hosts) in sharing {
         let wildcard = ports.iter_mut().find(|port| {
-            port.spec.address.as_inet().is_some_and(|wildcard| {
+            port.spec.id.address.as_inet().is_some_and(|wildcard| {
                 wildcard.ip().is_unspecified()
                     && wildcard.port() == address.port()
                     && wildcard.is_ipv4() == address.is_ipv4()

@@ -24,6 +24,7 @@ use crate::http::request::Request;
 use crate::http::serve::{self, Served};
 use crate::http::sink::Sink;
 use crate::log::OpenLogs;
+use crate::net::SocketId;
 use crate::runtime::capacity::Capacity;
 use crate::runtime::connection::{Connection, ListenerInfo};
 use crate::runtime::loop_state::{Applications, Installed, LoopState, Offered};
@@ -103,7 +104,9 @@ impl TestSite {
 
     /// Serves a connection that came in.
     pub(crate) fn admit(&self, fd: OwnedFd, peer: Address) {
-        let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
+        let info = Rc::new(ListenerInfo::new(SocketId::stream(Address::Unix(
+            "/nowhere".into(),
+        ))));
         self.state.admit(fd, peer, &info, None);
     }
 
@@ -158,7 +161,9 @@ impl TestSite {
 
     fn try_request(&self, head: &str) -> Option<Box<Request>> {
         let (ours, _theirs) = Stream::pair().unwrap();
-        let info = Rc::new(ListenerInfo::new(Address::Unix("/nowhere".into())));
+        let info = Rc::new(ListenerInfo::new(SocketId::stream(Address::Unix(
+            "/nowhere".into(),
+        ))));
         let peer = Address::UNNAMED;
         let connection = Rc::new(Connection::new(ours.into(), peer, info, self.state.clone()));
         let mut request = Box::new(Request::new(connection, self.http_loop.clone()));

@@ -4,21 +4,23 @@ pub(crate) mod cidr;
 pub(crate) mod proxied;
 pub(crate) mod resolver;
 
+mod socket_id;
 mod transport;
 
 use revolve_conf::{Sources, Span};
-use revolve_reactor::{Address, ListenOptions};
+use revolve_reactor::ListenOptions;
 
+pub use self::socket_id::{SocketId, SocketKind};
 pub(crate) use self::transport::{Send as Sending, Transport};
 
 /// A socket to be bound.
 #[derive(Debug, Clone)]
 pub struct ListenSpec {
-    /// Its address.
-    pub address: Address,
+    /// Which one it is.
+    pub id: SocketId,
     /// Its options.
     pub options: ListenOptions,
-    /// The first `listen` with this address.
+    /// The first `listen` that names it.
     pub(crate) span: Span,
     /// Where that stands: `/etc/nginx/nginx.conf:12`.
     pub place: String,

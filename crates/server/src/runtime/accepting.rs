@@ -10,6 +10,7 @@ use revolve_reactor::{Address, Listener, timeout};
 use rustix::io::Errno;
 
 use crate::log::{Level, error_text};
+use crate::net::SocketId;
 use crate::runtime::capacity;
 use crate::runtime::capacity::{Idle, LONG_IDLE};
 use crate::runtime::connection::ListenerInfo;
@@ -67,33 +68,28 @@ impl LoopState {
     /// Listens on what the configuration names; sockets of before are kept where it still does.
     pub(super) fn set_listeners(
         self: &Rc<Self>,
-        offered: Vec<(Address, OwnedFd)>,
+        offered: Vec<(SocketId, OwnedFd)>,
     ) -> io::Result<()> {
         let installed = self.installed();
         let mut listeners = self.accepting.listeners.borrow_mut();
         listeners.retain(|listening| {
-            let address = listening.info.address();
-            let kept = installed.base.listens_on(address);
+            let kept = installed.base.listens_on(listening.info.id());
             if !kept {
                 listening.task.cancel();
             }
             kept
         });
-        for (address, fd) in offered {
+        for (socket, fd) in offered {
             if listeners
                 .iter()
-                .any(|listening| *listening.info.address() == address)
+                .any(|listening| *listening.info.id() == socket)
             {
                 continue;
             }
-            let Some(spec) = installed
-                .base
-                .listens()
-                .find(|spec| spec.address == address)
-            else {
+            let Some(spec) = installed.base.listens().find(|spec| spec.id == socket) else {
                 continue;
             };
-            if !address.is_unix() {
+            if !socket.address.is_unix() {
                 // Accepted sockets inherit it, so that no connection pays for it.
                 rustix::net::sockopt::set_tcp_nodelay(fd.as_fd(), true)?;
             }
@@ -108,7 +104,7 @@ impl LoopState {
             if !is_shared {
                 listener.set_rotation(0);
             }
-            let info = Rc::new(ListenerInfo::new(address));
+            let info = Rc::new(ListenerInfo::new(socket));
             let waiting = Rc::new(Waiting::default());
             let accept = {
                 let (state, listener) = (self.clone(), listener.clone());
@@ -129,13 +125,13 @@ impl LoopState {
         Ok(())
     }
 
-    /// The listener of an address on the loop that accepts.
-    pub(super) fn info_of(&self, listener: Address) -> Rc<ListenerInfo> {
+    /// The listener of a socket on the loop that accepts.
+    pub(super) fn info_of(&self, listener: SocketId) -> Rc<ListenerInfo> {
         let known = self.accepting.listeners.borrow();
         let known = known.iter().map(|listening| &listening.info);
         let info = known
             .into_iter()
-            .find(|info| *info.address() == listener)
+            .find(|info| *info.id() == listener)
             .cloned();
         info.unwrap_or_else(|| self.listener_info(listener))
     }
@@ -167,7 +163,7 @@ pub(crate) async fn run(
         match listener.accept().await {
             Ok(accepted) => {
                 state.seat.note_accepted();
-                if is_shared && state.deal(accepted.0.as_fd(), info.address()) {
+                if is_shared && state.deal(accepted.0.as_fd(), info.id()) {
                     continue;
                 }
                 waiting.0.set(Some(accepted));

@@ -9,42 +9,51 @@ use std::time::Duration;
 use revolve_reactor::Address;
 use revolve_tls::TlsStream;
 
-use crate::net::Transport;
 use crate::net::proxied::Proxied;
+use crate::net::{SocketId, Transport};
 use crate::runtime::loop_state::LoopState;
 use crate::runtime::report::{ConnectionReport, ConnectionState};
 
-/// A socket that connections come from, by its address.
+/// A socket that connections come from.
 #[derive(Debug)]
 pub(crate) struct ListenerInfo {
-    address: Address,
+    id: SocketId,
     /// Its place in the ports of the configuration of that number.
     place: Cell<(u64, usize)>,
 }
 
 impl ListenerInfo {
-    /// The listener of an address.
-    pub(crate) fn new(address: Address) -> Self {
+    /// The listener of a socket.
+    pub(crate) fn new(id: SocketId) -> Self {
         Self {
-            address,
+            id,
             place: Cell::new((u64::MAX, 0)),
         }
     }
 
+    /// Which socket it is.
+    pub(crate) fn id(&self) -> &SocketId {
+        &self.id
+    }
+
     /// The address as it was bound.
     pub(crate) fn address(&self) -> &Address {
-        &self.address
+        &self.id.address
     }
 
     /// Its place in a list of the configuration of that number, as `find` gives it; one that the
     /// configuration does not have any more counts as the first, whose connections are about to be
     /// closed.
-    pub(crate) fn place(&self, config: u64, find: impl FnOnce(&Address) -> Option<usize>) -> usize {
+    pub(crate) fn place(
+        &self,
+        config: u64,
+        find: impl FnOnce(&SocketId) -> Option<usize>,
+    ) -> usize {
         let (known, place) = self.place.get();
         if known == config {
             return place;
         }
-        let place = find(&self.address).unwrap_or(0);
+        let place = find(&self.id).unwrap_or(0);
         self.place.set((config, place));
         place
     }
@@ -252,7 +261,7 @@ impl Connection {
         ConnectionReport {
             number: self.number,
             peer: self.peer.clone(),
-            listener: self.listener.address.clone(),
+            listener: self.listener.address().clone(),
             state,
             age: Duration::from_millis(self.age_ms()),
             idle: self.idle_for(),

@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use rustix::net::{
 };
 
 use crate::log::{Level, error_text};
+use crate::net::SocketId;
 use crate::runtime::accepting::until_capacity;
 use crate::runtime::lasting::spawn_lasting;
 use crate::runtime::loop_state::LoopState;
@@ -94,7 +94,7 @@ impl Others {
 
     /// Sends a connection, which counts as this worker's already, to the emptiest worker if that has
     /// clearly fewer. The answer is whether it is gone.
-    pub(crate) fn send(&self, seat: &Seat, fd: BorrowedFd<'_>, listener: &Address) -> bool {
+    pub(crate) fn send(&self, seat: &Seat, fd: BorrowedFd<'_>, listener: &SocketId) -> bool {
         let own = seat.active();
         let unseen = self.unseen.replace(self.unseen.get() + 1);
         if !is_ahead(own, self.least.get()) && unseen < UNSEEN_MAX {
@@ -113,7 +113,7 @@ impl Others {
             return false;
         }
         // First, so that it never counts twice: the other may answer its client before this returns.
-        seat.note_gone();
+        seat.note_left();
         seat.note_offered(taker.row, now_ms);
         // The socket of one that does not read is full soon: what it would get stays here.
         if send(self.sockets[place].as_fd(), fd, listener).is_err() {
@@ -186,39 +186,9 @@ fn is_ahead(own: u64, least: u64) -> bool {
 
 /// A message that is no connection.
 const NUDGE: u8 = b'?';
-const INET: u8 = b'i';
-const UNIX: u8 = b'u';
-
-/// Appends the address of a listening socket to a message; it is the last of it.
-pub(crate) fn write_listener(listener: &Address, message: &mut Vec<u8>) {
-    match listener {
-        Address::Inet(address) => {
-            message.push(INET);
-            message.extend_from_slice(address.to_string().as_bytes());
-        }
-        Address::Unix(path) => {
-            message.push(UNIX);
-            message.extend_from_slice(path.as_os_str().as_bytes());
-        }
-    }
-}
-
-/// The address that [`write_listener`] wrote.
-pub(crate) fn read_listener(message: &[u8]) -> Option<Address> {
-    let (kind, address) = message.split_first()?;
-    match *kind {
-        INET => {
-            let address = std::str::from_utf8(address).ok()?;
-            Some(Address::Inet(address.parse().ok()?))
-        }
-        UNIX => Some(Address::Unix(std::ffi::OsStr::from_bytes(address).into())),
-        _ => None,
-    }
-}
-
-fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, listener: &Address) -> io::Result<()> {
+fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, listener: &SocketId) -> io::Result<()> {
     let mut message = Vec::with_capacity(MESSAGE_BYTES_MAX);
-    write_listener(listener, &mut message);
+    listener.encode(&mut message);
     send_connection(socket, fd, &message)
 }
 
@@ -242,14 +212,14 @@ pub(crate) fn send_connection(
 struct Received {
     fd: OwnedFd,
     peer: Address,
-    /// The address of the listening socket.
-    listener: Address,
+    /// The socket it came by.
+    listener: SocketId,
 }
 
 /// The next connection in the inbox, if there is one.
 fn receive(inbox: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     receive_connection(inbox, |fd, peer, message| {
-        let listener = read_listener(message)?;
+        let listener = SocketId::decode(message)?;
         Some(Received { fd, peer, listener })
     })
 }
@@ -342,7 +312,7 @@ impl LoopState {
 
     /// Sends a connection that was accepted to another worker, if that one has clearly fewer. The
     /// answer is whether it is gone.
-    pub(crate) fn deal(self: &Rc<Self>, fd: BorrowedFd<'_>, listener: &Address) -> bool {
+    pub(crate) fn deal(self: &Rc<Self>, fd: BorrowedFd<'_>, listener: &SocketId) -> bool {
         let peers = self.accepting.peers.borrow();
         let Some(peers) = peers.as_ref() else {
             return false;
@@ -375,7 +345,7 @@ impl LoopState {
     }
 
     /// Takes a connection that another worker has accepted; it counts as this one's already.
-    pub(crate) fn admit_received(self: &Rc<Self>, fd: OwnedFd, peer: Address, listener: Address) {
+    pub(crate) fn admit_received(self: &Rc<Self>, fd: OwnedFd, peer: Address, listener: SocketId) {
         self.admit(fd, peer, &self.info_of(listener), None);
     }
 

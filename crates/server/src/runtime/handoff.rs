@@ -11,11 +11,10 @@ use std::rc::Rc;
 
 use revolve_reactor::{Address, Readable, yield_now};
 
+use crate::net::SocketId;
 use crate::runtime::accepting::until_capacity;
 use crate::runtime::connection::{Connection, History};
-use crate::runtime::dealing::{
-    log_receive_failed, read_listener, receive_connection, send_connection, write_listener,
-};
+use crate::runtime::dealing::{log_receive_failed, receive_connection, send_connection};
 use crate::runtime::draining::{IDLE_MIN, Stage};
 use crate::runtime::lasting::spawn_lasting;
 use crate::runtime::loop_state::LoopState;
@@ -24,7 +23,7 @@ use crate::runtime::loop_state::LoopState;
 struct HandedOff {
     fd: OwnedFd,
     peer: Address,
-    listener: Address,
+    listener: SocketId,
     history: History,
 }
 
@@ -36,7 +35,7 @@ fn describe(connection: &Connection) -> Vec<u8> {
     message.extend_from_slice(&history.requests.to_le_bytes());
     message.extend_from_slice(&history.age_ms.to_le_bytes());
     message.extend_from_slice(&history.idle_ms.to_le_bytes());
-    write_listener(connection.listener().address(), &mut message);
+    connection.listener().id().encode(&mut message);
     message
 }
 
@@ -49,7 +48,7 @@ fn read(fd: OwnedFd, peer: Address, message: &[u8]) -> Option<HandedOff> {
         age_ms: u64::from_le_bytes(*age_ms),
         idle_ms: u64::from_le_bytes(*idle_ms),
     };
-    let listener = read_listener(rest)?;
+    let listener = SocketId::decode(rest)?;
     Some(HandedOff {
         fd,
         peer,

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Base;
 use crate::file_cache::FileCache;
 use crate::log::{Level, Logs, OpenLogs, Outputs, error_text};
+use crate::net::SocketId;
 use crate::net::resolver::Resolvers;
 use crate::runtime::accepting::Accepting;
 use crate::runtime::capacity::{Capacity, Idle};
@@ -285,10 +286,10 @@ impl LoopState {
         match &self.dealer {
             None => self.serve(fd, (peer, history), info.clone(), None),
             Some(reactors) => {
-                let address = info.address().clone();
+                let socket = info.id().clone();
                 reactors.deal(fd, move |fd, lease| {
                     if let Some(state) = LoopState::current() {
-                        let info = state.listener_info(address);
+                        let info = state.listener_info(socket);
                         state.serve(fd, (peer, history), info, Some(lease));
                     }
                 });
@@ -312,7 +313,7 @@ impl LoopState {
                     Level::Alert,
                     format_args!("a connection could not be registered ({reason})"),
                 );
-                self.seat.note_gone();
+                self.seat.note_left();
                 return;
             }
         };
@@ -330,13 +331,13 @@ impl LoopState {
         self.applications().serve(connection, lease);
     }
 
-    /// The listener of an address on a loop that does not accept: one for all its connections.
-    pub(super) fn listener_info(&self, address: Address) -> Rc<ListenerInfo> {
+    /// The listener of a socket on a loop that does not accept: one for all its connections.
+    pub(super) fn listener_info(&self, socket: SocketId) -> Rc<ListenerInfo> {
         let connections = self.connections.borrow();
         let known = connections.iter().map(|(_, known)| known.listener_rc());
-        match known.into_iter().find(|info| *info.address() == address) {
+        match known.into_iter().find(|info| *info.id() == socket) {
             Some(info) => info.clone(),
-            None => Rc::new(ListenerInfo::new(address)),
+            None => Rc::new(ListenerInfo::new(socket)),
         }
     }
 
@@ -345,7 +346,7 @@ impl LoopState {
             .borrow_mut()
             .try_remove(connection.key.get());
         self.counts.end_busy(&connection.is_busy);
-        self.seat.note_gone();
+        self.seat.note_left();
         self.capacity.note_end();
         if let Some(acceptor) = self.capacity.acceptor_waiting_elsewhere() {
             acceptor.run_in_loop(|| {
@@ -390,8 +391,8 @@ impl LoopState {
         *self.installed.borrow_mut() = installed.clone();
         self.applications().configure(&installed);
         for (_, connection) in self.connections.borrow().iter() {
-            let address = connection.listener().address();
-            if !installed.base.listens_on(address) && connection.is_idle() {
+            let socket = connection.listener().id();
+            if !installed.base.listens_on(socket) && connection.is_idle() {
                 connection.close_idle();
             }
         }

@@ -9,10 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use revolve_reactor::{Address, Deal, Reactors, spawn};
+use revolve_reactor::{Deal, Reactors, spawn};
 
 use crate::config::Base;
 use crate::log::{Level, OpenLogs};
+use crate::net::SocketId;
 use crate::runtime::capacity::Capacity;
 use crate::runtime::dealing::Peers;
 use crate::runtime::loop_state::{LoopState, MakeApplications, Offered};
@@ -33,7 +34,7 @@ const PIPELINING_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Descriptors {
     /// Listening sockets, non-blocking.
-    pub listeners: Vec<(Address, OwnedFd)>,
+    pub listeners: Vec<(SocketId, OwnedFd)>,
     /// Log files by the paths of [`Config::log_paths`](crate::Config::log_paths).
     pub logs: Vec<(PathBuf, OwnedFd)>,
     /// Zones, as [`Zones::descriptors`] names them. Those that are missing are made, for this worker
@@ -73,7 +74,7 @@ impl Descriptors {
 
 /// What the loop that accepts needs.
 struct Sockets {
-    listeners: Vec<(Address, OwnedFd)>,
+    listeners: Vec<(SocketId, OwnedFd)>,
     peers: Option<Peers>,
     inherited: Option<OwnedFd>,
 }

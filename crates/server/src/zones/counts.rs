@@ -169,7 +169,7 @@ impl Seat {
     }
 
     /// A connection is gone: closed, or sent to another worker.
-    pub(crate) fn note_gone(&self) {
+    pub(crate) fn note_left(&self) {
         self.row.sub(ACTIVE, 1);
     }
 

@@ -185,7 +185,7 @@ mod tests {
             (0..3).for_each(|_| seat.note_accepted());
             (0..2).for_each(|_| seat.note_handled());
         }
-        seats[0].note_gone();
+        seats[0].note_left();
         loops.iter().for_each(|counts| counts.note_request());
         let (asking, other) = (Cell::new(false), Cell::new(false));
         loops[1].begin_busy(&other);

@@ -61,7 +61,7 @@ fn read(files: &mut dyn Files) -> (Option<Vec<String>>, String) {
     let shown = diagnostics.render(&sources, "x", false);
     assert_eq!(config.is_none(), diagnostics.has_errors());
     let listens = config.map(|config| {
-        let listens = config.listens().map(|spec| spec.address.to_string());
+        let listens = config.listens().map(|spec| spec.id.to_string());
         listens.collect()
     });
     (listens, shown)
