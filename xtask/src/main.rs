@@ -22,6 +22,8 @@ usage: cargo xtask <task>
   bench [http]       CPU per request, requests per second and p99 beside nginx and the floor;
                      --instructions counts those of user space, --strace system calls,
                      --against BINARY measures another commit's in the same turns
+  bench proxy        the same of requests that are passed on, beside nginx and HAProxy; --memory
+                     shows what connections cost that wait
   bench memory       resident memory of idle keep-alive connections, beside nginx
   bench dealing      how many of a burst of connections each worker process has
   bench echo         CPU per message of an echo on the reactor, beside the floors; --instructions
@@ -29,6 +31,7 @@ usage: cargo xtask <task>
   bench models       what a message costs on each I/O model, beside idle connections
   floor PORT BODY_BYTES [HEAD_BYTES]
                      the bare epoll server that the bench compares with
+  backend PORT       the bare upstream that bench proxy asks
 
 `cargo xtask bench --help` lists the options of bench.
 ";
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Some("sanitize") => sanitize::run(&root(), rest),
         Some("bench") => bench::run(&root(), rest),
         Some("floor") => bench::floor::main(rest),
+        Some("backend") => bench::proxy::backend::main(rest),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

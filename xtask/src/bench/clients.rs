@@ -81,18 +81,9 @@ impl Client {
     /// The server closed the connection or answered something else than 200.
     pub(super) fn ask(&self, path: &str) -> io::Result<Vec<u8>> {
         self.send(request(path).as_bytes())?;
-        let mut head = Vec::with_capacity(512);
-        let mut byte = [0; 1];
-        while !head.ends_with(b"\r\n\r\n") {
-            self.receive(&mut byte)?;
-            head.extend_from_slice(&byte);
-            if head.len() > HEAD_BYTES_MAX {
-                return Err(io::Error::other("the answer's head has no end"));
-            }
-        }
-        let head = String::from_utf8_lossy(&head);
+        let head = self.read_head()?;
         let mut lines = head.lines();
-        let length = lines.find_map(|line| line.strip_prefix("Content-Length: "));
+        let length = lines.find_map(|line| line.strip_prefix("content-length: "));
         let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         self.receive(&mut body)?;
@@ -103,6 +94,26 @@ impl Client {
             "the answer is {}",
             head.lines().next().unwrap_or_default()
         )))
+    }
+
+    /// Reads an answer's head, and not a byte more: its status line as it is, the names of its lines in
+    /// lower case.
+    pub(super) fn read_head(&self) -> io::Result<String> {
+        let mut head = Vec::with_capacity(512);
+        let mut byte = [0; 1];
+        while !head.ends_with(b"\r\n\r\n") {
+            self.receive(&mut byte)?;
+            head.extend_from_slice(&byte);
+            if head.len() > HEAD_BYTES_MAX {
+                return Err(io::Error::other("the answer's head has no end"));
+            }
+        }
+        let head = String::from_utf8_lossy(&head);
+        let lines = head.lines().map(|line| match line.split_once(": ") {
+            Some((name, value)) => format!("{}: {value}\n", name.to_ascii_lowercase()),
+            None => format!("{line}\n"),
+        });
+        Ok(lines.collect())
     }
 }
 

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::servers::{Kind, Server, Setup, Workspace};
 use super::site;
 use super::table::{Spread, Table};
-use super::wrk::{self, Load};
+use super::wrk::{self, Ask, Load};
 
 /// A bound that Revolve holds itself to: CPU per request, at most so many times another's.
 #[derive(Clone, Copy)]
@@ -44,6 +44,15 @@ impl Case {
                 self.path,
                 lines.join("\r\n")
             ),
+        }
+    }
+
+    /// What wrk is told.
+    pub(super) fn ask(&self, server: &Server) -> Ask {
+        Ask {
+            url: format!("http://{}{}", self.address(server), self.path),
+            lines: self.lines,
+            script: None,
         }
     }
 
@@ -119,9 +128,19 @@ pub(super) const CASES: [Case; 5] = [
 pub(super) const COMPARED: [Kind; 3] = [Kind::Floor, Kind::Nginx, Kind::Against];
 
 /// One measurement: what the load saw and what the server paid.
-struct Sample {
+pub(super) struct Sample {
     load: Load,
     cpu_us: f64,
+}
+
+impl Sample {
+    /// Of a load that took so many nanoseconds of the server.
+    pub(super) fn new(load: Load, taken_ns: u64) -> Self {
+        Self {
+            load,
+            cpu_us: taken_ns as f64 / 1000.0 / load.requests as f64,
+        }
+    }
 }
 
 /// Measures every case, or the one that was asked for, and prints a table for each.
@@ -151,7 +170,7 @@ fn measure(
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
     for server in &servers {
         // What is opened, mapped or grown once is not the cost of a request.
-        wrk::run(case, server, connections, 1)?;
+        wrk::run(&case.ask(server), connections, 1)?;
     }
     for _ in 0..options.rounds {
         for (server, samples) in servers.iter().zip(&mut samples) {
@@ -234,7 +253,7 @@ pub(super) fn probe(case: &Case, server: &Server) -> Result<usize, String> {
     Ok(head)
 }
 
-fn head_bytes(answer: &[u8]) -> Option<usize> {
+pub(super) fn head_bytes(answer: &[u8]) -> Option<usize> {
     answer
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
@@ -248,13 +267,10 @@ fn sample(
     seconds: u64,
 ) -> Result<Sample, String> {
     let before_ns = server.cpu_ns()?;
-    let load = wrk::run(case, server, connections, seconds)
+    let load = wrk::run(&case.ask(server), connections, seconds)
         .map_err(|error| format!("{}: {error}", server.kind.name()))?;
     let taken_ns = server.cpu_ns()?.saturating_sub(before_ns);
-    Ok(Sample {
-        load,
-        cpu_us: taken_ns as f64 / 1000.0 / load.requests as f64,
-    })
+    Ok(Sample::new(load, taken_ns))
 }
 
 /// CPU per request of one server against another's, round by round.
@@ -266,7 +282,7 @@ fn ratio(of: &[Sample], against: &[Sample]) -> Option<Spread> {
     )
 }
 
-fn table(kinds: &[Kind], samples: &[Vec<Sample>]) -> String {
+pub(super) fn table(kinds: &[Kind], samples: &[Vec<Sample>]) -> String {
     let head = [
         "server",
         "CPU µs/request",
@@ -313,14 +329,19 @@ fn table(kinds: &[Kind], samples: &[Vec<Sample>]) -> String {
     table.render()
 }
 
-fn past_bound(case: &Case, kinds: &[Kind], samples: &[Vec<Sample>]) -> Option<String> {
+/// CPU per request of Revolve against another's: the middle of all rounds.
+pub(super) fn ratio_to(against: Kind, kinds: &[Kind], samples: &[Vec<Sample>]) -> Option<f64> {
     let of = |kind: Kind| {
         kinds
             .iter()
             .position(|other| *other == kind)
             .map(|at| &samples[at])
     };
-    let ratio = ratio(of(Kind::Revolve)?, of(case.bound.against)?)?.median;
+    Some(ratio(of(Kind::Revolve)?, of(against)?)?.median)
+}
+
+fn past_bound(case: &Case, kinds: &[Kind], samples: &[Vec<Sample>]) -> Option<String> {
+    let ratio = ratio_to(case.bound.against, kinds, samples)?;
     (ratio > case.bound.ratio_max).then(|| {
         format!(
             "{}: Revolve takes {ratio:.2} times the CPU of {}, at most {:.2} is allowed",

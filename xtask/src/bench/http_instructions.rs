@@ -21,7 +21,7 @@ const REQUESTS_MAX: usize = 12_000;
 const BYTES_MAX: usize = 256 << 20;
 const ROUNDS_MIN: usize = 6;
 /// The longer run in relation to the shorter one.
-const MANY_PER_FEW: usize = 6;
+pub(super) const MANY_PER_FEW: usize = 6;
 
 /// Counts every case, or the one that was asked for, and prints a table for each.
 pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
@@ -87,7 +87,7 @@ fn measure(
 }
 
 /// Rounds of one request on each connection.
-fn rounds(body_bytes: usize, connections: usize) -> usize {
+pub(super) fn rounds(body_bytes: usize, connections: usize) -> usize {
     let requests = REQUESTS_MAX.min(BYTES_MAX / body_bytes.max(1));
     (requests / connections.max(1)).max(ROUNDS_MIN)
 }
@@ -113,7 +113,7 @@ fn load(server: &Server, case: &Case, connections: usize, rounds: usize) -> Resu
     Ok(head_bytes)
 }
 
-fn table(counted: &[(Kind, f64)]) -> String {
+pub(super) fn table(counted: &[(Kind, f64)]) -> String {
     let against = counted.iter().map(|(kind, _)| *kind);
     let against: Vec<Kind> = against
         .filter(|kind| http::COMPARED.contains(kind))

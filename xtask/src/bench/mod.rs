@@ -5,6 +5,7 @@
 //! C), so that what slows one slows all.
 
 pub(crate) mod floor;
+pub(crate) mod proxy;
 
 mod callgrind;
 mod clients;
@@ -45,6 +46,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         Mode::Http if options.strace => strace::run(root, &options),
         Mode::Http if options.instructions => http_instructions::run(root, &options),
         Mode::Http => http::run(root, &options),
+        Mode::Proxy => proxy::run(root, &options),
         Mode::Memory => memory::run(root, &options),
         Mode::Dealing => dealing::run(root, &options),
         Mode::Echo => echo::run(root, &options),

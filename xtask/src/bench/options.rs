@@ -3,21 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use super::http::CASES;
+use super::proxy;
 use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
-usage: cargo xtask bench [http | memory | dealing | echo | models] [options]
+usage: cargo xtask bench [http | proxy | memory | dealing | echo | models] [options]
 
   --rounds N          rounds of turns (5)
   --seconds S         length of one measurement (2; echo and models: 1)
   --connections N     connections of the load (64, and 8 for 10 MiB; memory: 10000; dealing: 480)
-  --case NAME         one case of http alone: static-1k, return, site, static-100k,
-                      static-10m
-  --servers A,B       http, memory and dealing: some of floor, nginx, nginx-cache, revolve
+  --case NAME         one case alone: static-1k, return, site, static-100k, static-10m of http;
+                      get-1k, post-1k, get-1m, post-1m and each of them with -each of proxy
+  --servers A,B       http, memory and dealing: some of floor, nginx, nginx-cache, revolve;
+                      proxy: of nginx, haproxy, revolve
   --against BINARY    one more server in the same turns: a revolve built at another commit
-  --strace            http: system calls per request instead of time
-  --instructions      http and echo: user-space instructions instead of time, by callgrind
-  --check             http and dealing: fail when Revolve is past the bounds that the project holds
+  --memory            proxy: memory of connections that wait, kept ones and WebSockets
+  --strace            http and proxy: system calls per request instead of time
+  --instructions      http, proxy and echo: user-space instructions instead of time, by callgrind
+  --check             http, proxy and dealing: fail when Revolve is past the bounds that the project holds
                       itself to
   --no-build          measure what was built before
 
@@ -28,6 +31,7 @@ Servers run on CPU 0 and the load on CPU 1, on ports 18200 and up of 127.0.0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Http,
+    Proxy,
     Memory,
     Dealing,
     Echo,
@@ -47,6 +51,7 @@ pub(super) struct Options {
     pub(super) servers: Vec<Kind>,
     /// Another binary of the server.
     pub(super) against: Option<PathBuf>,
+    pub(super) memory: bool,
     pub(super) strace: bool,
     pub(super) instructions: bool,
     pub(super) check: bool,
@@ -64,6 +69,7 @@ impl Options {
             case: None,
             servers: Vec::new(),
             against: None,
+            memory: false,
             strace: false,
             instructions: false,
             check: false,
@@ -80,6 +86,8 @@ impl Options {
                 "models" => options.mode = Mode::Models,
                 "--against" => options.against = Some(binary(words.next())?),
                 "--instructions" => options.instructions = true,
+                "proxy" => options.mode = Mode::Proxy,
+                "--memory" => options.memory = true,
                 "--strace" => options.strace = true,
                 "--check" => options.check = true,
                 "--no-build" => options.build = false,
@@ -90,6 +98,13 @@ impl Options {
                 "--servers" => options.servers = kinds(words.next())?,
                 other => return Err(format!("bench does not know `{other}`\n\n{USAGE}")),
             }
+        }
+        let serves = |kind: &Kind| match options.mode {
+            Mode::Proxy => !matches!(kind, Kind::Floor | Kind::NginxCache),
+            _ => *kind != Kind::HaProxy,
+        };
+        if let Some(kind) = options.servers.iter().find(|kind| !serves(kind)) {
+            return Err(format!("{} has no part in this bench", kind.name()));
         }
         if options.servers.is_empty() {
             options.servers = options.default_servers();
@@ -109,6 +124,7 @@ impl Options {
         match self.mode {
             Mode::Http if self.strace => vec![Kind::Nginx, Kind::Revolve],
             Mode::Http => vec![Kind::Floor, Kind::Nginx, Kind::NginxCache, Kind::Revolve],
+            Mode::Proxy => vec![Kind::Nginx, Kind::HaProxy, Kind::Revolve],
             Mode::Memory | Mode::Dealing => vec![Kind::Nginx, Kind::Revolve],
             Mode::Echo | Mode::Models => Vec::new(),
         }
@@ -126,18 +142,14 @@ fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
 }
 
 fn case(value: Option<&str>) -> Result<String, String> {
-    let names = || {
-        CASES
-            .iter()
-            .map(|case| case.name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let value = value.ok_or_else(|| format!("--case needs one of {}", names()))?;
-    if CASES.iter().any(|case| case.name == value) {
+    let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    let names = [names, proxy::CASES.iter().map(|case| case.name).collect()].concat();
+    let value = value.ok_or_else(|| format!("--case needs one of {}", names.join(", ")))?;
+    if names.contains(&value) {
         return Ok(value.into());
     }
-    Err(format!("there is no case `{value}`; there are {}", names()))
+    let names = names.join(", ");
+    Err(format!("there is no case `{value}`; there are {names}"))
 }
 
 fn binary(value: Option<&str>) -> Result<PathBuf, String> {
@@ -175,7 +187,10 @@ mod tests {
             (options.mode, options.rounds, options.build),
             (Mode::Http, 5, true)
         );
-        assert_eq!(options.servers, Kind::ALL);
+        let served = [Kind::Floor, Kind::Nginx, Kind::NginxCache, Kind::Revolve];
+        assert_eq!(options.servers, served);
+        let options = parse("proxy --case get-1k --memory").unwrap().unwrap();
+        assert_eq!(options.servers, [Kind::Nginx, Kind::HaProxy, Kind::Revolve]);
     }
 
     #[test]
@@ -203,6 +218,8 @@ mod tests {
             "--rounds x",
             "--case big",
             "--servers iis",
+            "--servers haproxy",
+            "proxy --servers floor",
             "--servers against",
             "--against",
             "--against /no/such/revolve",

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use super::echo_server;
 use super::options::Options;
 use super::process::{self, SERVER_CPU};
+use super::proxy::setup::{self, Upstreams};
 use super::site;
 use super::tools;
 
@@ -36,13 +37,21 @@ pub(super) enum Kind {
     NginxCache,
     /// This repository's server, on the configuration of `Nginx`.
     Revolve,
+    /// HAProxy, which serves no files: for what is passed on alone.
+    HaProxy,
     /// Another binary of it, as it was built at another commit.
     Against,
 }
 
 impl Kind {
     /// Those that have a name on the command line; the other binary is named by its path.
-    pub(super) const ALL: [Self; 4] = [Self::Floor, Self::Nginx, Self::NginxCache, Self::Revolve];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Floor,
+        Self::Nginx,
+        Self::NginxCache,
+        Self::HaProxy,
+        Self::Revolve,
+    ];
 
     /// The name on the command line and in tables.
     pub(super) fn name(self) -> &'static str {
@@ -51,6 +60,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::NginxCache => "nginx-cache",
             Self::Revolve => "revolve",
+            Self::HaProxy => "haproxy",
             Self::Against => "against",
         }
     }
@@ -59,6 +69,7 @@ impl Kind {
     pub(super) fn package(self) -> Option<&'static str> {
         match self {
             Self::Nginx | Self::NginxCache => Some("nginx"),
+            Self::HaProxy => Some("haproxy"),
             Self::Floor | Self::Revolve | Self::Against => None,
         }
     }
@@ -140,6 +151,8 @@ pub(super) struct Setup<'a> {
     pub(super) connections_max: usize,
     /// Worker processes: none or one for one on the server's CPU, more for so many on any.
     pub(super) workers: usize,
+    /// How requests are passed on to the bare upstream, where they are.
+    pub(super) proxy: Option<Upstreams>,
     /// What runs the server: a program and its arguments. It can follow no other process, so that
     /// the server is a single one.
     pub(super) runner: &'a [&'a str],
@@ -261,7 +274,7 @@ fn program(workspace: &Workspace, kind: Kind) -> Result<PathBuf, String> {
             let own = std::env::current_exe();
             return own.map_err(|error| format!("this program's own path is not known: {error}"));
         }
-        Kind::Nginx | Kind::NginxCache => {
+        Kind::Nginx | Kind::NginxCache | Kind::HaProxy => {
             let name = kind.package().unwrap_or_default();
             return tools::find(name).ok_or_else(|| format!("{name} is missing"));
         }
@@ -291,6 +304,20 @@ fn command(workspace: &Workspace, kind: Kind, setup: &Setup) -> Result<Command, 
         return Ok(command);
     }
     let path = workspace.folder.join(format!("{}.conf", kind.name()));
+    if kind == Kind::HaProxy {
+        let upstreams = setup.proxy.ok_or("haproxy serves no files")?;
+        let connections = setup.connections_max + 200;
+        let text = setup::haproxy(upstreams, kind.port(), connections, &workspace.folder);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        // A master and a worker, as the others have them, but for what runs it.
+        let role: &[&str] = if setup.runner.is_empty() {
+            &["-W", "-db"]
+        } else {
+            &["-db"]
+        };
+        command.args(role).arg("-f").arg(&path);
+        return Ok(command);
+    }
     fs::write(&path, configuration(workspace, kind, setup))
         .map_err(|error| format!("{}: {error}", path.display()))?;
     command.arg("-c").arg(&path);
@@ -317,6 +344,10 @@ fn configuration(workspace: &Workspace, kind: Kind, setup: &Setup) -> String {
     };
     let workers = setup.workers.max(1);
     let master = if setup.runner.is_empty() { "on" } else { "off" };
+    let servers = match setup.proxy {
+        Some(upstreams) => setup::http(upstreams, port),
+        None => site_and_files(workspace, name, port),
+    };
     format!(
         "daemon off;
 master_process {master};
@@ -333,7 +364,16 @@ http {{
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     {cache}
-    server {{
+{servers}}}
+"
+    )
+}
+
+/// The servers of files and of fixed answers.
+fn site_and_files(workspace: &Workspace, name: &str, port: u16) -> String {
+    let folder = workspace.folder.display();
+    format!(
+        "    server {{
         listen 127.0.0.1:{port};
         root {folder}/site;
         location /return {{
@@ -346,8 +386,7 @@ http {{
             stub_status;
         }}
     }}
-{site}}}
-",
+{site}",
         site = site::servers(&workspace.folder, name, port),
     )
 }

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::http::{CASES, Case};
+use super::http::CASES;
 use super::options::Options;
 use super::process;
-use super::servers::{Server, Setup, Workspace};
+use super::servers::{Kind, Server, Setup, Workspace};
 use super::table::Table;
-use super::{tools, wrk};
+use super::tools;
+use super::wrk::{self, Load};
 
 /// Connections of the load.
 const CONNECTIONS: usize = 8;
@@ -36,13 +37,11 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
                 ..Setup::default()
             };
             let server = Server::start(&workspace, *kind, &setup)?;
-            let counts = count(&server, case, options.seconds.unwrap_or(2))?;
+            let ask = case.ask(&server);
+            let load = |seconds| wrk::run(&ask, CONNECTIONS, seconds);
+            let counts = count(&server, load, options.seconds.unwrap_or(2))?;
             each.push_str(&format!("  {}: {}\n", kind.name(), counts.describe()));
-            table.row([
-                kind.name().into(),
-                format!("{:.2}", counts.per_request(|_| true)),
-                format!("{:.2}", counts.per_request(|name| !is_wait(name))),
-            ]);
+            table.row(counts.row(*kind));
         }
         println!("{}{each}", table.render());
     }
@@ -50,12 +49,21 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
 }
 
 /// Calls by name, and the requests that they served.
-struct Counts {
+pub(super) struct Counts {
     calls: Vec<(String, u64)>,
     requests: u64,
 }
 
 impl Counts {
+    /// Their sums, as a row of a table.
+    pub(super) fn row(&self, kind: Kind) -> [String; 3] {
+        [
+            kind.name().into(),
+            format!("{:.2}", self.per_request(|_| true)),
+            format!("{:.2}", self.per_request(|name| !is_wait(name))),
+        ]
+    }
+
     /// Calls per request of those names that `wanted` takes.
     fn per_request(&self, wanted: impl Fn(&str) -> bool) -> f64 {
         let wanted = self.calls.iter().filter(|(name, _)| wanted(name));
@@ -63,7 +71,7 @@ impl Counts {
     }
 
     /// Each name with its calls per request, but those that are rarer than one in 200 requests.
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let share = |calls: u64| calls as f64 / self.requests as f64;
         let frequent = self
             .calls
@@ -79,12 +87,17 @@ fn is_wait(name: &str) -> bool {
     name.starts_with("epoll_wait") || name.starts_with("epoll_pwait")
 }
 
-fn count(server: &Server, case: &Case, seconds: u64) -> Result<Counts, String> {
+/// Counts while `load` runs for so many seconds.
+pub(super) fn count(
+    server: &Server,
+    load: impl Fn(u64) -> Result<Load, String>,
+    seconds: u64,
+) -> Result<Counts, String> {
     // The first requests fill the caches; they are not what is counted.
-    wrk::run(case, server, CONNECTIONS, 1)?;
+    load(1)?;
     let report = std::env::temp_dir().join(format!("revolve-strace-{}", std::process::id()));
     let mut strace = attach(&server.workers(), &report)?;
-    let load = wrk::run(case, server, CONNECTIONS, seconds);
+    let load = load(seconds);
     process::signal(strace.id(), Signal::INT);
     strace.wait().map_err(|error| format!("strace: {error}"))?;
     let text = fs::read_to_string(&report).unwrap_or_default();

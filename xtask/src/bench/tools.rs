@@ -19,7 +19,8 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 /// Checks that every program which `options` needs is installed, and that there are two CPUs.
 pub(super) fn require(options: &Options) -> Result<(), String> {
     let mut needed = Vec::new();
-    if options.mode == Mode::Http && !options.instructions {
+    let is_loaded = matches!(options.mode, Mode::Http | Mode::Proxy);
+    if is_loaded && !options.instructions && !options.memory {
         needed.push("wrk");
     }
     if options.instructions {

@@ -1,10 +1,9 @@
 //! The load: wrk, one thread, on the load's CPU.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::http::Case;
 use super::process::{self, LOAD_CPU};
-use super::servers::Server;
 use super::tools;
 
 /// What one run of wrk found.
@@ -15,26 +14,33 @@ pub(super) struct Load {
     pub(super) p99_us: f64,
 }
 
-/// Sends the case's request over `connections` kept connections for `seconds`.
+/// What is asked for.
+pub(super) struct Ask {
+    pub(super) url: String,
+    /// Header lines beside its own.
+    pub(super) lines: &'static [&'static str],
+    /// A script in Lua that makes something else of the request.
+    pub(super) script: Option<PathBuf>,
+}
+
+/// Sends the request over `connections` kept connections for `seconds`.
 ///
 /// # Errors
 ///
 /// wrk cannot be run, connections failed, or something else than 2xx was answered: such a run
 /// measures nothing.
-pub(super) fn run(
-    case: &Case,
-    server: &Server,
-    connections: usize,
-    seconds: u64,
-) -> Result<Load, String> {
+pub(super) fn run(ask: &Ask, connections: usize, seconds: u64) -> Result<Load, String> {
     let program = tools::find("wrk").ok_or("wrk is missing")?;
     let mut command = Command::new(program);
     command
         .args(["-t1", "--latency"])
         .args([format!("-c{connections}"), format!("-d{seconds}s")])
-        .args(case.lines.iter().flat_map(|line| ["-H", *line]))
-        .arg(format!("http://{}{}", case.address(server), case.path))
+        .args(ask.lines.iter().flat_map(|line| ["-H", *line]))
+        .arg(&ask.url)
         .stdin(Stdio::null());
+    if let Some(script) = &ask.script {
+        command.arg("-s").arg(script);
+    }
     let output = process::on_cpu(LOAD_CPU, || command.output())?
         .map_err(|error| format!("wrk cannot be run: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
