@@ -442,6 +442,18 @@ pub(super) const ROWS: &[Row] = &[
         "an answer leaves in the turn in which it came",
     ),
     row(
+        "a tunnel (`tunnel_pass` with variables) to an address that is not public",
+        "made",
+        "403, unless `tunnel_allow_private` names its network",
+        "whoever may use the tunnel would be behind the firewall",
+    ),
+    row(
+        "CONNECT over HTTP/2",
+        "400",
+        "a tunnel where `tunnel_pass` is, else 405",
+        "RFC 9113, 8.5",
+    ),
+    row(
         "a group whose servers have all failed",
         "`no live upstreams` for `fail_timeout`",
         "half of them are asked on",

@@ -243,3 +243,54 @@ fn a_new_binary_knows_what_the_old_one_knew() {
     assert_eq!(get(site.port, "/").text(), "ok");
     assert_eq!(peer(&site, 0)["state"], "up");
 }
+
+#[test]
+fn a_budget_bounds_what_is_tried_again() {
+    // Three that are down, so that each request would be asked three times.
+    let asked = || {
+        Upstream::start(|mut asked, seen| {
+            if asked.try_head().is_some() {
+                let _ = seen.send(String::new());
+                asked
+                    .say("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy");
+            }
+        })
+    };
+    let upstreams = [asked(), asked(), asked()];
+    let [one, two, three] = upstreams.each_ref().map(|it| it.address);
+    let site = Site::new();
+    let _server = start(
+        &site,
+        &format!(
+            "upstream app {{ proxy_retry_budget 10% min=4;
+             server {one} max_fails=0; server {two} max_fails=0; server {three} max_fails=0; }}"
+        ),
+        "proxy_next_upstream error timeout http_503; location / { proxy_pass http://app; }",
+    );
+    for _ in 0..100 {
+        // What goes beyond the budget is the answer at hand, not an error of ours.
+        let answer = get(site.port, "/");
+        assert_eq!((answer.status, answer.text().as_str()), (503, "busy"));
+    }
+    let requests: usize = upstreams
+        .iter()
+        .map(|it| std::iter::from_fn(|| it.try_seen()).count())
+        .sum();
+    // A new span of time may begin once in between, with a tenth, or four, of its own.
+    assert!(
+        (104..=124).contains(&requests),
+        "{requests} tries of 100 requests"
+    );
+    let run = ctl(&site, &["upstreams", "--json"]);
+    let answer: Value = serde_json::from_str(&run.out).unwrap();
+    let budget = &answer["upstreams"][0]["retry_budget"];
+    assert_eq!(
+        (&budget["percent"], &budget["min"]),
+        (&10.into(), &4.into())
+    );
+    assert!(budget["refused"].as_u64().unwrap() >= 80, "{budget}");
+    let shown = ctl(&site, &["upstreams"]).out;
+    assert!(shown.contains("at most 10% or 4;"), "{shown}");
+    let log = site.folder.read("logs/error.log");
+    assert!(log.contains("proxy_retry_budget of \"app\" is spent"));
+}

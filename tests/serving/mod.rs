@@ -31,6 +31,7 @@ mod tls_clients;
 mod tls_ocsp;
 mod tls_upstream;
 mod traversal;
+mod tunnel;
 mod variables;
 
 use crate::support::{Folder, Server, ports};

@@ -53,6 +53,16 @@ impl Asked {
         Some(std::mem::replace(&mut self.bytes, rest))
     }
 
+    /// What has come, once anything has; nothing at the end.
+    pub(crate) fn any(&mut self) -> Option<Vec<u8>> {
+        while self.bytes.is_empty() {
+            if !self.more() {
+                return None;
+            }
+        }
+        Some(std::mem::take(&mut self.bytes))
+    }
+
     /// Breaks the connection off, without an end.
     pub(crate) fn reset(self) {
         let at_once = Some(Duration::ZERO);
@@ -135,6 +145,11 @@ impl Upstream {
     pub(crate) fn seen(&self) -> String {
         let seen = self.heads.recv_timeout(PATIENCE);
         seen.expect("the upstream is asked")
+    }
+
+    /// The next one, if there is any by now.
+    pub(crate) fn try_seen(&self) -> Option<String> {
+        self.heads.try_recv().ok()
     }
 
     /// Whether nothing more is noted for a moment.

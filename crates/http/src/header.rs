@@ -69,6 +69,7 @@ header_ids! {
     Overwrite "overwrite",
     Pragma "pragma",
     Proxy "proxy",
+    ProxyAuthorization "proxy-authorization",
     ProxyConnection "proxy-connection",
     Range "range",
     Referer "referer",
@@ -165,7 +166,7 @@ static KNOWN_BY_SLOT: [KnownName; SLOTS] = {
 /// A hash of a name by its first byte, its last and its length: the same in either case, and
 /// different for each known name (else the table's construction does not compile).
 const fn slot(first: u8, last: u8, len: usize) -> usize {
-    (len * 2 + (first | 0x20) as usize * 20 + (last | 0x20) as usize * 5) % SLOTS
+    (len + (first | 0x20) as usize * 20 + (last | 0x20) as usize * 26) % SLOTS
 }
 
 impl HeaderId {

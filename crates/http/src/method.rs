@@ -33,7 +33,8 @@ pub enum Method {
     Patch,
     /// TRACE, which is answered by [`TraceMethod`](crate::h1::HeadError::TraceMethod).
     Trace,
-    /// CONNECT, which is answered by [`ConnectMethod`](crate::h1::HeadError::ConnectMethod).
+    /// CONNECT, which is answered by [`ConnectMethod`](crate::h1::HeadError::ConnectMethod) where nobody
+    /// makes tunnels.
     Connect,
     /// Any other name of `A`-`Z`, `_` and `-`.
     #[default]

@@ -36,9 +36,11 @@ pub enum HeadError {
     MissingHost,
     /// `Content-Length` is not a number of at most `i64::MAX`.
     InvalidContentLength,
-    /// The method is CONNECT. nginx 1.22 does not know the form `host:port` and answers 400; since
-    /// 1.29 it answers 405 as here.
+    /// The method is CONNECT where nobody takes that, or in HTTP/1.0. nginx 1.22 does not know the form
+    /// `host:port` and answers 400; since 1.29 it answers 405 as here.
     ConnectMethod,
+    /// A CONNECT with a body: what follows its head belongs to the tunnel (RFC 9110, 9.3.6).
+    ConnectWithBody,
     /// The method is TRACE.
     TraceMethod,
     /// `Transfer-Encoding` in HTTP/1.0.
@@ -88,6 +90,7 @@ impl HeadError {
             Self::MissingHost => "client sent HTTP/1.1 request without \"Host\" header",
             Self::InvalidContentLength => "client sent invalid \"Content-Length\" header",
             Self::ConnectMethod => "client sent CONNECT method",
+            Self::ConnectWithBody => "client sent CONNECT request with body",
             Self::TraceMethod => "client sent TRACE method",
             Self::TransferEncodingInHttp10 => {
                 "client sent HTTP/1.0 request with \"Transfer-Encoding\" header"

@@ -48,7 +48,7 @@ pub(crate) fn framing(
         None => None,
     };
     match method {
-        Method::Connect => return Err(HeadError::ConnectMethod),
+        Method::Connect if version < Version::HTTP_11 => return Err(HeadError::ConnectMethod),
         Method::Trace => return Err(HeadError::TraceMethod),
         _ if !known.has_any(FRAMING) => return Ok(Framing::None),
         _ => {}

@@ -288,7 +288,9 @@ fn frame(is_last: bool, is_extended: bool, head: &mut Head, bytes: &[u8]) -> Res
         false => head.method,
     };
     head.framing = content_framing(&head.known, bytes, method, head.version)?;
-    if head.framing == Framing::None && !is_last && !is_extended {
+    // What follows a CONNECT belongs to the tunnel.
+    let is_tunnel = is_extended || head.method == Method::Connect;
+    if head.framing == Framing::None && !is_last && !is_tunnel {
         head.framing = Framing::Chunked;
     }
     if let Some(expect) = head.known.get(HeaderId::Expect) {

@@ -225,7 +225,9 @@ enum Indexing {
 
 fn indexing(id: HeaderId) -> Indexing {
     match id {
-        HeaderId::SetCookie | HeaderId::Authorization => Indexing::Never,
+        HeaderId::SetCookie | HeaderId::Authorization | HeaderId::ProxyAuthorization => {
+            Indexing::Never
+        }
         HeaderId::ContentLength
         | HeaderId::Etag
         | HeaderId::LastModified

@@ -58,9 +58,19 @@ fn upstream(report: &UpstreamReport) -> Value {
             "failures": peer.failures,
         })
     });
+    let budget = report.budget.map(|budget| {
+        json!({
+            "percent": budget.percent,
+            "min": budget.min,
+            "requests": budget.requests,
+            "retries": budget.retries,
+            "refused": budget.refused,
+        })
+    });
     json!({
         "name": report.name,
         "queued": report.queued,
+        "retry_budget": budget,
         "peers": peers.collect::<Value>(),
     })
 }

@@ -167,8 +167,28 @@ pub(super) fn upstreams(answer: &Value) -> String {
     }
     match rows.len() {
         1 => format!("no requests are passed on\n{}", troubles(answer)),
-        _ => format!("{}{}", table(&rows), troubles(answer)),
+        _ => format!("{}{}{}", table(&rows), budgets(answer), troubles(answer)),
     }
+}
+
+/// A line for each group that has a budget for repetitions.
+fn budgets(answer: &Value) -> String {
+    let groups = answer["upstreams"].as_array().into_iter().flatten();
+    let lines = groups
+        .filter(|group| group["retry_budget"].is_object())
+        .map(|group| {
+            let (name, budget) = (text(&group["name"]), &group["retry_budget"]);
+            let part = |name: &str| count_plain(&budget[name]);
+            format!(
+                "{name}: {} retries of {} requests lately, at most {}% or {}; {} refused\n",
+                part("retries"),
+                part("requests"),
+                part("percent"),
+                part("min"),
+                part("refused"),
+            )
+        });
+    lines.collect()
 }
 
 /// `connections`.

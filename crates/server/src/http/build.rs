@@ -92,7 +92,10 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
         }
         listens.push((id, std::mem::take(&mut server.listens), names.clone()));
         let mut named = HashMap::new();
+        let first = merging.locations.len();
         let location = merging.add(server, &settings, &mut named);
+        let mut all = merging.locations[first..].iter();
+        let allows_connect = all.any(|it| modules::tunnel::applies(&it.settings));
         let own = &merging.locations[location as usize].settings;
         let head_limits = own.client.head_limits();
         let tls = load_tls(merging.scope, own, &names, &mut wanted, merging.diagnostics);
@@ -100,6 +103,7 @@ fn build(scope: &mut Scope, top: &Settings, diagnostics: &mut Diagnostics) -> Ht
             primary_name: primary_name(&names),
             location,
             head_limits,
+            allows_connect,
             named,
             tls,
         });

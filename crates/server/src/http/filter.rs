@@ -200,6 +200,7 @@ pub(crate) fn finish(request: &mut Request) -> bool {
         }
         // What follows is no body.
         101 => false,
+        _ if response.tunnel.is_some() => false,
         _ => {
             if response.content_length.is_none()
                 && response.source.is_none()

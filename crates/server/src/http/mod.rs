@@ -102,6 +102,8 @@ pub(crate) struct Server {
     pub(crate) location: LocationId,
     /// The limits that heads have here.
     pub(crate) head_limits: HeadLimits,
+    /// Whether it makes tunnels anywhere (`tunnel_pass`): else CONNECT is refused.
+    pub(crate) allows_connect: bool,
     /// Its named locations, without `@`.
     pub(crate) named: HashMap<String, LocationId>,
     /// What it agrees to, where it has a certificate or refuses handshakes.

@@ -267,15 +267,17 @@ fn refuse_access(request: &mut Request) -> Outcome {
 /// little from how long that takes, and guesses slowly.
 fn refuse_later(request: &mut Request, status: u16) -> Outcome {
     let is_delayed = std::mem::replace(&mut request.current.refusal_delayed, true);
-    if status != 401 || is_delayed || request.settings().core.auth_delay_ms == 0 {
+    let is_unknown = matches!(status, 401 | 407);
+    if !is_unknown || is_delayed || request.settings().core.auth_delay_ms == 0 {
         return Outcome::Finish(status);
     }
     request.log(Level::Info, format_args!("delaying unauthorized request"));
+    request.current.access_refused = status;
     Outcome::Await(|request| {
         let delay = Duration::from_millis(request.settings().core.auth_delay_ms);
         Box::pin(async move {
             revolve_reactor::sleep(delay).await;
-            Outcome::Finish(401)
+            Outcome::Finish(std::mem::take(&mut request.current.access_refused))
         })
     })
 }
@@ -307,17 +309,18 @@ fn judge(request: &mut Request, outcome: Outcome) -> Outcome {
             request.current.access_refused = 0;
             // A refusal before takes its question to the client with it.
             request.response.headers.remove(b"WWW-Authenticate");
+            request.response.headers.remove(b"Proxy-Authenticate");
             request.current.step = end;
             Outcome::Next
         }
         Outcome::Allow => Outcome::Next,
-        Outcome::Finish(status @ (401 | 403)) if is_any => {
-            if request.current.access_refused != 401 {
+        Outcome::Finish(status @ (401 | 403 | 407)) if is_any => {
+            if !matches!(request.current.access_refused, 401 | 407) {
                 request.current.access_refused = status;
             }
             Outcome::Next
         }
-        Outcome::Finish(401) => refuse_later(request, 401),
+        Outcome::Finish(status @ (401 | 407)) => refuse_later(request, status),
         other => other,
     }
 }

@@ -1,6 +1,7 @@
 //! What follows a switch of protocols: bytes both ways, of which nothing is known (RFC 9110, 7.8).
 
 use std::any::Any;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,26 +37,31 @@ impl Tunnel {
     }
 
     /// Passes bytes on until one side closes, or the peer is silent for too long. `ahead` is what the
-    /// client has sent behind its head.
-    pub(crate) async fn run(self, client: &Transport, ahead: &[u8]) {
+    /// client has sent behind its head. The answer is how many bytes the client got.
+    pub(crate) async fn run(self, client: &Transport, ahead: &[u8]) -> u64 {
         let peer = &*self.peer;
         let ahead = Bytes::copy_from_slice(ahead);
         if !ahead.is_empty() && peer.send_all(ahead).await.is_err() {
-            return;
+            return 0;
         }
+        let sent_bytes = Cell::new(self.first.len() as u64);
         if !self.first.is_empty() && client.send_all(self.first.clone()).await.is_err() {
-            return;
+            return 0;
         }
-        local::select(down(peer, client, self.read_timeout), up(client, peer)).await;
+        let down = down(peer, client, self.read_timeout, &sent_bytes);
+        local::select(down, up(client, peer)).await;
+        sent_bytes.get()
     }
 }
 
 /// Passes on what the peer sends, until it ends or is silent for too long.
-async fn down(peer: &Transport, client: &Transport, within: Duration) {
+async fn down(peer: &Transport, client: &Transport, within: Duration, sent_bytes: &Cell<u64>) {
     while let Ok(received) = peer.recv().within(within).await {
+        let bytes = received.len() as u64;
         if received.is_empty() || client.send_all(Chunk::Buffer(received)).await.is_err() {
             return;
         }
+        sent_bytes.set(sent_bytes.get() + bytes);
     }
 }
 

@@ -9,6 +9,7 @@ use md5::{Digest, Md5};
 use revolve_reactor::local::Notify;
 
 use crate::upstream::balance::{Balance, Tried};
+use crate::upstream::budget::{Budget, RetryBudget};
 use crate::upstream::clock::now_ms;
 use crate::upstream::peer::{Health, Peer, PeerState, ServerSpec, shown};
 use crate::upstream::pool::KeptLimits;
@@ -30,6 +31,8 @@ pub(crate) struct GroupSpec {
     pub(crate) is_checked: bool,
     /// Whether health checks have to find its peers well before they are asked.
     pub(crate) must_be_healthy: bool,
+    /// `proxy_retry_budget`: how many tries may be repetitions.
+    pub(crate) retry_budget: Option<RetryBudget>,
 }
 
 impl GroupSpec {
@@ -43,6 +46,7 @@ impl GroupSpec {
             zone: None,
             is_checked: false,
             must_be_healthy: false,
+            retry_budget: None,
         }
     }
 }
@@ -53,6 +57,7 @@ pub(crate) struct Group {
     pub(crate) peers: Vec<Peer>,
     ring: OnceCell<Ring>,
     dice: Cell<u64>,
+    pub(crate) budget: Option<Budget>,
     /// Tells whoever waits that a connection has ended.
     pub(crate) freed: Rc<Notify>,
     /// How many wait for one.
@@ -186,11 +191,22 @@ impl Registry {
         Rc::new(Group {
             peers: peers.collect(),
             spec: spec.clone(),
+            budget: self.budget(spec),
             ring: OnceCell::new(),
             dice: Cell::new(RandomState::new().hash_one(0) | 1),
             freed: waiting.freed.clone(),
             waiting: waiting.count.clone(),
         })
+    }
+
+    fn budget(&self, spec: &GroupSpec) -> Option<Budget> {
+        let rule = spec.retry_budget?;
+        let home = self.home.borrow();
+        let home = home.as_ref().zip(spec.zone);
+        let name = Md5::digest(format!("{}\0\0retries", spec.name));
+        let name = u128::from_le_bytes(name.into());
+        let row = home.and_then(|(home, zone)| Row::shared(home, zone, name));
+        Some(Budget::new(rule, row.unwrap_or_else(Row::own)))
     }
 
     fn state(&self, spec: &GroupSpec, address: &str) -> Rc<PeerState> {

@@ -4,6 +4,7 @@
 //! know. Nothing here knows what is spoken.
 
 pub(crate) mod balance;
+pub(crate) mod budget;
 mod choosing;
 pub(crate) mod clock;
 pub(crate) mod group;

@@ -1,6 +1,6 @@
 //! Connections that are kept for the next request, newest first.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -78,16 +78,30 @@ struct Idle {
     idle_max: Duration,
 }
 
+/// What may be sent but once takes no connection that has idled for longer: its peer may be closing it.
+const FRESH_MAX: Duration = Duration::from_secs(1);
+/// A peer that has closed one under a request for all that is trusted again after so long.
+const DISTRUST: Duration = Duration::from_secs(60);
+
 /// The idle connections to one peer.
 #[derive(Default)]
-pub(crate) struct Pool(RefCell<Vec<Idle>>);
+pub(crate) struct Pool {
+    idle: RefCell<Vec<Idle>>,
+    /// Until when not even fresh connections are taken for what may be sent but once.
+    distrusted_until: Cell<Option<Instant>>,
+}
 
 impl Pool {
-    /// The connection that was kept last and is still good, of those that are secured so.
-    pub(crate) fn take(&self, identity: Option<&Identity>) -> Option<Connection> {
+    /// The connection that was kept last and is still good, of those that are secured so. For what may be sent
+    /// `once` it has been in use a moment ago.
+    pub(crate) fn take(&self, identity: Option<&Identity>, once: bool) -> Option<Connection> {
         let now = revolve_reactor::now();
-        let mut idle = self.0.borrow_mut();
-        let fits = |it: &Idle| it.connection.identity.as_ref() == identity;
+        if once && self.distrusted_until.get().is_some_and(|until| now < until) {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let is_too_old = |it: &Idle| once && now.saturating_duration_since(it.since) > FRESH_MAX;
+        let fits = |it: &Idle| it.connection.identity.as_ref() == identity && !is_too_old(it);
         while let Some(place) = idle.iter().rposition(fits) {
             let last = idle.remove(place);
             let is_fresh = now.saturating_duration_since(last.since) < last.idle_max;
@@ -100,14 +114,20 @@ impl Pool {
 
     /// How many are kept.
     pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.idle.borrow().len()
+    }
+
+    /// The peer has closed a connection that was in use a moment ago.
+    pub(crate) fn distrust(&self) {
+        self.distrusted_until
+            .set(Some(revolve_reactor::now() + DISTRUST));
     }
 
     /// Keeps a connection whose answer has been read to its end. `idle_max` may be less than the limits
     /// say, where the peer has said so.
     pub(crate) fn put(&self, connection: Connection, limits: &KeptLimits, idle_max: Duration) {
         let now = revolve_reactor::now();
-        let mut idle = self.0.borrow_mut();
+        let mut idle = self.idle.borrow_mut();
         idle.retain(|it| {
             let is_fresh = now.saturating_duration_since(it.since) < it.idle_max;
             is_fresh && !it.connection.stream.is_peer_closed()

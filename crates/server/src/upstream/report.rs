@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use crate::upstream::budget::Budget;
+pub use crate::upstream::budget::BudgetReport;
 use crate::upstream::clock::now_ms;
 use crate::upstream::group::Group;
 use crate::upstream::peer::Order;
@@ -13,6 +15,8 @@ pub struct UpstreamReport {
     pub name: String,
     /// Requests of one loop that wait for a server (`queue`).
     pub queued: u64,
+    /// What there is of its budget for repetitions, where it has one.
+    pub budget: Option<BudgetReport>,
     /// Its peers.
     pub peers: Vec<PeerReport>,
 }
@@ -72,6 +76,7 @@ impl Group {
         UpstreamReport {
             name: self.spec.name.clone(),
             queued: self.waiting.get(),
+            budget: self.budget.as_ref().map(Budget::report),
             peers: peers.collect(),
         }
     }

@@ -41,6 +41,13 @@ pub(super) const FAILURES: usize = 11;
 const LEADER: usize = 12;
 const LED_AT: usize = 13;
 
+/// Of a group's row: the span of time that is counted in, what it has had of requests and of repetitions, that
+/// one and the one before, and repetitions that were refused.
+pub(super) const BUDGET_SPAN: usize = 2;
+pub(super) const BUDGET_REQUESTS: [usize; 2] = [3, 4];
+pub(super) const BUDGET_RETRIES: [usize; 2] = [5, 6];
+pub(super) const BUDGET_REFUSED: usize = 7;
+
 /// A row is being given to another peer.
 const CHANGING: u64 = 1;
 /// How long such a row is waited for, in turns of other threads; a worker may have died over it.

@@ -69,7 +69,8 @@ pub(crate) fn exchange(
                 }
             }
             if let Some(tunnel) = request.response.tunnel.take() {
-                tunnel.run(&request.connection.stream, &input).await;
+                let sent_bytes = tunnel.run(&request.connection.stream, &input).await;
+                request.response.sent_bytes += sent_bytes;
                 note_end(&mut request, body.as_deref());
                 break After::Close;
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use revolve_http::h1::{HeadError, HeadLimits, Progress};
-use revolve_http::{Target, TargetError, TargetForm, Version, normalize_path};
+use revolve_http::{Framing, Method, Target, TargetError, TargetForm, Version, normalize_path};
 use revolve_reactor::Buffer;
 
 use super::output::Output;
@@ -208,10 +208,24 @@ pub(crate) fn take_head(request: &mut Request) -> HeadRead {
     {
         return refuse_head(request, error);
     }
+    if request.current.method == Method::Connect
+        && let Err(error) = check_connect(request)
+    {
+        return refuse_head(request, error);
+    }
     log_ignored(request);
     match request.head().target.form {
         TargetForm::Asterisk => HeadRead::Asterisk,
         _ => HeadRead::Complete,
+    }
+}
+
+/// A tunnel is asked for where there are any, and nothing stands before it.
+fn check_connect(request: &Request) -> Result<(), HeadError> {
+    match request.framing() {
+        _ if !request.server().allows_connect => Err(HeadError::ConnectMethod),
+        Framing::None | Framing::Length(0) => Ok(()),
+        Framing::Length(_) | Framing::Chunked => Err(HeadError::ConnectWithBody),
     }
 }
 

@@ -69,13 +69,15 @@ impl Output {
         }
         let version = request.version();
         let has_length = request.response.content_length.is_some();
-        let has_body = !matches!(request.response.status, 101 | 204 | 304) && !request.is_head();
+        let is_tunnel = request.response.tunnel.is_some();
+        let has_body =
+            !matches!(request.response.status, 101 | 204 | 304) && !is_tunnel && !request.is_head();
         self.is_chunked = (!has_length || request.response.expects_trailers)
             && has_body
             && version >= Version::HTTP_11
             && request.settings().output.chunked_transfer_encoding;
         let ends_by_closing = !has_length && has_body && !self.is_chunked;
-        let keep_alive = !ends_by_closing && keepalive::keeps(request);
+        let keep_alive = !ends_by_closing && !is_tunnel && keepalive::keeps(request);
         request.response.keep_alive = Some(keep_alive);
         if version < Version::HTTP_10 {
             return;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use revolve_http::h2::request::{self, RequestError};
 use revolve_http::h2::{ConnectionError, ErrorCode, StreamError};
-use revolve_http::{Framing, HeaderId, HeaderSpan, Span};
+use revolve_http::{Framing, HeaderId, HeaderSpan, Method, Span};
 
 use super::stream::{Carrier, Stream};
 use super::tunnel;
@@ -77,7 +77,7 @@ fn read(
     let mut machine = carrier.machine.borrow_mut();
     request.current.length = machine.head_bytes() as u64;
     let key = [request.http_loop.random(), request.http_loop.random()];
-    let mut is_extended = false;
+    let (mut is_extended, mut is_tunnel) = (false, false);
     let (_, shared) = request.head_mut();
     let read = request::read(
         machine.fields_mut(),
@@ -89,6 +89,7 @@ fn read(
     let refused = match read {
         Ok(protocol) => {
             is_extended = protocol.is_some();
+            is_tunnel = is_extended || shared.head.method == Method::Connect;
             None
         }
         Err(RequestError::Refused(error)) => Some(error),
@@ -104,9 +105,9 @@ fn read(
     }
     if is_extended {
         add_key(shared, key);
-        if let Some(stream) = machine.user(id) {
-            stream.note_extended();
-        }
+    }
+    if is_tunnel && let Some(stream) = machine.user(id) {
+        stream.note_extended();
     }
     drop(machine);
     Ok(match refused {

@@ -393,7 +393,7 @@ impl sink::Stream for Stream {
         }
         // To whom asked for another protocol success would mean that it is spoken from here on.
         let is_success = matches!(request.response.status, 200..300);
-        if self.is_extended.get() && is_success {
+        if self.is_extended.get() && is_success && request.response.tunnel.is_none() {
             request.response.status = 501;
         }
         let response = &request.response;

@@ -9,7 +9,7 @@
 use revolve_conf::directive::Args;
 use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
-use revolve_http::HeaderId;
+use revolve_http::{HeaderId, Method};
 
 use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
@@ -199,6 +199,7 @@ pub(crate) fn keeps(request: &Request) -> bool {
     let settings = &request.settings().keepalive;
     request.current.head_done
         && request.head().keep_alive.is_on()
+        && request.head().method != Method::Connect
         && !request.current.must_close
         && settings.timeout_ms != 0
         && request.current.sequence < settings.requests_max
@@ -210,7 +211,7 @@ pub(crate) fn keeps(request: &Request) -> bool {
 /// nginx's two tests of old browsers (`ngx_http_process_user_agent`).
 #[inline]
 fn is_disabled(request: &Request, disable: Disable) -> bool {
-    let is_post = request.head().method == revolve_http::Method::Post;
+    let is_post = request.head().method == Method::Post;
     if !(disable.safari || disable.msie6 && is_post) {
         return false;
     }

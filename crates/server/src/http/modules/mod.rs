@@ -154,6 +154,7 @@ modules! {
     }
     scgi { scgi_cgi: CgiSettings / RawCgi, scgi_passing: PassSettings / RawPass }
     memcached { memcached: MemcachedSettings / RawMemcached, memcached_passing: PassSettings / RawPass }
+    tunnel { tunnel: TunnelSettings / RawTunnel, tunnel_passing: PassSettings / RawPass }
     cache {
         proxy_cache: CacheSettings / RawCache,
         fastcgi_cache: CacheSettings / RawCache,

@@ -25,6 +25,7 @@ use crate::http::Names;
 use crate::http::modules::sticky::Sticky;
 use crate::http::modules::{Module, resolver};
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope, row};
+use crate::upstream::budget::RetryBudget;
 use crate::upstream::balance::{Better, Time};
 use crate::upstream::pool::KeptLimits;
 use crate::upstream::zone::{PeersZone, UNNAMED, ZONE};
@@ -38,6 +39,8 @@ pub(crate) const MODULE: Module = Module {
     ..Module::EMPTY
 };
 
+/// Repetitions that a budget has in any case, where nothing is said.
+const RETRIES_MIN: u64 = 3;
 /// NGINX Plus' default of `queue`.
 const QUEUE_TIMEOUT_MS: u64 = 60_000;
 
@@ -302,6 +305,7 @@ const DIRECTIVES: &[DirectiveRow] = &[
             Ok(())
         },
     },
+    row(UPSTREAM, "proxy_retry_budget", Args::ONE_OR_TWO, retry_budget),
     row(UPSTREAM, "zone", Args::ONE_OR_TWO, zone),
     row(UPSTREAM, "state", Args::ONE, |scope, d| {
         let path = scope.shared.full_path(&d.args[0].text);
@@ -473,6 +477,30 @@ fn queue(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     };
     let timeout = Duration::from_millis(timeout_ms);
     set_once(&mut group(scope).queue, Queue { most, timeout }, directive)
+}
+
+/// `proxy_retry_budget 20% min=3`, or `off`.
+fn retry_budget(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = &directive.args[0];
+    if group(scope).spec.retry_budget.is_some() {
+        return Err(duplicate(directive));
+    }
+    if word.text == "off" && directive.args.len() == 1 {
+        return Ok(());
+    }
+    let percent = word.text.strip_suffix('%').and_then(number);
+    let percent = percent.filter(|percent| *percent <= 100);
+    let expected = "a share of the requests from 0% to 100%, or off";
+    let percent = percent.ok_or_else(|| invalid_value(word, directive, expected))?;
+    let min = match directive.args.get(1) {
+        None => RETRIES_MIN,
+        Some(word) => {
+            let min = word.text.strip_prefix("min=").and_then(number);
+            min.ok_or_else(|| invalid_parameter(word, "expected min=NUMBER"))?
+        }
+    };
+    group(scope).spec.retry_budget = Some(RetryBudget { percent, min });
+    Ok(())
 }
 
 fn zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

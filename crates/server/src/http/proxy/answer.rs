@@ -59,6 +59,10 @@ pub(crate) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     if redirect.is_none() && !is_intercepted {
         sticky::bind(request, resolved.place);
     }
+    if request.state.proxy.protocol == Protocol::Tunnel {
+        // Nobody has answered with a status.
+        request.state.proxy.tries.end(0);
+    }
     fill(request, &resolved.named);
     let has_no_body = matches!(framing, ResponseFraming::None | ResponseFraming::Length(0));
     if redirect.is_some() || is_intercepted || has_no_body {
@@ -153,7 +157,7 @@ pub(crate) fn let_go(request: &mut Request, received: Received) {
 /// Whether the heads of a protocol begin with a status line.
 pub(super) fn status_line(protocol: Protocol) -> StatusLine {
     match protocol {
-        Protocol::Http | Protocol::Memcached => StatusLine::Required,
+        Protocol::Http | Protocol::Memcached | Protocol::Tunnel => StatusLine::Required,
         Protocol::FastCgi => StatusLine::Absent,
         Protocol::Uwsgi | Protocol::Scgi => StatusLine::Optional,
     }
@@ -219,7 +223,9 @@ fn trailers(request: &mut Request, framing: ResponseFraming) -> Option<Rc<RefCel
 
 /// Whether the client has asked for another protocol.
 fn may_switch(request: &Request) -> bool {
-    let may = !request.current.is_subrequest && request.known(HeaderId::Upgrade).is_some();
+    let asks = request.state.proxy.protocol == Protocol::Tunnel
+        || request.known(HeaderId::Upgrade).is_some();
+    let may = !request.current.is_subrequest && asks;
     if !may {
         let message = format_args!("upstream switched protocols, which nobody had asked for");
         request.log(Level::Error, message);
@@ -245,7 +251,7 @@ fn may_be_kept(request: &Request, answered: &AnsweredHead) -> bool {
         Protocol::Http => answered.head.keep_alive.is_on() && settings.proxy.is_http_11,
         Protocol::FastCgi => settings.fastcgi.keep_conn,
         // Its applications close.
-        Protocol::Uwsgi | Protocol::Scgi => false,
+        Protocol::Uwsgi | Protocol::Scgi | Protocol::Tunnel => false,
         Protocol::Memcached => true,
     }
 }

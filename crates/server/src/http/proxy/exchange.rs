@@ -12,7 +12,7 @@ use bytes::Bytes;
 use revolve_http::h1::{
     ResponseError, ResponseLimits, ResponseParser, ResponseProgress, StatusLine, writer,
 };
-use revolve_http::{Method, ResponseHead};
+use revolve_http::{Method, ResponseFraming, ResponseHead};
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
 use super::answer;
@@ -193,7 +193,7 @@ impl Exchange {
             },
             hinted: early_hints::are_wanted(request).then(|| request.connection.share()),
             unwrap: match protocol {
-                Protocol::Http | Protocol::Uwsgi | Protocol::Scgi => None,
+                Protocol::Http | Protocol::Uwsgi | Protocol::Scgi | Protocol::Tunnel => None,
                 Protocol::FastCgi => Some(Unwrap::Records(Records::new(
                     request.state.proxy.stderr.clone(),
                 ))),
@@ -202,6 +202,25 @@ impl Exchange {
                     Some(Unwrap::Found(Found::new(written.key.clone(), gzip_flag)))
                 }
             },
+        }
+    }
+
+    /// The connection itself is the answer.
+    pub(super) fn tunnel(self) -> Received {
+        let head = ResponseHead {
+            status: 200,
+            framing: ResponseFraming::Tunnel,
+            ..ResponseHead::default()
+        };
+        Received {
+            answered: AnsweredHead {
+                head,
+                bytes: Vec::new(),
+            },
+            rest: Bytes::new(),
+            unwrap: None,
+            lease: self.lease,
+            was_all_sent: true,
         }
     }
 

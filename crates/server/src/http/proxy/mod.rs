@@ -38,6 +38,7 @@ use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::request_body;
 use crate::log::Level;
+use crate::upstream::budget::Budget;
 use crate::upstream::pool::Connection;
 use crate::upstream::secure::Refusal;
 use crate::upstream::{Peer, Tried};
@@ -93,7 +94,10 @@ fn must_read_body(request: &Request) -> bool {
         Protocol::Uwsgi | Protocol::Scgi
     );
     let is_unknown = request.framing() == Framing::Chunked && is_told_length;
-    let asks_with_body = request.state.proxy.protocol != Protocol::Memcached;
+    let asks_with_body = !matches!(
+        request.state.proxy.protocol,
+        Protocol::Memcached | Protocol::Tunnel
+    );
     (request.passing().request_buffering || is_unknown) && asks_with_body
 }
 
@@ -112,7 +116,11 @@ async fn tries(
         0 => usize::MAX,
         most => most as usize,
     };
+    if let Some(budget) = &resolved.group.budget {
+        budget.note_request();
+    }
     loop {
+        let mut is_paid = false;
         let Some(place) = choose(request, resolved, &mut tried).await else {
             return Err(nobody_left(request, resolved));
         };
@@ -122,8 +130,12 @@ async fn tries(
         let failure = match ask(request, resolved, written, peer).await {
             Ok(received) => match refusal(received.answered.head.status, settings.next_upstream) {
                 Some(bit)
-                    if may_go_on(request, bit, true) && left > 1 && !is_last(resolved, &tried) =>
+                    if may_go_on(request, bit, true)
+                        && left > 1
+                        && !is_last(resolved, &tried)
+                        && may_spend(request, resolved) =>
                 {
+                    is_paid = true;
                     request.state.proxy.tries.end(received.answered.head.status);
                     Failure::of_status(bit, received.answered.head.status)
                 }
@@ -155,10 +167,24 @@ async fn tries(
         if left == 0 || is_late || !may_go_on(request, failure.bit(), failure.was_sent) {
             return Err(failure);
         }
-        if is_last(resolved, &tried) {
+        if is_last(resolved, &tried) || !is_paid && !may_spend(request, resolved) {
             return Err(failure);
         }
     }
+}
+
+/// Whether the group has anything left for asking another of its peers.
+fn may_spend(request: &Request, resolved: &Resolved) -> bool {
+    let group = &resolved.group;
+    let may = group.budget.as_ref().is_none_or(Budget::spend);
+    if !may {
+        let name = &group.spec.name;
+        request.log(
+            Level::Warn,
+            format_args!("no other server is asked: proxy_retry_budget of \"{name}\" is spent"),
+        );
+    }
+    may
 }
 
 /// How often those that wait for a peer look whether one is free in the eyes of other workers.
@@ -261,21 +287,38 @@ async fn ask(
     let in_use = Rc::new(peer.begin());
     // What may be sent but once takes none that its peer may be closing at this moment. An application
     // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
-    let takes_kept = may_repeat(request) || request.state.proxy.protocol == Protocol::FastCgi;
+    let protocol = request.state.proxy.protocol;
+    let once = protocol != Protocol::FastCgi && !may_repeat(request);
     let identity = resolved.secure.as_ref().map(|it| &it.identity);
-    let kept = takes_kept.then(|| peer.state.pool.take(identity)).flatten();
+    let kept = match protocol {
+        Protocol::Tunnel => None,
+        _ => peer.state.pool.take(identity, once),
+    };
     if let Some(mut connection) = kept {
         connection.requests += 1;
         let exchange = Exchange::new(request, resolved, written, peer, connection, in_use.clone());
         match exchange.run(request).await {
             // It was closed before a byte of the answer came: as if it had not been there.
-            Err(failure) if failure.was_stale && may_repeat(request) => {}
+            Err(failure) if failure.was_stale && may_repeat(request) => peer.state.pool.distrust(),
+            Err(failure) if failure.was_stale => {
+                peer.state.pool.distrust();
+                request.log(
+                    Level::Error,
+                    format_args!(
+                        "upstream prematurely closed connection while reading response header from upstream"
+                    ),
+                );
+                return Err(failure);
+            }
             result => return result,
         }
     }
     let connection = connect(request, resolved, peer).await?;
     let exchange = Exchange::new(request, resolved, written, peer, connection, in_use);
-    exchange.run(request).await
+    match protocol {
+        Protocol::Tunnel => Ok(exchange.tunnel()),
+        _ => exchange.run(request).await,
+    }
 }
 
 /// Whether a request may be sent again although its first bytes may have been read (RFC 9110, 9.2.2).

@@ -8,7 +8,7 @@ use revolve_reactor::Address;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::{HTTP_PORT, HTTPS_PORT, Pass, Target, split_scheme, split_url};
 use crate::http::modules::static_files::escape_path;
-use crate::http::modules::upstream;
+use crate::http::modules::{tunnel, upstream};
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 use crate::upstream::secure::Secure;
@@ -226,6 +226,10 @@ async fn group_of_host(
             );
             500u16
         })?,
+    };
+    let addresses = match request.state.proxy.protocol {
+        Protocol::Tunnel => tunnel::reachable(request, host, addresses)?,
+        _ => addresses,
     };
     if addresses
         .iter()

@@ -36,6 +36,10 @@ impl Written {
             Protocol::FastCgi => (write_fastcgi(request), BodyForm::Records),
             Protocol::Scgi => (write_scgi(request), BodyForm::Length),
             Protocol::Uwsgi => (write_uwsgi(request)?, BodyForm::Length),
+            Protocol::Tunnel => {
+                has_body = false;
+                (Vec::new(), BodyForm::Length)
+            }
             Protocol::Memcached => {
                 has_body = false;
                 key = memcached_key(request)?;

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use revolve_conf::directive::Args;
-use revolve_http::HeaderId;
+use revolve_http::{HeaderId, Method};
 use rustix::io::Errno;
 
 use crate::config::scope::{HTTP, LIMIT_EXCEPT, LOCATION, SERVER, set_once};
@@ -112,6 +112,19 @@ fn applies(settings: &Settings) -> bool {
     settings.realm.is_some() && settings.user_file.is_some()
 }
 
+/// Whether the client asks for a tunnel, and so for a proxy.
+fn is_of_proxy(request: &Request) -> bool {
+    request.current.head_done && request.head().method == Method::Connect
+}
+
+/// The line that says who the client is.
+fn line_of(request: &Request) -> HeaderId {
+    match is_of_proxy(request) {
+        true => HeaderId::ProxyAuthorization,
+        false => HeaderId::Authorization,
+    }
+}
+
 /// A name and a password as a client says them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
@@ -120,7 +133,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Those of a request's `Authorization: Basic` line; `None` where it has none that can be read, or an
+    /// Those of a request's `Authorization: Basic` line, or of the one for proxies; `None` where it has none that can be read, or an
     /// empty name.
     ///
     /// Source: RFC 7617, and nginx's `ngx_http_auth_basic_user`.
@@ -128,7 +141,7 @@ impl Credentials {
         if !request.current.head_done {
             return None;
         }
-        let value = request.known(HeaderId::Authorization)?;
+        let value = request.known(line_of(request))?;
         let (scheme, encoded) = value.split_at_checked("basic ".len())?;
         if !scheme.eq_ignore_ascii_case(b"basic ") {
             return None;
@@ -197,7 +210,7 @@ fn is_remembered(request: &Request) -> bool {
     if !settings.realm.as_ref().is_some_and(is_asked) {
         return false;
     }
-    let known = request.known(HeaderId::Authorization);
+    let known = request.known(line_of(request));
     let path = settings.user_file.as_ref().map(|file| &file.known);
     let (Some(line), Some(Some(path))) = (known, path) else {
         return false;
@@ -332,7 +345,7 @@ fn judge(
 
 /// Lets the client in, and remembers the line that it sent.
 fn let_in(request: &Request, check: &Check) -> Outcome {
-    if let Some(line) = request.known(HeaderId::Authorization) {
+    if let Some(line) = request.known(line_of(request)) {
         let passwords = &request.http_loop.passwords;
         passwords.remember_line(line, &check.entry, revolve_reactor::now());
     }
@@ -342,6 +355,10 @@ fn let_in(request: &Request, check: &Check) -> Outcome {
 /// Asks the client who it is.
 fn ask(request: &mut Request, realm: &[u8]) -> Outcome {
     let value = [b"Basic realm=\"", realm, b"\""].concat();
-    request.response.headers.push(b"WWW-Authenticate", &value);
-    Outcome::Finish(401)
+    let (name, status): (&[u8], u16) = match is_of_proxy(request) {
+        true => (b"Proxy-Authenticate", 407),
+        false => (b"WWW-Authenticate", 401),
+    };
+    request.response.headers.push(name, &value);
+    Outcome::Finish(status)
 }

@@ -27,6 +27,8 @@ pub(crate) enum Protocol {
     Uwsgi,
     Scgi,
     Memcached,
+    /// Whatever the two sides of a tunnel agree on.
+    Tunnel,
 }
 
 impl Protocol {
@@ -38,6 +40,7 @@ impl Protocol {
             Protocol::Uwsgi => "uwsgi",
             Protocol::Scgi => "scgi",
             Protocol::Memcached => "memcached",
+            Protocol::Tunnel => "tunnel",
         }
     }
 
@@ -49,6 +52,7 @@ impl Protocol {
             Protocol::Uwsgi => "uwsgi://",
             Protocol::Scgi => "scgi://",
             Protocol::Memcached => "memcached://",
+            Protocol::Tunnel => "",
         }
     }
 
@@ -68,6 +72,7 @@ impl Protocol {
             Protocol::Uwsgi => &settings.uwsgi_passing,
             Protocol::Scgi => &settings.scgi_passing,
             Protocol::Memcached => &settings.memcached_passing,
+            Protocol::Tunnel => &settings.tunnel_passing,
         }
     }
 
@@ -78,7 +83,7 @@ impl Protocol {
             Protocol::FastCgi => Some(&settings.fastcgi_cache),
             Protocol::Uwsgi => Some(&settings.uwsgi_cache),
             Protocol::Scgi => Some(&settings.scgi_cache),
-            Protocol::Memcached => None,
+            Protocol::Memcached | Protocol::Tunnel => None,
         }
     }
 
@@ -90,6 +95,7 @@ impl Protocol {
             Protocol::Uwsgi => settings.uwsgi_cgi.pass.as_deref(),
             Protocol::Scgi => settings.scgi_cgi.pass.as_deref(),
             Protocol::Memcached => settings.memcached.pass.as_deref(),
+            Protocol::Tunnel => settings.tunnel.pass.as_deref(),
         }
     }
 
@@ -99,7 +105,7 @@ impl Protocol {
             Protocol::FastCgi => &settings.fastcgi_cgi.params,
             Protocol::Uwsgi => &settings.uwsgi_cgi.params,
             Protocol::Scgi => &settings.scgi_cgi.params,
-            Protocol::Http | Protocol::Memcached => &[],
+            Protocol::Http | Protocol::Memcached | Protocol::Tunnel => &[],
         }
     }
 }
@@ -107,12 +113,13 @@ impl Protocol {
 /// Whether requests that a level passes on are seen to their end although their clients have left: there are
 /// others who may want the answer.
 pub(crate) fn ignores_client_abort(settings: &Settings) -> bool {
-    const ALL: [Protocol; 5] = [
+    const ALL: [Protocol; 6] = [
         Protocol::Http,
         Protocol::FastCgi,
         Protocol::Uwsgi,
         Protocol::Scgi,
         Protocol::Memcached,
+        Protocol::Tunnel,
     ];
     let mut used = ALL.iter().filter(|it| it.pass(settings).is_some());
     used.any(|it| {
