@@ -224,31 +224,6 @@ fn a_refusal_before_the_body_was_read_gets_through_although_the_connection_break
 }
 
 #[test]
-fn many_clients_of_a_server_that_stands_still_disturb_nobody() {
-    let stopped = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = stopped.local_addr().unwrap();
-    let site = Site::start(
-        "",
-        &format!(
-            "location / {{ proxy_pass http://{address}; proxy_read_timeout 1s; proxy_connect_timeout 1s; }}
-             location /own {{ return 200 own; }}"
-        ),
-    );
-    let mut clients: Vec<Client> = (0..300).map(|_| Client::connect(site.port)).collect();
-    for client in &mut clients {
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    }
-    assert_eq!(get(site.port, "/own").text(), "own");
-    for client in &mut clients {
-        assert_eq!(client.response().status, 504);
-    }
-    assert_eq!(get(site.port, "/own").text(), "own");
-    let worker = site.worker();
-    drop(clients);
-    until("nothing is left of them", || proc::descriptors(worker) < 40);
-}
-
-#[test]
 fn tries_are_bounded_and_a_post_is_sent_once() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counts = asked.clone();
@@ -283,14 +258,14 @@ fn tries_are_bounded_and_a_post_is_sent_once() {
 }
 
 /// A server of ours as an application.
-struct Application {
+pub(super) struct Application {
     folder: Folder,
-    port: u16,
+    pub(super) port: u16,
     server: Option<Server>,
 }
 
 impl Application {
-    fn new() -> Application {
+    pub(super) fn new() -> Application {
         let folder = Folder::new();
         let port = ports::free();
         let mut application = Application {
@@ -302,13 +277,25 @@ impl Application {
         application
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         let config = super::config(&self.folder, self.port, "", "location / { return 200 ok; }");
         self.server = Some(Server::start(&self.folder, &config, &[self.port]));
     }
 
+    /// The processes that serve.
+    pub(super) fn workers(&self) -> Vec<u32> {
+        self.server.as_ref().expect("it runs").workers_once(1)
+    }
+
+    /// Has it end.
+    pub(super) fn quit(&mut self) {
+        let mut server = self.server.take().expect("it runs");
+        server.signal(Signal::QUIT);
+        assert!(server.wait().success());
+    }
+
     /// Kills it with all its processes.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         let server = self.server.take().expect("it runs");
         let workers = server.workers();
         server.signal(Signal::KILL);
@@ -319,68 +306,17 @@ impl Application {
     }
 }
 
-#[test]
-fn no_request_is_lost_while_servers_are_killed_and_come_back() {
-    let mut applications: Vec<Application> = (0..3).map(|_| Application::new()).collect();
-    let servers: String = applications
-        .iter()
-        .map(|it| format!("server 127.0.0.1:{} fail_timeout=1s; ", it.port))
-        .collect();
-    let site = Site::start(
-        &format!("upstream app {{ {servers} }}"),
-        "location / { proxy_pass http://app; }",
-    );
-    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(site.port)).collect();
-    let mut ask_all = |count: usize| {
-        for _ in 0..count {
-            for client in &mut clients {
-                client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-            }
-            for client in &mut clients {
-                let response = client.response();
-                assert_eq!((response.status, &*response.text()), (200, "ok"));
-            }
+/// Servers that switch to another protocol, and say back what they hear, four bytes at a time.
+pub(super) fn switching() -> Upstream {
+    Upstream::start(|mut asked, _| {
+        if asked.try_head().is_none() {
+            return;
         }
-    };
-    for round in 0..6 {
-        ask_all(10);
-        applications[round % 3].kill();
-        ask_all(30);
-        applications[round % 3].start();
-    }
-}
-
-#[test]
-fn open_websockets_outlive_a_reload() {
-    let upstream = Upstream::start(|mut asked, _| {
-        asked.head();
         asked.say(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
         );
         while let Some(said) = asked.try_body(4) {
             asked.say(said);
         }
-    });
-    let site = before(
-        &upstream,
-        "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;",
-    );
-    let mut clients: Vec<Client> = (0..50).map(|_| Client::connect(site.port)).collect();
-    for client in &mut clients {
-        client.send(
-            "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-        );
-        assert_eq!(client.response().status, 101);
-    }
-    site.server.signal(Signal::HUP);
-    until("it was read again", || {
-        site.folder
-            .read("logs/error.log")
-            .contains("serves configuration 2")
-    });
-    for (number, client) in clients.iter_mut().enumerate() {
-        let said = format!("{number:04}");
-        client.send(&said);
-        assert_eq!(client.take(4).unwrap(), said.as_bytes());
-    }
+    })
 }

@@ -26,6 +26,7 @@ mod php;
 mod proxy;
 mod proxy_protocol;
 mod slow_clients;
+mod storms;
 mod tls;
 mod tls_clients;
 mod tls_ocsp;

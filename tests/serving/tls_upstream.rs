@@ -164,6 +164,15 @@ fn connections_are_kept_and_sessions_resumed() {
 
 /// A server that speaks TLS and says `answer` to each request, and then ends: with a word, or without.
 fn speaking(identity: &Identity, answer: &'static str, says_so: bool) -> u16 {
+    answering(identity, move |_| answer.to_owned(), says_so)
+}
+
+/// The same, by what it was asked.
+fn answering(
+    identity: &Identity,
+    answer: impl Fn(&[u8]) -> String + Send + 'static,
+    says_so: bool,
+) -> u16 {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(identity.key.clone()).into();
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -180,8 +189,8 @@ fn speaking(identity: &Identity, answer: &'static str, says_so: bool) -> u16 {
             let connection = rustls::ServerConnection::new(config.clone()).expect("a server");
             let mut tls = rustls::StreamOwned::new(connection, stream);
             let mut memory = [0; 4096];
-            let _ = tls.read(&mut memory);
-            let _ = tls.write_all(answer.as_bytes());
+            let read = tls.read(&mut memory).unwrap_or(0);
+            let _ = tls.write_all(answer(&memory[..read]).as_bytes());
             if says_so {
                 tls.conn.send_close_notify();
             }
@@ -216,6 +225,45 @@ fn a_body_that_was_cut_off_is_not_taken_for_whole() {
         String::from_utf8_lossy(&bytes)
     );
     site.logs("upstream prematurely closed connection");
+}
+
+#[test]
+fn an_application_behind_uwsgi_is_spoken_with_by_tls() {
+    let folder = Folder::new();
+    let authority = Authority::new(&folder, "ca");
+    let identity = authority.issue(&folder, "one", "one.test", 1);
+    // What was asked, but for the head of four bytes and the lengths within.
+    let show = |asked: &[u8]| {
+        let asked = asked.get(4..).unwrap_or_default();
+        let text: String = asked
+            .iter()
+            .map(|byte| {
+                if byte.is_ascii_graphic() {
+                    char::from(*byte)
+                } else {
+                    '.'
+                }
+            })
+            .collect();
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{text}")
+    };
+    let port = answering(&identity, show, true);
+    let trusted = folder.path().join("ca.crt").display().to_string();
+    let site = start(&format!(
+        "uwsgi_param A b; uwsgi_pass_request_headers off; uwsgi_ssl_name one.test;\n\
+         location /plain/ {{ uwsgi_pass suwsgi://127.0.0.1:{port}; }}\n\
+         location /known/ {{ uwsgi_pass suwsgi://127.0.0.1:{port}; uwsgi_ssl_verify on;\n\
+           uwsgi_ssl_trusted_certificate {trusted}; }}\n\
+         location /made/ {{ set $up suwsgi://127.0.0.1:{port}; uwsgi_pass $up; }}\n\
+         location /strange/ {{ uwsgi_pass suwsgi://127.0.0.1:{port}; uwsgi_ssl_verify on;\n\
+           uwsgi_ssl_trusted_certificate others.crt; }}"
+    ));
+    for path in ["/plain/", "/known/", "/made/"] {
+        assert_eq!(site.get(path), (200, "..A..b".to_owned()), "{path}");
+    }
+    assert_eq!(site.get("/strange/").0, 502);
+    site.logs("upstream SSL certificate verify error: (21:unable to verify the first certificate) while SSL handshaking");
+    site.logs("upstream: \"suwsgi://127.0.0.1:");
 }
 
 #[test]

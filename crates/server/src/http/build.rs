@@ -231,7 +231,7 @@ impl Merging<'_> {
     ) -> LocationId {
         let mut settings = level.settings.merge(Some(parent));
         let secrets = &mut self.scope.shared.secrets;
-        modules::proxy_ssl::load(&mut settings, &mut self.secured, secrets, self.diagnostics);
+        modules::passing_ssl::load(&mut settings, &mut self.secured, secrets, self.diagnostics);
         modules::charset::check(&settings.charset, &parent.charset, self.diagnostics);
         let mut lookup = LookupBuilder::default();
         let mut blocks = Vec::new();

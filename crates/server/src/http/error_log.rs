@@ -37,8 +37,8 @@ fn describe(request: &Request, out: &mut Vec<u8>) {
     if request.current.is_subrequest {
         quoted(b", subrequest: \"", &request.path, out);
     }
-    let upstream = &request.state.proxy.shown;
-    if !upstream.is_empty() {
+    if let Some((named, address)) = &request.state.proxy.asked {
+        let upstream = named.shown(request, address);
         quoted(b", upstream: \"", upstream.as_bytes(), out);
     }
     if let Some(host) = request.known(HeaderId::Host) {

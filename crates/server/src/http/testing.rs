@@ -115,6 +115,14 @@ impl TestSite {
         self.state.connection_count()
     }
 
+    /// How many connections to servers behind it are in use.
+    #[cfg(test)]
+    pub(crate) fn upstream_connections(&self) -> u64 {
+        let groups = self.http_loop.groups();
+        let peers = groups.iter().flat_map(|group| &group.peers);
+        peers.map(|peer| peer.connections()).sum()
+    }
+
     /// Runs something on the site's loop.
     pub(crate) fn block_on(&mut self, run: impl AsyncFnOnce(&TestSite)) {
         let event_loop = self.event_loop.take();

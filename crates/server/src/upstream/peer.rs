@@ -159,7 +159,7 @@ impl Default for PeerState {
 pub(crate) struct Peer {
     pub(crate) address: Address,
     /// The address, as logs and `$upstream_addr` show it.
-    pub(crate) shown: String,
+    pub(crate) shown: Rc<str>,
     pub(crate) spec: ServerSpec,
     pub(crate) state: Rc<PeerState>,
     /// What all workers know of it, as at the configuration's beginning.
@@ -187,7 +187,7 @@ impl Peer {
         };
         let row = state.row.borrow().clone();
         Self {
-            shown,
+            shown: shown.into(),
             address,
             spec,
             state,

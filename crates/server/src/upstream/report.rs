@@ -63,7 +63,7 @@ impl Group {
             let (requests, failures) = peer.counts();
             PeerReport {
                 server: peer.spec.name.clone(),
-                address: peer.shown.clone(),
+                address: peer.shown.to_string(),
                 state: peer.state(now).name(),
                 weight: peer.weight(),
                 is_backup: peer.spec.is_backup,
@@ -87,7 +87,8 @@ impl UpstreamOrder {
     pub(crate) fn apply(&self, groups: &[Rc<Group>]) -> usize {
         let groups = groups.iter().filter(|group| group.spec.name == self.group);
         let peers = groups.flat_map(|group| &group.peers);
-        let meant = peers.filter(|peer| [&peer.spec.name, &peer.shown].contains(&&self.server));
+        let meant = peers
+            .filter(|peer| [peer.spec.name.as_str(), &peer.shown].contains(&self.server.as_str()));
         meant.map(|peer| peer.obey(self.change)).count()
     }
 }

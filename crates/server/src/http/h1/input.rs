@@ -11,6 +11,7 @@ use bytes::Bytes;
 use revolve_http::Framing;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
 use revolve_reactor::{Buffer, Receiving, SendQueue, sleep};
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::http::modules::keepalive::KeepaliveSettings;
@@ -367,7 +368,9 @@ fn is_closed(stream: &Transport) -> bool {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     match rustix::net::recv(stream, &mut [0; 1], flags) {
         Ok((_, count)) => count == 0,
-        Err(error) => ![rustix::io::Errno::AGAIN, rustix::io::Errno::INTR].contains(&error),
+        // What is in memory alone is no socket, and its driver tells the end.
+        Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOTSOCK) => false,
+        Err(_) => true,
     }
 }
 

@@ -152,6 +152,7 @@ modules! {
         uwsgi_cgi: CgiSettings / RawCgi,
         uwsgi_passing: PassSettings / RawPass
     }
+    uwsgi_ssl { uwsgi_ssl: PassSslSettings / RawPassSsl }
     scgi { scgi_cgi: CgiSettings / RawCgi, scgi_passing: PassSettings / RawPass }
     memcached { memcached: MemcachedSettings / RawMemcached, memcached_passing: PassSettings / RawPass }
     tunnel { tunnel: TunnelSettings / RawTunnel, tunnel_passing: PassSettings / RawPass }

@@ -7,6 +7,9 @@ use revolve_tls::rustls::SupportedCipherSuite;
 
 use crate::config::setting::settings;
 use crate::config::variable::Value;
+use crate::http::modules::Settings;
+use crate::http::modules::passing::Protocol;
+use crate::http::modules::proxy::Target;
 use crate::tls::upstream::{UpstreamOptions, UpstreamTls};
 use crate::tls::{CacheLimits, Command, NamedFile, Terms, Versions};
 
@@ -125,6 +128,27 @@ impl PassSslSettings {
             crl: self.crl.as_ref(),
             verifies: self.verifies,
             depth_max: usize::try_from(self.depth_max).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// Makes of the settings of a level what its connections need, if it has any to servers with TLS.
+pub(crate) fn load(
+    settings: &mut Settings,
+    known: &mut Known,
+    secrets: &mut Secrets,
+    diagnostics: &mut Diagnostics,
+) {
+    for protocol in [Protocol::Http, Protocol::Uwsgi] {
+        let pass = protocol.pass(settings);
+        // A URL that each request makes for itself may have either scheme.
+        let is_made = pass.is_some_and(|pass| matches!(pass.target, Target::Url(_)));
+        let (is_passed, name) = (pass.is_some(), protocol.name());
+        if let Some(ssl) = protocol.ssl_mut(settings)
+            && is_passed
+            && (is_made || ssl.is_secure)
+        {
+            ssl.load(name, known, secrets, diagnostics);
         }
     }
 }

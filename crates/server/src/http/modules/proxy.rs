@@ -26,7 +26,7 @@ use crate::http::modules::passing::{self, Protocol};
 pub(crate) use crate::http::modules::passing::{PassSettings, RawPass};
 use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::{Outcome, Phase};
-use crate::http::proxy::{self, Tries};
+use crate::http::proxy::{self, Named, Tries};
 use crate::http::request::Request;
 use crate::http::response::HeaderList;
 use crate::http::scope::{DirectiveRow, row, LocationMatch, Scope, slot};
@@ -111,8 +111,8 @@ pub(crate) struct ProxyState {
     pub(crate) protocol: Protocol,
     /// What an application has written to its standard error, and no log has yet.
     pub(crate) stderr: Rc<RefCell<Vec<u8>>>,
-    /// What the error log calls the upstream: scheme, address and URI.
-    pub(crate) shown: String,
+    /// Who was asked last, of which the error log makes scheme, address and URI.
+    pub(crate) asked: Option<(Rc<Named>, Rc<str>)>,
     /// Lines behind the body of the answer, once it has ended.
     pub(crate) trailers: Rc<RefCell<HeaderList>>,
     /// What the cache has to do with the answer.

@@ -74,13 +74,20 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
 
 fn uwsgi_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
-    if word.text.starts_with("suwsgi://") {
-        let message = "uwsgi within TLS is not spoken";
-        return Err(Diagnostic::new(word.span, message).label("expected uwsgi://, or no scheme"));
-    }
-    let text = word.text.strip_prefix("uwsgi://").unwrap_or(&word.text);
+    let (is_secure, text) = split_scheme(&word.text);
+    // Variables are split when a request has made something of them.
+    let text = if word.text.contains('$') { &word.text } else { text };
     let pass = cgi::pass(scope, (Protocol::Uwsgi, text), word)?;
+    scope.level.settings.uwsgi_ssl.is_secure = Some(is_secure);
     set_once(&mut scope.level.settings.uwsgi_cgi.pass, pass, directive)
+}
+
+/// Splits an address into whether its scheme has TLS, and what follows that, which may stand alone.
+pub(crate) fn split_scheme(text: &str) -> (bool, &str) {
+    match text.strip_prefix("suwsgi://") {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix("uwsgi://").unwrap_or(text)),
+    }
 }
 
 fn modifier(slot: &mut Option<u8>, directive: &Directive) -> Result<(), Diagnostic> {

@@ -122,7 +122,7 @@ pub(crate) fn take_kept(request: &mut Request, named: &Named, record: &Record) -
     };
     limit_rate(request, &answered);
     let status = answered.head.status;
-    request.state.proxy.tries.note_kept(answered);
+    request.state.proxy.tries.note_kept(Rc::new(answered));
     fill(request, named);
     if request.passing().intercept_errors && error_page::is_chosen(request, status) {
         return Some(Outcome::Finish(status));
@@ -273,41 +273,38 @@ fn go_on_at(request: &mut Request, uri: Vec<u8>) -> Outcome {
     Outcome::Redirect(path, Some(args))
 }
 
-/// Headers that stay here unless `proxy_pass_header` says otherwise.
-const HIDDEN: [&str; 8] = [
-    "date",
-    "server",
-    "x-pad",
-    "x-accel-expires",
-    "x-accel-redirect",
-    "x-accel-limit-rate",
-    "x-accel-buffering",
-    "x-accel-charset",
-];
+/// Whether a header stays here unless `proxy_pass_header` says otherwise.
+fn is_hidden(id: HeaderId, name: &[u8], protocol: Protocol) -> bool {
+    match id {
+        HeaderId::Date
+        | HeaderId::Server
+        | HeaderId::XAccelExpires
+        | HeaderId::XAccelRedirect
+        | HeaderId::XAccelLimitRate
+        | HeaderId::XAccelBuffering
+        | HeaderId::XAccelCharset => true,
+        // Of what speaks CGI's own heads. nginx passes an application's own `Date` and `Server`; each would be
+        // there twice then.
+        HeaderId::Status => protocol != Protocol::Http,
+        HeaderId::Other => protocol == Protocol::Http && name.eq_ignore_ascii_case(b"x-pad"),
+        _ => false,
+    }
+}
 
-/// The same of what speaks CGI's own heads.
-const HIDDEN_OF_CGI: [&str; 8] = [
-    "status",
-    "date",
-    "server",
-    "x-accel-expires",
-    "x-accel-redirect",
-    "x-accel-limit-rate",
-    "x-accel-buffering",
-    "x-accel-charset",
-];
-
-/// Those of the connection, which are never passed.
-const OF_CONNECTION: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "content-length",
-];
+/// Whether a header is of the connection that it came on, and never passed.
+pub(super) fn is_of_connection(id: HeaderId) -> bool {
+    matches!(
+        id,
+        HeaderId::Connection
+            | HeaderId::KeepAlive
+            | HeaderId::ProxyConnection
+            | HeaderId::TransferEncoding
+            | HeaderId::Te
+            | HeaderId::Trailer
+            | HeaderId::Upgrade
+            | HeaderId::ContentLength
+    )
+}
 
 /// A body of which nobody knows the length, and that is not sent.
 struct Nothing;
@@ -336,11 +333,6 @@ fn fill(request: &mut Request, named: &Named) {
     let protocol = request.state.proxy.protocol;
     let level = &site.locations[request.current.location as usize].settings;
     let settings = protocol.settings(level);
-    let hidden: &[&str] = match protocol {
-        Protocol::Http => &HIDDEN,
-        // nginx passes an application's own `Date` and `Server`; each would be there twice then.
-        _ => &HIDDEN_OF_CGI,
-    };
     request.response.clear_content();
     request.response.status = answered.head.status;
     match answered.head.framing {
@@ -373,58 +365,52 @@ fn fill(request: &mut Request, named: &Named) {
             header.name.of(&answered.bytes),
             header.value.of(&answered.bytes),
         );
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        if is_tunnel && is("upgrade") {
+        let id = header.id;
+        if is_tunnel && id == HeaderId::Upgrade {
             request.response.headers.push(name, value);
             continue;
         }
-        let is_hidden =
-            hidden.iter().any(|known| is(known)) || settings.hidden.iter().any(|known| is(known));
-        let is_passed = settings.passed.iter().any(|known| is(known));
-        if is_of_connection(name)
-            || is("accept-ranges") && says_ranges
+        let is_any = |known: &[String]| {
+            let mut known = known.iter();
+            known.any(|it| name.eq_ignore_ascii_case(it.as_bytes()))
+        };
+        let is_hidden = is_hidden(id, name, protocol) || is_any(&settings.hidden);
+        if is_of_connection(id)
+            || id == HeaderId::AcceptRanges && says_ranges
             || is_listed(listed, name)
-            || is_hidden && !is_passed
+            || is_hidden && !is_any(&settings.passed)
         {
             continue;
         }
-        push(request, named, name, value);
+        push(request, named, (id, name), value);
     }
 }
 
-/// Whether a header is of the connection that it came on.
-pub(super) fn is_of_connection(name: &[u8]) -> bool {
-    OF_CONNECTION
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-}
-
-fn push(request: &mut Request, named: &Named, name: &[u8], value: &[u8]) {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-    if is(b"content-type") {
-        // Of several lines the first holds.
-        if request.response.content_type.is_empty() {
-            request.response.content_type.set_text(value);
+fn push(request: &mut Request, named: &Named, (id, name): (HeaderId, &[u8]), value: &[u8]) {
+    match id {
+        HeaderId::ContentType => {
+            // Of several lines the first holds.
+            if request.response.content_type.is_empty() {
+                request.response.content_type.set_text(value);
+            }
         }
-    } else if is(b"last-modified") {
-        request.response.replace_last_modified(value);
-    } else if is(b"location") || is(b"refresh") {
-        match redirected(request, named, value) {
+        HeaderId::LastModified => request.response.replace_last_modified(value),
+        HeaderId::Location | HeaderId::Refresh => match redirected(request, named, value) {
             // What was made a path is made a URL, as a redirect of ours is.
-            Some(value) if is(b"location") && value.starts_with(b"/") => {
+            Some(value) if id == HeaderId::Location && value.starts_with(b"/") => {
                 request.response.location = value;
                 request.response.has_location = true;
             }
             Some(value) => request.response.headers.push(name, &value),
             None => request.response.headers.push(name, value),
+        },
+        HeaderId::SetCookie if request.state.proxy.protocol == Protocol::Http => {
+            match proxy_cookie::rewritten(request, value) {
+                Some(value) => request.response.headers.push(name, &value),
+                None => request.response.headers.push(name, value),
+            }
         }
-    } else if is(b"set-cookie")
-        && request.state.proxy.protocol == Protocol::Http
-        && let Some(value) = proxy_cookie::rewritten(request, value)
-    {
-        request.response.headers.push(name, &value);
-    } else {
-        request.response.headers.push(name, value);
+        _ => request.response.headers.push(name, value),
     }
 }
 
@@ -437,8 +423,8 @@ fn redirected(request: &mut Request, named: &Named, value: &[u8]) -> Option<Vec<
     let replaced = match &location.settings.proxy.redirects {
         None => {
             // `default`: what proxy_pass leads to becomes the location's own name.
-            let rest = url.strip_prefix(named.base.as_bytes());
-            rest.filter(|_| named.is_default_redirect && !named.base.is_empty())
+            let base = named.is_default_redirect.then(|| named.base(request));
+            base.and_then(|base| url.strip_prefix(base.as_bytes()))
                 .map(|rest| [location.name.as_bytes(), rest].concat())
         }
         Some(rules) => rules.iter().find_map(|rule| match rule {

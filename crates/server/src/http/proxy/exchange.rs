@@ -133,7 +133,7 @@ impl Lease {
 
 /// The head of an answer, and the connection that its body comes on.
 pub(crate) struct Received {
-    pub(crate) answered: AnsweredHead,
+    pub(crate) answered: Rc<AnsweredHead>,
     /// What of the body has come with the head.
     pub(super) rest: Bytes,
     /// What takes the rest of it out of the records that it comes in.
@@ -213,10 +213,10 @@ impl Exchange {
             ..ResponseHead::default()
         };
         Received {
-            answered: AnsweredHead {
+            answered: Rc::new(AnsweredHead {
                 head,
                 bytes: Vec::new(),
-            },
+            }),
             rest: Bytes::new(),
             unwrap: None,
             lease: self.lease,
@@ -276,8 +276,8 @@ impl Exchange {
                 request.log(Level::Info, format_args!("{}", fault.message));
                 Err(Failure::sent(What::Client(fault.status)))
             }
-            (sent, Some(Ok((head, bytes, rest)))) => Ok(Received {
-                answered: AnsweredHead { head, bytes },
+            (sent, Some(Ok((answered, rest)))) => Ok(Received {
+                answered,
                 rest,
                 unwrap: self.unwrap,
                 lease: self.lease,
@@ -456,26 +456,27 @@ async fn read_head(
     hinted: Option<Rc<Session>>,
     timeout: Duration,
     progress: &Progress,
-) -> Result<(ResponseHead, Vec<u8>, Bytes), ReadFailure> {
+) -> Result<(Rc<AnsweredHead>, Bytes), ReadFailure> {
     let limits = ResponseLimits {
         head_bytes_max: rules.bytes_max,
         status_line: rules.status_line,
         ..ResponseLimits::default()
     };
     let mut parser = ResponseParser::new(rules.method);
-    let mut head = ResponseHead::default();
-    let mut bytes = Vec::new();
+    // Made where it stays.
+    let mut answered = Rc::new(AnsweredHead::default());
     loop {
+        let AnsweredHead { head, bytes } = Rc::get_mut(&mut answered).expect("nobody has it yet");
         let received = receive(stream, timeout, progress).await?;
         match unwrap {
             None => bytes.extend_from_slice(&received),
             Some(unwrap) => {
-                let unwrapped = unwrap.feed(&received, &mut bytes);
+                let unwrapped = unwrap.feed(&received, bytes);
                 unwrapped.map_err(ReadFailure::Invalid)?;
             }
         }
         loop {
-            match parser.parse(&mut head, &bytes, &limits) {
+            match parser.parse(head, bytes, &limits) {
                 Ok(ResponseProgress::Partial) if unwrap.as_ref().is_some_and(Unwrap::is_ended) => {
                     let why = "upstream prematurely closed FastCGI stdout";
                     return Err(ReadFailure::Invalid(why.into()));
@@ -485,7 +486,7 @@ async fn read_head(
                     if head.status == 103
                         && let Some(client) = &hinted
                     {
-                        let hints = hints(&head, &bytes);
+                        let hints = hints(head, bytes);
                         // A client that takes nothing any more is found out by what follows.
                         let _ = client.stream.send_all(Bytes::from(hints)).await;
                     }
@@ -494,7 +495,7 @@ async fn read_head(
                 Ok(ResponseProgress::Complete { head_bytes }) => {
                     let rest = Bytes::copy_from_slice(&bytes[head_bytes..]);
                     bytes.truncate(head_bytes);
-                    return Ok((head, bytes, rest));
+                    return Ok((answered, rest));
                 }
                 Err(error) => {
                     let advice = match error {
@@ -540,7 +541,7 @@ fn hints(head: &ResponseHead, bytes: &[u8]) -> Vec<u8> {
     let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
     for header in &head.headers {
         let (name, value) = (header.name.of(bytes), header.value.of(bytes));
-        if !answer::is_of_connection(name) {
+        if !answer::is_of_connection(header.id) {
             writer::header(&mut out, name, value);
         }
     }

@@ -9,6 +9,8 @@ mod exchange;
 mod fastcgi;
 mod memcached;
 mod request_head;
+#[cfg(test)]
+mod simulation;
 mod target;
 mod tries;
 mod unwrap;
@@ -47,7 +49,7 @@ use crate::upstream::{Peer, Tried};
 pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
     request.state.proxy.protocol = protocol;
     if must_read_body(request)
-        && let Err(status) = request_body::read_whole(request).await
+        && let Err(status) = Box::pin(request_body::read_whole(request)).await
     {
         return Outcome::Finish(status);
     }
@@ -59,7 +61,7 @@ pub(crate) async fn pass(request: &mut Request, protocol: Protocol) -> Outcome {
     request.state.proxy.host = named.host.clone();
     request.state.proxy.is_secure = named.is_secure;
     if cache::is_wanted(request) {
-        return cache::pass(request, named).await;
+        return Box::pin(cache::pass(request, named)).await;
     }
     pass_on(request, named).await
 }
@@ -121,12 +123,16 @@ async fn tries(
     }
     loop {
         let mut is_paid = false;
-        let Some(place) = choose(request, resolved, &mut tried).await else {
+        let place = match choose(request, resolved, &mut tried) {
+            Some(place) => Some(place),
+            None => Box::pin(queue(request, resolved, &mut tried)).await,
+        };
+        let Some(place) = place else {
             return Err(nobody_left(request, resolved));
         };
         let peer = &resolved.group.peers[place];
-        request.state.proxy.shown = resolved.named.shown(request, &peer.shown);
-        request.state.proxy.tries.begin(&peer.shown);
+        request.state.proxy.asked = Some((resolved.named.clone(), peer.shown.clone()));
+        request.state.proxy.tries.begin(peer.shown.clone());
         let failure = match ask(request, resolved, written, peer).await {
             Ok(received) => match refusal(received.answered.head.status, settings.next_upstream) {
                 Some(bit)
@@ -190,14 +196,17 @@ fn may_spend(request: &Request, resolved: &Resolved) -> bool {
 /// How often those that wait for a peer look whether one is free in the eyes of other workers.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The peer to be asked next, which the request may have to wait for (`queue`).
-async fn choose(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Option<usize> {
-    let group = &resolved.group;
+/// The peer to be asked next.
+fn choose(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Option<usize> {
     let bound = sticky::bound(request, resolved.place);
     let is_bound = |peer: &Peer| bound.as_ref().is_some_and(|bound| bound.is_to(&peer.id));
-    if let Some((place, _)) = group.choose(tried, &resolved.key, is_bound) {
-        return Some(place);
-    }
+    let chosen = resolved.group.choose(tried, &resolved.key, is_bound);
+    chosen.map(|(place, _)| place)
+}
+
+/// The same, where none is free now and the request may wait for one (`queue`).
+async fn queue(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Option<usize> {
+    let group = &resolved.group;
     let upstream = resolved.place.map(|at| &request.http().upstreams[at]);
     let queue = upstream.and_then(|upstream| upstream.queue.as_ref())?;
     if group.waiting.get() >= queue.most || !group.is_worth_waiting(tried) {
@@ -211,7 +220,7 @@ async fn choose(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Op
             return None;
         }
         let _ = timeout(left.min(LOOK_EVERY), group.freed.notified()).await;
-        if let Some((place, _)) = group.choose(tried, &resolved.key, is_bound) {
+        if let Some(place) = choose(request, resolved, tried) {
             return Some(place);
         }
     }
@@ -239,12 +248,14 @@ fn is_last(resolved: &Resolved, tried: &Tried) -> bool {
 
 /// No peer may be asked.
 fn nobody_left(request: &mut Request, resolved: &Resolved) -> Failure {
-    request.state.proxy.shown = resolved.named.shown(request, &resolved.named.host);
+    let host = Rc::from(resolved.named.host.as_str());
+    request.state.proxy.asked = Some((resolved.named.clone(), host));
     request.log(
         Level::Error,
         format_args!("no live upstreams while connecting to upstream"),
     );
-    request.state.proxy.tries.begin(&resolved.group.spec.name);
+    let name = Rc::from(resolved.group.spec.name.as_str());
+    request.state.proxy.tries.begin(name);
     request.state.proxy.tries.end(502);
     Failure::of_nobody()
 }
@@ -313,7 +324,8 @@ async fn ask(
             result => return result,
         }
     }
-    let connection = connect(request, resolved, peer).await?;
+    // Rare things are no part of what every request waits in.
+    let connection = Box::pin(connect(request, resolved, peer)).await?;
     let exchange = Exchange::new(request, resolved, written, peer, connection, in_use);
     match protocol {
         Protocol::Tunnel => Ok(exchange.tunnel()),

@@ -8,7 +8,7 @@ use revolve_reactor::Address;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::{HTTP_PORT, HTTPS_PORT, Pass, Target, split_scheme, split_url};
 use crate::http::modules::static_files::escape_path;
-use crate::http::modules::{tunnel, upstream};
+use crate::http::modules::{tunnel, upstream, uwsgi};
 use crate::http::request::Request;
 use crate::log::{Level, Shown};
 use crate::upstream::secure::Secure;
@@ -21,8 +21,6 @@ pub(crate) struct Named {
     pub(crate) host: String,
     /// The URI of the request line.
     pub(crate) uri: Vec<u8>,
-    /// The URL of `proxy_pass`, which redirects of the upstream begin with.
-    pub(crate) base: String,
     /// Whether the connection is to be secured.
     pub(crate) is_secure: bool,
     /// Whether `proxy_redirect default` has a meaning: not where the URL is made by the request.
@@ -34,7 +32,7 @@ pub(crate) struct Resolved {
     pub(crate) group: Rc<Group>,
     /// Its place among those of the configuration.
     pub(crate) place: Option<usize>,
-    pub(crate) named: Named,
+    pub(crate) named: Rc<Named>,
     /// How the connection is secured, where it is.
     pub(crate) secure: Option<Secure>,
     /// What the group chooses by.
@@ -50,10 +48,19 @@ impl Named {
         }
     }
 
+    /// The URL of `proxy_pass`, which redirects of the upstream begin with.
+    pub(crate) fn base(&self, request: &Request) -> String {
+        let uri = match &pass_of(request).target {
+            Target::Group { uri: Some(uri), .. } => uri,
+            _ => "/",
+        };
+        format!("{}{}{uri}", scheme(self.is_secure), self.host)
+    }
+
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) fn shown(&self, request: &Request, address: &str) -> String {
         let scheme = match self.is_secure {
-            true => "https://",
+            true => request.state.proxy.protocol.secure_scheme(),
             false => request.state.proxy.protocol.scheme(),
         };
         let colon = if address.starts_with("unix:") && !address.ends_with(':') {
@@ -73,19 +80,12 @@ pub(crate) fn name(request: &Request) -> Result<Named, u16> {
     let is_http = request.state.proxy.protocol == Protocol::Http;
     match &pass.target {
         Target::Group { host, uri, .. } => {
-            let is_secure = is_http && request.settings().proxy_ssl.is_secure;
+            let ssl = request.state.proxy.protocol.ssl(request.settings());
+            let is_secure = ssl.is_some_and(|ssl| ssl.is_secure);
             Ok(Named {
                 uri: match is_http {
                     true => uri_of(request, pass, uri.as_deref()),
                     false => Vec::new(),
-                },
-                base: match is_http {
-                    true => format!(
-                        "{}{host}{}",
-                        scheme(is_secure),
-                        uri.as_deref().unwrap_or("/")
-                    ),
-                    false => String::new(),
                 },
                 host: host.clone(),
                 is_secure,
@@ -104,7 +104,6 @@ pub(crate) fn name(request: &Request) -> Result<Named, u16> {
                 return Err(500);
             };
             let (host, uri) = split_url(rest);
-            let scheme = scheme(is_secure);
             let uri = match uri {
                 Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
                 Some(uri) => uri.as_bytes().to_vec(),
@@ -112,7 +111,6 @@ pub(crate) fn name(request: &Request) -> Result<Named, u16> {
             };
             Ok(Named {
                 uri,
-                base: format!("{scheme}{host}/"),
                 is_secure,
                 host: host.to_owned(),
                 is_default_redirect: false,
@@ -121,12 +119,15 @@ pub(crate) fn name(request: &Request) -> Result<Named, u16> {
         // Of protocols whose requests have no URI.
         Target::Url(value) => {
             let host = value.evaluate(request);
-            let host = host.strip_prefix(b"uwsgi://").unwrap_or(&host);
+            let host = String::from_utf8_lossy(&host);
+            let (is_secure, host) = match request.state.proxy.protocol {
+                Protocol::Uwsgi => uwsgi::split_scheme(&host),
+                _ => (false, &*host),
+            };
             Ok(Named {
-                host: String::from_utf8_lossy(host).into_owned(),
+                host: host.to_owned(),
                 uri: Vec::new(),
-                base: String::new(),
-                is_secure: false,
+                is_secure,
                 is_default_redirect: false,
             })
         }
@@ -143,7 +144,8 @@ fn secure(request: &Request, host: &str, is_secure: bool) -> Result<Option<Secur
     if !is_secure {
         return Ok(None);
     }
-    let settings = &request.settings().proxy_ssl;
+    let settings = request.state.proxy.protocol.ssl(request.settings());
+    let settings = settings.expect("a protocol whose URLs are told to be secure");
     let tls = settings.loaded.as_ref();
     let tls = tls.expect("it is loaded where a level passes requests on");
     let name = settings.name.as_ref().map(|name| name.evaluate(request));
@@ -176,14 +178,14 @@ pub(crate) async fn resolve(request: &mut Request, named: Named) -> Result<Resol
                 (Protocol::Http, false) => HTTP_PORT,
                 (other, _) => other.port(),
             };
-            group_of_host(request, &named.host, port).await?
+            Box::pin(group_of_host(request, &named.host, port)).await?
         }
     };
     Ok(Resolved {
         key: key(request, &group, place),
         place,
         secure: secure(request, &named.host, named.is_secure)?,
-        named,
+        named: Rc::new(named),
         group,
     })
 }

@@ -11,7 +11,7 @@ use crate::upstream::peer::AnswerTimer;
 
 /// One try.
 pub(crate) struct Try {
-    pub(crate) address: String,
+    pub(crate) address: Rc<str>,
     pub(crate) status: u16,
     began_at: Instant,
     pub(crate) connect_ms: Option<u64>,
@@ -23,6 +23,7 @@ pub(crate) struct Try {
 }
 
 /// The head of a response, with its bytes.
+#[derive(Default)]
 pub(crate) struct AnsweredHead {
     pub(crate) head: ResponseHead,
     pub(crate) bytes: Vec<u8>,
@@ -38,9 +39,9 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    pub(crate) fn begin(&mut self, address: &str) {
+    pub(crate) fn begin(&mut self, address: Rc<str>) {
         self.list.borrow_mut().push(Try {
-            address: address.to_owned(),
+            address,
             status: 0,
             began_at: revolve_reactor::now(),
             connect_ms: None,
@@ -76,18 +77,18 @@ impl Tries {
     }
 
     /// The head of the answer has come.
-    pub(crate) fn note_head(&mut self, answered: AnsweredHead) {
+    pub(crate) fn note_head(&mut self, answered: Rc<AnsweredHead>) {
         let status = answered.head.status;
         self.last(|it| {
             it.status = status;
             it.header_ms = Some(ms_since(it.began_at));
         });
-        self.answered = Some(Rc::new(answered));
+        self.answered = Some(answered);
     }
 
     /// The head of an answer that nobody was asked for at this time.
-    pub(crate) fn note_kept(&mut self, answered: AnsweredHead) {
-        self.answered = Some(Rc::new(answered));
+    pub(crate) fn note_kept(&mut self, answered: Rc<AnsweredHead>) {
+        self.answered = Some(answered);
     }
 
     /// The answer's time to its head is noted with the peer, and so will be the time to its end.

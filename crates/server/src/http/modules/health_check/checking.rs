@@ -88,7 +88,7 @@ async fn lead(site: Weak<Site>, registry: Rc<Registry>, number: usize) {
     }
 }
 
-type Records = Rc<std::cell::RefCell<HashMap<String, Record>>>;
+type Records = Rc<std::cell::RefCell<HashMap<Rc<str>, Record>>>;
 
 /// Asks all peers of a group, each in a task of its own.
 fn check_all(site: &Rc<Site>, number: usize, records: &Records) {

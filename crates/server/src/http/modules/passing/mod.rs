@@ -15,6 +15,7 @@ use crate::config::variable::{Registry, Value};
 use crate::http::modules::Settings;
 use crate::http::modules::cache::CacheSettings;
 use crate::http::modules::cgi::Param;
+use crate::http::modules::passing_ssl::PassSslSettings;
 use crate::http::modules::proxy::Pass;
 use crate::http::request::Request;
 
@@ -73,6 +74,32 @@ impl Protocol {
             Protocol::Scgi => &settings.scgi_passing,
             Protocol::Memcached => &settings.memcached_passing,
             Protocol::Tunnel => &settings.tunnel_passing,
+        }
+    }
+
+    /// How its connections are secured, where they can be.
+    pub(crate) fn ssl(self, settings: &Settings) -> Option<&PassSslSettings> {
+        match self {
+            Protocol::Http => Some(&settings.proxy_ssl),
+            Protocol::Uwsgi => Some(&settings.uwsgi_ssl),
+            Protocol::FastCgi | Protocol::Scgi | Protocol::Memcached | Protocol::Tunnel => None,
+        }
+    }
+
+    /// The same, while a configuration is built.
+    pub(crate) fn ssl_mut(self, settings: &mut Settings) -> Option<&mut PassSslSettings> {
+        match self {
+            Protocol::Http => Some(&mut settings.proxy_ssl),
+            Protocol::Uwsgi => Some(&mut settings.uwsgi_ssl),
+            Protocol::FastCgi | Protocol::Scgi | Protocol::Memcached | Protocol::Tunnel => None,
+        }
+    }
+
+    /// What a URL of it begins with where the connection is secured.
+    pub(crate) fn secure_scheme(self) -> &'static str {
+        match self {
+            Protocol::Uwsgi => "suwsgi://",
+            _ => "https://",
         }
     }
 
