@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::Site;
 use crate::support::server::REVOLVE;
-use crate::support::{Client, Run, Server, Upstream, get, proc, revolve, until};
+use crate::support::tls::Authority;
+use crate::support::{Client, Run, Server, Upstream, get, ports, proc, revolve, until};
 
 /// A server whose health a test sets, and how often it was asked for that.
 struct Patient {
@@ -236,4 +237,99 @@ fn what_is_wrong_with_checks_is_said() {
             run.err
         );
     }
+}
+
+/// A record of FastCGI, of request 1.
+fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = (content.len() as u16).to_be_bytes();
+    [&[1, kind, 0, 1, high, low, 0, 0], content].concat()
+}
+
+#[test]
+fn applications_are_asked_in_their_own_protocols() {
+    let fastcgi = |status: &str| {
+        let said = format!("Status: {status}\r\n\r\nwell");
+        [record(6, said.as_bytes()), record(3, &[0; 8])].concat()
+    };
+    let cgi = |status: &str| format!("Status: {status}\r\n\r\nwell").into_bytes();
+    for (pass, asked, well, ill) in [
+        (
+            "fastcgi_pass",
+            "REQUEST_URI/health?a",
+            fastcgi("200 OK"),
+            fastcgi("500 No"),
+        ),
+        (
+            "scgi_pass",
+            "REQUEST_URI\0/health?a\0",
+            cgi("200 OK"),
+            cgi("500 No"),
+        ),
+        (
+            "uwsgi_pass",
+            "PATH_INFO\u{7}\0/health",
+            cgi("200 OK"),
+            cgi("500 No"),
+        ),
+        (
+            "memcached_pass",
+            "version\r\n",
+            b"VERSION 1\r\n".to_vec(),
+            b"ERROR\r\n".to_vec(),
+        ),
+    ] {
+        let saying = |answer: Vec<u8>| {
+            Upstream::start(move |mut it, seen| {
+                let heard = it.any().unwrap_or_default();
+                let _ = seen.send(String::from_utf8_lossy(&heard).into_owned());
+                it.say(&answer);
+            })
+        };
+        let (one, two) = (saying(well), saying(ill));
+        let site = Site::new();
+        let here = site.folder.path().display().to_string();
+        let matching = match pass {
+            "memcached_pass" => "",
+            _ => "match=well",
+        };
+        let config = format!(
+            "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/logs/error.log info; events {{}}\n\
+             http {{ access_log off; match well {{ status 200; body ~ well; }}\n\
+             upstream app {{ server {}; server {}; }}\n server {{ listen 127.0.0.1:{};\n\
+             location / {{ set $memcached_key a; {pass} app; health_check interval=200ms uri=/health?a {matching}; }} }} }}",
+            one.address, two.address, site.port
+        );
+        let _server = Server::start(&site.folder, &config, &[site.port]);
+        until(pass, || states(&site) == ["up", "unhealthy"]);
+        let heard = one.seen();
+        assert!(heard.contains(asked), "{pass}: {heard:?}");
+    }
+}
+
+#[test]
+fn servers_with_tls_are_asked_by_it_and_judged() {
+    let site = Site::new();
+    let folder = &site.folder;
+    Authority::new(folder, "ca").issue(folder, "one", "app.test", 1);
+    Authority::new(folder, "others").issue(folder, "two", "app.test", 2);
+    let (first, second) = (ports::free(), ports::free());
+    let here = folder.path().display();
+    let config = format!(
+        "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/logs/error.log info; events {{}}\n\
+         http {{ access_log off; upstream app {{ server 127.0.0.1:{first}; server 127.0.0.1:{second}; }}\n\
+         server {{ listen 127.0.0.1:{first} ssl; ssl_certificate one.crt; ssl_certificate_key one.key; return 200 well; }}\n\
+         server {{ listen 127.0.0.1:{second} ssl; ssl_certificate two.crt; ssl_certificate_key two.key; return 200 well; }}\n\
+         server {{ listen 127.0.0.1:{};\n\
+         location / {{ proxy_pass https://app; proxy_ssl_name app.test; proxy_ssl_verify on;\n\
+         proxy_ssl_trusted_certificate ca.crt; health_check interval=200ms; }} }} }}",
+        site.port
+    );
+    let _server = Server::start(folder, &config, &[site.port, first, second]);
+    until("one is known and one is not", || {
+        states(&site) == ["up", "unhealthy"]
+    });
+    let log = folder.read("logs/error.log");
+    let line = "upstream SSL certificate verify error: (21:unable to verify the first certificate) while SSL handshaking";
+    assert!(log.contains(line), "{log}");
+    assert_eq!(get(site.port, "/").text(), "well");
 }

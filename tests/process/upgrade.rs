@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::Site;
 use crate::support::server::REVOLVE;
-use crate::support::{Client, End, Run, get, ports, proc, until, until_some};
+use crate::support::{Client, End, Run, Upstream, get, ports, proc, until, until_some};
 
 /// A daemon that runs from a binary of its own, which can be replaced.
 pub(super) struct Upgraded<'a> {
@@ -158,6 +158,43 @@ fn both_serve_and_the_old_one_can_be_let_go() {
     until("the second one ends", || !proc::is_alive(second));
     assert_eq!(server.pid(), third);
     assert!(inode(&socket) == before);
+}
+
+#[test]
+fn websockets_stay_as_long_as_the_old_workers_do() {
+    let upstream = Upstream::switching();
+    let site = Site::new();
+    let lines = format!(
+        "location / {{ proxy_pass http://{}; proxy_set_header Upgrade $http_upgrade;
+         proxy_set_header Connection upgrade; }} location = /pid {{ return 200 $pid; }}",
+        upstream.address
+    );
+    let server = Upgraded::start(&site, "worker_processes 2;", &lines);
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(site.port)).collect();
+    for client in &mut clients {
+        client.send(
+            "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        );
+        assert_eq!(client.response().status, 101);
+    }
+    let mut all_are_there = || {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let said = format!("{number:04}");
+            client.send(&said);
+            assert_eq!(client.take(4).unwrap(), said.as_bytes());
+        }
+    };
+    let (old, new) = server.both();
+    all_are_there();
+    proc::signal(old, Signal::QUIT);
+    until("new connections go to the new workers", || {
+        let worker = get(site.port, "/pid").text().parse::<u32>();
+        worker.is_ok_and(|it| server.workers(new, old).contains(&it))
+    });
+    all_are_there();
+    assert!(proc::is_alive(old), "its workers have what they serve");
+    drop(clients);
+    until("the old one ends", || !proc::is_alive(old));
 }
 
 /// Upgrades with connections in every state; each is there afterwards.

@@ -305,18 +305,3 @@ impl Application {
         drop(server);
     }
 }
-
-/// Servers that switch to another protocol, and say back what they hear, four bytes at a time.
-pub(super) fn switching() -> Upstream {
-    Upstream::start(|mut asked, _| {
-        if asked.try_head().is_none() {
-            return;
-        }
-        asked.say(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-        );
-        while let Some(said) = asked.try_body(4) {
-            asked.say(said);
-        }
-    })
-}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::faults::{Application, switching};
+use super::faults::Application;
 use super::{Site, config};
 use crate::support::{Client, Folder, Run, Server, Upstream, get, ports, proc, revolve, until};
 
@@ -142,7 +142,7 @@ fn no_request_is_lost_while_one_of_three_servers_is_taken_down_and_up() {
 #[test]
 fn reloads_lose_no_websocket() {
     let count = sized(100, 1000);
-    let upstream = switching();
+    let upstream = Upstream::switching();
     let site = roomy(
         count,
         "",

@@ -140,6 +140,21 @@ impl Upstream {
         })
     }
 
+    /// Switches to another protocol, and says back what it hears, four bytes at a time.
+    pub(crate) fn switching() -> Upstream {
+        Upstream::start(|mut asked, _| {
+            if asked.try_head().is_none() {
+                return;
+            }
+            asked.say(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            );
+            while let Some(said) = asked.try_body(4) {
+                asked.say(said);
+            }
+        })
+    }
+
     /// The next head, or whatever a connection has noted.
     #[track_caller]
     pub(crate) fn seen(&self) -> String {

@@ -141,6 +141,11 @@ impl UpstreamTls {
         })
     }
 
+    /// Whether each request says by what we show who we are.
+    pub(crate) fn needs_request(&self) -> bool {
+        self.own_key.is_some()
+    }
+
     /// Judges the server at the other end, after the handshake: what it has shown now, or when the session
     /// began that was resumed.
     pub(crate) fn judge(

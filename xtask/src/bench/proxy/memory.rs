@@ -10,7 +10,7 @@ use crate::bench::process;
 use crate::bench::servers::{Kind, Server, Setup, Workspace};
 use crate::bench::table::Table;
 
-const CONNECTIONS: usize = 4000;
+const CONNECTIONS: usize = 2000;
 /// Connections that have come and gone before the first look, so that what grows once has grown.
 const WARM_CONNECTIONS: usize = 100;
 /// How long the server is left alone before its memory is read.

@@ -155,7 +155,7 @@ pub(crate) fn let_go(request: &mut Request, received: Received) {
 }
 
 /// Whether the heads of a protocol begin with a status line.
-pub(super) fn status_line(protocol: Protocol) -> StatusLine {
+pub(crate) fn status_line(protocol: Protocol) -> StatusLine {
     match protocol {
         Protocol::Http | Protocol::Memcached | Protocol::Tunnel => StatusLine::Required,
         Protocol::FastCgi => StatusLine::Absent,

@@ -12,6 +12,7 @@
 //! }
 //! ```
 
+mod asking;
 mod checking;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::config::scope::{HTTP, LOCATION, MATCH, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::http::Http;
 use crate::http::location::Location;
+use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::Target;
 use crate::http::modules::upstream::Upstream;
 use crate::http::modules::{Module, Settings};
@@ -53,6 +55,8 @@ pub(crate) struct Check {
     pub(crate) port: Option<u16>,
     /// Whether nobody is sent to a server that has not been found healthy.
     is_mandatory: bool,
+    /// Where it stands.
+    span: Span,
     /// The name of the `match`, and where it was named.
     matching: Option<(String, Span)>,
 }
@@ -110,6 +114,7 @@ fn health_check(directive: &Directive) -> Result<Check, Diagnostic> {
         uri: "/".into(),
         port: None,
         is_mandatory: false,
+        span: directive.span,
         matching: None,
     };
     for word in &directive.args {
@@ -232,6 +237,8 @@ fn body(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 #[derive(Debug)]
 pub(crate) struct GroupCheck {
     pub(crate) place: usize,
+    /// What is spoken with them.
+    pub(crate) protocol: Protocol,
     pub(crate) check: Arc<Check>,
     /// What an answer has to be; a status from 200 to 399 where nothing is said.
     pub(crate) expected: Option<Arc<Vec<Expected>>>,
@@ -251,11 +258,16 @@ pub(crate) fn collect(
         let Some(check) = &settings.health_check.check else {
             continue;
         };
-        let Some(place) = place_of(settings) else {
-            let message = "\"health_check\" needs \"proxy_pass\" to a group in the same location";
-            diagnostics.push(Diagnostic::new(None, message).help("name an `upstream` there"));
+        let Some((protocol, place)) = place_of(settings) else {
+            let message = "\"health_check\" needs \"proxy_pass\", or another such directive, to a group in the \
+                           same location";
+            diagnostics.push(Diagnostic::new(check.span, message).help("name an `upstream` there"));
             continue;
         };
+        if let Some(diagnostic) = refused(protocol, settings, check) {
+            diagnostics.push(diagnostic);
+            continue;
+        }
         let expected = match &check.matching {
             None => None,
             Some((name, span)) => match matches.iter().find(|it| it.name == *name) {
@@ -272,6 +284,7 @@ pub(crate) fn collect(
         spec.must_be_healthy |= check.is_mandatory;
         checks.push(GroupCheck {
             place,
+            protocol,
             check: check.clone(),
             expected,
             location,
@@ -280,11 +293,34 @@ pub(crate) fn collect(
     checks
 }
 
-fn place_of(settings: &Settings) -> Option<usize> {
-    match settings.proxy.pass.as_deref()?.target {
-        Target::Group { place, .. } => Some(place),
+/// What is spoken at a level with which group.
+fn place_of(settings: &Settings) -> Option<(Protocol, usize)> {
+    const CHECKED: [Protocol; 5] = [
+        Protocol::Http,
+        Protocol::FastCgi,
+        Protocol::Uwsgi,
+        Protocol::Scgi,
+        Protocol::Memcached,
+    ];
+    CHECKED.into_iter().find_map(|protocol| match protocol.pass(settings)?.target {
+        Target::Group { place, .. } => Some((protocol, place)),
         Target::Url(_) => None,
+    })
+}
+
+/// Why a check cannot be made in this protocol, if it cannot.
+fn refused(protocol: Protocol, settings: &Settings, check: &Check) -> Option<Diagnostic> {
+    if protocol == Protocol::Memcached && let Some((_, span)) = check.matching {
+        let message = "\"match\" is about answers of HTTP, and memcached gives none";
+        return Some(Diagnostic::new(span, message).label("memcached is asked for its version"));
     }
+    let ssl = protocol.ssl(settings).filter(|ssl| ssl.is_secure)?;
+    let needs_request = ssl.loaded.as_ref().is_some_and(|tls| tls.needs_request());
+    needs_request.then(|| {
+        let name = protocol.name();
+        let message = format!("\"health_check\" has no request that \"{name}_ssl_certificate\" could be made of");
+        Diagnostic::new(check.span, message).label("expected a certificate without variables there")
+    })
 }
 
 impl Http {
