@@ -29,15 +29,21 @@ impl Site {
 
     #[track_caller]
     fn start(&self, acme: &Acme) -> Server {
+        self.start_with(acme, "", "one.test two.test *.test")
+    }
+
+    /// The same with these lines for the issuer, and these names.
+    #[track_caller]
+    fn start_with(&self, acme: &Acme, issuer: &str, names: &str) -> Server {
         let here = self.folder.path().display();
         let (plain, secure, port) = (self.plain, self.secure, acme.port);
         let text = format!(
             "daemon off;\npid {here}/pid;\nerror_log {here}/logs/error.log info;\nworker_processes 2;\nevents {{}}\n\
              http {{ access_log off;\n\
              acme_issuer test {{ uri https://127.0.0.1:{port}/directory; contact admin@one.test;\n\
-               state_path {here}/state; accept_terms_of_service; ssl_trusted_certificate ca.crt; }}\n\
+               state_path {here}/state; accept_terms_of_service; ssl_trusted_certificate ca.crt; {issuer} }}\n\
              server {{ listen 127.0.0.1:{plain}; return 301 https://$host$request_uri; }}\n\
-             server {{ listen 127.0.0.1:{secure} ssl; server_name one.test two.test *.test; acme_certificate test;\n\
+             server {{ listen 127.0.0.1:{secure} ssl; server_name {names}; acme_certificate test;\n\
                ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; return 200 home; }} }}\n"
         );
         Server::start(&self.folder, &text, &[plain, secure])
@@ -93,6 +99,34 @@ fn a_certificate_is_got_and_kept() {
     let _server = site.start(&acme);
     assert!(is_served());
     assert_eq!(acme.orders(), 1);
+}
+
+/// The authority shakes hands with whichever worker accepts; one of them has ordered.
+#[test]
+fn a_name_is_shown_to_be_ours_by_a_handshake() {
+    let site = Site::new();
+    let acme = Acme::start(&site.folder, site.secure);
+    let names = "one.test two.test three.test four.test";
+    let _server = site.start_with(&acme, "challenge tls-alpn-01;", names);
+    let clients = site.clients();
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    eprintln!(
+        "{} {:?} {:?}",
+        site.log(),
+        acme.complaints(),
+        acme.challenges()
+    );
+    until("the certificate is there", || {
+        clients.connect(site.secure, "four.test").is_ok()
+    });
+    assert_eq!(acme.complaints(), Vec::<String>::new());
+    assert_eq!(acme.challenges(), ["tls-alpn-01"; 4]);
+    // Whoever is no authority, or comes too late, gets no such certificate.
+    let authority = Clients::trusting_anybody().offering(&[b"acme-tls/1"]);
+    let refused = authority.connect(site.secure, "one.test");
+    let refused = refused.err().expect("no handshake").to_string();
+    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+    assert!(clients.get(site.secure, "one.test", "/").ends_with("home"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,13 +12,15 @@ use rustls::{ServerConfig, ServerConnection, SignatureScheme, StreamOwned};
 use serde_json::{Value, json};
 
 use super::Folder;
-use super::tls::Authority;
+use super::tls::{Authority, Clients};
 
 /// An order.
 struct Order {
     names: Vec<String>,
     /// What each name is challenged with, and what came of it.
     tokens: Vec<(String, &'static str)>,
+    /// The certificate that it is to take the place of.
+    replaces: Option<String>,
     certificate: Option<String>,
     /// It takes its time once.
     has_waited: bool,
@@ -32,6 +35,8 @@ struct State {
     /// What was not as it ought to be.
     complaints: Vec<String>,
     has_refused_a_nonce: bool,
+    /// The challenges that were looked at.
+    challenges: Vec<String>,
 }
 
 /// The authority.
@@ -40,6 +45,8 @@ pub(crate) struct Acme {
     pub(crate) port: u16,
     /// Where challenges are to be answered.
     challenged: u16,
+    /// Where records are found, a name and its value a line.
+    records: PathBuf,
     authority: Arc<Authority>,
     state: Arc<Mutex<State>>,
 }
@@ -64,6 +71,7 @@ impl Acme {
         let acme = Acme {
             port: listener.local_addr().expect("a bound socket").port(),
             challenged,
+            records: folder.file("records"),
             authority: Arc::new(authority),
             state: Arc::default(),
         };
@@ -84,6 +92,15 @@ impl Acme {
             .expect("nobody panics with it")
             .orders
             .len()
+    }
+
+    /// The challenges that were looked at.
+    pub(crate) fn challenges(&self) -> Vec<String> {
+        self.state
+            .lock()
+            .expect("nobody panics with it")
+            .challenges
+            .clone()
     }
 
     /// What was not as it ought to be.
@@ -174,7 +191,7 @@ impl Acme {
             ("order", 1) => self.new_order(&payload),
             ("order", 2) => self.order(order),
             ("authorization", 3) => self.authorization(order, number(2).unwrap_or_default()),
-            ("challenge", 3) => self.challenge(order, number(2).unwrap_or_default()),
+            ("challenge", 4) => self.challenge(order, number(2).unwrap_or_default(), parts[3]),
             ("finalize", 2) => self.finalize(order, &payload),
             ("certificate", 2) => {
                 let state = self.state.lock().expect("nobody panics with it");
@@ -245,7 +262,9 @@ impl Acme {
         let number = state.orders.len();
         let tokens = names.iter().enumerate();
         let tokens = tokens.map(|(at, _)| (format!("token_{number}-{at}"), "pending"));
+        let replaces = payload["replaces"].as_str().map(str::to_owned);
         let order = Order {
+            replaces,
             tokens: tokens.collect(),
             names,
             certificate: None,
@@ -288,21 +307,29 @@ impl Acme {
         let state = self.state.lock().expect("nobody panics with it");
         let order = state.orders.get(&number).ok_or("malformed")?;
         let (token, status) = order.tokens.get(at).ok_or("malformed")?;
-        let url = self.url(&format!("/challenge/{number}/{at}"));
+        let name = &order.names[at];
+        let bare = name.strip_prefix("*.");
+        let challenge = |kind: &str| {
+            let url = self.url(&format!("/challenge/{number}/{at}/{kind}"));
+            json!({ "type": kind, "url": url, "token": token, "status": status,
+                    "error": { "detail": "the answer was another" } })
+        };
+        // Who has a wildcard can show that by a record alone.
+        let kinds: &[&str] = match bare {
+            Some(_) => &["dns-01"],
+            None => &["dns-01", "http-01", "tls-alpn-01"],
+        };
         let shown = json!({
             "status": status,
-            "identifier": { "type": "dns", "value": order.names[at] },
-            "challenges": [
-                { "type": "dns-01", "url": self.url("/none"), "token": "none", "status": status },
-                { "type": "http-01", "url": url, "token": token, "status": status,
-                  "error": { "detail": "the answer was another" } },
-            ],
+            "identifier": { "type": "dns", "value": bare.unwrap_or(name) },
+            "wildcard": bare.is_some(),
+            "challenges": kinds.iter().map(|kind| challenge(kind)).collect::<Value>(),
         });
         Ok((200, String::new(), shown.to_string()))
     }
 
     /// Looks whether the name is theirs who say so.
-    fn challenge(&self, number: usize, at: usize) -> Result<Said, String> {
+    fn challenge(&self, number: usize, at: usize, kind: &str) -> Result<Said, String> {
         let (token, name, account) = {
             let state = self.state.lock().expect("nobody panics with it");
             let order = state.orders.get(&number).ok_or("malformed")?;
@@ -312,8 +339,19 @@ impl Acme {
         let (x, y) = account;
         let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
         let expected = format!("{token}.{}", encode(&sha256(jwk.as_bytes())));
-        let is_right = ask(self.challenged, &name, &token).is_some_and(|it| it == expected);
+        let digest = sha256(expected.as_bytes());
+        let is_right = match kind {
+            "http-01" => ask(self.challenged, &name, &token).is_some_and(|it| it == expected),
+            "tls-alpn-01" => shakes_for(self.challenged, &name, &digest),
+            _ => {
+                let name = name.strip_prefix("*.").unwrap_or(&name);
+                let record = format!("_acme-challenge.{name} {}", encode(&digest));
+                let records = std::fs::read_to_string(&self.records).unwrap_or_default();
+                records.lines().any(|line| line == record)
+            }
+        };
         let mut state = self.state.lock().expect("nobody panics with it");
+        state.challenges.push(kind.to_owned());
         let order = state.orders.get_mut(&number).ok_or("malformed")?;
         order.tokens[at].1 = if is_right { "valid" } else { "invalid" };
         Ok((200, String::new(), "{}".into()))
@@ -347,6 +385,30 @@ fn ask(port: u16, name: &str, token: &str) -> Option<String> {
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
+}
+
+/// Shakes hands as an authority does, and looks at what it is shown (RFC 8737, 3).
+fn shakes_for(port: u16, name: &str, digest: &[u8]) -> bool {
+    use x509_parser::prelude::*;
+    let clients = Clients::trusting_anybody().offering(&[b"acme-tls/1"]);
+    let Ok(client) = clients.connect_to(port, name) else {
+        return false;
+    };
+    let certificate = client.certificate().unwrap_or_default();
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let is_for_it = names.is_some_and(
+        |names| matches!(names.value.general_names[..], [GeneralName::DNSName(it)] if it == name),
+    );
+    let wanted = [&[4, 32][..], digest].concat();
+    let says_it = certificate.extensions().iter().any(|extension| {
+        extension.oid.to_id_string() == "1.3.6.1.5.5.7.1.31"
+            && extension.critical
+            && extension.value == wanted
+    });
+    client.protocol() == Some(b"acme-tls/1") && is_for_it && says_it
 }
 
 fn read(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {

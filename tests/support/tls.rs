@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use rustls::{DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion, version};
+
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Folder;
 use super::wait::PATIENCE;
@@ -221,10 +225,15 @@ impl Clients {
 
     /// Connects, and shakes hands for a host.
     pub(crate) fn connect(&self, port: u16, host: &'static str) -> io::Result<TlsClient> {
+        self.connect_to(port, host)
+    }
+
+    /// The same for a host that is known later.
+    pub(crate) fn connect_to(&self, port: u16, host: &str) -> io::Result<TlsClient> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let name = ServerName::try_from(host).expect("a name");
+        let name = ServerName::try_from(host.to_owned()).expect("a name");
         let mut connection =
             ClientConnection::new(self.0.clone(), name).map_err(io::Error::other)?;
         while connection.is_handshaking() {
@@ -277,8 +286,13 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // Not of the certificate, which may have extensions that rustls does not know.
+        let parsed = X509Certificate::from_der(certificate)
+            .expect("a certificate")
+            .1;
+        let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
         let known = aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &known)
+        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, signed, &known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

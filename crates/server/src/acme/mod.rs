@@ -9,6 +9,7 @@ mod challenges;
 mod order;
 mod spec;
 mod state;
+pub(crate) mod tls_alpn;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use revolve_reactor::sleep;
 
 pub(crate) use self::challenges::{ChallengeZone, Challenges};
 use self::spec::now_s;
-pub(crate) use self::spec::{Acme, Issuer, Wanted};
+pub(crate) use self::spec::{Acme, Challenge, Issuer, Wanted};
 use self::state::Lock;
 use crate::net::resolver::Resolver;
 

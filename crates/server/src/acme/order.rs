@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::account::{AccountKey, base64url};
 use super::challenges::Challenges;
-use super::spec::{Issuer, now_s};
+use super::spec::{Challenge, Issuer, now_s};
 use super::state;
 use crate::net::resolver::Resolver;
 use crate::tls::{Answer, Question, Url, ask};
@@ -28,6 +28,7 @@ const NONCES_MAX: usize = 3;
 /// A conversation with an authority.
 struct Conversation<'a> {
     issuer: &'a Issuer,
+    names: &'a [String],
     resolver: &'a Resolver,
     key: AccountKey,
     /// The account's URL.
@@ -46,6 +47,7 @@ pub(super) async fn obtain(
     let account = state::account_key(&issuer.state)?;
     let mut talk = Conversation {
         issuer,
+        names,
         resolver,
         key: AccountKey::new(&account.serialize_der())?,
         kid: None,
@@ -170,26 +172,43 @@ impl Conversation<'_> {
         if authorization["status"] == "valid" {
             return Ok(());
         }
-        let all = authorization["challenges"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let challenge = all.into_iter().find(|it| it["type"] == "http-01");
-        let challenge = challenge.ok_or("it offers no challenge http-01")?;
-        let token = text(&challenge, "token")?;
+        let name = self.authorized(&authorization)?;
+        let all = authorization["challenges"].as_array();
+        let wanted = self.issuer.challenge.name();
+        let challenge = all.into_iter().flatten().find(|it| it["type"] == wanted);
+        let challenge = challenge.ok_or_else(|| format!("it offers no challenge {wanted}"))?;
+        let token = text(challenge, "token")?;
         let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if token.is_empty() || !token.bytes().all(is_sound) {
             return Err("its token is none".to_owned());
         }
-        challenges.put(&token, &format!("{token}.{}", self.key.thumbprint()))?;
+        let shown = format!("{token}.{}", self.key.thumbprint());
+        match &self.issuer.challenge {
+            Challenge::Http01 => challenges.put(&token, &shown)?,
+            Challenge::TlsAlpn01 => challenges.put_authorization(&name, &shown)?,
+        }
         let judged = async {
-            self.post(&text(&challenge, "url")?, Some(&json!({})))
+            self.post(&text(challenge, "url")?, Some(&json!({})))
                 .await?;
             self.poll(url, "valid").await
         };
         let judged = judged.await;
-        challenges.remove(&token);
+        match &self.issuer.challenge {
+            Challenge::Http01 => challenges.remove(&token),
+            Challenge::TlsAlpn01 => challenges.remove_authorization(&name),
+        }
         judged.map(|_| ())
+    }
+
+    /// The name that an authorization is about, which has to be one of those that are ordered.
+    fn authorized(&self, authorization: &Value) -> Result<String, String> {
+        let value = &authorization["identifier"];
+        let value = text(value, "value")?.to_ascii_lowercase();
+        let is_ours = self.names.iter().any(|name| *name == value);
+        match is_ours {
+            true => Ok(value),
+            false => Err("it asks about a name that was not ordered".to_owned()),
+        }
     }
 
     /// Asks until something has come to a state.

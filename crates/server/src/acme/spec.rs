@@ -8,6 +8,26 @@ use crate::tls::Url;
 use crate::tls::upstream::UpstreamTls;
 use crate::zones::ZoneId;
 
+/// How it is shown to an authority that a name is ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    /// By an answer on port 80.
+    #[default]
+    Http01,
+    /// By a handshake on port 443.
+    TlsAlpn01,
+}
+
+impl Challenge {
+    /// What authorities call it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Challenge::Http01 => "http-01",
+            Challenge::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+}
+
 /// An authority, as the configuration has it.
 #[derive(Debug)]
 pub(crate) struct Issuer {
@@ -20,6 +40,7 @@ pub(crate) struct Issuer {
     /// The folder for its account and its certificates.
     pub(crate) state: PathBuf,
     pub(crate) accepts_terms: bool,
+    pub(crate) challenge: Challenge,
 }
 
 /// A certificate that a server wants.

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use revolve_http::h2::PREFACE;
 use revolve_reactor::{Buffer, Elapsed, Lease, timeout};
+use revolve_tls::rustls::ServerConfig;
 use revolve_tls::{AcceptError, Choice, ClientHello, TlsStream, Usage};
 
 use super::After;
 use super::pool::Exchanges;
+use crate::acme::{Challenges, tls_alpn};
 use crate::config::regex::Groups;
 use crate::http::HttpLoop;
 use crate::http::location::ServerId;
@@ -184,6 +187,8 @@ async fn shake(
     let deadline = revolve_reactor::now() + wait;
     let shaken = tls.accept(|hello| choose(connection, tls, http_loop, hello), deadline);
     match shaken.await {
+        // An authority has seen what it came for, and closes.
+        Ok(()) if tls.speaks(tls_alpn::PROTOCOL) => Begun::Over,
         Ok(()) => {
             judge(connection, tls, http_loop).await;
             match tls.speaks(b"h2") {
@@ -211,6 +216,9 @@ fn choose(
     hello: &ClientHello,
 ) -> Choice {
     let site = http_loop.site();
+    if let Some(config) = shown_to_authority(&site, hello) {
+        return Choice::Accept(config);
+    }
     let hosts = site.http.hosts_at(connection);
     let name = hello.server_name.as_deref();
     let found = name.and_then(|name| hosts.find(name.as_bytes(), &mut Groups::new()).ok());
@@ -236,6 +244,12 @@ fn choose(
         }
         _ => Choice::Refuse(UNRECOGNIZED_NAME),
     }
+}
+
+/// What an authority is shown that looks by a handshake whether a name is ours.
+fn shown_to_authority(site: &Site, hello: &ClientHello) -> Option<Arc<ServerConfig>> {
+    let acme = site.http.acme.as_ref()?;
+    tls_alpn::answer(hello, site.zones.state::<Challenges>(acme.zone))
 }
 
 /// The alert for what is our own fault. Source: RFC 8446, 6.

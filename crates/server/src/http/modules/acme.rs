@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word, value};
 
-use crate::acme::{Acme, ChallengeZone, Challenges, Issuer, Wanted};
+use crate::acme::{Acme, Challenge, ChallengeZone, Challenges, Issuer, Wanted};
 use crate::config::scope::{HTTP, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::server_name::ServerName;
@@ -124,6 +124,7 @@ struct Block<'a> {
     trusted: Option<NamedFile>,
     verifies: Option<bool>,
     accepts_terms: bool,
+    challenge: Option<Challenge>,
 }
 
 fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -169,6 +170,7 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         tls,
         state,
         accepts_terms: block.accepts_terms,
+        challenge: block.challenge.unwrap_or_default(),
     });
     if scope.acme.zone.is_none() {
         let zones = &mut scope.shared.zones;
@@ -192,7 +194,7 @@ fn read_row<'a>(
             true => contact.text.clone(),
             false => format!("mailto:{}", contact.text),
         }),
-        ("challenge", [kind]) if matches!(kind.text.as_str(), "http" | "http-01") => {}
+        ("challenge", [kind]) => set_once(&mut block.challenge, challenge(kind)?, row)?,
         ("ssl_trusted_certificate", [word]) => {
             let file = file(scope, word, row)?;
             set_once(&mut block.trusted, file, row)?;
@@ -207,10 +209,21 @@ fn read_row<'a>(
             let message = format!("unexpected \"{name}\" in \"acme_issuer\"");
             return Err(Diagnostic::new(row.span, message)
                 .label("it is not known here, or not with these arguments")
-                .help("there are uri, contact, state_path, accept_terms_of_service, challenge http-01, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
+                .help("there are uri, contact, state_path, accept_terms_of_service, challenge, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
         }
     }
     Ok(())
+}
+
+fn challenge(kind: &Word) -> Result<Challenge, Diagnostic> {
+    match kind.text.as_str() {
+        "http" | "http-01" => Ok(Challenge::Http01),
+        "tls-alpn" | "tls-alpn-01" => Ok(Challenge::TlsAlpn01),
+        other => {
+            let message = format!("unsupported challenge \"{other}\"");
+            Err(Diagnostic::new(kind.span, message).label("expected http-01 or tls-alpn-01"))
+        }
+    }
 }
 
 fn system_roots(name: &Word) -> Result<NamedFile, Diagnostic> {
