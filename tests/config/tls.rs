@@ -5,6 +5,36 @@ use crate::support::tls::certificate;
 use crate::support::{Folder, Run, revolve};
 
 const TLS: &[Mistake] = &[
+    ours(
+        "events {}\nhttp {\nacme_issuer a {\n uri https://127.0.0.1/directory; state_path s; ssl_verify off;\n challenge dns-02;\n }\n}\n",
+        "unsupported challenge \"dns-02\" in FILE:5",
+        "tls-alpn-01",
+    ),
+    ours(
+        "events {}\nhttp {\nacme_issuer a {\n uri https://127.0.0.1/directory; state_path s; ssl_verify off;\n challenge dns-01;\n }\n}\n",
+        "challenge \"dns-01\" needs a \"dns_command\" in FILE:5",
+        "dns_command /path/to/program",
+    ),
+    ours(
+        "events {}\nhttp {\nacme_issuer a {\n uri https://127.0.0.1/directory; state_path s; ssl_verify off;\n challenge dns-01; dns_command set;\n }\n}\n",
+        "\"dns_command\" needs an absolute path, not \"set\" in FILE:5",
+        "without a shell",
+    ),
+    ours(
+        "events {}\nhttp {\nacme_issuer a {\n uri https://127.0.0.1/directory; state_path s; ssl_verify off;\n dns_command /bin/true;\n }\n}\n",
+        "\"dns_command\" is of no use with challenge \"http-01\" in FILE:5",
+        "challenge dns-01",
+    ),
+    ours(
+        "events {}\nhttp {\nacme_issuer a {\n uri https://127.0.0.1/directory; state_path s; ssl_verify off;\n \n }\n server { listen 1;\n acme_certificate a\n b.test *.b.test; }\n}\n",
+        "\"*.b.test\" cannot be ordered by challenge \"http-01\" in FILE:9",
+        "a challenge by DNS alone",
+    ),
+    ours(
+        "events {}\nhttp {\nacme_issuer a {\n uri https://127.0.0.1/directory; state_path s; ssl_verify off;\n challenge dns; dns_command /bin/true;\n }\n server { listen 1;\n acme_certificate a\n *.b.test 127.0.0.1; }\n}\n",
+        "\"127.0.0.1\" cannot be ordered by challenge \"dns-01\" in FILE:9",
+        "no record of that kind",
+    ),
     same(
         "events {}\nhttp {\n server {\n  listen 1 ssl;\n }\n}\n",
         "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive in FILE:3",
@@ -96,19 +126,9 @@ const TLS: &[Mistake] = &[
         "folder",
     ),
     ours(
-        "events {}\nhttp {\n acme_issuer a {\n  challenge dns-01;\n }\n}\n",
-        "unexpected \"challenge\" in \"acme_issuer\" in FILE:4",
-        "http-01",
-    ),
-    ours(
         "events {}\nhttp {\n server {\n  acme_certificate a;\n  server_name b.test;\n }\n}\n",
         "acme_issuer \"a\" is not found in FILE:4",
         "",
-    ),
-    ours(
-        "events {}\nhttp {\n server {\n  acme_certificate a *.b.test;\n }\n}\n",
-        "\"*.b.test\" cannot be ordered in FILE:4",
-        "DNS",
     ),
     ours(
         "events {}\nhttp {\n ssl_conf_command Nothing on;\n}\n",

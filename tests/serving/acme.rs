@@ -129,6 +129,136 @@ fn a_name_is_shown_to_be_ours_by_a_handshake() {
     assert!(clients.get(site.secure, "one.test", "/").ends_with("home"));
 }
 
+/// A program that keeps records in a file, and says what it does; the lines of an issuer that runs it.
+fn recorder(site: &Site) -> String {
+    let text = "#!/bin/sh\n\
+        echo \"as $(id -u): $2 $3\" >&2\n\
+        case $2 in\n\
+        add) echo \"$3 $4\" >> \"$1\" ;;\n\
+        remove) grep -v -x \"$3 $4\" \"$1\" > \"$1.new\"; cat \"$1.new\" > \"$1\" ;;\n\
+        *) exit 64 ;;\n\
+        esac\n";
+    site.folder.write("recorder", text);
+    for (name, mode) in [
+        ("recorder", 0o755),
+        ("records", 0o666),
+        ("records.new", 0o666),
+    ] {
+        if name != "recorder" {
+            site.folder.write(name, "");
+        }
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(site.folder.file(name), mode).expect("a mode");
+    }
+    let here = site.folder.path().display();
+    format!("challenge dns-01; dns_command {here}/recorder {here}/records;")
+}
+
+#[test]
+fn a_wildcard_is_got_by_records_that_a_command_sets() {
+    let site = Site::new();
+    let acme = Acme::start(&site.folder, site.plain);
+    let issuer = recorder(&site);
+    let _server = site.start_with(&acme, &issuer, ".one.test two.test ~pattern");
+    let clients = site.clients();
+    let is_served = |host| clients.connect(site.secure, host).is_ok();
+    until("the certificate is there", || {
+        ["one.test", "any.one.test", "two.test"]
+            .into_iter()
+            .all(is_served)
+    });
+    assert_eq!(acme.complaints(), Vec::<String>::new());
+    assert_eq!(acme.challenges(), ["dns-01"; 3]);
+    assert_eq!(site.folder.read("records"), "", "they are taken back");
+    let log = site.log();
+    for said in [
+        "add _acme-challenge.one.test",
+        "remove _acme-challenge.two.test",
+    ] {
+        let said = format!(": {said}");
+        assert!(log.contains(&said), "{said}: {log}");
+    }
+    // It runs as whom the workers run as, which is nobody's where root starts us.
+    let uid = rustix::process::getuid().as_raw();
+    let expected = if uid == 0 {
+        "as 65534: add"
+    } else {
+        &format!("as {uid}: add")
+    };
+    assert!(log.contains(expected), "{log}");
+}
+
+#[test]
+fn a_command_that_fails_is_an_order_that_fails() {
+    let site = Site::new();
+    let acme = Acme::start(&site.folder, site.plain);
+    let issuer = "challenge dns-01; dns_command /bin/sh -c 'echo no such zone; exit 7' sh;";
+    let _server = site.start_with(&acme, issuer, "one.test");
+    until("the log says so", || {
+        let log = site.log();
+        log.contains("\"/bin/sh\" says: no such zone")
+            && log.contains(
+                "has issued nothing for one.test: \"/bin/sh add\" has ended with exit status: 7; next try in ",
+            )
+    });
+    assert_eq!(acme.challenges(), Vec::<String>::new());
+}
+
+/// The time in seconds since 1970.
+fn now_s() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock that is set").as_secs() as i64
+}
+
+#[test]
+fn an_authority_says_when_to_renew() {
+    let site = Site::new();
+    let acme = Acme::start(&site.folder, site.plain);
+    acme.suggest((now_s() + 86_400, now_s() + 2 * 86_400));
+    let server = site.start(&acme);
+    until("it is asked", || acme.asked() == 1);
+    until("the log says so", || {
+        let log = site.log();
+        log.contains("acme issuer \"test\" suggests to renew one.test, two.test between ")
+            && log.contains(" (https://a.test/why)")
+    });
+    assert_eq!((acme.orders(), acme.replaced().len()), (1, 0));
+    drop(server);
+    // A window that is over asks for it at once, though the certificate has most of its time left.
+    acme.suggest((now_s() - 20, now_s() - 10));
+    let _server = site.start(&acme);
+    until("it is renewed", || acme.orders() == 2);
+    until("it is asked about the new one", || acme.asked() >= 3);
+    assert_eq!(acme.replaced().len(), 1);
+    assert_eq!(acme.complaints(), Vec::<String>::new());
+}
+
+/// Where an authority says nothing of that, two thirds of the time are what counts.
+#[test]
+fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
+    let site = Site::new();
+    let acme = Acme::start(&site.folder, site.plain);
+    // It is valid since yesterday: two of three days are left, or none of one.
+    acme.issue_for(2);
+    let server = site.start(&acme);
+    let is_issued = |times| {
+        until("it is issued", || {
+            site.log().matches("has issued a certificate").count() >= times
+        });
+    };
+    is_issued(1);
+    drop(server);
+    acme.issue_for(0);
+    std::fs::remove_file(site.folder.file("state/one.test.pem")).expect("it is there");
+    let server = site.start(&acme);
+    is_issued(2);
+    drop(server);
+    acme.issue_for(90);
+    let _server = site.start(&acme);
+    is_issued(3);
+    assert_eq!((acme.asked(), acme.replaced().len()), (0, 0));
+}
+
 #[test]
 fn an_authority_that_refuses_is_asked_again_later() {
     let site = Site::new();
@@ -137,7 +267,7 @@ fn an_authority_that_refuses_is_asked_again_later() {
     let _server = site.start(&acme);
     until("the log says so", || {
         site.log().contains(
-            "has issued nothing for one.test, two.test: it has refused: the answer was another; next try in 60 s",
+            "has issued nothing for one.test, two.test: it has refused: the answer was another; next try in ",
         )
     });
     // Until then there is one that nobody vouches for.

@@ -37,6 +37,12 @@ struct State {
     has_refused_a_nonce: bool,
     /// The challenges that were looked at.
     challenges: Vec<String>,
+    /// From and to when it suggests to renew what it has issued, in seconds since 1970, and how often it was
+    /// asked.
+    window_s: Option<(i64, i64)>,
+    asked: usize,
+    /// The days that what it issues is valid.
+    days: u32,
 }
 
 /// The authority.
@@ -73,7 +79,10 @@ impl Acme {
             challenged,
             records: folder.file("records"),
             authority: Arc::new(authority),
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(State {
+                days: 90,
+                ..State::default()
+            })),
         };
         let serving = acme.clone();
         std::thread::spawn(move || {
@@ -83,6 +92,29 @@ impl Acme {
             }
         });
         acme
+    }
+
+    /// From now on it suggests to renew in this window, in seconds since 1970.
+    pub(crate) fn suggest(&self, window_s: (i64, i64)) {
+        let mut state = self.state.lock().expect("nobody panics with it");
+        state.window_s = Some(window_s);
+    }
+
+    /// From now on what it issues is valid for so many days.
+    pub(crate) fn issue_for(&self, days: u32) {
+        self.state.lock().expect("nobody panics with it").days = days;
+    }
+
+    /// How often it was asked when to renew.
+    pub(crate) fn asked(&self) -> usize {
+        self.state.lock().expect("nobody panics with it").asked
+    }
+
+    /// The names of the certificates that orders take the place of.
+    pub(crate) fn replaced(&self) -> Vec<String> {
+        let state = self.state.lock().expect("nobody panics with it");
+        let orders = state.orders.values();
+        orders.filter_map(|order| order.replaces.clone()).collect()
     }
 
     /// How many orders there were.
@@ -167,13 +199,18 @@ impl Acme {
         let number = |at: usize| parts.get(at).and_then(|it| it.parse::<usize>().ok());
         match (method, parts[0]) {
             ("GET", "directory") => {
-                let directory = json!({
+                let mut directory = json!({
                     "newNonce": self.url("/nonce"),
                     "newAccount": self.url("/account"),
                     "newOrder": self.url("/order"),
                 });
+                let state = self.state.lock().expect("nobody panics with it");
+                if state.window_s.is_some() {
+                    directory["renewalInfo"] = self.url("/renewal").into();
+                }
                 return Ok((200, String::new(), directory.to_string()));
             }
+            ("GET", "renewal") => return self.renewal(parts.get(1).copied().unwrap_or_default()),
             ("HEAD", "nonce") => return Ok((200, String::new(), String::new())),
             ("POST", _) => {}
             _ => return Err("malformed".into()),
@@ -205,6 +242,21 @@ impl Acme {
             }
             _ => Err("malformed".into()),
         }
+    }
+
+    /// Says when to renew a certificate, which has to be the one that was issued last.
+    fn renewal(&self, id: &str) -> Result<Said, String> {
+        let mut state = self.state.lock().expect("nobody panics with it");
+        state.asked += 1;
+        let last = state.orders.len().checked_sub(1).ok_or("malformed")?;
+        let pem = state.orders[&last].certificate.clone();
+        if certificate_id(&pem.ok_or("malformed")?) != id {
+            return Err("malformed".into());
+        }
+        let (start_s, end_s) = state.window_s.ok_or("malformed")?;
+        let window = json!({ "start": time_text(start_s), "end": time_text(end_s) });
+        let body = json!({ "suggestedWindow": window, "explanationURL": "https://a.test/why" });
+        Ok((200, "Retry-After: 21600\r\n".into(), body.to_string()))
     }
 
     fn location(&self, path: &str) -> String {
@@ -360,11 +412,12 @@ impl Acme {
     fn finalize(&self, number: usize, payload: &Value) -> Result<Said, String> {
         let csr = decode(payload["csr"].as_str().unwrap_or_default());
         let mut state = self.state.lock().expect("nobody panics with it");
+        let days = state.days;
         let order = state.orders.get_mut(&number).ok_or("malformed")?;
         if order.tokens.iter().any(|(_, status)| *status != "valid") {
             return Err("orderNotReady".into());
         }
-        let issued = self.authority.sign_request(&csr, &order.names);
+        let issued = self.authority.sign_request(&csr, &order.names, days);
         order.certificate = Some(issued.ok_or("badCSR")?);
         let shown = self.shown(number, &state.orders[&number], "processing");
         Ok((200, String::new(), shown))
@@ -409,6 +462,33 @@ fn shakes_for(port: u16, name: &str, digest: &[u8]) -> bool {
             && extension.value == wanted
     });
     client.protocol() == Some(b"acme-tls/1") && is_for_it && says_it
+}
+
+/// A time as RFC 3339 has it.
+fn time_text(at_s: i64) -> String {
+    let at = x509_parser::time::ASN1Time::from_timestamp(at_s).expect("a time");
+    let at = at.to_datetime();
+    let (date, time) = (at.date(), at.time());
+    format!(
+        "{date}T{:02}:{:02}:{:02}Z",
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}
+
+/// What a certificate is known by (RFC 9773, 4.1).
+fn certificate_id(pem: &str) -> String {
+    use x509_parser::prelude::*;
+    let (_, pem) = parse_x509_pem(pem.as_bytes()).expect("PEM");
+    let certificate = pem.parse_x509().expect("a certificate");
+    let mut extensions = certificate.extensions().iter();
+    let key = extensions.find_map(|it| match it.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref(),
+        _ => None,
+    });
+    let key = key.expect("the authority names its key").0;
+    format!("{}.{}", encode(key), encode(certificate.raw_serial()))
 }
 
 fn read(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {

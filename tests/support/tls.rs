@@ -109,9 +109,19 @@ impl Authority {
         self.key.sign(bytes).expect("a signature")
     }
 
-    /// The certificate that a request asks for, if it is for these names.
-    pub(crate) fn sign_request(&self, request: &[u8], names: &[String]) -> Option<String> {
-        let request = rcgen::CertificateSigningRequestParams::from_der(&request.into()).ok()?;
+    /// The certificate that a request asks for, if it is for these names, valid for so many days.
+    pub(crate) fn sign_request(
+        &self,
+        request: &[u8],
+        names: &[String],
+        days: u32,
+    ) -> Option<String> {
+        let mut request = rcgen::CertificateSigningRequestParams::from_der(&request.into()).ok()?;
+        let day = std::time::Duration::from_secs(86_400);
+        let params = &mut request.params;
+        params.not_before = (std::time::SystemTime::now() - day).into();
+        params.not_after = (std::time::SystemTime::now() + day * days).into();
+        params.use_authority_key_identifier_extension = true;
         let asked = request.params.subject_alt_names.iter();
         let asked: Vec<String> = asked
             .filter_map(|name| match name {

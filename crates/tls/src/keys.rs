@@ -123,6 +123,19 @@ pub fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, KeyError> {
     })
 }
 
+/// The identifier of the key that a certificate was signed by, and its serial number as DER has it: by these
+/// an authority knows it (RFC 9773, 4.1). `None` where it names no such key.
+pub fn issuer_key_and_serial(certificate: &CertificateDer<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    use x509_parser::extensions::ParsedExtension;
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let extensions = parsed.extensions().iter();
+    let mut keys = extensions.filter_map(|it| match it.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref(),
+        _ => None,
+    });
+    Some((keys.next()?.0.to_vec(), parsed.raw_serial().to_vec()))
+}
+
 /// Puts a chain and a key together, as their files hold them. A key that is encrypted is opened by the first
 /// of the passwords that does.
 ///

@@ -55,7 +55,9 @@ pub use client::ClientOptions;
 pub use error::{AcceptError, ConnectError, KeyError};
 pub use hello::{ClientHello, Greeting, read as read_greeting};
 pub use judge::{Trust, Usage, VerifyError, is_for_host, issuer_of};
-pub use keys::{Facts, KeyPair, certificates, facts, key_pair, revocation_lists};
+pub use keys::{
+    Facts, KeyPair, certificates, facts, issuer_key_and_serial, key_pair, revocation_lists,
+};
 pub use names::{CertificateText, fingerprint, pem};
 pub use rustls;
 pub use server::{ServerOptions, Staples};

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::account::{AccountKey, base64url};
 use super::challenges::Challenges;
+use super::dns::{self, Action};
+use super::renewal::{self, Said};
 use super::spec::{Challenge, Issuer, now_s};
 use super::state;
 use crate::net::resolver::Resolver;
@@ -37,32 +39,27 @@ struct Conversation<'a> {
     new_nonce: String,
 }
 
-/// Orders a certificate for these names; it comes back with its key behind it, as PEM.
+/// What is ordered.
+pub(super) struct Order<'a> {
+    pub(super) issuer: &'a Issuer,
+    pub(super) names: &'a [String],
+    /// The certificate that it takes the place of, as its authority knows that.
+    pub(super) replaces: Option<&'a str>,
+}
+
+/// Orders a certificate; it comes back with its key behind it, as PEM.
 pub(super) async fn obtain(
-    issuer: &Issuer,
-    names: &[String],
+    order: &Order<'_>,
     challenges: &Challenges,
     resolver: &Resolver,
+    say: &impl Fn(bool, String),
 ) -> Result<String, String> {
-    let account = state::account_key(&issuer.state)?;
-    let mut talk = Conversation {
-        issuer,
-        names,
-        resolver,
-        key: AccountKey::new(&account.serialize_der())?,
-        kid: None,
-        nonce: None,
-        new_nonce: String::new(),
-    };
-    let directory = talk.send("GET", &issuer.uri.to_string(), None).await?;
-    let directory = json_of(&directory)?;
+    let names = order.names;
+    let mut talk = Conversation::new((order.issuer, names), resolver)?;
+    let directory = talk.directory().await?;
     talk.new_nonce = text(&directory, "newNonce")?;
     talk.sign_up(&text(&directory, "newAccount")?).await?;
-    let identifiers: Vec<Value> = names.iter().map(|name| identifier(name)).collect();
-    let new_order = text(&directory, "newOrder")?;
-    let answer = talk
-        .post(&new_order, Some(&json!({ "identifiers": identifiers })))
-        .await?;
+    let answer = talk.order(&directory, order.replaces).await?;
     let order_url = answer
         .header("location")
         .ok_or("an order without a place")?;
@@ -70,7 +67,7 @@ pub(super) async fn obtain(
     let authorizations = order["authorizations"].as_array().cloned();
     for url in authorizations.unwrap_or_default() {
         let url = url.as_str().ok_or("an authorization without a place")?;
-        talk.authorize(url, challenges).await?;
+        talk.authorize(url, challenges, say).await?;
     }
     let key = KeyPair::generate().map_err(|error| error.to_string())?;
     let request = state::params(names)?.serialize_request(&key);
@@ -81,6 +78,72 @@ pub(super) async fn obtain(
     let order = talk.poll(&order_url, "valid").await?;
     let certificate = talk.post(&text(&order, "certificate")?, None).await?;
     checked(&certificate.body, names, &key)
+}
+
+/// What an authority says of when a certificate of its own is to be renewed; `None` where it says nothing of
+/// that kind at all. Source: RFC 9773, 4.
+pub(super) async fn renewal_info(
+    (issuer, names): (&Issuer, &[String]),
+    id: &str,
+    resolver: &Resolver,
+) -> Result<Option<Said>, String> {
+    let talk = Conversation::new((issuer, names), resolver)?;
+    let directory = talk.directory().await?;
+    let Some(place) = directory["renewalInfo"].as_str() else {
+        return Ok(None);
+    };
+    let url = format!("{}/{id}", place.trim_end_matches('/'));
+    let answer = talk.send("GET", &url, None).await?;
+    if answer.status != 200 {
+        return Err(format!("it answers {} ({url})", answer.status));
+    }
+    let retry_after = answer.header("retry-after");
+    renewal::read(&json_of(&answer)?, retry_after.as_deref()).map(Some)
+}
+
+/// What shows that a name is ours.
+struct Proof<'a> {
+    challenge: &'a Challenge,
+    token: &'a str,
+    name: &'a str,
+    /// What the authority is to find.
+    shown: &'a str,
+}
+
+impl Proof<'_> {
+    async fn show(
+        &self,
+        challenges: &Challenges,
+        say: &impl Fn(bool, String),
+    ) -> Result<(), String> {
+        match self.challenge {
+            Challenge::Http01 => challenges.put(self.token, self.shown),
+            Challenge::TlsAlpn01 => challenges.put_authorization(self.name, self.shown),
+            Challenge::Dns01(command) => {
+                let record = dns::record(self.name, self.shown);
+                dns::run(command, Action::Add, &record, say).await
+            }
+        }
+    }
+
+    /// Takes it back, also where showing it has failed: how far that came is not known.
+    async fn hide(&self, challenges: &Challenges, say: &impl Fn(bool, String)) {
+        match self.challenge {
+            Challenge::Http01 => challenges.remove(self.token),
+            Challenge::TlsAlpn01 => challenges.remove_authorization(self.name),
+            Challenge::Dns01(command) => {
+                let record = dns::record(self.name, self.shown);
+                let removed = dns::run(command, Action::Remove, &record, say).await;
+                if let Err(why) = removed {
+                    let name = &record.0;
+                    say(
+                        true,
+                        format!("acme: {why}; the record \"{name}\" may still be there"),
+                    );
+                }
+            }
+        }
+    }
 }
 
 fn identifier(name: &str) -> Value {
@@ -95,10 +158,7 @@ fn identifier(name: &str) -> Value {
 /// What was issued, with its key; it has to be for whom it was asked for, and of the key.
 fn checked(body: &[u8], names: &[String], key: &KeyPair) -> Result<String, String> {
     let chain = revolve_tls::certificates(body).map_err(|error| error.to_string())?;
-    if !names
-        .iter()
-        .all(|name| revolve_tls::is_for_host(&chain[0], name))
-    {
+    if !names.iter().all(|name| state::is_for(&chain[0], name)) {
         return Err("the certificate is for others".to_owned());
     }
     let pem: String = chain.iter().map(revolve_tls::pem).collect();
@@ -108,7 +168,45 @@ fn checked(body: &[u8], names: &[String], key: &KeyPair) -> Result<String, Strin
     Ok(pem + &key)
 }
 
-impl Conversation<'_> {
+impl<'a> Conversation<'a> {
+    fn new(
+        (issuer, names): (&'a Issuer, &'a [String]),
+        resolver: &'a Resolver,
+    ) -> Result<Self, String> {
+        let account = state::account_key(&issuer.state)?;
+        Ok(Conversation {
+            issuer,
+            names,
+            resolver,
+            key: AccountKey::new(&account.serialize_der())?,
+            kid: None,
+            nonce: None,
+            new_nonce: String::new(),
+        })
+    }
+
+    async fn directory(&self) -> Result<Value, String> {
+        let answer = self.send("GET", &self.issuer.uri.to_string(), None).await?;
+        json_of(&answer)
+    }
+
+    /// Places an order. What it takes the place of is said to authorities that understand it; one that has
+    /// had that replaced already is asked without.
+    async fn order(&mut self, directory: &Value, replaces: Option<&str>) -> Result<Answer, String> {
+        let url = text(directory, "newOrder")?;
+        let identifiers: Vec<Value> = self.names.iter().map(|name| identifier(name)).collect();
+        let mut payload = json!({ "identifiers": identifiers });
+        if let Some(replaces) = replaces.filter(|_| directory["renewalInfo"].is_string()) {
+            payload["replaces"] = replaces.into();
+            match self.post(&url, Some(&payload)).await {
+                Err(why) if why.contains(":alreadyReplaced") => {}
+                done => return done,
+            }
+            payload = json!({ "identifiers": identifiers });
+        }
+        self.post(&url, Some(&payload)).await
+    }
+
     async fn send(&self, method: &str, url: &str, body: Option<String>) -> Result<Answer, String> {
         let url = Url::parse_secure(url).ok_or_else(|| format!("\"{url}\" is no https:// URL"))?;
         let question = Question {
@@ -167,7 +265,12 @@ impl Conversation<'_> {
     }
 
     /// Shows that a name is ours.
-    async fn authorize(&mut self, url: &str, challenges: &Challenges) -> Result<(), String> {
+    async fn authorize(
+        &mut self,
+        url: &str,
+        challenges: &Challenges,
+        say: &impl Fn(bool, String),
+    ) -> Result<(), String> {
         let authorization = json_of(&self.post(url, None).await?)?;
         if authorization["status"] == "valid" {
             return Ok(());
@@ -183,20 +286,20 @@ impl Conversation<'_> {
             return Err("its token is none".to_owned());
         }
         let shown = format!("{token}.{}", self.key.thumbprint());
-        match &self.issuer.challenge {
-            Challenge::Http01 => challenges.put(&token, &shown)?,
-            Challenge::TlsAlpn01 => challenges.put_authorization(&name, &shown)?,
-        }
+        let proof = Proof {
+            challenge: &self.issuer.challenge,
+            token: &token,
+            name: &name,
+            shown: &shown,
+        };
         let judged = async {
+            proof.show(challenges, say).await?;
             self.post(&text(challenge, "url")?, Some(&json!({})))
                 .await?;
             self.poll(url, "valid").await
         };
         let judged = judged.await;
-        match &self.issuer.challenge {
-            Challenge::Http01 => challenges.remove(&token),
-            Challenge::TlsAlpn01 => challenges.remove_authorization(&name),
-        }
+        proof.hide(challenges, say).await;
         judged.map(|_| ())
     }
 
@@ -204,7 +307,8 @@ impl Conversation<'_> {
     fn authorized(&self, authorization: &Value) -> Result<String, String> {
         let value = &authorization["identifier"];
         let value = text(value, "value")?.to_ascii_lowercase();
-        let is_ours = self.names.iter().any(|name| *name == value);
+        let bare = |name: &'a String| name.strip_prefix("*.").unwrap_or(name);
+        let is_ours = self.names.iter().any(|name| bare(name) == value);
         match is_ours {
             true => Ok(value),
             false => Err("it asks about a name that was not ordered".to_owned()),

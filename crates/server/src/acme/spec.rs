@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::tls::Url;
 use crate::tls::upstream::UpstreamTls;
@@ -16,6 +16,18 @@ pub(crate) enum Challenge {
     Http01,
     /// By a handshake on port 443.
     TlsAlpn01,
+    /// By a record that a command sets.
+    Dns01(DnsCommand),
+}
+
+/// The command that sets records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DnsCommand {
+    pub(crate) program: PathBuf,
+    /// What it is told before all else.
+    pub(crate) arguments: Vec<String>,
+    /// How long it may take.
+    pub(crate) within: Duration,
 }
 
 impl Challenge {
@@ -24,6 +36,7 @@ impl Challenge {
         match self {
             Challenge::Http01 => "http-01",
             Challenge::TlsAlpn01 => "tls-alpn-01",
+            Challenge::Dns01(_) => "dns-01",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+use revolve_tls::rustls::pki_types::CertificateDer;
 use rustix::fs::{FlockOperation, flock};
 
 use super::spec::Wanted;
@@ -60,10 +61,23 @@ pub(super) fn account_key(folder: &Path) -> Result<KeyPair, String> {
     }
 }
 
-/// Whether a certificate is to be ordered: there is none, it is for others, or two thirds of its time are
-/// over. Where there is none at all, one that nobody vouches for takes its place, so that handshakes do
-/// not fail.
-pub(super) fn is_due(wanted: &Wanted, now_s: i64) -> Result<bool, String> {
+/// How it stands with a certificate.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There is none, or it is none of an authority's, or it is for others.
+    Missing,
+    /// It was issued.
+    Issued {
+        /// From and to when it is valid, in seconds since 1970.
+        life_s: (i64, i64),
+        /// What its authority knows it by.
+        id: Option<String>,
+    },
+}
+
+/// Looks how it stands with a certificate. Where there is none at all, one that nobody vouches for takes its
+/// place, so that handshakes do not fail.
+pub(super) fn standing(wanted: &Wanted) -> Result<Standing, String> {
     let text = match std::fs::read(&wanted.path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -73,26 +87,33 @@ pub(super) fn is_due(wanted: &Wanted, now_s: i64) -> Result<bool, String> {
                 let (path, error) = (wanted.path.display(), revolve_conf::os_error_text(&error));
                 format!("\"{path}\" cannot be written {error}")
             })?;
-            return Ok(true);
+            return Ok(Standing::Missing);
         }
         Err(error) => {
             let (path, error) = (wanted.path.display(), revolve_conf::os_error_text(&error));
             return Err(format!("\"{path}\" cannot be read {error}"));
         }
     };
-    let Ok(chain) = revolve_tls::certificates(&text) else {
-        return Ok(true);
-    };
-    let Ok(facts) = revolve_tls::facts(&chain[0]) else {
-        return Ok(true);
-    };
-    let is_for_all = wanted
-        .names
-        .iter()
-        .all(|name| revolve_tls::is_for_host(&chain[0], name));
-    let life_s = facts.not_after_s - facts.not_before_s;
-    let is_old = now_s >= facts.not_before_s + life_s / 3 * 2;
-    Ok(facts.subject == facts.issuer || !is_for_all || is_old)
+    Ok(standing_of(&text, &wanted.names).unwrap_or(Standing::Missing))
+}
+
+fn standing_of(text: &[u8], names: &[String]) -> Option<Standing> {
+    let chain = revolve_tls::certificates(text).ok()?;
+    let facts = revolve_tls::facts(&chain[0]).ok()?;
+    let is_for_all = names.iter().all(|name| is_for(&chain[0], name));
+    (facts.subject != facts.issuer && is_for_all).then(|| Standing::Issued {
+        life_s: (facts.not_before_s, facts.not_after_s),
+        id: super::renewal::certificate_id(&chain[0]),
+    })
+}
+
+/// Whether a certificate is for a name, which may be a wildcard.
+pub(super) fn is_for(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    if !name.starts_with('*') {
+        return revolve_tls::is_for_host(certificate, name);
+    }
+    let facts = revolve_tls::facts(certificate);
+    facts.is_ok_and(|facts| facts.names.iter().any(|it| it.eq_ignore_ascii_case(name)))
 }
 
 /// What names are as an authority or a certificate takes them.
@@ -146,7 +167,7 @@ mod tests {
             path: folder.path().join("a.test.pem"),
         };
         for _ in 0..2 {
-            assert_eq!(is_due(&wanted, 0), Ok(true));
+            assert_eq!(standing(&wanted), Ok(Standing::Missing));
             let text = std::fs::read(&wanted.path).unwrap();
             let chain = revolve_tls::certificates(&text).unwrap();
             assert!(revolve_tls::is_for_host(&chain[0], "127.0.0.1"));
@@ -158,15 +179,34 @@ mod tests {
         let mut params = params(&wanted.names).unwrap();
         params.not_before = rcgen::date_time_ymd(2030, 1, 1);
         params.not_after = rcgen::date_time_ymd(2030, 4, 1);
+        params.serial_number = Some(vec![0x87, 0x65].into());
+        params.use_authority_key_identifier_extension = true;
         let issued = params.signed_by(&key, &issuer).unwrap();
         write(&wanted.path, &(issued.pem() + &key.serialize_pem())).unwrap();
         let begins_s = 1_893_456_000;
-        assert_eq!(is_due(&wanted, begins_s + 59 * 86_400), Ok(false));
-        assert_eq!(is_due(&wanted, begins_s + 60 * 86_400), Ok(true));
+        let Ok(Standing::Issued { life_s, id }) = standing(&wanted) else {
+            panic!("it was issued");
+        };
+        assert_eq!(life_s, (begins_s, begins_s + 90 * 86_400));
+        // A serial number that begins with a one bit has a zero before it in DER.
+        assert!(id.expect("it names the key").ends_with(".AIdl"));
         let more = Wanted {
             names: vec!["a.test".into(), "b.test".into()],
             ..wanted
         };
-        assert_eq!(is_due(&more, begins_s), Ok(true));
+        assert_eq!(standing(&more), Ok(Standing::Missing));
+    }
+
+    #[test]
+    fn a_wildcard_is_met_by_the_same_alone() {
+        let is_met = |names: &[&str], by: &str| {
+            let names: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
+            let key = KeyPair::generate().unwrap();
+            let made = params(&names).unwrap().self_signed(&key).unwrap();
+            is_for(made.der(), by)
+        };
+        assert!(is_met(&["*.a.test"], "*.a.test"));
+        assert!(is_met(&["*.a.test"], "b.a.test"));
+        assert!(!is_met(&["b.a.test", "a.test"], "*.a.test"));
     }
 }

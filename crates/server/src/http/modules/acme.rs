@@ -18,12 +18,14 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word, value};
 
-use crate::acme::{Acme, Challenge, ChallengeZone, Challenges, Issuer, Wanted};
+use crate::acme::{Acme, Challenge, ChallengeZone, Challenges, DnsCommand, Issuer, Wanted};
 use crate::config::scope::{HTTP, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::server_name::ServerName;
@@ -66,7 +68,7 @@ pub(crate) struct Named {
     issuer: String,
     span: Span,
     /// Whom the certificate is for; the names of the server where nothing stands here.
-    names: Vec<String>,
+    names: Vec<(String, Span)>,
     /// The file that it comes to lie in, once all is read.
     path: OnceLock<PathBuf>,
 }
@@ -124,8 +126,13 @@ struct Block<'a> {
     trusted: Option<NamedFile>,
     verifies: Option<bool>,
     accepts_terms: bool,
-    challenge: Option<Challenge>,
+    challenge: Option<&'a Word>,
+    command: Option<&'a Directive>,
+    command_within_ms: Option<u64>,
 }
+
+/// How long a command may take that sets a record, where nothing else is said.
+const COMMAND_WITHIN_MS: u64 = 120_000;
 
 fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let name = &directive.args[0];
@@ -149,6 +156,7 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         let message = format!("invalid acme_issuer uri \"{}\"", uri.text);
         Diagnostic::new(uri.span, message).label("expected https://host[:port]/path")
     })?;
+    let challenge = challenge(&block, &mut scope.shared.diagnostics)?;
     let verifies = block.verifies.unwrap_or(true);
     let trusted = match (block.trusted, verifies) {
         (None, true) => Some(system_roots(name)?),
@@ -170,7 +178,7 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         tls,
         state,
         accepts_terms: block.accepts_terms,
-        challenge: block.challenge.unwrap_or_default(),
+        challenge,
     });
     if scope.acme.zone.is_none() {
         let zones = &mut scope.shared.zones;
@@ -194,7 +202,12 @@ fn read_row<'a>(
             true => contact.text.clone(),
             false => format!("mailto:{}", contact.text),
         }),
-        ("challenge", [kind]) => set_once(&mut block.challenge, challenge(kind)?, row)?,
+        ("challenge", [kind]) => set_once(&mut block.challenge, kind, row)?,
+        ("dns_command", [_, ..]) => set_once(&mut block.command, row, row)?,
+        ("dns_timeout", [word]) => {
+            let within_ms = value::time_ms_of(word, "dns_timeout")?;
+            set_once(&mut block.command_within_ms, within_ms, row)?;
+        }
         ("ssl_trusted_certificate", [word]) => {
             let file = file(scope, word, row)?;
             set_once(&mut block.trusted, file, row)?;
@@ -209,21 +222,65 @@ fn read_row<'a>(
             let message = format!("unexpected \"{name}\" in \"acme_issuer\"");
             return Err(Diagnostic::new(row.span, message)
                 .label("it is not known here, or not with these arguments")
-                .help("there are uri, contact, state_path, accept_terms_of_service, challenge, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
+                .help("there are uri, contact, state_path, accept_terms_of_service, challenge, dns_command, dns_timeout, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
         }
     }
     Ok(())
 }
 
-fn challenge(kind: &Word) -> Result<Challenge, Diagnostic> {
-    match kind.text.as_str() {
-        "http" | "http-01" => Ok(Challenge::Http01),
-        "tls-alpn" | "tls-alpn-01" => Ok(Challenge::TlsAlpn01),
+/// How it is shown that names are ours.
+fn challenge(block: &Block<'_>, diagnostics: &mut Diagnostics) -> Result<Challenge, Diagnostic> {
+    let kind = block.challenge.map_or("http-01", |kind| kind.text.as_str());
+    let challenge = match kind {
+        "http" | "http-01" => Challenge::Http01,
+        "tls-alpn" | "tls-alpn-01" => Challenge::TlsAlpn01,
+        "dns" | "dns-01" => Challenge::Dns01(dns_command(block, diagnostics)?),
         other => {
             let message = format!("unsupported challenge \"{other}\"");
-            Err(Diagnostic::new(kind.span, message).label("expected http-01 or tls-alpn-01"))
+            let span = block.challenge.map(|kind| kind.span);
+            let expected = "expected http-01, tls-alpn-01 or dns-01";
+            return Err(Diagnostic::new(span, message).label(expected));
         }
+    };
+    match (&challenge, block.command) {
+        (Challenge::Http01 | Challenge::TlsAlpn01, Some(command)) => {
+            let message = format!("\"dns_command\" is of no use with challenge \"{kind}\"");
+            Err(Diagnostic::new(command.span, message)
+                .label("nothing runs it")
+                .help("add `challenge dns-01;`"))
+        }
+        _ => Ok(challenge),
     }
+}
+
+fn dns_command(
+    block: &Block<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Result<DnsCommand, Diagnostic> {
+    let Some(command) = block.command else {
+        let message = "challenge \"dns-01\" needs a \"dns_command\"";
+        let span = block.challenge.map(|kind| kind.span);
+        return Err(Diagnostic::new(span, message)
+            .label("nothing sets the record that the authority looks for")
+            .help("add `dns_command /path/to/program;`, which is run with `add` or `remove`, the record's name and its value"));
+    };
+    let program = &command.args[0];
+    if !program.text.starts_with('/') {
+        let message = format!("\"dns_command\" needs an absolute path, not \"{}\"", program.text);
+        let diagnostic = Diagnostic::new(program.span, message);
+        return Err(diagnostic.label("it is run without a shell, from the folder /"));
+    }
+    let path = PathBuf::from(&program.text);
+    if !path.is_file() {
+        let message = format!("there is no program \"{}\"", program.text);
+        let warning = Diagnostic::new(program.span, message);
+        diagnostics.push(warning.label("no certificate is issued without it").warn());
+    }
+    Ok(DnsCommand {
+        program: path,
+        arguments: command.args[1..].iter().map(|it| it.text.clone()).collect(),
+        within: Duration::from_millis(block.command_within_ms.unwrap_or(COMMAND_WITHIN_MS)),
+    })
 }
 
 fn system_roots(name: &Word) -> Result<NamedFile, Diagnostic> {
@@ -268,11 +325,14 @@ fn certificate(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
         match word.text.split_once('=') {
             Some(("key", "ecdsa" | "ecdsa:256")) => {}
             Some(_) => return Err(invalid_parameter(word, "expected names, or key=ecdsa:256")),
-            None => names.push(orderable(&word.text).ok_or_else(|| {
-                let message = format!("\"{}\" cannot be ordered", word.text);
-                Diagnostic::new(word.span, message)
-                    .label("expected a name or an address; wildcards need a challenge by DNS")
-            })?),
+            None => {
+                let name = orderable(&word.text).ok_or_else(|| {
+                    let message = format!("\"{}\" cannot be ordered", word.text);
+                    Diagnostic::new(word.span, message)
+                        .label("expected a name, an address, or *. and a name")
+                })?;
+                names.push((name, word.span));
+            }
         }
     }
     let named = Named {
@@ -285,11 +345,49 @@ fn certificate(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
     set_once(slot, Some(Arc::new(named)), directive)
 }
 
-/// A name that an authority may vouch for after a challenge by HTTP.
+/// A name that an authority may vouch for, which is a wildcard where it begins with `*.`.
 fn orderable(name: &str) -> Option<String> {
     let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'_');
-    let is_name = !name.is_empty() && name.bytes().all(is_sound) && !name.starts_with('.');
+    let bare = name.strip_prefix("*.").unwrap_or(name);
+    let is_name = !bare.is_empty() && bare.bytes().all(is_sound) && !bare.starts_with('.');
     is_name.then(|| name.to_ascii_lowercase())
+}
+
+/// The names of a server that can be ordered: wildcards where those can be shown to be ours.
+fn orderable_names(server_names: &[ServerName], takes_wildcards: bool) -> Vec<String> {
+    let mut names = Vec::new();
+    for name in server_names {
+        let text = name.to_string();
+        // `.a.test` is the name and all below it.
+        let forms = match text.strip_prefix('.') {
+            Some(bare) => vec![bare.to_owned(), format!("*.{bare}")],
+            None => vec![text],
+        };
+        let orderable = forms.iter().filter_map(|form| orderable(form));
+        names.extend(orderable.filter(|name| takes_wildcards || !name.starts_with('*')));
+    }
+    // Authorities refuse a name that a wildcard beside it is for, too.
+    let wildcards: Vec<String> = names.iter().filter(|it| it.starts_with('*')).cloned().collect();
+    names.retain(|name| match name.split_once('.') {
+        Some((first, rest)) => first == "*" || !wildcards.contains(&format!("*.{rest}")),
+        None => true,
+    });
+    names
+}
+
+/// What is wrong with a name that cannot be shown to be ours by the challenge of an issuer.
+fn not_by_challenge(issuer: &Issuer, (name, span): &(String, Span)) -> Option<Diagnostic> {
+    let challenge = issuer.challenge.name();
+    let is_by_dns = matches!(issuer.challenge, Challenge::Dns01(_));
+    let message = format!("\"{name}\" cannot be ordered by challenge \"{challenge}\"");
+    let diagnostic = Diagnostic::new(*span, message);
+    if name.starts_with('*') && !is_by_dns {
+        return Some(diagnostic
+            .label("wildcards are issued after a challenge by DNS alone")
+            .help(format!("add `challenge dns-01;` and a `dns_command` to acme_issuer \"{}\"", issuer.name)));
+    }
+    let is_address = name.parse::<IpAddr>().is_ok();
+    (is_address && is_by_dns).then(|| diagnostic.label("an address has no record of that kind"))
 }
 
 /// Takes note of what a server wants, whose names are these.
@@ -309,10 +407,15 @@ pub(crate) fn note(
         diagnostics.push(Diagnostic::new(named.span, message).label("no `acme_issuer` has this name"));
         return;
     };
-    let mut names = named.names.clone();
+    let issuer = &issuers.list[place];
+    let wrong: Vec<_> = named.names.iter().filter_map(|it| not_by_challenge(issuer, it)).collect();
+    if !wrong.is_empty() {
+        return wrong.into_iter().for_each(|it| diagnostics.push(it));
+    }
+    let mut names: Vec<String> = named.names.iter().map(|(name, _)| name.clone()).collect();
     if names.is_empty() {
-        let own = server_names.iter().map(ToString::to_string);
-        names = own.filter_map(|name| orderable(&name)).collect();
+        let takes_wildcards = matches!(issuer.challenge, Challenge::Dns01(_));
+        names = orderable_names(server_names, takes_wildcards);
     }
     let Some(first) = names.first() else {
         let message = "no name for \"acme_certificate\" that could be ordered";
@@ -322,7 +425,7 @@ pub(crate) fn note(
         diagnostics.push(diagnostic);
         return;
     };
-    let path = issuers.list[place].state.join(format!("{}.pem", first.replace(':', "_")));
+    let path = issuer.state.join(format!("{}.pem", first.replace([':', '*'], "_")));
     let _ = named.path.set(path.clone());
     let new = Wanted {
         issuer: place,
