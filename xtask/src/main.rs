@@ -24,6 +24,8 @@ usage: cargo xtask <task>
                      --against BINARY measures another commit's in the same turns
   bench proxy        the same of requests that are passed on, beside nginx and HAProxy; --memory
                      shows what connections cost that wait
+  bench tls          CPU per handshake and per request by TLS, beside nginx, h2o and HAProxy; memory of
+                     idle connections
   bench memory       resident memory of idle keep-alive connections, beside nginx
   bench dealing      how many of a burst of connections each worker process has
   bench echo         CPU per message of an echo on the reactor, beside the floors; --instructions

@@ -23,6 +23,7 @@ mod servers;
 mod site;
 mod strace;
 mod table;
+mod tls;
 mod tools;
 mod wrk;
 
@@ -49,6 +50,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         Mode::Proxy => proxy::run(root, &options),
         Mode::Memory => memory::run(root, &options),
         Mode::Dealing => dealing::run(root, &options),
+        Mode::Tls => tls::run(root, &options),
         Mode::Echo => echo::run(root, &options),
         Mode::Models => models::run(root, &options),
     }

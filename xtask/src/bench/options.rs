@@ -7,31 +7,44 @@ use super::proxy;
 use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
-usage: cargo xtask bench [http | proxy | memory | dealing | echo | models] [options]
+usage: cargo xtask bench [http | proxy | tls | memory | dealing | echo | models] [options]
 
   --rounds N          rounds of turns (5)
   --seconds S         length of one measurement (2; echo and models: 1)
-  --connections N     connections of the load (64, and 8 for 10 MiB; memory: 10000; dealing: 480)
+  --connections N     connections of the load (64, and 8 for 10 MiB; memory: 10000; dealing: 480; tls: 32,
+                      idle 1000)
   --case NAME         one case alone: static-1k, return, site, static-100k, static-10m of http;
-                      get-1k, post-1k, get-1m, post-1m and each of them with -each of proxy
+                      get-1k, post-1k, get-1m, post-1m and each of them with -each of proxy;
+                      tls-full, tls-resumed, tls-1k, tls-100k, tls-10m, tls-idle of tls
   --servers A,B       http, memory and dealing: some of floor, nginx, nginx-cache, revolve;
                       proxy: of nginx, haproxy, revolve
   --against BINARY    one more server in the same turns: a revolve built at another commit
   --memory            proxy: memory of connections that wait, kept ones and WebSockets
   --strace            http and proxy: system calls per request instead of time
   --instructions      http, proxy and echo: user-space instructions instead of time, by callgrind
-  --check             http, proxy and dealing: fail when Revolve is past the bounds that the project holds
+  --check             http, proxy, tls and dealing: fail when Revolve is past the bounds that the project holds
                       itself to
   --no-build          measure what was built before
 
 Servers run on CPU 0 and the load on CPU 1, on ports 18200 and up of 127.0.0.1.
 ";
 
+/// The cases of `tls`.
+pub(super) const TLS_CASES: [&str; 6] = [
+    "tls-full",
+    "tls-resumed",
+    "tls-1k",
+    "tls-100k",
+    "tls-10m",
+    "tls-idle",
+];
+
 /// Which bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Http,
     Proxy,
+    Tls,
     Memory,
     Dealing,
     Echo,
@@ -80,6 +93,7 @@ impl Options {
             match word {
                 "--help" | "-h" => return Ok(None),
                 "http" => options.mode = Mode::Http,
+                "tls" => options.mode = Mode::Tls,
                 "memory" => options.mode = Mode::Memory,
                 "dealing" => options.mode = Mode::Dealing,
                 "echo" => options.mode = Mode::Echo,
@@ -125,7 +139,7 @@ impl Options {
             Mode::Http if self.strace => vec![Kind::Nginx, Kind::Revolve],
             Mode::Http => vec![Kind::Floor, Kind::Nginx, Kind::NginxCache, Kind::Revolve],
             Mode::Proxy => vec![Kind::Nginx, Kind::HaProxy, Kind::Revolve],
-            Mode::Memory | Mode::Dealing => vec![Kind::Nginx, Kind::Revolve],
+            Mode::Tls | Mode::Memory | Mode::Dealing => vec![Kind::Nginx, Kind::Revolve],
             Mode::Echo | Mode::Models => Vec::new(),
         }
     }
@@ -143,7 +157,8 @@ fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
 
 fn case(value: Option<&str>) -> Result<String, String> {
     let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-    let names = [names, proxy::CASES.iter().map(|case| case.name).collect()].concat();
+    let of_proxy = proxy::CASES.iter().map(|case| case.name).collect();
+    let names = [names, of_proxy, TLS_CASES.to_vec()].concat();
     let value = value.ok_or_else(|| format!("--case needs one of {}", names.join(", ")))?;
     if names.contains(&value) {
         return Ok(value.into());

@@ -122,6 +122,13 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
 impl Drop for Workspace {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
@@ -268,7 +275,7 @@ pub(super) fn build(root: &Path, options: &Options) -> Result<(), String> {
 }
 
 /// The program that a server is.
-fn program(workspace: &Workspace, kind: Kind) -> Result<PathBuf, String> {
+pub(super) fn program(workspace: &Workspace, kind: Kind) -> Result<PathBuf, String> {
     let (program, missing) = match kind {
         Kind::Floor => {
             let own = std::env::current_exe();

@@ -19,7 +19,7 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 /// Checks that every program which `options` needs is installed, and that there are two CPUs.
 pub(super) fn require(options: &Options) -> Result<(), String> {
     let mut needed = Vec::new();
-    let is_loaded = matches!(options.mode, Mode::Http | Mode::Proxy);
+    let is_loaded = matches!(options.mode, Mode::Http | Mode::Proxy | Mode::Tls);
     if is_loaded && !options.instructions && !options.memory {
         needed.push("wrk");
     }
