@@ -121,9 +121,14 @@ const TLS: &[Mistake] = &[
         "https://",
     ),
     ours(
-        "events {}\nhttp {\n acme_issuer a {\n  uri https://a.test/;\n }\n}\n",
-        "acme_issuer \"a\" has no \"state_path\" in FILE:3",
-        "folder",
+        "events {}\nhttp {\n acme_issuer a {\n  state_path s;\n }\n}\n",
+        "acme_issuer \"a\" has no \"uri\" in FILE:3",
+        "directory",
+    ),
+    ours(
+        "events {}\nhttp {\n acme_issuer a {\n  external_account_key kid data:a+b;\n }\n}\n",
+        "invalid key of the external account \"kid\" in FILE:4",
+        "base64",
     ),
     ours(
         "events {}\nhttp {\n server {\n  acme_certificate a;\n  server_name b.test;\n }\n}\n",

@@ -3,8 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::acme::Acme;
+use crate::support::server::REVOLVE;
 use crate::support::tls::Clients;
-use crate::support::{Client, Folder, Server, ports, until};
+use crate::support::{Client, Folder, Run, Server, ports, until};
 
 struct Site {
     folder: Folder,
@@ -90,6 +91,13 @@ fn a_certificate_is_got_and_kept() {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
     }
     assert!(!site.log().contains("PRIVATE"));
+    let mut command = std::process::Command::new(REVOLVE);
+    let socket = site.folder.file("pid.ctl");
+    let listed = Run::of(command.args(["ctl", "certificates", "-s"]).arg(socket));
+    assert_eq!(listed.code, 0, "{}{}", listed.out, listed.err);
+    let is_shown =
+        listed.out.contains(" one.test, two.test ") && listed.out.contains("acme issuer test");
+    assert!(is_shown, "{}", listed.out);
     // What nobody has asked for is a request like any other.
     let mut client = Client::connect(site.plain);
     client.send("GET /.well-known/acme-challenge/token_0-0 HTTP/1.1\r\nHost: one.test\r\n\r\n");
@@ -257,6 +265,21 @@ fn a_certificate_is_renewed_when_two_thirds_of_its_time_are_over() {
     let _server = site.start(&acme);
     is_issued(3);
     assert_eq!((acme.asked(), acme.replaced().len()), (0, 0));
+}
+
+#[test]
+fn an_authority_that_knows_us_otherwise_is_told_so() {
+    let site = Site::new();
+    let acme = Acme::start(&site.folder, site.plain);
+    acme.serve_customer("customer 1", b"a secret of both");
+    site.folder.write("eab.key", "YSBzZWNyZXQgb2YgYm90aA\n");
+    let issuer = "external_account_key \"customer 1\" eab.key;";
+    let _server = site.start_with(&acme, issuer, "one.test");
+    let clients = site.clients();
+    until("the certificate is there", || {
+        clients.connect(site.secure, "one.test").is_ok()
+    });
+    assert_eq!(acme.complaints(), Vec::<String>::new());
 }
 
 #[test]

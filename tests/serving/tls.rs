@@ -174,6 +174,46 @@ fn sessions_are_resumed_by_every_worker() {
     }
 }
 
+/// Tickets' keys lie in memory that all share, and change: the one before opens for as long again.
+#[test]
+fn tickets_outlive_a_reload_and_not_their_time() {
+    let site = start("worker_processes 2;", "ssl_session_timeout 3s;");
+    for version in [&TLS12, &TLS13] {
+        let clients = Clients::of(&site.certificates, &[version]);
+        let is_resumed = || {
+            let mut client = clients.connect(site.port, "one.test").expect("a handshake");
+            client.request("one.test", "/", "close");
+            client.rest().expect("an end that is said");
+            client.is_resumed()
+        };
+        is_resumed();
+        let before = site.log().matches("serves configuration").count();
+        site.server.signal(Signal::HUP);
+        until("the workers have the new configuration", || {
+            site.log().matches("serves configuration").count() >= before + 2
+        });
+        // On a machine that is busy three seconds may be over by now: then there is a new one.
+        assert!((0..20).any(|_| is_resumed()), "{version:?}");
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        assert!(!is_resumed(), "{version:?}");
+    }
+}
+
+#[test]
+fn what_was_signed_with_is_known() {
+    let show = "location /show { return 200 \"$ssl_sigalg $ssl_client_sigalg $ssl_ech_status;\"; }";
+    let site = start("", show);
+    let clients = site.clients();
+    let shown = clients.get(site.port, "one.test", "/show");
+    assert!(
+        shown.ends_with("\r\n\r\necdsa_secp256r1_sha256  ;"),
+        "{shown}"
+    );
+    // A session that is resumed needs no signature.
+    let shown = clients.get(site.port, "one.test", "/show");
+    assert!(shown.ends_with("\r\n\r\n  ;"), "{shown}");
+}
+
 #[test]
 fn a_session_is_good_for_its_server_alone() {
     let site = start("", "");

@@ -43,6 +43,8 @@ struct State {
     asked: usize,
     /// The days that what it issues is valid.
     days: u32,
+    /// Whom it knows otherwise: the name of a key, and the key. Nobody else gets an account.
+    customer: Option<(String, Vec<u8>)>,
 }
 
 /// The authority.
@@ -103,6 +105,29 @@ impl Acme {
     /// From now on what it issues is valid for so many days.
     pub(crate) fn issue_for(&self, days: u32) {
         self.state.lock().expect("nobody panics with it").days = days;
+    }
+
+    /// From now on it has accounts for a customer alone, who has this key.
+    pub(crate) fn serve_customer(&self, kid: &str, key: &[u8]) {
+        let mut state = self.state.lock().expect("nobody panics with it");
+        state.customer = Some((kid.to_owned(), key.to_vec()));
+    }
+
+    /// Whether an account is bound to the customer (RFC 8555, 7.3.4).
+    fn is_bound(&self, binding: &Value) -> bool {
+        let state = self.state.lock().expect("nobody panics with it");
+        let Some((kid, key)) = &state.customer else {
+            return binding.is_null();
+        };
+        let part = |name: &str| binding[name].as_str().unwrap_or_default();
+        let (protected, payload) = (part("protected"), part("payload"));
+        let head: Value = serde_json::from_slice(&decode(protected)).unwrap_or_default();
+        let jwk: Value = serde_json::from_slice(&decode(payload)).unwrap_or_default();
+        let account = state.account.clone().unwrap_or_default();
+        let mac = hmac(key, format!("{protected}.{payload}").as_bytes());
+        head == json!({ "alg": "HS256", "kid": kid, "url": self.url("/account") })
+            && (jwk["x"].as_str(), jwk["y"].as_str()) == (Some(&*account.0), Some(&*account.1))
+            && decode(part("signature")) == mac
     }
 
     /// How often it was asked when to renew.
@@ -222,6 +247,9 @@ impl Acme {
                 let has_agreed = payload["termsOfServiceAgreed"] == true;
                 if !has_agreed || payload["contact"] != json!(["mailto:admin@one.test"]) {
                     return Err("userActionRequired".into());
+                }
+                if !self.is_bound(&payload["externalAccountBinding"]) {
+                    return Err("externalAccountRequired".into());
                 }
                 Ok((201, self.location("/account/1"), "{}".into()))
             }
@@ -537,6 +565,17 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
     let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let suite = suite.tls13().expect("a suite of TLS 1.3");
     suite.common.hash_provider.hash(bytes).as_ref().to_vec()
+}
+
+/// HMAC with SHA-256 by a key of less than 64 bytes (RFC 2104).
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let padded = |byte: u8| {
+        let mut block = [byte; 64];
+        block.iter_mut().zip(key).for_each(|(it, key)| *it ^= key);
+        block
+    };
+    let inner = sha256(&[&padded(0x36)[..], message].concat());
+    sha256(&[&padded(0x5c)[..], &inner].concat())
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -233,6 +233,11 @@ impl Clients {
         self
     }
 
+    /// What rustls is told of them.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        self.0.clone()
+    }
+
     /// Connects, and shakes hands for a host.
     pub(crate) fn connect(&self, port: u16, host: &'static str) -> io::Result<TlsClient> {
         self.connect_to(port, host)

@@ -154,7 +154,6 @@ impl Files for Recorded<'_> {
 
     fn keep_secrets(&mut self, secrets: Secrets) {
         self.snapshot.secrets = secrets.known;
-        self.snapshot.seed = secrets.seed;
     }
 }
 
@@ -168,11 +167,10 @@ pub struct Snapshot {
     hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Apart from the files, which people are shown.
     secrets: BTreeMap<PathBuf, Secret>,
-    seed: Option<Secret>,
 }
 
 /// The first bytes of an encoded snapshot; the last one is the version of the format.
-const MAGIC: &[u8; 8] = b"RVLVSNP\x03";
+const MAGIC: &[u8; 8] = b"RVLVSNP\x04";
 
 impl Snapshot {
     /// Adds a file, or replaces it.
@@ -193,13 +191,6 @@ impl Snapshot {
     /// Adds a secret file, or replaces it.
     pub fn insert_secret(&mut self, path: impl Into<PathBuf>, bytes: Vec<u8>) {
         self.secrets.insert(path.into(), Secret(bytes));
-    }
-
-    /// Adds a random secret, which all who read the snapshot share; none where the system gives no random
-    /// bytes.
-    pub fn insert_seed(&mut self) {
-        let mut secrets = Secrets::of_disk();
-        self.seed = secrets.seed().ok().map(Secret);
     }
 
     /// The secret files that are others than in a snapshot of before, in the order of their paths, and
@@ -228,9 +219,9 @@ impl Snapshot {
 
     /// The snapshot as bytes, for [`Snapshot::decode`].
     ///
-    /// The format is a magic number with a version, then the files, the patterns, the hosts, the secret files
-    /// and the seed, each list behind its length; numbers are 32 bits, little-endian, and strings stand behind
-    /// their length in bytes.
+    /// The format is a magic number with a version, then the files, the patterns, the hosts and the secret
+    /// files, each list behind its length; numbers are 32 bits, little-endian, and strings stand behind their
+    /// length in bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         put_number(&mut out, self.files.len());
@@ -259,7 +250,6 @@ impl Snapshot {
             put_bytes(&mut out, path.as_os_str().as_bytes());
             put_bytes(&mut out, &secret.0);
         }
-        put_bytes(&mut out, self.seed.as_ref().map_or(&[], |seed| &seed.0));
         out
     }
 
@@ -294,8 +284,6 @@ impl Snapshot {
             let secret = Secret(reader.bytes()?.to_vec());
             snapshot.secrets.insert(path, secret);
         }
-        let seed = reader.bytes()?;
-        snapshot.seed = (!seed.is_empty()).then(|| Secret(seed.to_vec()));
         if reader.rest.is_empty() {
             Ok(snapshot)
         } else {
@@ -418,7 +406,7 @@ impl Files for SnapshotFiles {
     }
 
     fn secrets(&mut self) -> Secrets {
-        Secrets::recorded(self.snapshot.secrets.clone(), self.snapshot.seed.clone())
+        Secrets::recorded(self.snapshot.secrets.clone())
     }
 }
 
@@ -481,7 +469,6 @@ mod tests {
         snapshot.insert_glob("/*", vec!["/a".into()]);
         snapshot.insert_host("x", vec![[127, 0, 0, 1].into()]);
         snapshot.insert_secret("/key", b"secret".to_vec());
-        snapshot.seed = Some(Secret(vec![7; 32]));
         let bytes = snapshot.encode();
         assert_eq!(Snapshot::decode(&bytes), Ok(snapshot));
         for end in MAGIC.len()..bytes.len() {
@@ -508,7 +495,6 @@ mod tests {
         let mut recorded = Recorded::new(&mut disk);
         let mut secrets = recorded.secrets();
         assert_eq!(secrets.read(&path).unwrap(), b"hidden");
-        let seed = secrets.seed().unwrap();
         assert!(secrets.read(&folder.path().join("none")).is_err());
         recorded.keep_secrets(secrets);
         let snapshot = recorded.into_snapshot();
@@ -518,7 +504,6 @@ mod tests {
         let mut files = SnapshotFiles::new(Snapshot::decode(&snapshot.encode()).unwrap());
         let mut secrets = files.secrets();
         assert_eq!(secrets.read(&path).unwrap(), b"hidden");
-        assert_eq!(secrets.seed().unwrap(), seed);
         let mut changed = snapshot.clone();
         assert_eq!(changed.changed_secrets(&snapshot).count(), 0);
         changed.insert_secret(&path, b"another".to_vec());

@@ -44,7 +44,7 @@ pub use diagnostic::{
 pub use directive::Directive;
 pub use files::{DecodeError, DiskFiles, Files, HostNames, Recorded, Snapshot, SnapshotFiles};
 pub use parser::{Document, parse};
-pub use secrets::{SEED_BYTES, Secrets};
+pub use secrets::Secrets;
 pub use shown::{Shown, ShownLine};
 pub use span::{FileId, Source, Sources, Span};
 pub use word::Word;

@@ -2,12 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-
-/// Bytes of the secret that a configuration is given besides its files.
-pub const SEED_BYTES: usize = 32;
 
 /// The content of a secret file. Printing it for people to debug shows how long it is, and no more.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,7 +21,6 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
     pub(crate) known: BTreeMap<PathBuf, Secret>,
-    pub(crate) seed: Option<Secret>,
     reads: bool,
 }
 
@@ -39,10 +34,9 @@ impl Secrets {
     }
 
     /// Those of a record.
-    pub(crate) fn recorded(known: BTreeMap<PathBuf, Secret>, seed: Option<Secret>) -> Self {
+    pub(crate) fn recorded(known: BTreeMap<PathBuf, Secret>) -> Self {
         Secrets {
             known,
-            seed,
             reads: false,
         }
     }
@@ -62,23 +56,5 @@ impl Secrets {
         let bytes = std::fs::read(path)?;
         self.known.insert(path.to_owned(), Secret(bytes.clone()));
         Ok(bytes)
-    }
-
-    /// A random secret that all who read the same record share.
-    ///
-    /// # Errors
-    ///
-    /// The system gives no random bytes; the record holds none.
-    pub fn seed(&mut self) -> io::Result<Vec<u8>> {
-        if let Some(Secret(seed)) = &self.seed {
-            return Ok(seed.clone());
-        }
-        if !self.reads {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let mut seed = vec![0; SEED_BYTES];
-        File::open("/dev/urandom")?.read_exact(&mut seed)?;
-        self.seed = Some(Secret(seed.clone()));
-        Ok(seed)
     }
 }

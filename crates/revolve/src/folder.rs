@@ -113,7 +113,6 @@ impl Folder {
         if let Some(tls) = &self.tls {
             snapshot.insert_secret(CERTIFICATE_PATH, tls.certificate.clone().into_bytes());
             snapshot.insert_secret(KEY_PATH, tls.key.clone().into_bytes());
-            snapshot.insert_seed();
         }
         snapshot.insert_file(TYPES_PATH, with_charset(TYPES).into_bytes());
         Source {

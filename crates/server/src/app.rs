@@ -12,7 +12,7 @@ use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Document, Files, Sources};
 use revolve_reactor::Lease;
 
-use crate::CertificateFacts;
+use crate::acme::NamedCertificate;
 use crate::config::process::ProcessScope;
 use crate::config::scope::{self, MAIN, Scope as _, Shared, Vocabulary};
 use crate::config::{Base, Prefix, ProcessConfig, known};
@@ -53,15 +53,22 @@ impl Config {
         &self.base.zones
     }
 
-    /// The certificates of its servers, by their files; not those that variables name.
-    pub fn certificates(&self) -> Vec<(&PathBuf, &CertificateFacts)> {
-        let mut found: Vec<(&PathBuf, &CertificateFacts)> = Vec::new();
+    /// The certificates of its servers, by their files, with those that it gets itself as they lie there now;
+    /// not those that other variables name. Reads files.
+    pub fn certificates(&self) -> Vec<NamedCertificate> {
+        let mut found: Vec<NamedCertificate> = Vec::new();
         let servers = self.http.iter().flat_map(|http| &http.servers);
         for (path, facts) in servers.flat_map(|it| &it.tls).flat_map(|tls| &tls.facts) {
-            if found.iter().all(|(known, _)| *known != path) {
-                found.push((path, facts));
+            if found.iter().all(|known| known.path != *path) {
+                found.push(NamedCertificate {
+                    path: path.clone(),
+                    facts: facts.clone(),
+                    acme_issuer: None,
+                });
             }
         }
+        let acme = self.http.iter().filter_map(|http| http.acme.as_ref());
+        found.extend(acme.flat_map(|acme| acme.certificates()));
         found
     }
 

@@ -21,6 +21,7 @@ mod upstream;
 mod version;
 mod zones;
 
+pub use acme::NamedCertificate;
 pub use app::{Config, Worker, directives, load};
 pub use clock::Clock;
 pub use config::regex;

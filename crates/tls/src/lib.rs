@@ -39,6 +39,7 @@ mod keys;
 mod names;
 pub mod ocsp;
 mod pem;
+mod schemes;
 mod seal;
 mod server;
 mod session;
@@ -60,6 +61,7 @@ pub use keys::{
 };
 pub use names::{CertificateText, fingerprint, pem};
 pub use rustls;
+pub use schemes::scheme_name;
 pub use server::{ServerOptions, Staples};
 pub use stream::{Choice, TlsRecv, TlsSend, TlsStream, poll_recv_by};
-pub use tickets::{Tickets, digest};
+pub use tickets::{TicketSecrets, Tickets, digest};

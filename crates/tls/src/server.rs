@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{DistinguishedName, ServerConfig, SupportedCipherSuite};
 
 use crate::ciphers::default_groups;
+use crate::schemes;
 use crate::signatures::AnyChain;
 use crate::versions::{provider, versions};
 
@@ -92,7 +93,7 @@ impl ServerOptions {
             .with_protocol_versions(&versions)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Keys {
-                keys: self.keys,
+                keys: self.keys.iter().map(|key| schemes::noting(key)).collect(),
                 staples: self.staples,
             }));
         if !self.compresses_certificates {
@@ -140,7 +141,7 @@ impl Staples {
         if all.len() <= place {
             all.resize(place + 1, None);
         }
-        all[place] = Some(Arc::new(stapled));
+        all[place] = Some(schemes::noting(&stapled));
     }
 
     fn get(&self, place: usize) -> Option<Arc<CertifiedKey>> {
@@ -175,9 +176,11 @@ impl ResolvesServerCert for Keys {
         let mut others = places
             .clone()
             .filter(|place| takes_others && !is_rsa(*place));
+        // Where none fits, rustls finds that out by any, and says so in the alert.
         let found = others
             .find(fitting)
-            .or_else(|| places.clone().find(fitting))?;
+            .or_else(|| places.clone().find(fitting))
+            .or_else(|| places.clone().next())?;
         let stapled = self.staples.as_ref().and_then(|staples| staples.get(found));
         Some(stapled.unwrap_or_else(|| self.keys[found].clone()))
     }

@@ -14,6 +14,8 @@ use rustls::unbuffered::{
 };
 use rustls::{ClientConfig, CommonState, ServerConfig};
 
+use crate::schemes;
+
 /// Bytes that a record is longer than what it carries, at most, with what may go before it.
 /// Source: RFC 8446, 5.2.
 pub(crate) const RECORD_OVERHEAD_MAX: usize = 5 + 256;
@@ -34,6 +36,8 @@ pub(crate) struct Session {
     held: Vec<u8>,
     io: Flow,
     is_established: bool,
+    /// What was signed with in the handshake, by us and by the peer.
+    schemes: (Option<u16>, Option<u16>),
 }
 
 /// What goes in and out.
@@ -88,7 +92,26 @@ impl Session {
             held: Vec::new(),
             io: Flow::default(),
             is_established: false,
+            schemes: (None, None),
         }
+    }
+
+    /// The signature schemes of the handshake: our own, and the peer's.
+    pub(crate) fn schemes(&self) -> (Option<u16>, Option<u16>) {
+        self.schemes
+    }
+
+    /// Takes what was received. What is wrong with it is the [`failure`](Self::failure).
+    pub(crate) fn receive(&mut self, received: &mut [u8]) {
+        if self.is_established {
+            return self.take(received);
+        }
+        // What others have left behind is none of ours.
+        let _ = schemes::take();
+        self.take(received);
+        let (own, peer) = schemes::take();
+        self.schemes.0 = own.or(self.schemes.0);
+        self.schemes.1 = peer.or(self.schemes.1);
     }
 
     pub(crate) fn common(&self) -> &CommonState {
@@ -130,8 +153,7 @@ impl Session {
         self.io.opened.pop_front()
     }
 
-    /// Takes what was received. What is wrong with it is the [`failure`](Self::failure).
-    pub(crate) fn receive(&mut self, received: &mut [u8]) {
+    fn take(&mut self, received: &mut [u8]) {
         if self.io.failure.is_some() || self.io.is_ended {
             return;
         }

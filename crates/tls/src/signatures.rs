@@ -11,6 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::der::element;
+use crate::schemes::note_peer;
 
 /// Takes every certificate that its owner has the key of.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl AnyChain {
     ) -> Result<HandshakeSignatureValid, Error> {
         let parsed = parse(certificate)?;
         let key = parsed.public_key();
+        note_peer(signed.scheme);
         let mapping = self.algorithms.mapping.iter();
         let mut schemes = mapping.filter(|(scheme, _)| *scheme == signed.scheme);
         let is_valid = schemes.any(|(_, algorithms)| {
@@ -72,6 +74,7 @@ impl AnyChain {
     ) -> Result<HandshakeSignatureValid, Error> {
         let parsed = parse(certificate)?;
         let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
+        note_peer(signed.scheme);
         verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
     }
 

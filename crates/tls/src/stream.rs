@@ -218,6 +218,17 @@ impl TlsStream {
         session.as_ref().map(|session| look(session.common()))
     }
 
+    /// The signature scheme that we have signed with in the handshake, by its number; `None` where we did
+    /// not, as in a session that was resumed.
+    pub fn own_scheme(&self) -> Option<u16> {
+        self.session.borrow().as_ref()?.schemes().0
+    }
+
+    /// The same of the peer.
+    pub fn peer_scheme(&self) -> Option<u16> {
+        self.session.borrow().as_ref()?.schemes().1
+    }
+
     /// Whether the peer has said that it sends no more. Where the connection ends without that, what came
     /// before may have been cut off.
     pub fn has_ended(&self) -> bool {

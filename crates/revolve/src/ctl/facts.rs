@@ -23,17 +23,18 @@ pub(super) fn certificates<O: Operated>(operated: &Rc<O>) -> Value {
     let now_s = expiry::now_s();
     let mut trouble = Vec::new();
     let mut listed = Vec::new();
-    for (path, facts) in service.config.certificates() {
-        let path = path.display().to_string();
-        trouble.extend(expiry::warning(&path, facts, now_s));
+    for certificate in service.config.certificates() {
+        trouble.extend(expiry::warning(&certificate, now_s));
+        let facts = &certificate.facts;
         listed.push(json!({
-            "file": path,
+            "file": certificate.path.display().to_string(),
             "names": facts.names,
             "subject": facts.subject,
             "issuer": facts.issuer,
             "not_before_s": facts.not_before_s,
             "not_after_s": facts.not_after_s,
             "days_left": expiry::days_left(facts, now_s),
+            "acme_issuer": certificate.acme_issuer,
         }));
     }
     json!({ "certificates": listed, "trouble": trouble })

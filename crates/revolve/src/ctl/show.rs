@@ -122,7 +122,7 @@ pub(super) fn workers(answer: &Value) -> String {
 
 /// `certificates`.
 pub(super) fn certificates(answer: &Value) -> String {
-    let mut rows = vec![header(&["DAYS", "NAMES", "ISSUER", "FILE"])];
+    let mut rows = vec![header(&["DAYS", "NAMES", "ISSUER", "RENEWED BY", "FILE"])];
     for certificate in answer["certificates"].as_array().into_iter().flatten() {
         let names = certificate["names"].as_array().into_iter().flatten();
         let names: Vec<&str> = names.filter_map(Value::as_str).collect();
@@ -131,6 +131,10 @@ pub(super) fn certificates(answer: &Value) -> String {
             days.map_or("-".into(), |days| days.to_string()),
             names.join(", "),
             text(&certificate["issuer"]).into(),
+            match certificate["acme_issuer"].as_str() {
+                Some(issuer) => format!("acme issuer {issuer}"),
+                None => "others".into(),
+            },
             text(&certificate["file"]).into(),
         ]);
     }

@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use revolve_reactor::sleep;
 
+pub(crate) use self::account::ExternalAccount;
 pub(crate) use self::challenges::{ChallengeZone, Challenges};
 use self::renewal::{Renewal, random_below};
+pub use self::spec::NamedCertificate;
 use self::spec::now_s;
 pub(crate) use self::spec::{Acme, Challenge, DnsCommand, Issuer, Wanted};
 use self::state::Lock;

@@ -252,10 +252,13 @@ impl<'a> Conversation<'a> {
 
     async fn sign_up(&mut self, url: &str) -> Result<(), String> {
         let contacts = &self.issuer.contacts;
-        let payload = json!({
+        let mut payload = json!({
             "termsOfServiceAgreed": self.issuer.accepts_terms,
             "contact": contacts,
         });
+        if let Some(external) = &self.issuer.external {
+            payload["externalAccountBinding"] = self.key.bound(external, url);
+        }
         let answer = self.post(url, Some(&payload)).await?;
         let kid = answer
             .header("location")

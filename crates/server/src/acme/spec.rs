@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use revolve_tls::Facts;
+
+use super::account::ExternalAccount;
 use crate::tls::Url;
 use crate::tls::upstream::UpstreamTls;
 use crate::zones::ZoneId;
@@ -54,6 +57,7 @@ pub(crate) struct Issuer {
     pub(crate) state: PathBuf,
     pub(crate) accepts_terms: bool,
     pub(crate) challenge: Challenge,
+    pub(crate) external: Option<ExternalAccount>,
 }
 
 /// A certificate that a server wants.
@@ -74,6 +78,32 @@ pub(crate) struct Acme {
     pub(crate) wanted: Vec<Wanted>,
     /// Where what challenges are answered with lies for all workers.
     pub(crate) zone: ZoneId,
+}
+
+/// A certificate that a configuration names.
+#[derive(Debug, Clone)]
+pub struct NamedCertificate {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is to be known of it.
+    pub facts: Facts,
+    /// The `acme_issuer` by which it is renewed; `None` where others see to that.
+    pub acme_issuer: Option<String>,
+}
+
+impl Acme {
+    /// The certificates that there are, as they lie on the disk.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = NamedCertificate> {
+        self.wanted.iter().filter_map(|wanted| {
+            let text = std::fs::read(&wanted.path).ok()?;
+            let chain = revolve_tls::certificates(&text).ok()?;
+            Some(NamedCertificate {
+                path: wanted.path.clone(),
+                facts: revolve_tls::facts(chain.first()?).ok()?,
+                acme_issuer: Some(self.issuers[wanted.issuer].name.clone()),
+            })
+        })
+    }
 }
 
 /// The time in seconds since 1970.

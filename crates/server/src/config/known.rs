@@ -126,8 +126,23 @@ pub(crate) fn missing_semicolon(directive: &Directive, diagnostic: Diagnostic) -
     }
 }
 
+/// Directives of nginx that are not to be had, and why.
+const REASONS: &[(&str, &str)] = &[
+    (
+        "ssl_ech_file",
+        "nginx has it; servers cannot have Encrypted Client Hello here, because rustls has it for clients alone",
+    ),
+    (
+        "ssl_engine",
+        "nginx has it; engines are OpenSSL's, and there is none here: keys lie in files",
+    ),
+];
+
 /// Who has a directive that Revolve lacks, in words; `None` for a name that nobody has.
 fn lacking(name: &str) -> Option<String> {
+    if let Some((_, reason)) = REASONS.iter().find(|(known, _)| *known == name) {
+        return Some((*reason).to_owned());
+    }
     if let Some(module) = NGINX_MODULES.get(name) {
         return Some(format!(
             "nginx has it in {module}; Revolve does not have it yet"

@@ -264,6 +264,13 @@ const DIRECTIVES: &[DirectiveRow] = &[
         args: Args::FLAG,
         set: checked_once,
     },
+    // What lies in files is read anew by each reload, and nothing of it is made again that is the same.
+    DirectiveRow {
+        name: "ssl_object_cache_inheritable",
+        contexts: MAIN,
+        args: Args::FLAG,
+        set: checked_once,
+    },
     DirectiveRow {
         name: "load_module",
         contexts: MAIN,

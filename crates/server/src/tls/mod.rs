@@ -8,13 +8,14 @@ mod files;
 mod recipe;
 pub(crate) mod sessions;
 mod stapling;
+mod ticket_keys;
 pub(crate) mod upstream;
 mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use revolve_conf::{Diagnostic, Diagnostics, Secrets, Span};
+use revolve_conf::{Diagnostic, Diagnostics, Secrets};
 use revolve_tls::rustls::ServerConfig;
 use revolve_tls::rustls::sign::CertifiedKey;
 use revolve_tls::{Facts, ServerOptions, Staples, Trust};
@@ -25,9 +26,10 @@ pub(crate) use self::client_ocsp::{AnswerZone, Answers, Checked, ClientOcsp};
 pub(crate) use self::fetch::{Answer, Question, Url, ask};
 use self::files::{Authorities, certificates, load_key_pair, load_trust, passwords};
 pub(crate) use self::files::{NamedFile, check_certificates, read};
-use self::recipe::{Recipe, SessionPlace};
+use self::recipe::{Recipe, SessionPlace, TicketPlace};
 use self::sessions::Bound;
 pub(crate) use self::stapling::Stapler;
+pub(crate) use self::ticket_keys::RotatedSecrets;
 pub(crate) use self::words::{Command, Terms, Versions, ciphers, command, curves, protocols};
 use crate::zones::ZoneId;
 
@@ -148,6 +150,8 @@ pub(crate) struct Loaded {
     pub(crate) stapler: Option<Stapler>,
     /// The zone of sessions, and who waits for it.
     pub(crate) shared: Option<(ZoneId, Bound)>,
+    /// The secrets of tickets that wait for their zone.
+    pub(crate) ticket_secrets: Option<RotatedSecrets>,
 }
 
 /// Reads the files, and puts together what rustls is told. What is wrong goes to the diagnostics.
@@ -182,6 +186,10 @@ fn try_load(
         SessionPlace::Shared(table) => options.session_zone.map(|zone| (zone, table.clone())),
         _ => None,
     };
+    let ticket_secrets = match &recipe.tickets {
+        TicketPlace::Rotated(secrets) => Some(secrets.clone()),
+        TicketPlace::Nowhere | TicketPlace::Named(_) => None,
+    };
     if let Some(pairs) = by_variable(options) {
         let passwords = passwords(options.passwords, secrets)?;
         let limits = options.cache;
@@ -192,6 +200,7 @@ fn try_load(
             clients,
             stapler: None,
             shared,
+            ticket_secrets,
         });
     }
     let mut keys = Vec::new();
@@ -223,6 +232,7 @@ fn try_load(
         clients,
         stapler,
         shared,
+        ticket_secrets,
     })
 }
 
@@ -275,13 +285,15 @@ fn recipe(
     options: &TlsOptions<'_>,
     secrets: &mut Secrets,
 ) -> Result<(Recipe, Option<ClientTrust>), Diagnostic> {
-    let span = options.certificates.first().map(|file| file.span);
     let (clients, authorities) = clients(options, secrets)?.unzip();
     let terms = options.terms.clone();
     // Early data is safe against replay where sessions are kept here and used once.
-    let ticket_secrets = match terms.has_tickets && !options.takes_early_data {
-        true => ticket_secrets(options, secrets, span)?,
-        false => Vec::new(),
+    let tickets = match terms.has_tickets && !options.takes_early_data {
+        true if options.ticket_keys.is_empty() => {
+            TicketPlace::Rotated(RotatedSecrets::new(options.session_timeout_s))
+        }
+        true => TicketPlace::Named(ticket_secrets(options, secrets)?),
+        false => TicketPlace::Nowhere,
     };
     let sessions = match (options.session_zone, options.sessions_max) {
         (Some(_), _) => SessionPlace::Shared(Default::default()),
@@ -310,7 +322,7 @@ fn recipe(
     };
     let recipe = Recipe {
         options: agreed,
-        ticket_secrets,
+        tickets,
         sessions,
         session_timeout_s: options.session_timeout_s,
         context: clients.iter().flat_map(|it| it.context.clone()).collect(),
@@ -359,7 +371,6 @@ fn clients(
 fn ticket_secrets(
     options: &TlsOptions<'_>,
     secrets: &mut Secrets,
-    span: Option<Span>,
 ) -> Result<Vec<Vec<u8>>, Diagnostic> {
     let mut keys = Vec::new();
     for file in options.ticket_keys {
@@ -373,13 +384,6 @@ fn ticket_secrets(
                 .help("`openssl rand 80` makes one"));
         }
         keys.push(key);
-    }
-    if keys.is_empty() {
-        let seed = secrets.seed().map_err(|error| {
-            let message = format!("no key for session tickets: {error}");
-            Diagnostic::new(span, message)
-        })?;
-        keys.push(seed);
     }
     Ok(keys)
 }

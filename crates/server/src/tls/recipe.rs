@@ -8,6 +8,7 @@ use revolve_tls::rustls::sign::CertifiedKey;
 use revolve_tls::{ServerOptions, Tickets};
 
 use super::sessions::{Bound, SharedSessions};
+use super::ticket_keys::RotatedSecrets;
 
 /// Where sessions are kept.
 #[derive(Debug, Clone)]
@@ -20,13 +21,22 @@ pub(crate) enum SessionPlace {
     Shared(Bound),
 }
 
+/// Where the keys of tickets come from.
+#[derive(Debug, Clone)]
+pub(crate) enum TicketPlace {
+    /// There are no tickets.
+    Nowhere,
+    /// Secrets of which they are made, the first of which seals.
+    Named(Vec<Vec<u8>>),
+    /// We make them.
+    Rotated(RotatedSecrets),
+}
+
 /// All that is known before the certificates are.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     pub(super) options: ServerOptions,
-    /// Secrets of which the keys of tickets are made, the first of which seals; none where there are no
-    /// tickets.
-    pub(super) ticket_secrets: Vec<Vec<u8>>,
+    pub(super) tickets: TicketPlace,
     pub(super) sessions: SessionPlace,
     pub(super) session_timeout_s: u32,
     /// How clients are judged, to which sessions are bound.
@@ -44,7 +54,15 @@ impl Recipe {
             context.extend_from_slice(certificate);
         }
         context.extend_from_slice(&self.context);
-        let tickets = Tickets::new(&self.ticket_secrets, &context, self.session_timeout_s);
+        let lifetime_s = self.session_timeout_s;
+        let tickets = match &self.tickets {
+            TicketPlace::Nowhere => None,
+            TicketPlace::Named(secrets) => Tickets::new(secrets, &context, lifetime_s),
+            TicketPlace::Rotated(secrets) => {
+                let secrets = Arc::new(secrets.clone());
+                Some(Tickets::rotated(secrets, &context, lifetime_s))
+            }
+        };
         let sessions: Option<Arc<dyn StoresServerSessions>> = match &self.sessions {
             SessionPlace::Nowhere => None,
             SessionPlace::Worker(most) => Some(ServerSessionMemoryCache::new(*most)),

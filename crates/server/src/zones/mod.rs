@@ -1,11 +1,12 @@
 //! State that all workers share: zones, named by the configuration and made by the master.
 //!
 //! A zone is a memory file (see `revolve-shm`). The master makes it and hands its descriptor to each
-//! worker; so it lives through reloads and through the death of any worker. Two zones are there
-//! without being named: the counts of the workers and of their loops.
+//! worker; so it lives through reloads and through the death of any worker. Three zones are there
+//! without being named: the counts of the workers and of their loops, and their secrets.
 
 mod counts;
 mod key;
+mod secrets;
 mod spec;
 
 use std::any::Any;
@@ -18,6 +19,7 @@ use self::counts::CountsZone;
 
 pub(crate) use self::counts::{LoopCounts, Seat, Taker, Totals};
 pub(crate) use self::key::{Key, key_of};
+pub(crate) use self::secrets::{Secret, SharedSecrets};
 pub(crate) use self::spec::{Declared, ZoneId, columns_for, name_and_size, zone_bytes};
 pub use self::spec::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState};
 
@@ -109,6 +111,11 @@ impl Zones {
     /// The name of a zone.
     pub(crate) fn name(&self, id: ZoneId) -> &str {
         &id.of(&self.zones).label.name
+    }
+
+    /// Secrets that all workers share.
+    pub(crate) fn secrets(&self) -> &SharedSecrets {
+        self.state::<SharedSecrets>(spec::SECRETS)
     }
 
     fn worker_counts(&self) -> &Arc<Counters> {

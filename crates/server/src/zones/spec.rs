@@ -10,6 +10,7 @@ use revolve_conf::{Diagnostic, Diagnostics, Span, Word};
 use revolve_shm::ZoneError;
 
 use crate::zones::counts::{LoopRows, WorkerRows};
+use crate::zones::secrets::SecretZone;
 
 /// nginx's `8 * ngx_pagesize`: a zone is no smaller.
 const BYTES_MIN: u64 = 8 * 4096;
@@ -21,7 +22,7 @@ pub(crate) struct ZoneId(usize);
 impl ZoneId {
     /// The zone that was named as the first, the second and so on: behind those without a name.
     pub(crate) fn named(at: usize) -> Self {
-        Self(LOOP_COUNTS.0 + 1 + at)
+        Self(UNNAMED + at)
     }
 
     /// Its element of a list that goes by the zones of its configuration.
@@ -34,6 +35,10 @@ impl ZoneId {
 pub(super) const WORKER_COUNTS: ZoneId = ZoneId(0);
 /// The counts of their loops: in every configuration.
 pub(super) const LOOP_COUNTS: ZoneId = ZoneId(1);
+/// Secrets of the workers: in every configuration.
+pub(super) const SECRETS: ZoneId = ZoneId(2);
+/// So many are there without a name.
+const UNNAMED: usize = 3;
 
 /// The columns that a zone with one a worker may have.
 const COLUMNS: [usize; 5] = [8, 32, 128, 512, 2048];
@@ -227,7 +232,7 @@ impl Declared {
         word: &Word,
     ) -> Result<ZoneId, Diagnostic> {
         let id = self.mention(name, declaration.directive(), word)?;
-        let known = &mut self.zones[id.0 - LOOP_COUNTS.0 - 1];
+        let known = &mut self.zones[id.0 - UNNAMED];
         match &known.declared {
             None => known.declared = Some((bytes, Box::new(declaration))),
             Some((before, _)) if *before != bytes => {
@@ -260,7 +265,7 @@ impl Declared {
         word: &Word,
     ) -> Result<ZoneId, Diagnostic> {
         let id = self.mention(name, declaration.directive(), word)?;
-        let known = &self.zones[id.0 - LOOP_COUNTS.0 - 1].declared;
+        let known = &self.zones[id.0 - UNNAMED].declared;
         match known {
             Some((before, _)) if *before == bytes => Ok(id),
             _ => self.declare((name, bytes), declaration, word),
@@ -270,7 +275,11 @@ impl Declared {
     /// All zones, those without a name first, for so many workers. One that was used and never
     /// declared is an error.
     pub(crate) fn finish(self, workers: usize, diagnostics: &mut Diagnostics) -> Vec<ZoneSpec> {
-        let unnamed: [Box<dyn ZoneKind>; 2] = [Box::new(WorkerRows), Box::new(LoopRows)];
+        let unnamed: [Box<dyn ZoneKind>; UNNAMED] = [
+            Box::new(WorkerRows),
+            Box::new(LoopRows),
+            Box::new(SecretZone),
+        ];
         let mut specs = Vec::from(unnamed.map(|kind| ZoneSpec {
             name: kind.directive().into(),
             bytes: 0,

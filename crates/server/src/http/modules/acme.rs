@@ -25,7 +25,9 @@ use std::time::Duration;
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Span, Word, value};
 
-use crate::acme::{Acme, Challenge, ChallengeZone, Challenges, DnsCommand, Issuer, Wanted};
+use crate::acme::{
+    Acme, Challenge, ChallengeZone, Challenges, DnsCommand, ExternalAccount, Issuer, Wanted,
+};
 use crate::config::scope::{HTTP, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::http::modules::server_name::ServerName;
@@ -36,7 +38,7 @@ use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, row};
 use crate::http::variables::{Builtin, text};
 use crate::tls::upstream::{UpstreamOptions, UpstreamTls};
-use crate::tls::{CacheLimits, NamedFile, Terms, Url};
+use crate::tls::{self, CacheLimits, NamedFile, Terms, Url};
 use crate::zones::{ZoneId, name_and_size};
 
 /// The module.
@@ -127,6 +129,7 @@ struct Block<'a> {
     verifies: Option<bool>,
     accepts_terms: bool,
     challenge: Option<&'a Word>,
+    external: Option<ExternalAccount>,
     command: Option<&'a Directive>,
     command_within_ms: Option<u64>,
 }
@@ -149,9 +152,6 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         Diagnostic::new(name.span, message)
     };
     let uri = block.uri.ok_or_else(|| lacks("uri").label("expected the authority's directory"))?;
-    let state = block.state.ok_or_else(|| {
-        lacks("state_path").label("expected a folder that the workers' user may write")
-    })?;
     let url = Url::parse_secure(&uri.text).ok_or_else(|| {
         let message = format!("invalid acme_issuer uri \"{}\"", uri.text);
         Diagnostic::new(uri.span, message).label("expected https://host[:port]/path")
@@ -170,7 +170,9 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let Some(tls) = tls else {
         return Ok(());
     };
-    let state = scope.shared.full_path(&state.text);
+    // Source: nginx's default.
+    let state = block.state.map_or_else(|| format!("acme_{}", name.text), |it| it.text.clone());
+    let state = scope.shared.full_path(&state);
     scope.acme.list.push(Issuer {
         name: name.text.clone(),
         uri: url,
@@ -179,6 +181,7 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         state,
         accepts_terms: block.accepts_terms,
         challenge,
+        external: block.external,
     });
     if scope.acme.zone.is_none() {
         let zones = &mut scope.shared.zones;
@@ -190,7 +193,7 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 }
 
 fn read_row<'a>(
-    scope: &Scope,
+    scope: &mut Scope,
     block: &mut Block<'a>,
     row: &'a Directive,
 ) -> Result<(), Diagnostic> {
@@ -203,6 +206,10 @@ fn read_row<'a>(
             false => format!("mailto:{}", contact.text),
         }),
         ("challenge", [kind]) => set_once(&mut block.challenge, kind, row)?,
+        ("external_account_key", [kid, key]) => {
+            let external = external_account(scope, kid, key, row)?;
+            set_once(&mut block.external, external, row)?;
+        }
         ("dns_command", [_, ..]) => set_once(&mut block.command, row, row)?,
         ("dns_timeout", [word]) => {
             let within_ms = value::time_ms_of(word, "dns_timeout")?;
@@ -222,10 +229,31 @@ fn read_row<'a>(
             let message = format!("unexpected \"{name}\" in \"acme_issuer\"");
             return Err(Diagnostic::new(row.span, message)
                 .label("it is not known here, or not with these arguments")
-                .help("there are uri, contact, state_path, accept_terms_of_service, challenge, dns_command, dns_timeout, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
+                .help("there are uri, contact, state_path, accept_terms_of_service, challenge, external_account_key, dns_command, dns_timeout, account_key ecdsa:256, ssl_trusted_certificate and ssl_verify"));
         }
     }
     Ok(())
+}
+
+/// The name of a key, and the file of the key or `data:` and the key itself.
+fn external_account(
+    scope: &mut Scope,
+    kid: &Word,
+    key: &Word,
+    row: &Directive,
+) -> Result<ExternalAccount, Diagnostic> {
+    let text = match key.text.strip_prefix("data:") {
+        Some(text) => text.to_owned(),
+        None => {
+            let file = file(scope, key, row)?;
+            let text = tls::read(&file, &mut scope.shared.secrets, &row.name.text)?;
+            String::from_utf8_lossy(&text).into_owned()
+        }
+    };
+    ExternalAccount::new(&kid.text, &text).ok_or_else(|| {
+        let message = format!("invalid key of the external account \"{}\"", kid.text);
+        Diagnostic::new(key.span, message).label("expected base64 for URLs, as the authority gives it")
+    })
 }
 
 /// How it is shown that names are ours.

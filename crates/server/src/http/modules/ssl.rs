@@ -15,7 +15,7 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Secrets, Span, Word, value};
 use revolve_tls::rustls::crypto::SupportedKxGroup;
 use revolve_tls::rustls::{HandshakeKind, ProtocolVersion, SupportedCipherSuite};
-use revolve_tls::{Facts, TlsStream, cipher_name, cipher_name_of, group_name, group_name_of};
+use revolve_tls::{Facts, TlsStream, cipher_name, cipher_name_of, group_name, group_name_of, scheme_name};
 
 use crate::config::scope::{
     HTTP, SERVER, Scope as _, checked_once, invalid_parameter, set_once,
@@ -97,6 +97,8 @@ pub(crate) struct ServerTls {
     pub(crate) facts: Vec<(PathBuf, Facts)>,
     /// The zone of sessions, and who waits for it.
     shared: Option<(ZoneId, Bound)>,
+    /// The secrets of tickets, where they are ours.
+    ticket_secrets: Option<tls::RotatedSecrets>,
     /// How it judges clients; None where they are not asked who they are.
     pub(crate) clients: Option<tls::ClientTrust>,
     /// Who asks authorities about its certificates.
@@ -108,10 +110,13 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
-    /// Has sessions be kept in their zone, which is open now.
+    /// Has sessions and secrets be kept in their zones, which are open now.
     pub(crate) fn bind(&self, zones: &Zones) {
         if let Some((zone, bound)) = &self.shared {
             bound.bind(zones.state::<Sessions>(*zone));
+        }
+        if let Some(secrets) = &self.ticket_secrets {
+            secrets.bind(zones.secrets());
         }
         let ocsp = self.clients.as_ref().and_then(|clients| clients.ocsp.as_ref());
         if let Some(ocsp) = ocsp
@@ -152,6 +157,7 @@ impl SslSettings {
             certificates: None,
             facts: Vec::new(),
             shared: None,
+            ticket_secrets: None,
             stapler: None,
             clients: None,
             rejects: self.reject_handshake,
@@ -161,6 +167,7 @@ impl SslSettings {
             server.certificates = Some(loaded.certificates);
             server.facts = loaded.facts;
             server.shared = loaded.shared;
+            server.ticket_secrets = loaded.ticket_secrets;
             server.clients = loaded.clients;
             server.stapler = loaded.stapler;
         }
@@ -482,6 +489,23 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| listed(r, |tls| tls.hello().groups.clone(), group_name_of, out),
     },
     Builtin {
+        name: "ssl_sigalg",
+        get: |r, out| scheme(r, |tls| tls.own_scheme(), out),
+    },
+    Builtin {
+        name: "ssl_client_sigalg",
+        get: |r, out| scheme(r, |tls| tls.peer_scheme(), out),
+    },
+    // No key for ECH is to be had, so that it was never tried.
+    Builtin {
+        name: "ssl_ech_status",
+        get: |_, _| false,
+    },
+    Builtin {
+        name: "ssl_ech_outer_server_name",
+        get: |_, _| false,
+    },
+    Builtin {
         name: "ssl_sigalgs",
         get: |r, out| listed(r, |tls| tls.hello().signature_schemes.clone(), |_| None, out),
     },
@@ -526,6 +550,12 @@ const VARIABLES: &[Builtin] = &[
         },
     },
 ];
+
+/// A signature scheme, by its name in IANA's registry of TLS.
+fn scheme(request: &Request, of: fn(&TlsStream) -> Option<u16>, out: &mut Vec<u8>) -> bool {
+    let scheme = established(request).and_then(of);
+    scheme.and_then(scheme_name).is_some_and(|name| text(name, out))
+}
 
 /// The connection's TLS, where it speaks it.
 pub(crate) fn established(request: &Request) -> Option<&TlsStream> {
