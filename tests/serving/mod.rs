@@ -1,6 +1,7 @@
 //! Serving under pressure: changing files, slow clients, few descriptors, full disks, odd requests.
 
 mod acme;
+mod acme_pebble;
 mod alias;
 mod auth_basic;
 mod balancing;

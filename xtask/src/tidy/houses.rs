@@ -81,7 +81,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/tls/src/",
         floors: &[
-            "der error hello ciphers names tickets versions",
+            "der error hello ciphers names schemes tickets versions",
             "signatures",
             "judge ocsp pem",
             "encrypted",

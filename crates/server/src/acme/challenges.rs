@@ -1,12 +1,12 @@
 //! What challenges are answered with, for all workers (RFC 8555, 8.3; RFC 8737, 3).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use revolve_shm::{Table, TableOptions, ZoneError};
 
-use super::tls_alpn::asked_name;
 use crate::zones::{Key, ZoneKind, ZoneSpec, ZoneState, key_of};
 
 /// The directive that declares such a zone.
@@ -45,6 +45,24 @@ impl ZoneKind for ChallengeZone {
 
     fn open(&self, file: OwnedFd, _: u64) -> Result<Box<dyn ZoneState>, ZoneError> {
         Ok(Box::new(Challenges(Arc::new(Table::open(file, SCHEMA)?))))
+    }
+}
+
+/// The name that an authority asks for in its handshake to look whether another is ours: the same, but of
+/// an address. Source: RFC 8738, 6.
+fn asked_name(name: &str) -> String {
+    match name.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        Ok(IpAddr::V6(address)) => {
+            let octets = address.octets();
+            let digits = octets.iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
+            let digits: String = digits.map(|digit| format!("{digit:x}.")).collect();
+            format!("{digits}ip6.arpa")
+        }
+        Err(_) => name.to_ascii_lowercase(),
     }
 }
 
@@ -159,6 +177,14 @@ mod tests {
         );
         challenges.remove("token");
         assert_eq!(challenges.answer(b"token"), None);
+    }
+
+    #[test]
+    fn addresses_are_asked_for_by_their_reverse_names() {
+        assert_eq!(asked_name("A.test"), "a.test");
+        assert_eq!(asked_name("192.0.2.1"), "1.2.0.192.in-addr.arpa");
+        let expected = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert_eq!(asked_name("2001:db8::1"), expected);
     }
 
     #[test]

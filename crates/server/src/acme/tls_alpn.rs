@@ -1,6 +1,5 @@
-//! The challenge that is answered within a handshake. Source: RFC 8737; of addresses RFC 8738, 6.
+//! The challenge that is answered within a handshake. Source: RFC 8737.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{CustomExtension, KeyPair};
@@ -12,24 +11,6 @@ use super::state;
 
 /// The protocol above TLS that an authority speaks.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
-
-/// The name that an authority asks for in its handshake to look whether another is ours: the same, but of
-/// an address.
-pub(super) fn asked_name(name: &str) -> String {
-    match name.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => {
-            let [a, b, c, d] = address.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        Ok(IpAddr::V6(address)) => {
-            let octets = address.octets();
-            let digits = octets.iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
-            let digits: String = digits.map(|digit| format!("{digit:x}.")).collect();
-            format!("{digits}ip6.arpa")
-        }
-        Err(_) => name.to_ascii_lowercase(),
-    }
-}
 
 /// What an authority's handshake is answered by; `None` for every other handshake, and where nothing is to
 /// be shown of the name that it asks for.
@@ -67,14 +48,6 @@ fn made(name: &str, authorization: &[u8]) -> Result<Arc<ServerConfig>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_asked_for_by_their_reverse_names() {
-        assert_eq!(asked_name("A.test"), "a.test");
-        assert_eq!(asked_name("192.0.2.1"), "1.2.0.192.in-addr.arpa");
-        let expected = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
-        assert_eq!(asked_name("2001:db8::1"), expected);
-    }
 
     #[test]
     fn a_handshake_of_an_authority_alone_is_answered() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use revolve_shm::{CounterSlot, Counters, ZoneError};
 
 use crate::zones::Zones;
-use crate::zones::spec::{ZoneKind, ZoneSpec, ZoneState};
+use crate::zones::kind::{ZoneKind, ZoneSpec, ZoneState};
 
 /// Rows of workers, those that end beside their successors included.
 const WORKERS_MAX: usize = 4096;

@@ -6,6 +6,7 @@
 
 mod counts;
 mod key;
+mod kind;
 mod secrets;
 mod spec;
 
@@ -19,9 +20,9 @@ use self::counts::CountsZone;
 
 pub(crate) use self::counts::{LoopCounts, Seat, Taker, Totals};
 pub(crate) use self::key::{Key, key_of};
+pub use self::kind::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState};
 pub(crate) use self::secrets::{Secret, SharedSecrets};
 pub(crate) use self::spec::{Declared, ZoneId, columns_for, name_and_size, zone_bytes};
-pub use self::spec::{ZoneKind, ZoneLabel, ZoneSpec, ZoneState};
 
 /// The zones of a configuration, open. Any thread may use them.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use revolve_shm::{Table, TableOptions, ZoneError};
 
 use super::key::Key;
-use super::spec::{ZoneKind, ZoneSpec, ZoneState};
+use super::kind::{ZoneKind, ZoneSpec, ZoneState};
 
 const SECRET_BYTES: usize = 32;
 const ENTRIES_MAX: usize = 64;

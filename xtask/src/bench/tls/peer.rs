@@ -96,8 +96,6 @@ http {{
             ),
             Peer::H2o => format!(
                 "num-threads: 1
-pid-file: {here}/{name}.pid
-error-log: {here}/{name}.log
 max-connections: {connections}
 http1-request-timeout: 600
 hosts:
@@ -108,6 +106,7 @@ hosts:
       ssl:
         certificate-file: {here}/bench.crt
         key-file: {here}/bench.key
+        ocsp-update-interval: 0
     paths:
       /:
         file.dir: {here}/site
