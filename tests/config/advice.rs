@@ -57,7 +57,46 @@ const NAMES: &[Mistake] = &[
     ),
 ];
 
+/// What is not to be built, with the reason or what to do instead.
+const NOT_BUILT: &[Mistake] = &[
+    ours(
+        "events {}\nhttp { server { location / { image_filter resize 100 100; } } }\n",
+        "unknown directive \"image_filter\" in FILE:2",
+        "pass such requests to an image server with `proxy_pass`",
+    ),
+    ours(
+        "events {}\nhttp { geoip_country GeoIP.dat; }\n",
+        "unknown directive \"geoip_country\" in FILE:2",
+        "name it in `geo $geoip_country_code { include FILE; }`",
+    ),
+    ours(
+        "events {}\nmail { server { listen 25; } }\n",
+        "unknown directive \"mail\" in FILE:2",
+        "proxies no IMAP, POP3 or SMTP",
+    ),
+    ours(
+        "ssl_engine pkcs11;\nevents {}\n",
+        "unknown directive \"ssl_engine\" in FILE:1",
+        "which knows no engines of OpenSSL",
+    ),
+    ours(
+        "events { kqueue_changes 512; }\n",
+        "unknown directive \"kqueue_changes\" in FILE:1",
+        "`use epoll;` or `use io_uring;` in `events` chooses the method",
+    ),
+    ours(
+        "events {}\nhttp { server { location / { perl x::y; } } }\n",
+        "unknown directive \"perl\" in FILE:2",
+        "And note that it answers in place of the files",
+    ),
+];
+
 const VARIABLES: &[Mistake] = &[
+    ours(
+        "events {}\nhttp { log_format x $geoip_city; }\n",
+        "unknown \"geoip_city\" variable in FILE:2",
+        "which MaxMind has not updated since 2018",
+    ),
     ours(
         "events {}\nhttp { log_format x $upstream_last_server_name; }\n",
         "unknown \"upstream_last_server_name\" variable in FILE:2",
@@ -147,6 +186,11 @@ fn an_alias_that_can_be_left_is_warned_of() {
 #[test]
 fn advice_on_names_publishes_nothing() {
     check_all(NAMES);
+}
+
+#[test]
+fn what_is_not_to_be_built_says_why_and_what_to_do() {
+    check_all(NOT_BUILT);
 }
 
 #[test]

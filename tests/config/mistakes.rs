@@ -118,7 +118,7 @@ const NAMES: &[Mistake] = &[
     ours(
         "events {}\nhttp { xslt_types text/x; }\n",
         "unknown directive \"xslt_types\" in FILE:2",
-        "Revolve does not have it yet",
+        "let the application transform its XML",
     ),
     same(
         "events {}\nxyzzy on;\n",

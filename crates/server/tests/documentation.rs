@@ -65,6 +65,9 @@ Each line leads to the section of [configuration.md](configuration.md) that says
 |---|---|---|---|---|
 ";
 
+/// The modules that are not to be built, with the reason and what to do instead.
+const NOT_BUILT: &str = include_str!("../src/config/not_built.tsv");
+
 const MISSING: &str = "
 ## What nginx has and Revolve does not have yet
 
@@ -72,6 +75,15 @@ A configuration that names one of them is refused, with its file and line.
 
 | module | directives |
 |---|---|
+";
+
+const NEVER: &str = "
+## What nginx has and Revolve does not build
+
+A configuration that names one of them is refused, with its file and line, the reason and what to do instead.
+
+| module | directives | why not | instead |
+|---|---|---|---|
 ";
 
 /// The rows of directives, each with the heading that it stands below.
@@ -126,9 +138,24 @@ fn directives_page() -> String {
             missing.entry(module).or_default().insert(name);
         }
     }
+    let mut never = String::new();
     for (module, names) in missing {
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        writeln!(page, "| {module} | {} |", names.join(", ")).expect("writing to memory");
+        let names = names.join(", ");
+        let group = match module.starts_with("mail_") {
+            true => "mail",
+            false => module,
+        };
+        let mut reasons = NOT_BUILT.lines().map(|line| line.split('\t').collect());
+        match reasons.find(|cells: &Vec<&str>| cells[0] == group) {
+            None => writeln!(page, "| {module} | {names} |"),
+            Some(cells) => writeln!(never, "| {module} | {names} | {} | {} |", cells[1], cells[2]),
+        }
+        .expect("writing to memory");
+    }
+    if !never.is_empty() {
+        page.push_str(NEVER);
+        page.push_str(&never);
     }
     page
 }

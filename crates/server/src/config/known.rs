@@ -12,6 +12,10 @@ const NGINX_DIRECTIVES: &str = include_str!("nginx_directives.tsv");
 
 static NGINX_MODULES: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| by_name(NGINX_DIRECTIVES));
 
+/// The modules of nginx's that are not to be built, `module<TAB>why<TAB>what to do instead` a line. What is of
+/// `mail` goes for all modules whose names begin with that.
+const NOT_BUILT: &str = include_str!("not_built.tsv");
+
 /// Directives that nginx itself does not have, with who has them; a `*` stands for any text.
 const OTHER_DIRECTIVES: &str = include_str!("other_directives.tsv");
 
@@ -78,7 +82,7 @@ pub(crate) fn unknown(
     let name = directive.name.text.as_str();
     let diagnostic = revolve_conf::directive::unknown(directive, std::iter::empty());
     if let Some(label) = lacking(name) {
-        return diagnostic.label(label).help(advice(name));
+        return diagnostic.label(label).help(advice_for(name));
     }
     let diagnostic = diagnostic.label("neither Revolve nor nginx has this directive");
     let ours: Vec<&'static str> = ours.collect();
@@ -104,6 +108,10 @@ pub(crate) fn unknown_variable(
 ) -> Diagnostic {
     let diagnostic = Diagnostic::new(span, format!("unknown \"{name}\" variable"));
     if let Some(module) = variable_module(name) {
+        if let Some((why, instead)) = not_built(module) {
+            let label = format!("{module} has it; Revolve does not have that module: {why}");
+            return diagnostic.label(label).help(instead);
+        }
         return diagnostic.label(format!("{module} has it; Revolve does not have it yet"));
     }
     let diagnostic = diagnostic.label("used here");
@@ -144,6 +152,11 @@ fn lacking(name: &str) -> Option<String> {
         return Some((*reason).to_owned());
     }
     if let Some(module) = NGINX_MODULES.get(name) {
+        if let Some((why, _)) = not_built(module) {
+            return Some(format!(
+                "nginx has it in {module}; Revolve does not have that module: {why}"
+            ));
+        }
         return Some(format!(
             "nginx has it in {module}; Revolve does not have it yet"
         ));
@@ -153,6 +166,30 @@ fn lacking(name: &str) -> Option<String> {
         .filter_map(|line| line.split_once('\t'));
     let (origin, _) = others.find(|(_, pattern)| matches(pattern, name))?;
     Some(format!("it is of {origin}; Revolve does not have it"))
+}
+
+/// Why a module of nginx's is not to be built, and what to do instead.
+fn not_built(module: &str) -> Option<(&'static str, &'static str)> {
+    let module = match module.starts_with("mail_") {
+        true => "mail",
+        false => module,
+    };
+    NOT_BUILT.lines().find_map(|line| {
+        let mut cells = line.split('\t');
+        let is_it = cells.next() == Some(module);
+        cells.next().zip(cells.next()).filter(|_| is_it)
+    })
+}
+
+/// What to do about a line with this directive.
+fn advice_for(name: &str) -> String {
+    let module = NGINX_MODULES.get(name).copied();
+    let general = advice(name);
+    match module.and_then(not_built) {
+        Some((_, instead)) if general == REMOVE => instead.to_owned(),
+        Some((_, instead)) => format!("{instead}. And note that {general}"),
+        None => general.to_owned(),
+    }
 }
 
 fn advice(name: &str) -> &'static str {
@@ -219,6 +256,27 @@ mod tests {
             assert!(said.contains(who), "{name}: {said}");
         }
         assert_eq!(lacking("nonsense"), None);
+    }
+
+    #[test]
+    fn what_is_not_to_be_built_has_its_reason() {
+        for line in NOT_BUILT.lines() {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let [module, why, instead] = cells[..] else {
+                panic!("{line}");
+            };
+            let is_known = NGINX_MODULES.values().any(|known| *known == module);
+            assert!(is_known && !why.is_empty() && !instead.is_empty(), "{line}");
+        }
+        for (name, why, instead) in [
+            ("image_filter", "holds up", "image server"),
+            ("perl", "interpreter", "And note that it answers"),
+            ("pop3_auth", "web server", "Dovecot"),
+            ("kqueue_events", "Linux", "io_uring"),
+        ] {
+            assert!(lacking(name).unwrap().contains(why), "{name}");
+            assert!(advice_for(name).contains(instead), "{name}");
+        }
     }
 
     #[test]
