@@ -92,3 +92,31 @@ fn without_lingering_a_refused_client_is_cut_off() {
     let (_, end) = client.rest(PATIENCE);
     assert_ne!(end, End::Open);
 }
+
+#[test]
+fn a_body_is_read_before_all_else_where_that_is_wanted() {
+    let site = Site::start(
+        "map $request_body $kind { default other; ~tools tools; \"\" none; }",
+        "client_body_early_read $http_x_early $arg_early; client_max_body_size 20;
+         set $seen $kind; location / { return 200 \"$seen|$request_body\"; }",
+    );
+    let mut client = Client::connect(site.port);
+    let mut ask = |target: &str, lines: &str, body: &str| {
+        let len = body.len();
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {len}\r\n\r\n{body}"
+        ));
+        client.response()
+    };
+    assert_eq!(
+        ask("/", "X-Early: 1\r\n", "tools/call").text(),
+        "tools|tools/call"
+    );
+    assert_eq!(ask("/?early=yes", "", "x").text(), "other|x");
+    for lines in ["", "X-Early: 0\r\n"] {
+        assert_eq!(ask("/", lines, "tools/call").text(), "none|", "{lines}");
+    }
+    assert_eq!(ask("/", "X-Early: 1\r\n", "").text(), "none|");
+    let refused = ask("/", "X-Early: 1\r\n", "a body of more than 20 bytes");
+    assert_eq!(refused.status, 413);
+}

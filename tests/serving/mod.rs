@@ -9,6 +9,8 @@ mod bodies;
 mod cache;
 mod changing_tree;
 mod coherence;
+mod dav;
+mod disk_threads;
 mod exhaustion;
 mod fastcgi;
 mod faults;

@@ -327,7 +327,12 @@ fn backlog_max() -> Option<u32> {
 /// on without, so that this is no reason not to start.
 fn make_folders(config: &Config, report: &mut dyn FnMut(OpenError)) {
     let identity = privilege::identity(config.process()).ok().flatten();
-    for folder in config.cache_folders() {
+    let caches = config
+        .cache_folders()
+        .map(|it| (it, "nothing is cached there"));
+    let bodies = config.body_folders();
+    let bodies = bodies.map(|it| (it, "large bodies of requests are answered with 500"));
+    for (folder, otherwise) in caches.chain(bodies) {
         let made = std::fs::create_dir_all(folder.parent().unwrap_or(folder));
         let own = || match std::fs::DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -340,7 +345,7 @@ fn make_folders(config: &Config, report: &mut dyn FnMut(OpenError)) {
             let reason = os_error_text(&error);
             let shown = folder.display();
             report(OpenError::new(format!(
-                "mkdir() \"{shown}\" failed {reason}, nothing is cached there"
+                "mkdir() \"{shown}\" failed {reason}, {otherwise}"
             )));
         }
     }

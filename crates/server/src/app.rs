@@ -1,6 +1,7 @@
 //! The configuration as a whole, and which application serves a listener: the one file that knows them
 //! all.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,14 @@ impl Config {
     pub fn cache_folders(&self) -> impl Iterator<Item = &Path> {
         let caches = self.http.iter().flat_map(|http| &http.caches);
         caches.map(|cache| cache.folder.path.as_path())
+    }
+
+    /// The folders that bodies of requests lie in which are too large for memory, each once.
+    pub fn body_folders(&self) -> impl Iterator<Item = &Path> {
+        let locations = self.http.iter().flat_map(|http| http.locations.iter());
+        let paths = locations.filter_map(|it| it.settings.client.body_temp_path.as_ref());
+        let folders: BTreeSet<&Path> = paths.map(|path| path.folder.as_path()).collect();
+        folders.into_iter()
     }
 
     /// Every log file that is to be opened; the one named `stderr` is standard error.

@@ -28,7 +28,11 @@ pub use config::regex;
 pub use config::{Affinity, Base, EnvVariable, Prefix, ProcessConfig, Surroundings, WorkerCount};
 #[cfg(fuzzing)]
 pub use http::cache::record::check as check_record;
+#[cfg(fuzzing)]
+pub use http::filter_checks::check_filters;
 pub use http::modules;
+#[cfg(fuzzing)]
+pub use http::modules::mp4::check_movie;
 #[cfg(fuzzing)]
 pub use http::testing::check_script;
 pub use net::{ListenSpec, SocketId, SocketKind};

@@ -149,7 +149,11 @@ fn directives_page() -> String {
         let mut reasons = NOT_BUILT.lines().map(|line| line.split('\t').collect());
         match reasons.find(|cells: &Vec<&str>| cells[0] == group) {
             None => writeln!(page, "| {module} | {names} |"),
-            Some(cells) => writeln!(never, "| {module} | {names} | {} | {} |", cells[1], cells[2]),
+            Some(cells) => writeln!(
+                never,
+                "| {module} | {names} | {} | {} |",
+                cells[1], cells[2]
+            ),
         }
         .expect("writing to memory");
     }

@@ -12,6 +12,7 @@ pub(crate) mod scope;
 pub(crate) mod setting;
 pub(crate) mod surroundings;
 pub(crate) mod syslog;
+pub(crate) mod thread_pool;
 pub(crate) mod variable;
 
 use std::path::PathBuf;

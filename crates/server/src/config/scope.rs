@@ -8,6 +8,7 @@ use revolve_conf::{Diagnostic, Diagnostics, Directive, HostNames, Secrets, Word}
 
 use crate::config::known;
 use crate::config::regex::Patterns;
+use crate::config::thread_pool::ThreadPools;
 use crate::config::variable::Registry;
 use crate::log::{Destination, ErrorTarget, Place};
 use crate::zones::Declared;
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     /// `error_log` of the top of the file, which every block inherits.
     pub(crate) error_log: Arc<Vec<ErrorTarget>>,
     pub(crate) zones: Declared,
+    /// `thread_pool`.
+    pub(crate) thread_pools: ThreadPools,
     pub(crate) diagnostics: Diagnostics,
     /// Folder against which relative paths of files are resolved (`-p`).
     pub(crate) prefix: PathBuf,
@@ -87,6 +90,7 @@ impl Shared {
             logs: Vec::new(),
             error_log: Arc::default(),
             zones: Declared::default(),
+            thread_pools: ThreadPools::default(),
             diagnostics: Diagnostics::default(),
             prefix: prefix.to_owned(),
             hosts,

@@ -36,8 +36,6 @@ pub struct Surroundings {
     pub priority: Option<i32>,
     /// `worker_rlimit_core`: the largest core file of a worker, in bytes.
     pub core_bytes: Option<u64>,
-    /// The names of `thread_pool`.
-    thread_pools: Vec<String>,
 }
 
 /// The directives of this file.
@@ -129,36 +127,44 @@ fn priority(word: &Word) -> Result<i32, Diagnostic> {
     }
 }
 
+/// `thread_pool NAME threads=NUMBER [max_queue=NUMBER]`.
 fn thread_pool(scope: &mut ProcessScope, directive: &Directive) -> Result<(), Diagnostic> {
     let (name, parameters) = directive
         .args
         .split_first()
         .expect("its arguments are counted");
-    let pools = &mut scope.process.surroundings.thread_pools;
-    if pools.contains(&name.text) {
-        let message = format!("duplicate thread pool \"{}\"", name.text);
-        return Err(Diagnostic::new(name.span, message).label("defined above"));
-    }
-    let mut has_threads = false;
+    let (mut threads, mut queued_max) = (None, None);
     for word in parameters {
         let (key, value) = word.text.split_once('=').unwrap_or((&word.text, ""));
-        let is_valid = match key {
-            "threads" => number(value).is_some_and(|count| count > 0),
-            "max_queue" => number(value).is_some(),
+        match key {
+            "threads" => threads = Some(count(word, key, value, 1)?),
+            "max_queue" => queued_max = Some(count(word, key, value, 0)?),
             _ => return Err(invalid_parameter(word, "expected threads= or max_queue=")),
-        };
-        if !is_valid {
-            let message = format!("invalid {key} value \"{}\"", word.text);
-            return Err(Diagnostic::new(word.span, message).label("expected a number"));
         }
-        has_threads |= key == "threads";
     }
-    if !has_threads {
+    let Some(threads) = threads else {
         let message = "\"thread_pool\" must have \"threads\" parameter";
         return Err(Diagnostic::new(directive.span, message).label("add threads=32"));
+    };
+    match scope
+        .shared
+        .thread_pools
+        .add(&name.text, threads, queued_max)
+    {
+        true => Ok(()),
+        false => {
+            let message = format!("duplicate thread pool \"{}\"", name.text);
+            Err(Diagnostic::new(name.span, message).label("defined above"))
+        }
     }
-    pools.push(name.text.clone());
-    Ok(())
+}
+
+fn count(word: &Word, key: &str, value: &str, least: u64) -> Result<usize, Diagnostic> {
+    let found = number(value).filter(|found| *found >= least);
+    found.map(|found| found as usize).ok_or_else(|| {
+        let message = format!("invalid {key} value \"{}\"", word.text);
+        Diagnostic::new(word.span, message).label("expected a number")
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -284,8 +284,9 @@ fn look(mut file: File, file_bytes_max: u64, within: Option<&Path>) -> Result<Pr
 
 /// Where an open file lies, whatever links led to it: the kernel says so of the descriptor, so that nobody
 /// can change it in between.
-fn place(file: &File) -> Result<PathBuf, Errno> {
-    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::XDEV)
+pub(crate) fn place(file: &impl AsFd) -> Result<PathBuf, Errno> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
+        .map_err(|_| Errno::XDEV)
 }
 
 /// Reads all, where that is as much as was said. One byte more is asked for: where it does not come, the

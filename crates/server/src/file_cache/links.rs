@@ -25,7 +25,7 @@ pub(crate) enum Refused {
 /// # Errors
 ///
 /// `LOOP` where a link is refused, `NOTDIR` where it would lead to a folder on the way; else as openat(2).
-pub(super) fn open(path: &[u8], refused: Refused, trusted_bytes: usize) -> Result<File, Errno> {
+pub(crate) fn open(path: &[u8], refused: Refused, trusted_bytes: usize) -> Result<File, Errno> {
     let folder_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let ends_name = matches!(path.get(trusted_bytes), None | Some(b'/'))
         || path[..trusted_bytes].ends_with(b"/");

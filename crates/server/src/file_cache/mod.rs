@@ -25,9 +25,9 @@ use rustix::io::Errno;
 
 use revolve_http::h1::lines::ContentLength;
 
-pub(crate) use entry::{Content, FileEntry, Form, Found};
+pub(crate) use entry::{Content, FileEntry, Form, Found, place};
 use entry::{Identity, Probe};
-pub(crate) use links::Refused;
+pub(crate) use links::{Refused, open as open_without_links};
 use marks::Marks;
 use watch::{Dependency, EntryId, Watch};
 
@@ -148,6 +148,17 @@ impl FileCache {
             inner.last = None;
             inner.within = folder;
         }
+    }
+
+    /// The folder outside of which nothing is opened.
+    pub(crate) fn within(&self) -> Option<PathBuf> {
+        self.inner.borrow().within.clone()
+    }
+
+    /// This loop has changed something on disk itself: who asks in the same turn sees that, too.
+    pub(crate) fn note_change(&self) {
+        self.drain();
+        self.inner.borrow_mut().last = None;
     }
 
     /// The queue of changes, for the loop to wait on; [`FileCache::drain`] reads it.

@@ -1,16 +1,20 @@
 //! The body of a response: pieces that lie ready, or a source that is asked for one after the other.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::config::thread_pool::DiskThreads;
 use crate::file_cache::{Content, FileEntry};
 use crate::http::filter::Chain;
-use crate::http::modules::output;
+use crate::http::modules::{disk, output};
+use crate::http::phase::LocalBoxFuture;
 use crate::http::request::Request;
 
 /// The most of a file that is read at a time where its bytes are wanted in memory.
@@ -47,6 +51,11 @@ impl Piece {
             Piece::Text { start, end } => (end - start) as u64,
             Piece::File { len, .. } => *len,
         }
+    }
+
+    /// Whether it lies in a file that is not in the cache's memory.
+    fn is_on_disk(&self) -> bool {
+        matches!(self, Piece::File { file, .. } if matches!(file.content, Content::Descriptor(_)))
     }
 
     /// The part of the piece that begins at `start` and is `len` bytes long.
@@ -111,7 +120,17 @@ pub(crate) trait Source {
 #[inline]
 pub(crate) fn needs_stream(request: &Request) -> bool {
     let response = &request.response;
-    response.source.is_some() || !response.filters.is_empty() || output::is_paced(request)
+    response.source.is_some()
+        || !response.filters.is_empty()
+        || output::is_paced(request)
+        || waits_for_disk(request)
+}
+
+/// Whether threads read what of the body lies in files, before it is sent (`aio threads`).
+#[inline]
+fn waits_for_disk(request: &Request) -> bool {
+    disk::threads(request.settings()).is_some()
+        && request.response.body.iter().any(Piece::is_on_disk)
 }
 
 /// A response's body on its way: its pieces, then its source, through its filters.
@@ -120,6 +139,57 @@ pub(crate) struct Outgoing {
     source: Option<Box<dyn Source>>,
     chain: Option<Chain>,
     piece_bytes_max: u64,
+    /// Who reads files that are not in memory, where that is to be another thread.
+    disk: Option<Disk>,
+}
+
+/// Threads that bring parts of files into the system's memory, so that nobody else waits for a disk.
+struct Disk {
+    threads: Arc<DiskThreads>,
+    /// The rest of a part that they have read.
+    rest: Option<Piece>,
+    /// A part that they read; given once they have.
+    reading: Option<(Piece, LocalBoxFuture<'static, ()>)>,
+}
+
+impl Disk {
+    /// So much is read at a time.
+    const BYTES_MAX: u64 = 256 * 1024;
+
+    /// Begins to read a part.
+    fn begin(&mut self, piece: Piece) {
+        let Piece::File { file, start, len } = &piece else {
+            unreachable!("what lies in memory is not read");
+        };
+        let Content::Descriptor(descriptor) = &file.content else {
+            unreachable!("what lies in memory is not read");
+        };
+        let (descriptor, start, len) = (descriptor.clone(), *start, *len);
+        let threads = self.threads.clone();
+        let reading = async move {
+            // Without a thread the loop reads it itself, when it is sent.
+            if let Ok(pool) = threads.handle() {
+                let _ = pool
+                    .run(move || read_through(&descriptor, start, len))
+                    .await;
+            }
+        };
+        self.reading = Some((piece, Box::pin(reading)));
+    }
+}
+
+/// Reads a part of a file, so that it lies in the system's memory.
+fn read_through(file: &File, mut at: u64, len: u64) {
+    let mut memory = vec![0; READ_BYTES_MAX as usize];
+    let end = at + len;
+    while at < end {
+        let wanted = (end - at).min(READ_BYTES_MAX) as usize;
+        match file.read_at(&mut memory[..wanted], at) {
+            // What is wrong with the file is found by whoever sends it.
+            Ok(0) | Err(_) => return,
+            Ok(read) => at += read as u64,
+        }
+    }
 }
 
 impl Outgoing {
@@ -141,6 +211,11 @@ impl Outgoing {
             source: response.source.take(),
             chain: (!filters.is_empty()).then(|| Chain::new(filters)),
             piece_bytes_max: output::piece_bytes_max(request),
+            disk: disk::threads(request.settings()).map(|threads| Disk {
+                threads: threads.clone(),
+                rest: None,
+                reading: None,
+            }),
         }
     }
 
@@ -151,6 +226,7 @@ impl Outgoing {
             source: None,
             chain: None,
             piece_bytes_max: u64::MAX,
+            disk: None,
         }
     }
 
@@ -204,7 +280,38 @@ impl Outgoing {
             .expect("a body that is filtered has filters")
     }
 
+    /// The next piece before the filters; one that lies in a file once threads have read it.
     fn poll_unfiltered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        loop {
+            if let Some(rest) = self.disk.as_mut().and_then(|disk| disk.rest.take()) {
+                return Poll::Ready(Some(Ok(rest)));
+            }
+            if let Some(disk) = &mut self.disk
+                && let Some((_, reading)) = &mut disk.reading
+            {
+                ready!(reading.as_mut().poll(cx));
+                let piece = disk.reading.take().map(|(piece, _)| piece);
+                return Poll::Ready(piece.map(Ok));
+            }
+            let mut piece = match ready!(self.poll_ready(cx)) {
+                Some(Ok(piece)) => piece,
+                other => return Poll::Ready(other),
+            };
+            match &mut self.disk {
+                Some(disk) if piece.is_on_disk() => {
+                    if piece.len() > Disk::BYTES_MAX {
+                        let first = piece.split_to(Disk::BYTES_MAX);
+                        self.ready.push_front(piece);
+                        piece = first;
+                    }
+                    disk.begin(piece);
+                }
+                _ => return Poll::Ready(Some(Ok(piece))),
+            }
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         loop {
             if let Some(piece) = self.ready.front_mut() {
                 if piece.len() > self.piece_bytes_max {
@@ -264,7 +371,11 @@ impl Outgoing {
         let read = taken.len() as u64;
         if read < len {
             let (start, len) = (start + read, len - read);
-            self.ready.push_front(Piece::File { file, start, len });
+            let rest = Piece::File { file, start, len };
+            match &mut self.disk {
+                Some(disk) => disk.rest = Some(rest),
+                None => self.ready.push_front(rest),
+            }
         }
         Ok(taken)
     }

@@ -6,6 +6,8 @@ mod build;
 pub(crate) mod cache;
 mod error_log;
 pub(crate) mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod filter_checks;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod hosts;

@@ -136,6 +136,10 @@ pub(crate) fn walk(request: &mut Request) -> Walked {
 
 /// Leads a subrequest through the phases from its beginning, which is behind those for its client.
 pub(crate) fn walk_subrequest(request: &mut Request) -> Walked {
+    if request.current.keeps_place {
+        begin_at(request, Phase::Content);
+        return walk(request);
+    }
     request.current.location = request.server().location;
     begin_at(request, Phase::ServerRewrite);
     walk(request)

@@ -91,6 +91,8 @@ pub(crate) struct Current {
     pub(crate) expectation: Expectation,
     /// What a request asks the server for by itself, on the way to an answer.
     pub(crate) is_subrequest: bool,
+    /// Of a subrequest: whether it begins with the content, in the location of the request that it is for.
+    pub(crate) keeps_place: bool,
     /// Of a subrequest: the method of the request that its client has sent.
     pub(crate) main_method: Method,
     /// Whether nobody wants the body of the subrequest's answer.

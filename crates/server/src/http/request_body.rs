@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use revolve_http::Framing;
 
 use crate::http::h1;
 use crate::http::modules::client::InFileOnly;
+use crate::http::modules::disk;
 use crate::http::request::Request;
 use crate::http::sink::Stream;
 use crate::http::temp_file::TempFile;
@@ -17,6 +19,9 @@ use crate::log::Level;
 
 /// How much of a body that lies in a file is read at a time.
 const READ_BYTES_MAX: u64 = 64 * 1024;
+
+/// How much threads write at a time.
+const GATHERED_BYTES: usize = 64 * 1024;
 
 /// Why a body cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +205,42 @@ impl Request {
 ///
 /// Errors: the status to answer with; what is wrong was logged.
 pub(crate) async fn read_whole(request: &mut Request) -> Result<(), u16> {
+    read(request, false).await
+}
+
+/// Reads all of a request's body into a file, however small it is; one that has no byte, too. A body that was
+/// read before is written there.
+///
+/// Errors: as of [`read_whole`].
+pub(crate) async fn read_into_file(request: &mut Request) -> Result<(), u16> {
+    let has_none = matches!(request.body, RequestBody::None);
+    if has_none && request.framing() != Framing::Length(0) {
+        return Ok(());
+    }
+    match &request.body {
+        RequestBody::Kept(kept) if kept.all.file.is_none() => {
+            let memory = kept.all.memory.clone();
+            keep_in_file(request, &memory)
+        }
+        RequestBody::None => keep_in_file(request, b""),
+        _ => read(request, true).await,
+    }
+}
+
+/// Has a body that lies in memory lie in a file.
+fn keep_in_file(request: &mut Request, memory: &[u8]) -> Result<(), u16> {
+    let mut file = new_file(request, false)?;
+    append(request, &mut file, memory)?;
+    let all = Rc::new(Whole {
+        memory: Bytes::new(),
+        file: Some(file),
+        len: memory.len() as u64,
+    });
+    request.body = RequestBody::Kept(Kept { all, given: 0 });
+    Ok(())
+}
+
+async fn read(request: &mut Request, into_file: bool) -> Result<(), u16> {
     match &request.body {
         RequestBody::None | RequestBody::Kept(_) => return Ok(()),
         body => body.set_limits(request),
@@ -208,24 +249,28 @@ pub(crate) async fn read_whole(request: &mut Request) -> Result<(), u16> {
     let client = &request.settings().client;
     let buffer_bytes = client.body_buffer_bytes as usize;
     let mut file = match client.body_in_file_only {
-        InFileOnly::Off => None,
-        InFileOnly::On | InFileOnly::Clean => Some(new_file(request)?),
+        InFileOnly::Off if !into_file => None,
+        _ => Some(new_file(request, !into_file)?),
     };
+    let by_threads = disk::writes_by_threads(request.settings()).is_some();
     let mut memory = BytesMut::new();
     let mut len = 0;
     while let Some(next) = poll_fn(|cx| body.poll_next(cx)).await {
         let bytes = next.map_err(|fault| refuse(request, fault))?;
         len += bytes.len() as u64;
         if file.is_none() && memory.len() + bytes.len() > buffer_bytes {
-            let mut new = new_file(request)?;
-            append(request, &mut new, &memory)?;
-            memory.clear();
-            file = Some(new);
+            file = Some(new_file(request, true)?);
         }
-        match &mut file {
-            Some(file) => append(request, file, &bytes)?,
-            None => memory.extend_from_slice(&bytes),
+        memory.extend_from_slice(&bytes);
+        // What threads write is gathered, so that they are not asked for every packet.
+        if let Some(file) = &mut file
+            && (!by_threads || memory.len() >= GATHERED_BYTES)
+        {
+            write(request, file, &mut memory).await?;
         }
+    }
+    if let Some(file) = &mut file {
+        write(request, file, &mut memory).await?;
     }
     let all = Whole {
         memory: memory.freeze(),
@@ -249,9 +294,10 @@ fn refuse(request: &mut Request, fault: Fault) -> u16 {
     status
 }
 
-fn new_file(request: &Request) -> Result<TempFile, u16> {
+fn new_file(request: &Request, is_told: bool) -> Result<TempFile, u16> {
     let client = &request.settings().client;
     match client.new_body_file(&request.site.base.prefix) {
+        Ok(file) if !is_told => Ok(file),
         Ok(file) => {
             let name = file.path.display();
             request.log(
@@ -274,13 +320,36 @@ fn new_file(request: &Request) -> Result<TempFile, u16> {
     }
 }
 
+/// Writes what was gathered and empties it; on a thread, where `aio threads` and `aio_write` say so.
+async fn write(request: &Request, temp: &mut TempFile, memory: &mut BytesMut) -> Result<(), u16> {
+    let bytes = memory.split().freeze();
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let Some(threads) = disk::writes_by_threads(request.settings()) else {
+        return append(request, temp, &bytes);
+    };
+    let file = temp
+        .file
+        .try_clone()
+        .map_err(|error| not_written(request, temp, &error))?;
+    let written = disk::run(request, threads, move || {
+        io::Write::write_all(&mut &file, &bytes)
+    });
+    let written = written.await.ok_or(500_u16)?;
+    written.map_err(|error| not_written(request, temp, &error))
+}
+
 fn append(request: &Request, temp: &mut TempFile, bytes: &[u8]) -> Result<(), u16> {
-    io::Write::write_all(&mut temp.file, bytes).map_err(|error| {
-        let (name, reason) = (temp.path.display(), crate::log::error_text(&error));
-        request.log(
-            Level::Crit,
-            format_args!("write() to \"{name}\" failed ({reason})"),
-        );
-        500
-    })
+    let written = io::Write::write_all(&mut temp.file, bytes);
+    written.map_err(|error| not_written(request, temp, &error))
+}
+
+fn not_written(request: &Request, temp: &TempFile, error: &io::Error) -> u16 {
+    let (name, reason) = (temp.path.display(), crate::log::error_text(error));
+    request.log(
+        Level::Crit,
+        format_args!("write() to \"{name}\" failed ({reason})"),
+    );
+    500
 }

@@ -1,5 +1,8 @@
 //! A response as modules fill it, and its head as bytes.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use revolve_http::h1::lines::{ContentLength, ContentType, LastModified};
 use revolve_http::h1::writer;
 
@@ -146,6 +149,9 @@ impl HeaderList {
     }
 }
 
+/// First byte and one past the last.
+pub(crate) type Window = Cell<(u64, u64)>;
+
 /// What a request is answered with.
 #[derive(Default)]
 pub(crate) struct Response {
@@ -171,6 +177,12 @@ pub(crate) struct Response {
     pub varies_by_encoding: bool,
     /// Whether the body is one whose ranges may be asked for.
     pub ranges_allowed: bool,
+    /// Whether the client's conditions have been judged by somebody else.
+    pub is_final: bool,
+    /// Whether more than one of them may not.
+    pub single_range: bool,
+    /// Of a body that is made of parts: what of the whole is sent, which whoever makes it asks.
+    pub window: Option<Rc<Window>>,
     /// All other header lines, `ETag` among them.
     pub headers: HeaderList,
     /// The pieces of the body that lie ready.
@@ -222,6 +234,9 @@ impl Response {
         self.clear_validators();
         self.drop_body();
         self.text.clear();
+        self.single_range = false;
+        self.is_final = false;
+        self.window = None;
     }
 
     /// Drops the body, and leaves what is said of it.

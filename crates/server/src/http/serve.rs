@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use crate::http::body::{self, Broken, Piece};
 use crate::http::filter;
-use crate::http::modules::passing;
+use crate::http::modules::{passing, post_action};
 use crate::http::phase::{self, Later, Outcome, Walked};
 use crate::http::request::Request;
 use crate::http::sink::{Lost, Sink};
@@ -153,6 +153,21 @@ pub(crate) async fn answer(request: &mut Request, mut later: Later) -> Walked {
             other => return other,
         }
     }
+}
+
+/// Whether a request that has ended goes on behind the scenes before it is logged (`post_action`), so that
+/// what was gathered for its client should leave first.
+#[inline]
+pub(crate) fn goes_on(request: &Request) -> bool {
+    post_action::is_due(request)
+}
+
+/// A request has ended, but for what it goes on with: its line in the log.
+pub(crate) async fn log(request: &mut Request) {
+    if goes_on(request) {
+        Box::pin(post_action::run(request)).await;
+    }
+    phase::log(request);
 }
 
 async fn send_body(request: &mut Request, sink: &mut Sink<'_>) -> Result<(), Served> {

@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) header_only: bool,
     /// It has the method of the request that it is for; otherwise GET, as in nginx.
     pub(crate) keeps_method: bool,
+    /// It stands where the request stands that it is for, and only the content is asked for again.
+    pub(crate) keeps_place: bool,
 }
 
 /// There may be no more subrequests, and the log says why.
@@ -81,6 +83,9 @@ pub(crate) fn subrequest(
     child.current.depth_left -= 1;
     child.current.internal = true;
     child.current.args_given = false;
+    // Its path is its own, whatever its client has written.
+    child.current.uri_changed = true;
+    child.current.keeps_place = options.keeps_place;
     if !options.keeps_method {
         child.current.method = Method::Get;
     }
@@ -165,7 +170,7 @@ pub(crate) async fn respond(mut request: Box<Request>) -> Result<Box<Request>, C
 }
 
 /// Reads past a body that nobody wants, if it is short: the connection that it comes on may serve again.
-async fn drain(mut unwanted: Box<dyn Source>) {
+pub(crate) async fn drain(mut unwanted: Box<dyn Source>) {
     let mut bytes = 0;
     while let Some(Ok(piece)) = poll_fn(|cx| unwanted.poll_next(cx)).await {
         bytes += piece.len();

@@ -81,7 +81,17 @@ impl TestSite {
 
     /// Errors: what is wrong with the configuration.
     pub(crate) fn try_new(server: &str) -> Result<Self, String> {
-        Ok(Self::on(EventLoop::new().unwrap(), &try_load("", server)?))
+        Self::try_new_with("", server)
+    }
+
+    /// The same with more lines in the `http` block.
+    ///
+    /// Errors: as of [`TestSite::try_new`].
+    pub(crate) fn try_new_with(http: &str, server: &str) -> Result<Self, String> {
+        Ok(Self::on(
+            EventLoop::new().unwrap(),
+            &try_load(http, server)?,
+        ))
     }
 
     /// The same with more lines in the `http` block.
@@ -161,7 +171,6 @@ impl TestSite {
     }
 
     /// A request of which the head has been read, on a connection of its own.
-    #[cfg(test)]
     pub(crate) fn request(&self, head: &str) -> Box<Request> {
         self.try_request(head)
             .unwrap_or_else(|| panic!("{head:?} is no head"))

@@ -11,7 +11,6 @@ use super::head::{self, HeadRead};
 use super::input::{self, Input};
 use super::output::Output;
 use crate::http::modules::keepalive::Lingering;
-use crate::http::phase;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::http::serve::{self, Served};
@@ -61,7 +60,7 @@ pub(crate) fn exchange(
             let is_read = is_sound && take_back(body.as_deref(), &mut input);
             let keeps = request.response.keep_alive == Some(true);
             let more = keeps && is_read && !input.is_empty();
-            if !more || output.gathered_bytes > GATHER_BYTES_MAX {
+            if !more || serve::goes_on(&request) || output.gathered_bytes > GATHER_BYTES_MAX {
                 // A future only for what the socket does not take at once.
                 let tried = output.try_flush(&request);
                 if !matches!(tried, Ok(true)) && !send(&mut request, &mut output, tried).await {
@@ -71,10 +70,10 @@ pub(crate) fn exchange(
             if let Some(tunnel) = request.response.tunnel.take() {
                 let sent_bytes = tunnel.run(&request.connection.stream, &input).await;
                 request.response.sent_bytes += sent_bytes;
-                note_end(&mut request, body.as_deref());
+                end(&mut request, body.as_deref()).await;
                 break After::Close;
             }
-            note_end(&mut request, body.as_deref());
+            end(&mut request, body.as_deref()).await;
             if !keeps {
                 close(&request, &input, is_read).await;
                 break After::Close;
@@ -122,6 +121,7 @@ async fn send(request: &mut Request, output: &mut Output, tried: Result<bool, Lo
     };
     if let Err(lost) = &sent {
         abort(request, lost);
+        serve::log(request).await;
     }
     sent.is_ok()
 }
@@ -137,12 +137,12 @@ async fn drain(body: &Input, request: &mut Request, input: &mut Buffer) -> bool 
 }
 
 /// The whole answer has left, or is gathered with those behind it.
-fn note_end(request: &mut Request, body: Option<&Input>) {
+async fn end(request: &mut Request, body: Option<&Input>) {
     if let Some(body) = body {
         request.current.length += body.take_received_bytes();
     }
     request.current.completed = true;
-    phase::log(request);
+    serve::log(request).await;
 }
 
 /// What becomes of a connection whose answer did not get to its end.
@@ -150,7 +150,6 @@ async fn end_early(request: &mut Request, served: Served, output: &mut Output) {
     match served {
         Served::Answered => {}
         Served::Close => {
-            phase::log(request);
             // What was answered before is still on its way out; whether it arrives is no matter.
             let _ = output.flush(request).await;
         }
@@ -162,14 +161,11 @@ async fn end_early(request: &mut Request, served: Served, output: &mut Output) {
             if request.response.keep_alive.is_none() {
                 request.response.status = 499;
             }
-            phase::log(request);
         }
         Served::Lost(lost) => abort(request, &lost),
-        Served::Broken => {
-            request.connection.stream.abandon();
-            phase::log(request);
-        }
+        Served::Broken => request.connection.stream.abandon(),
     }
+    serve::log(request).await;
 }
 
 /// The client keeps its connection, and has sent no byte of another request.
@@ -214,7 +210,6 @@ fn abort(request: &mut Request, lost: &Lost) {
             format_args!("send() failed ({text}) while sending response to client"),
         );
     }
-    phase::log(request);
 }
 
 /// Closes; bytes that the client is still sending are read first, so that it gets to see the

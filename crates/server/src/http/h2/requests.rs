@@ -247,6 +247,14 @@ pub(super) fn end(stream: &Stream, mut request: Box<Request>, served: Served) {
         }
         Served::Broken => carrier.reset(stream.id(), ErrorCode::INTERNAL_ERROR),
     }
+    if serve::goes_on(&request) {
+        let carrier = carrier.clone();
+        revolve_reactor::spawn(async move {
+            serve::log(&mut request).await;
+            carrier.pool.give_back(request);
+        });
+        return;
+    }
     phase::log(&mut request);
     carrier.pool.give_back(request);
 }

@@ -15,7 +15,8 @@ use revolve_conf::{Diagnostic, Directive, value};
 use revolve_http::Framing;
 use revolve_http::h1::HeadLimits;
 
-use crate::http::modules::{Module};
+use crate::config::variable::Value;
+use crate::http::modules::{Module, cache};
 use crate::config::scope::{
     HTTP, LOCATION, SERVER, checked_once, checked_size, choice, invalid_value, set_once,
 };
@@ -23,6 +24,7 @@ use crate::config::setting::settings;
 use crate::http::modules::Settings;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
+use crate::http::request_body::{self, RequestBody};
 use crate::http::temp_file::{TempFile, TempPath};
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::log::Level;
@@ -31,7 +33,10 @@ use crate::log::Level;
 pub(crate) const MODULE: Module = Module {
     name: "http_core_module",
     directives: DIRECTIVES,
-    handlers: &[(Phase::FindLocation, limits_body, body_size)],
+    handlers: &[
+        (Phase::PostRead, reads_early, read_early),
+        (Phase::FindLocation, limits_body, body_size),
+    ],
     ..Module::EMPTY
 };
 
@@ -55,6 +60,9 @@ settings! {
             body_temp_path: Option<Arc<TempPath>> = None,
             /// `client_body_in_file_only`, default off.
             body_in_file_only: InFileOnly = InFileOnly::Off,
+            /// `client_body_early_read`: where one of these is neither empty nor 0, the body is read before
+            /// anything else is done.
+            body_early_read: Arc<Vec<Value>> = Arc::default(),
             /// `ignore_invalid_headers`, default on.
             ignore_invalid_headers: bool = true,
             /// `max_headers`, header lines of a request, default 1000.
@@ -175,6 +183,15 @@ const DIRECTIVES: &[DirectiveRow] = &[
         },
     },
     DirectiveRow {
+        name: "client_body_early_read",
+        contexts: TOP,
+        args: Args::ONE_MORE,
+        set: |scope, d| {
+            let values = cache::values(&mut scope.shared, d)?;
+            set_once(&mut scope.level.settings.client.body_early_read, values, d)
+        },
+    },
+    DirectiveRow {
         name: "client_body_in_single_buffer",
         contexts: ANY,
         args: Args::FLAG,
@@ -244,6 +261,34 @@ fn large_header_buffers(scope: &mut Scope, directive: &Directive) -> Result<(), 
         value,
         directive,
     )
+}
+
+/// Whether the level may want bodies before anything else is done.
+fn reads_early(settings: &Settings) -> bool {
+    !settings.client.body_early_read.is_empty()
+}
+
+/// Once the head is read: has the body be read first, where `client_body_early_read` says so, so that
+/// everything else may ask for it (`$request_body`).
+///
+/// Source: nginx's `ngx_http_read_early_body`.
+fn read_early(request: &mut Request) -> Outcome {
+    if matches!(request.body, RequestBody::None)
+        || !cache::holds(&request.settings().client.body_early_read, request)
+    {
+        return Outcome::Next;
+    }
+    if let refused @ Outcome::Finish(_) = body_size(request) {
+        return refused;
+    }
+    Outcome::Await(|request| {
+        Box::pin(async {
+            match request_body::read_whole(request).await {
+                Ok(()) => Outcome::Next,
+                Err(status) => Outcome::Finish(status),
+            }
+        })
+    })
 }
 
 /// Whether the level has a `client_max_body_size`.

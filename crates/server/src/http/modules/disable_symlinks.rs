@@ -93,6 +93,13 @@ pub(crate) fn lookup(request: &Request, path: &[u8]) -> Found {
     }
 }
 
+/// Which links are refused on the way of paths, and what of a path is not looked at.
+pub(crate) fn guard(request: &Request) -> Option<(Refused, Vec<u8>)> {
+    let guard = request.settings().symlinks.guard.as_ref()?;
+    let from = guard.from.as_ref().map(|from| from.evaluate(request));
+    Some((guard.refused, from.unwrap_or_default()))
+}
+
 #[cold]
 fn lookup_guarded(request: &Request, guard: &Guard, path: &[u8]) -> Found {
     let from = guard.from.as_ref().map(|from| from.evaluate(request));

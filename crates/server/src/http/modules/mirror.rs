@@ -111,6 +111,7 @@ fn begin(request: &mut Request) -> Outcome {
     let options = Options {
         header_only: true,
         keeps_method: true,
+        ..Options::default()
     };
     for path in paths.iter() {
         let args = request.args.clone();

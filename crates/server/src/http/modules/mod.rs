@@ -108,13 +108,14 @@ modules! {
     ssl_ocsp { ssl_ocsp: SslOcspSettings / RawSslOcsp }
     http2 { http2: Http2Settings / RawHttp2 }
     server_name {}
+    post_action { post_action: PostActionSettings / RawPostAction }
     client { client: ClientSettings / RawClient }
     keepalive { keepalive: KeepaliveSettings / RawKeepalive }
     output { output: OutputSettings / RawOutput; OutputState }
     types { types: TypeSettings / RawTypes }
     resolver { resolver: ResolverSettings / RawResolver }
     file_cache { file_cache: FileCacheSettings / RawFileCache }
-    disk {}
+    disk { disk: DiskSettings / RawDisk }
     memory {}
     rewrite { rewrite: RewriteSettings / RawRewrite }
     proxy_protocol {}
@@ -168,11 +169,14 @@ modules! {
     stub_status { stub_status: StubStatusSettings / RawStubStatus }
     random_index { random_index: RandomIndexSettings / RawRandomIndex }
     flv { flv: FlvSettings / RawFlv }
+    mp4 { mp4: Mp4Settings / RawMp4 }
     empty_gif { empty_gif: EmptyGifSettings / RawEmptyGif }
     index { index: IndexSettings / RawIndex }
     autoindex { autoindex: AutoindexSettings / RawAutoindex }
+    dav { dav: DavSettings / RawDav }
     gzip_static { gzip_static: GzipStaticSettings / RawGzipStatic }
     static_files {}
+    slice { slice: SliceSettings / RawSlice; SliceState }
     not_modified { not_modified: NotModifiedSettings / RawNotModified }
     headers { headers: HeaderSettings / RawHeaders }
     userid { userid: UserIdSettings / RawUserId; UserIdState }

@@ -84,6 +84,7 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     if request.response.status != 200
         || !request.current.head_done
         || request.current.is_subrequest
+        || request.response.is_final
     {
         return Outcome::Next;
     }

@@ -77,6 +77,10 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
     }
     // Of a body that is made while it is sent, one range can be cut out.
     let is_made = response.source.is_some();
+    let ranges_max = match response.single_range {
+        true => 1,
+        false => ranges_max,
+    };
     match asked(request, length, ranges_max) {
         Asked::Parts(parts) if is_made && parts.len() > 1 => Outcome::Next,
         Asked::Whole => {
@@ -205,6 +209,9 @@ fn single(response: &mut Response, start: u64, end: u64, length: u64) {
     let range = format!("bytes {start}-{}/{length}", end - 1);
     response.headers.push(b"Content-Range", range.as_bytes());
     response.set_length(end - start);
+    if let Some(window) = &response.window {
+        return window.set((start, end));
+    }
     if response.source.is_some() {
         let left = end - start;
         response.filters.push(Box::new(Cut { skipped: start, left }));

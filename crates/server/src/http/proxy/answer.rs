@@ -185,11 +185,13 @@ fn set_body(
     request.response.source = Some(Box::new(body));
 }
 
-/// Whether a range may be cut out of an answer that is whole.
+/// Whether a range may be cut out of an answer that is whole, and whether the client's conditions are ours to
+/// judge: those of an answer that is not kept were the upstream's.
 fn allow_ranges(request: &mut Request) {
     let status = request.response.status;
     let is_forced =
         request.passing().force_ranges || request.state.proxy.protocol == Protocol::Memcached;
+    request.response.is_final = !request.state.proxy.cache.keeps_answer();
     request.response.ranges_allowed =
         is_forced && status == 200 || request.state.proxy.cache.allows_ranges(status);
 }

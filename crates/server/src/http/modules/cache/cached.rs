@@ -95,6 +95,11 @@ impl CacheState {
         all.into_iter().filter(|(_, value)| !value.is_empty())
     }
 
+    /// Whether the answer may be kept.
+    pub(crate) fn keeps_answer(&self) -> bool {
+        self.is_kept
+    }
+
     /// Whether ranges may be cut out of an answer: it was asked for as a whole.
     pub(crate) fn allows_ranges(&self, status: u16) -> bool {
         self.is_kept && status == 200

@@ -340,7 +340,7 @@ fn methods(directive: &Directive) -> Result<bool, Diagnostic> {
     Ok(keeps_post)
 }
 
-fn values(shared: &mut Shared, directive: &Directive) -> Result<Arc<Vec<Value>>, Diagnostic> {
+pub(crate) fn values(shared: &mut Shared, directive: &Directive) -> Result<Arc<Vec<Value>>, Diagnostic> {
     let registry: &mut Registry = &mut shared.registry;
     let values = directive.args.iter().map(|word| Value::of(word, registry));
     Ok(Arc::new(values.collect::<Result<_, _>>()?))

@@ -414,7 +414,11 @@ pub(crate) fn stored(shared: &mut Shared, directive: &Directive) -> Result<Store
 
 /// `user:rw group:rw all:r` as the mode of a file.
 pub(crate) fn store_access(directive: &Directive) -> Result<u32, Diagnostic> {
-    let mut mode = 0o600;
+    let says_user = directive
+        .args
+        .iter()
+        .any(|word| word.text.starts_with("user:"));
+    let mut mode = if says_user { 0 } else { 0o600 };
     for word in &directive.args {
         let (who, what) = word.text.split_once(':').unwrap_or_default();
         let shift = match who {

@@ -18,6 +18,8 @@ mod page;
 mod parser;
 mod text;
 
+pub(crate) use text::target as safe_target;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;

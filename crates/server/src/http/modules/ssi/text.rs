@@ -121,18 +121,27 @@ fn name<'a>(request: &Request, text: &[u8], rest: &'a [u8]) -> Option<(&'a [u8],
 /// was logged.
 ///
 /// Source: nginx's `ngx_http_parse_unsafe_uri`.
-pub(super) fn target(request: &Request, uri: Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn target(request: &Request, uri: Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
     let question = memchr::memchr(b'?', &uri);
     let (path, args) = match question {
         Some(at) => (&uri[..at], uri[at + 1..].to_vec()),
         None => (&uri[..], Vec::new()),
     };
-    let path = unescape(path);
-    let leads_out = path.split(|byte| *byte == b'/').any(|part| part == b"..");
-    if path.is_empty() || leads_out || path.contains(&0) {
-        let shown = Shown(&uri);
+    let is_unsafe = |path: &[u8]| {
+        let leads_out = path.split(|byte| *byte == b'/').any(|part| part == b"..");
+        path.is_empty() || leads_out || path.contains(&0)
+    };
+    let refuse = |shown: &[u8]| {
+        let shown = Shown(shown);
         request.log(Level::Error, format_args!("unsafe URI \"{shown}\" was detected"));
-        return None;
+        None
+    };
+    if is_unsafe(path) {
+        return refuse(&uri);
+    }
+    let path = unescape(path);
+    if is_unsafe(&path) {
+        return refuse(&path);
     }
     Some((path, args))
 }
