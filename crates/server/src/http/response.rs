@@ -55,6 +55,17 @@ impl HeaderList {
         &self.bytes
     }
 
+    /// So many lines as they go out, and the rest.
+    pub(crate) fn split_at(&self, lines: usize) -> (&[u8], &[u8]) {
+        let end = self.lines.get(lines).map(|line| line.start as usize);
+        self.bytes.split_at(end.unwrap_or(self.bytes.len()))
+    }
+
+    /// How many lines there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Name and value of each line.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|line| {
@@ -171,6 +182,8 @@ pub(crate) struct Response {
     pub location: Vec<u8>,
     /// Whether there is a `Location`, which may be empty.
     pub has_location: bool,
+    /// How many of the other header lines were there before `Location`, behind which it stands.
+    pub location_place: usize,
     /// Whether `Location` was a path and has been made a URL; nginx writes such a line earlier.
     pub location_completed: bool,
     /// Whether what the client accepts decides on the body's coding, and caches are to know.
@@ -223,6 +236,7 @@ impl Response {
         self.clear_content();
         self.location.clear();
         self.has_location = false;
+        self.location_place = 0;
         self.location_completed = false;
         self.varies_by_encoding = false;
     }

@@ -67,9 +67,13 @@ pub(crate) fn write_head(response: &Response, context: &HeadContext<'_>, out: &m
         out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
     }
     if response.has_location && !response.location_completed {
+        let (before, behind) = response.headers.split_at(response.location_place);
+        out.extend_from_slice(before);
         writer::header(out, b"Location", &response.location);
+        out.extend_from_slice(behind);
+    } else {
+        out.extend_from_slice(response.headers.as_bytes());
     }
-    out.extend_from_slice(response.headers.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

@@ -10,6 +10,8 @@
 //!  16630948 16630948 31070465
 //! Reading: 6 Writing: 179 Waiting: 106
 //! ```
+//!
+//! With `stub_status json;`, which is our own, the same in JSON.
 
 use std::io::Write as _;
 
@@ -42,10 +44,19 @@ settings! {
         inherit {}
         own {}
         handler {
-            /// Whether the level answers with the numbers.
-            enabled: bool = false,
+            /// In which form the level answers with the numbers, if it does.
+            form: Option<Form> = None,
         }
     }
+}
+
+/// In which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// nginx's.
+    Text,
+    /// An object.
+    Json,
 }
 
 const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
@@ -53,8 +64,12 @@ const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
     contexts: SERVER | LOCATION,
     // Before nginx 1.7.5 an argument, of no meaning, was required.
     args: Args::range(0, 1),
-    set: |scope, _| {
-        scope.level.settings.stub_status.enabled = Some(true);
+    set: |scope, d| {
+        let form = match d.args.first() {
+            Some(word) if word.text == "json" => Form::Json,
+            _ => Form::Text,
+        };
+        scope.level.settings.stub_status.form = Some(Some(form));
         Ok(())
     },
 }];
@@ -85,7 +100,7 @@ fn totals(request: &Request) -> Totals {
 
 /// Whether the level has anything to do with this.
 pub(crate) fn applies(settings: &Settings) -> bool {
-    settings.stub_status.enabled
+    settings.stub_status.form.is_some()
 }
 
 /// Answers with the numbers, in nginx's form.
@@ -107,18 +122,48 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     if let Err(status) = request.discard_body() {
         return Outcome::Finish(status);
     }
+    let form = request.settings().stub_status.form;
     let response = &mut request.response;
     response.clear_content();
     response.status = 200;
-    response.content_type.set_text(b"text/plain");
-    let written = write!(
-        response.text,
-        "Active connections: {active} \nserver accepts handled requests\n \
-         {accepts} {handled} {requests} \nReading: {reading} Writing: {writing} Waiting: {waiting} \n"
-    );
+    let written = if form == Some(Form::Json) {
+        response.content_type.set_text(b"application/json");
+        writeln!(
+            response.text,
+            "{{\"active\":{active},\"accepts\":{accepts},\"handled\":{handled},\"requests\":{requests},\
+             \"reading\":{reading},\"writing\":{writing},\"waiting\":{waiting}}}"
+        )
+    } else {
+        response.content_type.set_text(b"text/plain");
+        write!(
+            response.text,
+            "Active connections: {active} \nserver accepts handled requests\n \
+             {accepts} {handled} {requests} \nReading: {reading} Writing: {writing} Waiting: {waiting} \n"
+        )
+    };
     written.expect("memory takes all bytes");
     let end = response.text.len();
     response.body.push(Piece::Text { start: 0, end });
     response.set_length(end as u64);
     Outcome::Respond
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::testing::TestSite;
+
+    #[test]
+    fn the_numbers_have_two_forms() {
+        let mut site = TestSite::new(
+            "location /text { stub_status; } location /on { stub_status on; }
+             location /json { stub_status json; }",
+        );
+        for path in ["/text", "/on"] {
+            let text = site.ask(&format!("GET {path} HTTP/1.1")).0;
+            assert!(text.starts_with("200\nActive connections: "), "{text}");
+        }
+        let json = site.ask("GET /json HTTP/1.1").0;
+        assert!(json.starts_with("200\n{\"active\":"), "{json}");
+        assert!(json.ends_with("}\n") && json.contains(",\"waiting\":"), "{json}");
+    }
 }

@@ -80,6 +80,7 @@ impl Return {
             }
             request.response.location = location;
             request.response.has_location = true;
+            request.response.location_place = request.response.headers.count();
             return Outcome::Finish(*status);
         }
         request.response.clear_content();

@@ -197,6 +197,7 @@ impl Rewrite {
         }
         request.response.location = location;
         request.response.has_location = true;
+        request.response.location_place = request.response.headers.count();
         Ok(())
     }
 }
