@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Site;
-use crate::support::{Client, Folder, Server, Upstream, get, ports, proc, until};
+use crate::support::{Client, Folder, Server, Upstream, ports, proc, until};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 

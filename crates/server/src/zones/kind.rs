@@ -130,3 +130,29 @@ impl ZoneSpec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ZoneLabel;
+
+    #[test]
+    fn a_label_survives_its_bytes() {
+        for (name, key) in [("one", "$uri"), ("", ""), ("a\nb", "\n\n$x"), ("ü", "é")] {
+            let label = ZoneLabel {
+                kind: "limit_conn_zone".into(),
+                name: name.into(),
+                bytes: u64::MAX,
+                layout: 8,
+                key: key.into(),
+            };
+            let encoded = label.encode();
+            assert_eq!(ZoneLabel::decode(&encoded), Some(label));
+            let kind_and_numbers = encoded.len() - name.len() - key.len();
+            for end in 0..kind_and_numbers {
+                assert_eq!(ZoneLabel::decode(&encoded[..end]), None);
+            }
+        }
+        assert_eq!(ZoneLabel::decode(b"a\n1\n2\n3\n\xff\xff\xff"), None);
+        assert_eq!(ZoneLabel::decode(b"a\n1\n2\n1\n\xc3\xbc"), None);
+    }
+}
