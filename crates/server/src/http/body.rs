@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use revolve_reactor::Buffer;
 
 use crate::config::thread_pool::DiskThreads;
 use crate::file_cache::{Content, FileEntry};
@@ -21,7 +22,7 @@ use crate::http::request::Request;
 const READ_BYTES_MAX: u64 = 32 * 1024;
 
 /// A piece of a response's body.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Piece {
     /// A part of a file, from memory or by the kernel.
     File {
@@ -34,6 +35,8 @@ pub(crate) enum Piece {
     },
     /// Bytes that others may hold, too.
     Bytes(Bytes),
+    /// Bytes as they were received: from sources that were allowed to give them, and for nobody else.
+    Buffer(Buffer),
     /// A range of the response's text memory; in pieces that lie ready alone.
     Text {
         /// First byte.
@@ -43,11 +46,18 @@ pub(crate) enum Piece {
     },
 }
 
+impl Clone for Piece {
+    fn clone(&self) -> Self {
+        self.slice(0, self.len())
+    }
+}
+
 impl Piece {
     /// Bytes in the piece.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Buffer(buffer) => buffer.len() as u64,
             Piece::Text { start, end } => (end - start) as u64,
             Piece::File { len, .. } => *len,
         }
@@ -64,6 +74,10 @@ impl Piece {
         match self {
             Piece::Bytes(bytes) => {
                 Piece::Bytes(bytes.slice(start as usize..(start + len) as usize))
+            }
+            Piece::Buffer(buffer) => {
+                let part = start as usize..(start + len) as usize;
+                Piece::Bytes(Bytes::copy_from_slice(&buffer[part]))
             }
             Piece::Text { start: first, .. } => {
                 let first = first + start as usize;
@@ -114,6 +128,9 @@ impl Broken {
 pub(crate) trait Source {
     /// The next piece; `None` at the end. Pieces of text are not among them.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>>;
+
+    /// Whoever asks takes [`Piece::Buffer`], too.
+    fn allow_buffers(&mut self) {}
 }
 
 /// Whether a response's body is made, filtered or held back while it is sent.
@@ -206,6 +223,11 @@ impl Outgoing {
             other => other,
         };
         let filters = std::mem::take(&mut response.filters);
+        if filters.is_empty()
+            && let Some(source) = &mut response.source
+        {
+            source.allow_buffers();
+        }
         Self {
             ready: response.body.drain(..).map(owned).collect(),
             source: response.source.take(),
@@ -339,6 +361,7 @@ impl Outgoing {
         };
         Poll::Ready(Some(match piece {
             Piece::Bytes(bytes) => Ok(bytes),
+            Piece::Buffer(buffer) => Ok(Bytes::copy_from_slice(&buffer)),
             Piece::Text { .. } => unreachable!("text was made bytes when the body set out"),
             Piece::File { file, start, len } => self.read(file, start, len),
         }))

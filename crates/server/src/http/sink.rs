@@ -123,6 +123,7 @@ impl Sink<'_> {
             #[cfg(any(test, fuzzing))]
             Sink::Memory(out) => match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
+                Piece::Buffer(buffer) => out.extend_from_slice(&buffer),
                 Piece::File { file, start, len } => match &file.content {
                     crate::file_cache::Content::Bytes(bytes) => {
                         out.extend_from_slice(&bytes[start as usize..(start + len) as usize]);

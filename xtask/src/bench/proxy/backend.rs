@@ -82,6 +82,7 @@ struct Answers {
     kib: Vec<u8>,
     mib: Vec<u8>,
     taken: Vec<u8>,
+    /// To the key of RFC 6455's example, which the bench's clients send.
     switched: Vec<u8>,
 }
 
@@ -92,7 +93,7 @@ impl Answers {
             mib: answer(&vec![b'x'; 1 << 20]),
             taken: answer(b"ok"),
             switched: b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-                        Connection: Upgrade\r\n\r\n"
+                        Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
                 .to_vec(),
         }
     }

@@ -110,6 +110,7 @@ impl Output {
                 Piece::Text { start, end } => self.write(&response.text[*start..*end]),
                 Piece::Bytes(bytes) if piece.len() <= COPY_BYTES_MAX => self.write(bytes),
                 Piece::Bytes(bytes) => self.push_chunk(Chunk::Bytes(bytes.clone())),
+                Piece::Buffer(buffer) => self.write(buffer),
                 Piece::File { file, start, len } => self.write_file(file, *start, *len),
             }
             self.end_chunk(piece.len());
@@ -145,6 +146,8 @@ impl Output {
         match piece {
             Piece::Bytes(bytes) if len <= COPY_BYTES_MAX => self.write(&bytes),
             Piece::Bytes(bytes) => self.push_chunk(Chunk::Bytes(bytes)),
+            Piece::Buffer(buffer) if len <= COPY_BYTES_MAX => self.write(&buffer),
+            Piece::Buffer(buffer) => self.push_chunk(Chunk::Buffer(buffer)),
             Piece::File { file, start, len } => self.write_file(&file, start, len),
             Piece::Text { .. } => unreachable!("a body that is streamed has no text"),
         }

@@ -128,7 +128,8 @@ impl<'a> Room<'a> {
 
     fn put(&mut self, piece: &Piece) -> io::Result<()> {
         let bytes = match piece {
-            Piece::Bytes(bytes) => bytes,
+            Piece::Bytes(bytes) => bytes.as_ref(),
+            Piece::Buffer(buffer) => buffer.as_slice(),
             Piece::File { file, start, len } => match &file.content {
                 Content::Bytes(bytes) => &bytes[*start as usize..(*start + *len) as usize],
                 Content::Descriptor(file) => return self.read(file, *start, *len as usize),

@@ -324,6 +324,7 @@ impl Stream {
         let bytes = match piece {
             Piece::Text { start, end } => &response.text[*start..*end],
             Piece::Bytes(bytes) => bytes,
+            Piece::Buffer(buffer) => buffer,
             Piece::File { file, start, len } => match &file.content {
                 Content::Bytes(bytes) => &bytes[*start as usize..(*start + *len) as usize],
                 Content::Descriptor(_) => return false,

@@ -321,7 +321,7 @@ mod tests {
             .iter()
             .flat_map(|piece| match piece {
                 Piece::Text { start, end } => memory[*start..*end].to_vec(),
-                Piece::File { .. } | Piece::Bytes(_) => vec![],
+                Piece::File { .. } | Piece::Bytes(_) | Piece::Buffer(_) => vec![],
             })
             .collect();
         assert_eq!(text, b"cdef");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
 use revolve_http::{ResponseFraming, Trailers};
-use revolve_reactor::{Receiving, Sleep, sleep};
+use revolve_reactor::{Buffer, Receiving, Sleep, sleep};
 
 use super::exchange::Lease;
 use super::tries::Tries;
@@ -36,6 +36,8 @@ pub(super) struct UpstreamBody {
     idle_max: Option<Duration>,
     left: Left,
     ready: Bytes,
+    /// Whether what was received may be given as it is.
+    gives_buffers: bool,
     /// What takes the body out of the records that it comes in.
     unwrap: Option<Unwrap>,
     receiving: Receiving,
@@ -97,6 +99,7 @@ impl UpstreamBody {
             idle_max,
             left,
             ready,
+            gives_buffers: false,
             unwrap,
             receiving: Receiving::default(),
             read_timeout,
@@ -188,18 +191,39 @@ impl UpstreamBody {
         tls.is_some_and(|tls| !tls.has_ended())
     }
 
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
         let lease = self
             .lease
             .as_ref()
             .expect("a body that has not ended has its connection");
         let within = Some(self.read_timeout);
-        let received = lease.stream().poll_recv(&mut self.receiving, within, cx);
-        received.map_ok(|buffer| Bytes::copy_from_slice(&buffer))
+        lease.stream().poll_recv(&mut self.receiving, within, cx)
+    }
+
+    /// Whether all that was received is of the body and may be given as it is; it is noted as given then.
+    fn is_body(&mut self, received: &Buffer) -> bool {
+        let len = received.len() as u64;
+        let is_plain = self.gives_buffers && self.unwrap.is_none() && self.ready.is_empty();
+        match &mut self.left {
+            Left::UntilClose if is_plain => {}
+            Left::Bytes(left) if is_plain && *left >= len => {
+                *left -= len;
+                if *left == 0 {
+                    self.left = Left::Nothing;
+                }
+            }
+            _ => return false,
+        }
+        self.tries.note_body(len);
+        true
     }
 }
 
 impl Source for UpstreamBody {
+    fn allow_buffers(&mut self) {
+        self.gives_buffers = true;
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         loop {
             match self.next_ready() {
@@ -246,8 +270,11 @@ impl Source for UpstreamBody {
                 Ok(bytes) => {
                     self.tries.note_received(bytes.len() as u64);
                     self.rate.read_bytes += bytes.len() as u64;
+                    if self.is_body(&bytes) {
+                        return Poll::Ready(Some(Ok(Piece::Buffer(bytes))));
+                    }
                     self.ready = match &mut self.unwrap {
-                        None => bytes,
+                        None => Bytes::copy_from_slice(&bytes),
                         Some(unwrap) => {
                             let mut body = Vec::with_capacity(bytes.len());
                             if let Err(why) = unwrap.feed(&bytes, &mut body) {

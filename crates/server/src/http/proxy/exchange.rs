@@ -340,8 +340,10 @@ impl Exchange {
                 What::InvalidHeader
             }
         };
+        // What was taken of a body that goes out as it comes is gone, sent or not.
+        let is_gone = progress.has_taken.get() && request.body.is_streamed();
         Failure {
-            was_sent: progress.sent_bytes.get() > 0,
+            was_sent: progress.sent_bytes.get() > 0 || is_gone,
             ..Failure::new(what)
         }
     }
@@ -352,6 +354,8 @@ impl Exchange {
 struct Progress {
     sent_bytes: Cell<u64>,
     received_bytes: Cell<u64>,
+    /// Whether any of the body was taken from where it comes.
+    has_taken: Cell<bool>,
     is_all_sent: Cell<bool>,
 }
 
@@ -381,7 +385,10 @@ async fn send(
             }
         };
         match next {
-            Some(Ok(bytes)) => push(&mut queue, bytes, form),
+            Some(Ok(bytes)) => {
+                progress.has_taken.set(true);
+                push(&mut queue, bytes, form);
+            }
             Some(Err(fault)) => return Err(SendFailure::Client(fault)),
             None => break,
         }

@@ -303,6 +303,8 @@ async fn ask(
     let identity = resolved.secure.as_ref().map(|it| &it.identity);
     let kept = match protocol {
         Protocol::Tunnel => None,
+        // What goes out as it comes cannot be begun again.
+        _ if once && request.body.is_streamed() => None,
         _ => peer.state.pool.take(identity, once),
     };
     if let Some(mut connection) = kept {

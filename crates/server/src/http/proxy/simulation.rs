@@ -153,8 +153,9 @@ impl<'a> Reading<'a> {
                         return (body, true);
                     }
                 }
-                Some((at, _)) if !self.more().await => {
-                    body.extend_from_slice(&self.bytes[at.min(self.bytes.len())..]);
+                Some((at, size)) if !self.more().await => {
+                    let part = at.min(self.bytes.len())..(at + size).min(self.bytes.len());
+                    body.extend_from_slice(&self.bytes[part]);
                     return (body, false);
                 }
                 None if !self.more().await => return (body, false),
