@@ -26,8 +26,8 @@ const NAMES: &[Mistake] = &[
         "they are let in",
     ),
     ours(
-        "events {}\nhttp { server { location ~ \\.php$ { grpc_pass x:1; } } }\n",
-        "unknown directive \"grpc_pass\" in FILE:2",
+        "events {}\nhttp { server { location ~ \\.php$ { perl a::b; } } }\n",
+        "unknown directive \"perl\" in FILE:2",
         "source code too",
     ),
     ours(
@@ -51,9 +51,9 @@ const NAMES: &[Mistake] = &[
         "it is of the headers-more module",
     ),
     ours(
-        "events {}\nhttp { server { grpc_passs grpc://x; } }\n",
-        "unknown directive \"grpc_passs\" in FILE:2",
-        "did you mean `grpc_pass`? nginx has it in http_grpc_module",
+        "events {}\nhttp { perl_requires a.pm; }\n",
+        "unknown directive \"perl_requires\" in FILE:2",
+        "did you mean `perl_require`? nginx has it in http_perl_module",
     ),
 ];
 

@@ -14,7 +14,7 @@ http {
     location ~ ( {}
     return 200 $no_such_variable;
     client_max_body_size 1q;
-    location / { grpc_pass grpc://x; }
+    location / { perl a::b; }
   }
 }
 ";

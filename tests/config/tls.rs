@@ -151,6 +151,11 @@ const TLS: &[Mistake] = &[
         "",
     ),
     ours(
+        "events {}\nhttp {\n server {\n  location / {\n   grpc_pass grpcs://127.0.0.1:1;\n   grpc_ssl_verify on;\n  }\n }\n}\n",
+        "no grpc_ssl_trusted_certificate for grpc_ssl_verify in FILE:6",
+        "ca-certificates.crt",
+    ),
+    ours(
         "events {}\nhttp {\n ssl_trusted_certificate $ssl_server_name.crt;\n}\n",
         "variables in \"ssl_trusted_certificate\" are not supported in FILE:3",
         "",

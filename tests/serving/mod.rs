@@ -18,6 +18,7 @@ mod filters;
 mod forged_lines;
 mod fragments;
 mod gateways;
+mod grpc;
 mod http2;
 mod large_files;
 mod limits;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod daemon;
 pub(crate) mod folder;
 pub(crate) mod http2;
+pub(crate) mod http2_upstream;
 pub(crate) mod left_out;
 pub(crate) mod load;
 pub(crate) mod name_server;

@@ -63,6 +63,11 @@ impl Asked {
         Some(std::mem::take(&mut self.bytes))
     }
 
+    /// The connection itself, of which nothing was read.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Breaks the connection off, without an end.
     pub(crate) fn reset(self) {
         let at_once = Some(Duration::ZERO);

@@ -60,6 +60,20 @@ impl Trailers {
         self.bytes.push(byte);
     }
 
+    /// Takes a line whose name and value were checked, of a version that has no lines.
+    pub(crate) fn push_line(&mut self, name: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(b':');
+        self.bytes.extend_from_slice(value);
+        self.bytes.push(b'\r');
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The bytes that the spans of [`lines`](Self::lines) point into.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -4,6 +4,7 @@ mod floods;
 mod rules;
 mod same;
 mod streams;
+mod upstreams;
 
 use super::Site;
 use crate::support::Folder;

@@ -130,6 +130,8 @@ pub struct Connection<T> {
     pub(super) has_priorities: bool,
     /// The last stream that is served, once we take no more.
     pub(super) last_taken: Option<u32>,
+    /// Bytes of bodies that a server may still send although we have given their streams up.
+    pub(super) unwanted_bytes: u64,
 }
 
 impl<T> Connection<T> {
@@ -181,6 +183,7 @@ impl<T> Connection<T> {
             early: Vec::new(),
             has_priorities: false,
             last_taken: None,
+            unwanted_bytes: 0,
         }
     }
 
@@ -216,6 +219,18 @@ impl<T> Connection<T> {
     #[must_use]
     pub fn stream_count(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many streams at once the peer lets us begin; nothing before its settings have come.
+    #[must_use]
+    pub fn streams_max_of_peer(&self) -> Option<u32> {
+        self.receiving.has_settings.then_some(self.peer.streams_max)
+    }
+
+    /// Whether both sides of a stream have ended.
+    #[must_use]
+    pub fn is_closed(&self, stream: u32) -> bool {
+        self.slots.get(stream).is_none_or(Slot::is_closed)
     }
 
     /// Whether something has begun that may not take for ever: the preface, a header block, a frame that
@@ -326,6 +341,9 @@ impl<T> Connection<T> {
 
     pub(super) fn remove(&mut self, stream: u32) -> Option<Slot<T>> {
         let slot = self.slots.remove(stream)?;
+        if self.side == Side::Client && !slot.is_ended_by_peer {
+            self.unwanted_bytes += slot.receive_window.bytes();
+        }
         if slot.is_scheduled {
             self.scheduler.remove(stream, slot.priority);
         }

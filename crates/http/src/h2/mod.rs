@@ -19,12 +19,14 @@ mod frame;
 mod reading;
 mod receive;
 pub mod request;
+pub mod response;
 mod scheduler;
 mod send;
 mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod trailers;
 
 pub use connection::{Config, Connection, Event, Fed};
 pub use error::{ConnectionError, ErrorCode, StreamError};

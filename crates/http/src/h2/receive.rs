@@ -253,18 +253,21 @@ impl<T> Connection<T> {
         };
         let Some(slot) = self.slots.get_mut(stream) else {
             self.receiving.stage = skipped;
-            if self.ended.contains(&stream) {
+            if self.ended.contains(&stream) || self.takes_unwanted(left + padding) {
                 return Ok(None);
             }
             let reason = "sent DATA on a stream that it had ended";
             return self.fail_stream(stream, ErrorCode::STREAM_CLOSED, reason, now_ms);
         };
+        let is_early = self.side == Side::Client && !slot.has_head;
         let expected = slot
             .expected_bytes
             .map(|bytes| bytes.checked_sub(left as u64));
         let fault = if slot.is_ended_by_peer {
             let reason = "sent DATA on a stream that it had ended";
             Some((ErrorCode::STREAM_CLOSED, reason))
+        } else if is_early {
+            Some((ErrorCode::PROTOCOL_ERROR, "sent DATA before a head"))
         } else if !slot.receive_window.take((left + padding) as u64) {
             let reason = "sent more than a stream's window";
             Some((ErrorCode::FLOW_CONTROL_ERROR, reason))
@@ -291,6 +294,13 @@ impl<T> Connection<T> {
             0 => Ok(self.read_data(data, &[]).1),
             _ => Ok(None),
         }
+    }
+
+    /// Whether so much of bodies may be of streams that we have given up, as many as those may be.
+    fn takes_unwanted(&mut self, bytes: usize) -> bool {
+        let left = self.unwanted_bytes.checked_sub(bytes as u64);
+        self.unwanted_bytes = left.unwrap_or(self.unwanted_bytes);
+        self.side == Side::Client && left.is_some()
     }
 
     fn read_data(&mut self, data: Data, rest: &[u8]) -> (usize, Option<Event<T>>) {

@@ -1,9 +1,9 @@
 //! What must hold for any bytes of an HTTP/2 peer. The fuzz target and the tests over its corpus call the
 //! same functions.
 
-use revolve_http::Head;
 use revolve_http::h1::HeadLimits;
-use revolve_http::h2::{Config, Connection, Event, PREFACE, request};
+use revolve_http::h2::{Config, Connection, Event, PREFACE, request, response, trailers};
+use revolve_http::{Head, Method, ResponseHead};
 
 /// What a side has heard and said.
 #[derive(PartialEq, Eq, Debug, Default)]
@@ -55,7 +55,7 @@ fn heard(piece: u8, bytes: &[u8], step: usize) -> Heard {
         _ => PREFACE,
     };
     for part in begin.chunks(7).chain(bytes.chunks(step)) {
-        if let Err(error) = feed(&mut side, part, &mut heard.events) {
+        if let Err(error) = feed(&mut side, piece.is_multiple_of(4), part, &mut heard.events) {
             heard.error = Some(error);
             break;
         }
@@ -64,7 +64,12 @@ fn heard(piece: u8, bytes: &[u8], step: usize) -> Heard {
     heard
 }
 
-fn feed(side: &mut Connection<u32>, part: &[u8], events: &mut Vec<String>) -> Result<(), String> {
+fn feed(
+    side: &mut Connection<u32>,
+    is_client: bool,
+    part: &[u8],
+    events: &mut Vec<String>,
+) -> Result<(), String> {
     let mut at = 0;
     while at < part.len() {
         let fed = side
@@ -72,6 +77,9 @@ fn feed(side: &mut Connection<u32>, part: &[u8], events: &mut Vec<String>) -> Re
             .map_err(|error| error.to_string())?;
         match fed.event {
             None => assert_eq!(at + fed.consumed, part.len()),
+            Some(Event::Head { stream, is_last }) if is_client => {
+                events.push(note_answer(side, stream, is_last));
+            }
             Some(event) => note(side, event, &part[at..], events),
         }
         assert!(fed.consumed > 0 && side.stream_count() <= 8);
@@ -116,8 +124,44 @@ fn note(side: &mut Connection<u32>, event: Event<u32>, part: &[u8], events: &mut
                 events.push(format!("{stream} data end"));
             }
         }
+        Event::Trailers { stream } => {
+            let read = trailers::read(side.fields());
+            if let Ok(trailers) = &read {
+                let bytes = trailers.bytes();
+                for line in trailers.lines() {
+                    check_line(line.name.of(bytes), line.value.of(bytes));
+                }
+            }
+            events.push(format!("{stream} trailers {read:?}"));
+        }
         other => events.push(format!("{other:?}")),
     }
+}
+
+/// What a client makes of a head; one that it takes is one that HTTP/1 would have taken.
+fn note_answer(side: &mut Connection<u32>, stream: u32, is_last: bool) -> String {
+    let (mut head, mut bytes) = (ResponseHead::default(), Vec::new());
+    let (fields, get) = (side.fields(), Method::Get);
+    let read = response::read(fields, get, is_last, 4096, &mut head, &mut bytes);
+    if read.is_ok() {
+        assert!((100..1000).contains(&head.status) && head.status != 101);
+        assert!(bytes.starts_with(b"HTTP/1.1 ") && bytes.ends_with(b"\r\n\r\n"));
+        for line in &head.headers {
+            check_line(line.name.of(&bytes), line.value.of(&bytes));
+        }
+        let lines = bytes.split(|byte| *byte == b'\n').count();
+        assert_eq!(lines, head.headers.len() + 3, "{}", bytes.escape_ascii());
+    }
+    format!(
+        "{stream} answer {is_last} {read:?} {}",
+        bytes.escape_ascii()
+    )
+}
+
+fn check_line(name: &[u8], value: &[u8]) {
+    let is_name = |byte: &u8| byte.is_ascii_graphic() && *byte != b':';
+    assert!(!name.is_empty() && name.iter().all(is_name));
+    assert!(!value.iter().any(|byte| b"\r\n\0".contains(byte)));
 }
 
 /// No byte of a head may end a line of HTTP/1, and each span lies in it.

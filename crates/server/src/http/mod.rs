@@ -10,6 +10,7 @@ pub(crate) mod filter;
 pub(crate) mod filter_checks;
 pub(crate) mod h1;
 pub(crate) mod h2;
+mod header_list;
 pub(crate) mod hosts;
 mod http_loop;
 pub(crate) mod location;
@@ -24,6 +25,7 @@ pub(crate) mod scope;
 pub(crate) mod serve;
 pub(crate) mod sink;
 pub(crate) mod site;
+mod source;
 pub(crate) mod subrequest;
 pub(crate) mod temp_file;
 #[cfg(any(test, fuzzing))]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use revolve_http::Framing;
+use revolve_http::{Framing, Trailers};
 
 use crate::http::h1;
 use crate::http::modules::client::InFileOnly;
@@ -75,6 +75,8 @@ pub(crate) struct Whole {
     pub(crate) memory: Bytes,
     pub(crate) file: Option<TempFile>,
     pub(crate) len: u64,
+    /// Fields behind it.
+    pub(crate) trailers: Option<Trailers>,
 }
 
 impl Kept {
@@ -137,6 +139,18 @@ impl RequestBody {
             RequestBody::Stream(stream) => stream.has_whole_body(),
             #[cfg(test)]
             RequestBody::Toy(stream) => stream.has_whole_body(),
+        }
+    }
+
+    /// Fields behind it, once it has been read to its end.
+    pub(crate) fn trailers(&self) -> Option<Trailers> {
+        match self {
+            RequestBody::None => None,
+            RequestBody::H1(input) => input.trailers(),
+            RequestBody::Stream(stream) => stream.body_trailers(),
+            RequestBody::Kept(kept) => kept.all.trailers.clone(),
+            #[cfg(test)]
+            RequestBody::Toy(_) => None,
         }
     }
 
@@ -235,6 +249,7 @@ fn keep_in_file(request: &mut Request, memory: &[u8]) -> Result<(), u16> {
         memory: Bytes::new(),
         file: Some(file),
         len: memory.len() as u64,
+        trailers: request.body.trailers(),
     });
     request.body = RequestBody::Kept(Kept { all, given: 0 });
     Ok(())
@@ -276,6 +291,7 @@ async fn read(request: &mut Request, into_file: bool) -> Result<(), u16> {
         memory: memory.freeze(),
         file,
         len,
+        trailers: body.trailers(),
     };
     let all = Rc::new(all);
     request.body = RequestBody::Kept(Kept { all, given: 0 });

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use revolve_http::Trailers;
 
 use crate::http::body::Piece;
 use crate::http::h1;
@@ -53,6 +54,9 @@ pub(crate) trait Stream {
 
     /// The next bytes of it; `None` at its end.
     fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>>;
+
+    /// Fields behind it, once it has ended.
+    fn body_trailers(&self) -> Option<Trailers>;
 
     /// Whoever reads it is bound by the settings of the place where the request stands.
     fn set_body_limits(&self, request: &Request);

@@ -24,6 +24,8 @@ pub(crate) struct UpstreamOptions<'a> {
     pub(crate) passwords: Option<&'a NamedFile>,
     /// How it is kept where variables name it.
     pub(crate) cache: CacheLimits,
+    /// What is spoken above TLS, as ALPN names it.
+    pub(crate) protocols: &'static [&'static [u8]],
     pub(crate) sends_name: bool,
     pub(crate) resumes: bool,
     pub(crate) trusted: Option<&'a NamedFile>,
@@ -103,7 +105,7 @@ impl UpstreamTls {
             has_tls13: options.terms.versions.1,
             suites: options.terms.suites,
             groups: options.terms.groups,
-            protocols: Vec::new(),
+            protocols: options.protocols.iter().map(|it| it.to_vec()).collect(),
             sends_name: options.sends_name,
             resumes: options.resumes,
         };

@@ -8,6 +8,7 @@ pub(crate) mod budget;
 mod choosing;
 pub(crate) mod clock;
 pub(crate) mod group;
+pub(crate) mod h2;
 pub(crate) mod peer;
 pub(crate) mod pool;
 pub mod report;

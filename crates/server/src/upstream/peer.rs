@@ -10,6 +10,7 @@ use revolve_reactor::Address;
 use revolve_reactor::local::Notify;
 
 use crate::upstream::clock::now_ms;
+use crate::upstream::h2::Carriers;
 use crate::upstream::pool::Pool;
 use crate::upstream::zone::{
     ANSWER_TIME, BACK_SINCE, CHECKED_AT, FAILED_AT, FAILS, FAILURES, HEADER_TIME, HEALTH, ORDER,
@@ -142,6 +143,8 @@ pub(crate) struct PeerState {
     /// What all workers know.
     pub(super) row: RefCell<Rc<Row>>,
     pub(crate) pool: Pool,
+    /// Connections that many requests share.
+    pub(crate) carriers: Rc<Carriers>,
 }
 
 impl Default for PeerState {
@@ -151,6 +154,7 @@ impl Default for PeerState {
             lost_weight: Cell::default(),
             row: RefCell::new(Rc::new(Row::own())),
             pool: Pool::default(),
+            carriers: Rc::default(),
         }
     }
 }

@@ -49,20 +49,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: impl Into<Transport>) -> Self {
+    /// `identity` says how it was secured, where it was.
+    pub(crate) fn new(stream: Transport, identity: Option<Identity>) -> Self {
         Self {
-            stream: Rc::new(stream.into()),
-            identity: None,
+            stream: Rc::new(stream),
+            identity,
             requests: 0,
             born_at: revolve_reactor::now(),
-        }
-    }
-
-    /// One that was secured.
-    pub(crate) fn secure(stream: impl Into<Transport>, identity: Identity) -> Self {
-        Self {
-            identity: Some(identity),
-            ..Self::new(stream)
         }
     }
 

@@ -68,7 +68,7 @@ impl Group {
                 weight: peer.weight(),
                 is_backup: peer.spec.is_backup,
                 connections: peer.connections(),
-                idle: peer.state.pool.len() as u64,
+                idle: (peer.state.pool.len() + peer.state.carriers.idle()) as u64,
                 requests,
                 failures,
             }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use revolve_http::Framing;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
+use revolve_http::{Framing, Trailers};
 use revolve_reactor::{Buffer, Receiving, SendQueue, sleep};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -65,6 +65,7 @@ pub(crate) struct Input {
 struct Reading {
     buffer: Buffer,
     left: BodyLeft,
+    trailers: Option<Trailers>,
     receiving: Receiving,
     body_bytes: u64,
     body_bytes_max: u64,
@@ -100,13 +101,14 @@ impl Input {
         let left = match request.framing() {
             Framing::None | Framing::Length(0) => return None,
             Framing::Length(length) => BodyLeft::Bytes(length),
-            Framing::Chunked => BodyLeft::Chunks(Box::new(ChunkedDecoder::new())),
+            Framing::Chunked => BodyLeft::Chunks(Box::new(ChunkedDecoder::with_trailers())),
         };
         Some(Rc::new(Self {
             connection: request.connection.share(),
             reading: RefCell::new(Reading {
                 buffer: std::mem::take(buffer),
                 left,
+                trailers: None,
                 receiving: Receiving::default(),
                 body_bytes: 0,
                 body_bytes_max: u64::MAX,
@@ -121,6 +123,11 @@ impl Input {
 
     pub(crate) fn is_whole(&self) -> bool {
         matches!(self.reading.borrow().left, BodyLeft::Nothing)
+    }
+
+    /// Lines behind the body, once it has ended.
+    pub(crate) fn trailers(&self) -> Option<Trailers> {
+        self.reading.borrow().trailers.clone()
     }
 
     /// Bytes that have come since this was asked for last, with those of the framing.
@@ -240,6 +247,7 @@ impl Input {
                 Ok(Decoded::Done { consumed }) => {
                     self.note_received(consumed);
                     reading.buffer.advance(consumed);
+                    reading.trailers = decoder.trailers().filter(|it| !it.is_empty()).cloned();
                     reading.left = BodyLeft::Nothing;
                     Next::End
                 }

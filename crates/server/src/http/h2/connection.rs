@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use revolve_http::h2::{ConnectionError, ErrorCode, Event};
+use revolve_http::h2::{ConnectionError, ErrorCode, Event, StreamError, trailers};
 use revolve_reactor::{Buffer, Chunk, Receiving, SendQueue, Sleep};
 
 use super::batch;
@@ -470,12 +470,7 @@ fn feed(carrier: &Rc<Carrier>, received: &[u8]) -> Result<usize, ConnectionError
         match fed.event {
             None => {}
             Some(Event::Head { stream, is_last }) => requests::begin(carrier, stream, is_last)?,
-            Some(Event::Trailers { stream }) => {
-                let stream = carrier.machine.borrow().user(stream).cloned();
-                if let Some(stream) = stream {
-                    stream.receive(&[], true);
-                }
-            }
+            Some(Event::Trailers { stream }) => take_trailers(carrier, stream, now_ms)?,
             Some(Event::Data {
                 stream,
                 start,
@@ -504,6 +499,31 @@ fn feed(carrier: &Rc<Carrier>, received: &[u8]) -> Result<usize, ConnectionError
         }
     }
     Ok(at)
+}
+
+/// Takes the fields behind a body. Those that no message may have end its stream.
+fn take_trailers(carrier: &Rc<Carrier>, id: u32, now_ms: u64) -> Result<(), ConnectionError> {
+    let mut machine = carrier.machine.borrow_mut();
+    let Some(stream) = machine.user(id).cloned() else {
+        return Ok(());
+    };
+    let error = match trailers::read(machine.fields()) {
+        Ok(_) if machine.fields().are_too_large() => StreamError {
+            code: ErrorCode::PROTOCOL_ERROR,
+            reason: "sent too large trailers",
+        },
+        Ok(trailers) => {
+            drop(machine);
+            stream.receive_trailers(trailers);
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    machine.reset_for_fault(id, error.code, now_ms)?;
+    drop(machine);
+    carrier.log(Level::Info, format_args!("client {error}"));
+    lose(&stream, io::ErrorKind::ConnectionReset);
+    Ok(())
 }
 
 /// Closes; what the client still sends is read first, so that it gets to see why.

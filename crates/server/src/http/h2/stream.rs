@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use revolve_http::Trailers;
 use revolve_http::h2::{Connection as Machine, HEAD_BYTES};
 use revolve_reactor::Sleep;
 
@@ -80,6 +81,8 @@ pub(super) struct Stream {
 struct Incoming {
     pieces: VecDeque<Bytes>,
     has_ended: bool,
+    /// Fields behind the body.
+    trailers: Option<Trailers>,
     is_unwanted: bool,
     received_bytes: u64,
     read_bytes: u64,
@@ -181,6 +184,12 @@ impl Stream {
             incoming.waker.take()
         };
         wake(waker);
+    }
+
+    /// The body has ended with these.
+    pub(super) fn receive_trailers(&self, trailers: Trailers) {
+        self.incoming.borrow_mut().trailers = Some(trailers);
+        self.receive(&[], true);
     }
 
     /// Nobody takes the stream any more: whoever waits hears it, and an answer that leaves by itself is the
@@ -559,6 +568,10 @@ impl sink::Stream for Stream {
             }
         }
         Poll::Pending
+    }
+
+    fn body_trailers(&self) -> Option<Trailers> {
+        self.incoming.borrow().trailers.clone()
     }
 
     fn set_body_limits(&self, request: &Request) {

@@ -338,6 +338,7 @@ fn options(verifies: bool, trusted: Option<&NamedFile>) -> UpstreamOptions<'_> {
         key: None,
         passwords: None,
         cache: CacheLimits::default(),
+        protocols: &[],
         sends_name: true,
         resumes: true,
         trusted,

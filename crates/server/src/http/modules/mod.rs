@@ -143,6 +143,8 @@ modules! {
     health_check { health_check: HealthSettings / RawHealth }
     proxy { proxy: ProxySettings / RawProxy, proxy_passing: PassSettings / RawPass; ProxyState }
     proxy_ssl { proxy_ssl: PassSslSettings / RawPassSsl }
+    grpc { grpc: GrpcSettings / RawGrpc, grpc_passing: PassSettings / RawPass }
+    grpc_ssl { grpc_ssl: PassSslSettings / RawPassSsl }
     fastcgi {
         fastcgi: FastCgiSettings / RawFastCgi,
         fastcgi_cgi: CgiSettings / RawCgi,

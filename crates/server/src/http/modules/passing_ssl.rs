@@ -9,7 +9,7 @@ use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::passing::Protocol;
-use crate::http::modules::proxy::Target;
+use crate::http::modules::proxy::{HttpVersion, Target};
 use crate::tls::upstream::{UpstreamOptions, UpstreamTls};
 use crate::tls::{CacheLimits, Command, NamedFile, Terms, Versions};
 
@@ -63,10 +63,11 @@ settings! {
 pub(crate) type Known = Vec<(String, Arc<UpstreamTls>)>;
 
 impl PassSslSettings {
-    /// Reads the files and puts them together. `protocol` is what the directives begin with.
+    /// Reads the files and puts them together. `protocol` is what the directives begin with, and
+    /// `protocols` what is spoken above TLS, where a server is told that by ALPN.
     pub(crate) fn load(
         &mut self,
-        protocol: &str,
+        (protocol, protocols): (&str, &'static [&'static [u8]]),
         known: &mut Known,
         secrets: &mut Secrets,
         diagnostics: &mut Diagnostics,
@@ -74,7 +75,7 @@ impl PassSslSettings {
         if !self.check(protocol, diagnostics) {
             return;
         }
-        let options = self.options();
+        let options = self.options(protocols);
         let said = format!("{options:?}");
         if let Some((_, loaded)) = known.iter().find(|(known, _)| *known == said) {
             self.loaded = Some(loaded.clone());
@@ -108,7 +109,7 @@ impl PassSslSettings {
         false
     }
 
-    fn options(&self) -> UpstreamOptions<'_> {
+    fn options(&self, protocols: &'static [&'static [u8]]) -> UpstreamOptions<'_> {
         let mut terms = Terms {
             versions: self.protocols,
             suites: self.suites.to_vec(),
@@ -122,6 +123,7 @@ impl PassSslSettings {
             key: self.certificate.as_ref().zip(self.key.as_ref()),
             passwords: self.password_file.as_ref(),
             cache: self.cache,
+            protocols,
             sends_name: self.sends_name,
             resumes: self.resumes,
             trusted: self.trusted.as_ref(),
@@ -139,16 +141,21 @@ pub(crate) fn load(
     secrets: &mut Secrets,
     diagnostics: &mut Diagnostics,
 ) {
-    for protocol in [Protocol::Http, Protocol::Uwsgi] {
+    for protocol in [Protocol::Http, Protocol::Grpc, Protocol::Uwsgi] {
         let pass = protocol.pass(settings);
         // A URL that each request makes for itself may have either scheme.
         let is_made = pass.is_some_and(|pass| matches!(pass.target, Target::Url(_)));
         let (is_passed, name) = (pass.is_some(), protocol.name());
+        let speaks_h2 = match protocol {
+            Protocol::Http => settings.proxy.version == HttpVersion::Http2,
+            protocol => protocol == Protocol::Grpc,
+        };
+        let above: &[&[u8]] = if speaks_h2 { &[b"h2"] } else { &[] };
         if let Some(ssl) = protocol.ssl_mut(settings)
             && is_passed
             && (is_made || ssl.is_secure)
         {
-            ssl.load(name, known, secrets, diagnostics);
+            ssl.load((name, above), known, secrets, diagnostics);
         }
     }
 }

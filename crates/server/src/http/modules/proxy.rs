@@ -73,6 +73,14 @@ pub(crate) enum Redirect {
     Pattern(Pattern, GroupSlots, Value),
 }
 
+/// `proxy_http_version`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpVersion {
+    Http10,
+    Http11,
+    Http2,
+}
+
 settings! {
     /// How requests are passed on.
     pub struct ProxySettings / RawProxy {
@@ -80,7 +88,7 @@ settings! {
             /// `proxy_set_header`; a level that has one inherits none.
             set_headers: Arc<Vec<(String, Value)>> = Arc::default(),
             /// `proxy_http_version`, default 1.1.
-            is_http_11: bool = true,
+            version: HttpVersion = HttpVersion::Http11,
             /// `proxy_method`.
             method: Option<Arc<Value>> = None,
             /// `proxy_set_body`.
@@ -162,9 +170,13 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
 );
 
 fn http_version(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let choices = [("1.0", false), ("1.1", true)];
+    let choices = [
+        ("1.0", HttpVersion::Http10),
+        ("1.1", HttpVersion::Http11),
+        ("2", HttpVersion::Http2),
+    ];
     let value = choice(&directive.args[0], choices)?;
-    set_once(&mut scope.level.settings.proxy.is_http_11, value, directive)
+    set_once(&mut scope.level.settings.proxy.version, value, directive)
 }
 
 fn set_header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {

@@ -7,22 +7,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use revolve_conf::value::size;
 use revolve_http::h1::{ResponseLimits, ResponseParser, ResponseProgress, StatusLine};
 use revolve_http::{HeaderId, Method, ResponseFraming, ResponseHead};
 
-use super::body::UpstreamBody;
-use super::exchange::{Lease, Received};
+use super::body::{Rate, UpstreamBody};
+use super::exchange::{Carried, Received};
+use super::h2::{self, StreamBody};
 use super::request_head::is_listed;
 use super::target::{Named, Resolved};
 use super::tries::AnsweredHead;
-use super::unwrap::Unwrap;
 use crate::http::body::{Broken, Piece, Source};
 use crate::http::cache::{Kind, Record};
 use crate::http::modules::error_page;
 use crate::http::modules::passing::{Protocol, store};
-use crate::http::modules::proxy::Redirect;
+use crate::http::modules::proxy::{HttpVersion, Redirect};
 use crate::http::modules::try_files::split_args;
 use crate::http::modules::types;
 use crate::http::modules::{output, proxy_cookie, sticky};
@@ -34,13 +33,7 @@ use crate::log::{Level, Shown};
 
 /// Takes an answer as the response.
 pub(crate) fn take(request: &mut Request, resolved: &Resolved, received: Received) -> Outcome {
-    let Received {
-        answered,
-        rest,
-        unwrap,
-        lease,
-        was_all_sent,
-    } = received;
+    let Received { answered, carried } = received;
     let status = answered.head.status;
     let framing = answered.head.framing;
     let is_tunnel = framing == ResponseFraming::Tunnel;
@@ -48,7 +41,7 @@ pub(crate) fn take(request: &mut Request, resolved: &Resolved, received: Receive
         return Outcome::Finish(502);
     }
     let is_memcached = request.state.proxy.protocol == Protocol::Memcached;
-    let keeps = was_all_sent && may_be_kept(request, &answered);
+    let keeps = carried.was_all_sent() && may_be_kept(request, &answered);
     let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
     let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
     let redirect = accel_redirect(request, &answered);
@@ -68,12 +61,9 @@ pub(crate) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     if redirect.is_some() || is_intercepted || has_no_body {
         request.state.proxy.tries.note_end();
     }
-    let is_over = has_no_body && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole);
     if is_memcached && status == 404 {
         log_not_found(request);
-        if keeps && is_over {
-            lease.give_back(idle_max);
-        }
+        carried.let_go(keeps && has_no_body, idle_max);
         return Outcome::Finish(404);
     }
     if let Some(uri) = redirect {
@@ -87,9 +77,10 @@ pub(crate) fn take(request: &mut Request, resolved: &Resolved, received: Receive
     }
     allow_ranges(request);
     if !has_no_body {
-        set_body(request, lease, framing, (rest, unwrap), (keeps, idle_max));
-    } else if keeps && is_over {
-        lease.give_back(idle_max);
+        set_body(request, framing, carried, (keeps, idle_max));
+    } else {
+        carried.let_go(keeps, idle_max);
+        make_web(request);
     }
     if framing != ResponseFraming::None && !is_tunnel {
         store::keep(request);
@@ -133,14 +124,8 @@ pub(crate) fn take_kept(request: &mut Request, named: &Named, record: &Record) -
 
 /// Lets go of an answer that is not used. Its connection may serve again where nothing follows.
 pub(crate) fn let_go(request: &mut Request, received: Received) {
-    let Received {
-        answered,
-        rest,
-        unwrap,
-        lease,
-        was_all_sent,
-    } = received;
-    let keeps = was_all_sent && may_be_kept(request, &answered);
+    let Received { answered, carried } = received;
+    let keeps = carried.was_all_sent() && may_be_kept(request, &answered);
     let idle_max = answered.head.keep_alive_timeout_s(&answered.bytes);
     let idle_max = idle_max.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
     let has_no_body = matches!(
@@ -148,16 +133,15 @@ pub(crate) fn let_go(request: &mut Request, received: Received) {
         ResponseFraming::None | ResponseFraming::Length(0)
     );
     request.state.proxy.tries.end(answered.head.status);
-    let is_over = has_no_body && rest.is_empty() && unwrap.as_ref().is_none_or(Unwrap::is_whole);
-    if keeps && is_over {
-        lease.give_back(idle_max);
-    }
+    carried.let_go(keeps && has_no_body, idle_max);
 }
 
 /// Whether the heads of a protocol begin with a status line.
 pub(crate) fn status_line(protocol: Protocol) -> StatusLine {
     match protocol {
-        Protocol::Http | Protocol::Memcached | Protocol::Tunnel => StatusLine::Required,
+        Protocol::Http | Protocol::Grpc | Protocol::Memcached | Protocol::Tunnel => {
+            StatusLine::Required
+        }
         Protocol::FastCgi => StatusLine::Absent,
         Protocol::Uwsgi | Protocol::Scgi => StatusLine::Optional,
     }
@@ -166,23 +150,56 @@ pub(crate) fn status_line(protocol: Protocol) -> StatusLine {
 /// What follows the head: another protocol, or a body.
 fn set_body(
     request: &mut Request,
-    lease: Lease,
     framing: ResponseFraming,
-    ready: (Bytes, Option<Unwrap>),
+    carried: Carried,
     kept: (bool, Option<Duration>),
 ) {
     let read_timeout = Duration::from_millis(request.passing().read_timeout_ms);
+    let (rest, unwrap, lease) = match carried {
+        Carried::Connection {
+            rest,
+            unwrap,
+            lease,
+            ..
+        } => (rest, unwrap, lease),
+        Carried::Stream(answer) => {
+            let tries = request.state.proxy.tries.clone();
+            let rate = Rate::new(rate(request));
+            let trailers = trailers(request, framing);
+            let body = StreamBody::new(answer, read_timeout, rate, tries, trailers);
+            request.response.source = Some(Box::new(body));
+            make_web(request);
+            return;
+        }
+    };
     if framing == ResponseFraming::Tunnel {
         let stream = lease.stream().clone();
-        let tunnel = Tunnel::new(stream, Box::new(lease), ready.0, read_timeout);
+        let tunnel = Tunnel::new(stream, Box::new(lease), rest, read_timeout);
         request.response.tunnel = Some(tunnel);
         return;
     }
     let tries = request.state.proxy.tries.clone();
-    let body = UpstreamBody::new(lease, framing, ready, kept, read_timeout, tries);
+    let body = UpstreamBody::new(lease, framing, (rest, unwrap), kept, read_timeout, tries);
     let body = body.at_rate(rate(request));
     let body = body.with_trailers(trailers(request, framing));
     request.response.source = Some(Box::new(body));
+}
+
+/// Makes an answer of gRPC one of gRPC-Web, where its call was.
+fn make_web(request: &mut Request) {
+    let Some(web) = h2::web(request) else {
+        return;
+    };
+    let response = &mut request.response;
+    let Some(web_type) = web.web_type(response.content_type.text()) else {
+        return;
+    };
+    response.content_type.set_text(&web_type);
+    if let Some(source) = response.source.take() {
+        response.content_length = None;
+        response.expects_trailers = false;
+        response.source = Some(web.body(source, request.state.proxy.trailers.clone()));
+    }
 }
 
 /// Whether a range may be cut out of an answer that is whole, and whether the client's conditions are ours to
@@ -215,10 +232,11 @@ fn rate(request: &Request) -> u64 {
 
 /// Where lines behind the body go, if they are passed on.
 fn trailers(request: &mut Request, framing: ResponseFraming) -> Option<Rc<RefCell<HeaderList>>> {
-    let is_passed = framing == ResponseFraming::Chunked
-        && request.state.proxy.protocol == Protocol::Http
-        && request.settings().proxy.pass_trailers
-        && !request.current.is_subrequest;
+    // Of a body with a length they are expected where they always come.
+    let may_follow =
+        framing == ResponseFraming::Chunked || request.state.proxy.protocol == Protocol::Grpc;
+    let is_passed = may_follow && h2::passes_trailers(request);
+    let is_passed = is_passed && !request.current.is_subrequest;
     request.response.expects_trailers |= is_passed;
     is_passed.then(|| request.state.proxy.trailers.clone())
 }
@@ -250,8 +268,12 @@ fn log_not_found(request: &Request) {
 fn may_be_kept(request: &Request, answered: &AnsweredHead) -> bool {
     let settings = request.settings();
     match request.state.proxy.protocol {
-        Protocol::Http => answered.head.keep_alive.is_on() && settings.proxy.is_http_11,
+        Protocol::Http => {
+            answered.head.keep_alive.is_on() && settings.proxy.version != HttpVersion::Http10
+        }
         Protocol::FastCgi => settings.fastcgi.keep_conn,
+        // They are kept for others whatever this one was.
+        Protocol::Grpc => true,
         // Its applications close.
         Protocol::Uwsgi | Protocol::Scgi | Protocol::Tunnel => false,
         Protocol::Memcached => true,

@@ -9,15 +9,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use revolve_http::ResponseFraming;
 use revolve_http::h1::{ChunkedDecoder, Decoded};
-use revolve_http::{ResponseFraming, Trailers};
 use revolve_reactor::{Buffer, Receiving, Sleep, sleep};
 
-use super::exchange::Lease;
+use super::lease::Lease;
 use super::tries::Tries;
 use super::unwrap::Unwrap;
-use crate::http::body::{Broken, Piece, Source};
-use crate::http::response::HeaderList;
+use crate::http::header_list::HeaderList;
+use crate::http::source::{Broken, Piece, Source};
 
 /// What of a body is still to come.
 enum Left {
@@ -49,7 +49,7 @@ pub(super) struct UpstreamBody {
 }
 
 /// How fast a body may be read.
-struct Rate {
+pub(super) struct Rate {
     bytes_per_s: u64,
     began_at: Instant,
     read_bytes: u64,
@@ -57,8 +57,23 @@ struct Rate {
 }
 
 impl Rate {
+    /// No faster than this; 0 for as fast as it comes.
+    pub(super) fn new(bytes_per_s: u64) -> Self {
+        Self {
+            bytes_per_s,
+            began_at: revolve_reactor::now(),
+            read_bytes: 0,
+            pause: None,
+        }
+    }
+
+    /// So much was read.
+    pub(super) fn note(&mut self, bytes: u64) {
+        self.read_bytes += bytes;
+    }
+
     /// Waits until more may be read.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.bytes_per_s == 0 {
             return Poll::Ready(());
         }
@@ -104,12 +119,7 @@ impl UpstreamBody {
             receiving: Receiving::default(),
             read_timeout,
             tries,
-            rate: Rate {
-                bytes_per_s: 0,
-                began_at: revolve_reactor::now(),
-                read_bytes: 0,
-                pause: None,
-            },
+            rate: Rate::new(0),
             trailers: None,
         }
     }
@@ -160,7 +170,7 @@ impl UpstreamBody {
                 Ok(Decoded::Done { consumed }) => {
                     let _ = self.ready.split_to(consumed);
                     if let (Some(list), Some(trailers)) = (&self.trailers, decoder.trailers()) {
-                        note_trailers(&mut list.borrow_mut(), trailers);
+                        list.borrow_mut().push_trailers(trailers);
                     }
                     self.left = Left::Nothing;
                     Bytes::new()
@@ -295,13 +305,6 @@ impl Source for UpstreamBody {
                 }
             }
         }
-    }
-}
-
-fn note_trailers(list: &mut HeaderList, trailers: &Trailers) {
-    let bytes = trailers.bytes();
-    for line in trailers.lines() {
-        list.push(line.name.of(bytes), line.value.of(bytes));
     }
 }
 

@@ -12,11 +12,13 @@ use bytes::Bytes;
 use revolve_http::h1::{
     ResponseError, ResponseLimits, ResponseParser, ResponseProgress, StatusLine, writer,
 };
-use revolve_http::{Method, ResponseFraming, ResponseHead};
+use revolve_http::{Method, ResponseFraming, ResponseHead, Trailers};
 use revolve_reactor::{Buffer, Chunk, SendQueue};
 
 use super::answer;
 use super::fastcgi::{self, Records};
+use super::h2;
+use super::lease::Lease;
 use super::memcached::Found;
 use super::request_head::{self, BodyForm};
 use super::target::Resolved;
@@ -31,8 +33,8 @@ use crate::log::{Level, Shown};
 use crate::net::Transport;
 use crate::runtime::connection::Connection as Session;
 use crate::upstream::Peer;
-use crate::upstream::peer::{InUse, PeerState};
-use crate::upstream::pool::{Connection, KeptLimits};
+use crate::upstream::peer::InUse;
+use crate::upstream::pool::Connection;
 
 /// What of a request is sent at once, at most.
 const SEND_BYTES_MAX: u64 = 64 * 1024;
@@ -55,7 +57,7 @@ pub(super) enum What {
 /// A try that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    what: What,
+    pub(super) what: What,
     /// Whether any byte of the request may have been read.
     pub(super) was_sent: bool,
     /// Whether a kept connection turned out to be closed before a byte came.
@@ -111,36 +113,52 @@ impl Failure {
     }
 }
 
-/// A connection in use, and where it goes when its answer has been read to the end.
-pub(crate) struct Lease {
-    pub(super) connection: Connection,
-    state: Rc<PeerState>,
-    limits: KeptLimits,
-    _in_use: Rc<InUse>,
-}
-
-impl Lease {
-    pub(super) fn stream(&self) -> &Rc<Transport> {
-        &self.connection.stream
-    }
-
-    /// Keeps the connection for the next request; `idle_max` where the peer has said how long.
-    pub(super) fn give_back(self, idle_max: Option<Duration>) {
-        let idle_max = idle_max.unwrap_or(self.limits.idle_max);
-        self.state.pool.put(self.connection, &self.limits, idle_max);
-    }
-}
-
 /// The head of an answer, and the connection that its body comes on.
 pub(crate) struct Received {
     pub(crate) answered: Rc<AnsweredHead>,
-    /// What of the body has come with the head.
-    pub(super) rest: Bytes,
-    /// What takes the rest of it out of the records that it comes in.
-    pub(super) unwrap: Option<Unwrap>,
-    pub(super) lease: Lease,
-    /// Whether the whole request has been sent: a connection in the midst of one is not kept.
-    pub(super) was_all_sent: bool,
+    pub(super) carried: Carried,
+}
+
+/// What the body of an answer comes on.
+pub(super) enum Carried {
+    /// A connection of its own.
+    Connection {
+        /// What of the body has come with the head.
+        rest: Bytes,
+        /// What takes the rest of it out of the records that it comes in.
+        unwrap: Option<Unwrap>,
+        lease: Lease,
+        /// Whether the whole request has been sent: a connection in the midst of one is not kept.
+        was_all_sent: bool,
+    },
+    /// A stream of a connection that others share.
+    Stream(h2::Answer),
+}
+
+impl Carried {
+    /// Whether the whole request has been sent.
+    pub(super) fn was_all_sent(&self) -> bool {
+        match self {
+            Carried::Connection { was_all_sent, .. } => *was_all_sent,
+            Carried::Stream(_) => true,
+        }
+    }
+
+    /// Lets go of it without reading. A connection that `keeps` may serve again, where nothing follows.
+    pub(super) fn let_go(self, keeps: bool, idle_max: Option<Duration>) {
+        if let Carried::Connection {
+            rest,
+            unwrap,
+            lease,
+            ..
+        } = self
+            && keeps
+            && rest.is_empty()
+            && unwrap.as_ref().is_none_or(Unwrap::is_whole)
+        {
+            lease.give_back(idle_max);
+        }
+    }
 }
 
 pub(super) struct Exchange {
@@ -148,6 +166,9 @@ pub(super) struct Exchange {
     request_head: Bytes,
     form: BodyForm,
     body: RequestBody,
+    replay: Rc<h2::Replay>,
+    /// Whether lines behind the body are passed.
+    passes_trailers: bool,
     send_timeout: Duration,
     read_timeout: Duration,
     rules: HeadRules,
@@ -174,15 +195,17 @@ impl Exchange {
         };
         body.set_limits(request);
         Self {
-            lease: Lease {
+            lease: Lease::new(
                 connection,
-                state: peer.state.clone(),
-                limits: resolved.group.spec.kept,
-                _in_use: in_use,
-            },
+                peer.state.clone(),
+                resolved.group.spec.kept,
+                in_use,
+            ),
             request_head: written.head.clone(),
             form: written.form,
             body,
+            replay: written.replay.clone(),
+            passes_trailers: h2::passes_trailers(request),
             send_timeout: Duration::from_millis(settings.send_timeout_ms),
             read_timeout: Duration::from_millis(settings.read_timeout_ms),
             rules: HeadRules {
@@ -193,7 +216,11 @@ impl Exchange {
             },
             hinted: early_hints::are_wanted(request).then(|| request.connection.share()),
             unwrap: match protocol {
-                Protocol::Http | Protocol::Uwsgi | Protocol::Scgi | Protocol::Tunnel => None,
+                Protocol::Http
+                | Protocol::Grpc
+                | Protocol::Uwsgi
+                | Protocol::Scgi
+                | Protocol::Tunnel => None,
                 Protocol::FastCgi => Some(Unwrap::Records(Records::new(
                     request.state.proxy.stderr.clone(),
                 ))),
@@ -217,10 +244,12 @@ impl Exchange {
                 head,
                 bytes: Vec::new(),
             }),
-            rest: Bytes::new(),
-            unwrap: None,
-            lease: self.lease,
-            was_all_sent: true,
+            carried: Carried::Connection {
+                rest: Bytes::new(),
+                unwrap: None,
+                lease: self.lease,
+                was_all_sent: true,
+            },
         }
     }
 
@@ -237,7 +266,7 @@ impl Exchange {
                 &mut self.body,
                 self.form,
                 self.send_timeout,
-                &progress
+                (&progress, &self.replay, self.passes_trailers)
             ));
             let mut reading = pin!(read_head(
                 &stream,
@@ -278,10 +307,12 @@ impl Exchange {
             }
             (sent, Some(Ok((answered, rest)))) => Ok(Received {
                 answered,
-                rest,
-                unwrap: self.unwrap,
-                lease: self.lease,
-                was_all_sent: matches!(sent, Some(Ok(()))),
+                carried: Carried::Connection {
+                    rest,
+                    unwrap: self.unwrap,
+                    lease: self.lease,
+                    was_all_sent: matches!(sent, Some(Ok(()))),
+                },
             }),
             (sent, Some(Err(read))) => Err(self.failed(request, sent, read, &progress)),
             (_, None) => unreachable!("only the client's fault ends the reading"),
@@ -297,7 +328,7 @@ impl Exchange {
     ) -> Failure {
         let was_silent = progress.received_bytes.get() == 0;
         let is_broken = matches!(read, ReadFailure::Closed | ReadFailure::Io(_));
-        let was_stale = was_silent && is_broken && self.lease.connection.is_reused();
+        let was_stale = was_silent && is_broken && self.lease.is_reused();
         if was_stale {
             return Failure {
                 was_stale,
@@ -370,8 +401,9 @@ async fn send(
     body: &mut RequestBody,
     form: BodyForm,
     stall_max: Duration,
-    progress: &Progress,
+    (progress, replay, passes_trailers): (&Progress, &h2::Replay, bool),
 ) -> Result<(), SendFailure> {
+    let is_streamed = body.is_streamed();
     let mut queue = SendQueue::new();
     queue.push(Chunk::Bytes(head));
     loop {
@@ -387,6 +419,9 @@ async fn send(
         match next {
             Some(Ok(bytes)) => {
                 progress.has_taken.set(true);
+                if is_streamed {
+                    replay.lose();
+                }
                 push(&mut queue, bytes, form);
             }
             Some(Err(fault)) => return Err(SendFailure::Client(fault)),
@@ -398,10 +433,27 @@ async fn send(
     }
     match form {
         BodyForm::Length => {}
-        BodyForm::Chunked => queue.push(Chunk::Static(writer::LAST_CHUNK)),
+        BodyForm::Chunked => {
+            let trailers = body.trailers().filter(|_| passes_trailers);
+            match trailers {
+                None => queue.push(Chunk::Static(writer::LAST_CHUNK)),
+                Some(trailers) => queue.push(Chunk::Bytes(last_chunk(&trailers))),
+            }
+        }
         BodyForm::Records => queue.push(Chunk::Static(&fastcgi::LAST_RECORD)),
     }
     send_queue(stream, queue, stall_max, progress).await
+}
+
+/// What ends a body in chunks that has lines behind it.
+fn last_chunk(trailers: &Trailers) -> Bytes {
+    let bytes = trailers.bytes();
+    let mut out = writer::LAST_CHUNK_HEAD.to_vec();
+    for line in trailers.lines() {
+        writer::header(&mut out, line.name.of(bytes), line.value.of(bytes));
+    }
+    out.extend_from_slice(b"\r\n");
+    Bytes::from(out)
 }
 
 fn push(queue: &mut SendQueue, mut bytes: Bytes, form: BodyForm) {
@@ -544,7 +596,7 @@ async fn receive(
 }
 
 /// A head with the status 103, for the client.
-fn hints(head: &ResponseHead, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn hints(head: &ResponseHead, bytes: &[u8]) -> Vec<u8> {
     let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
     for header in &head.headers {
         let (name, value) = (header.name.of(bytes), header.value.of(bytes));

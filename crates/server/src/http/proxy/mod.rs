@@ -7,6 +7,9 @@ pub(crate) mod answer;
 mod body;
 mod exchange;
 mod fastcgi;
+mod grpc_web;
+mod h2;
+mod lease;
 mod memcached;
 mod request_head;
 #[cfg(test)]
@@ -40,9 +43,9 @@ use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::request_body;
 use crate::log::Level;
+use crate::net::Transport;
 use crate::upstream::budget::Budget;
 use crate::upstream::pool::Connection;
-use crate::upstream::secure::Refusal;
 use crate::upstream::{Peer, Tried};
 
 /// Passes a request on and takes the answer, or gives up with a status of its own.
@@ -84,7 +87,10 @@ pub(crate) async fn ask_for(
     let refused = |status| Failure::new(What::Client(status));
     let resolved = target::resolve(request, named).await.map_err(refused)?;
     let written = Written::of(request, &resolved).map_err(refused)?;
-    let received = tries(request, &resolved, &written).await?;
+    let received = tries(request, &resolved, &written).await;
+    // Nobody else is asked.
+    written.replay.lose();
+    let received = received?;
     Ok((resolved, received))
 }
 
@@ -96,11 +102,13 @@ fn must_read_body(request: &Request) -> bool {
         Protocol::Uwsgi | Protocol::Scgi
     );
     let is_unknown = request.framing() == Framing::Chunked && is_told_length;
-    let asks_with_body = !matches!(
-        request.state.proxy.protocol,
-        Protocol::Memcached | Protocol::Tunnel
-    );
-    (request.passing().request_buffering || is_unknown) && asks_with_body
+    match request.state.proxy.protocol {
+        // They are asked without one.
+        Protocol::Memcached | Protocol::Tunnel => false,
+        // Both sides may speak at once.
+        Protocol::Grpc => false,
+        _ => request.passing().request_buffering || is_unknown,
+    }
 }
 
 /// Asks one peer after the other, until one answers.
@@ -136,7 +144,7 @@ async fn tries(
         let failure = match ask(request, resolved, written, peer).await {
             Ok(received) => match refusal(received.answered.head.status, settings.next_upstream) {
                 Some(bit)
-                    if may_go_on(request, bit, true)
+                    if may_go_on(request, written, bit, true)
                         && left > 1
                         && !is_last(resolved, &tried)
                         && may_spend(request, resolved) =>
@@ -170,7 +178,7 @@ async fn tries(
         let is_late = settings.tries_timeout_ms > 0
             && revolve_reactor::now().saturating_duration_since(began_at)
                 >= Duration::from_millis(settings.tries_timeout_ms);
-        if left == 0 || is_late || !may_go_on(request, failure.bit(), failure.was_sent) {
+        if left == 0 || is_late || !may_go_on(request, written, failure.bit(), failure.was_sent) {
             return Err(failure);
         }
         if is_last(resolved, &tried) || !is_paid && !may_spend(request, resolved) {
@@ -261,16 +269,14 @@ fn nobody_left(request: &mut Request, resolved: &Resolved) -> Failure {
 }
 
 /// Whether another peer may be asked after a failure of this kind.
-fn may_go_on(request: &Request, bit: u32, was_sent: bool) -> bool {
+fn may_go_on(request: &Request, written: &Written, bit: u32, was_sent: bool) -> bool {
     let allowed = request.passing().next_upstream;
     if allowed & next::OFF != 0 || allowed & bit == 0 {
         return false;
     }
-    // A body that goes out as it comes is gone once it was sent.
-    let is_replayable = !request.body.is_streamed();
-    let method = method_name(request);
-    let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
-    !was_sent || is_replayable && (is_idempotent || allowed & next::NON_IDEMPOTENT != 0)
+    // A body that goes out as it comes is gone once it was sent, unless that was kept.
+    let is_replayable = !request.body.is_streamed() || written.replay.is_whole();
+    is_replayable && (!was_sent || is_idempotent(request) || allowed & next::NON_IDEMPOTENT != 0)
 }
 
 /// The kind of failure that a status is.
@@ -295,6 +301,9 @@ async fn ask(
     written: &Written,
     peer: &Peer,
 ) -> Result<Received, Failure> {
+    if h2::is_spoken(request) {
+        return h2::ask(request, resolved, written, peer).await;
+    }
     let in_use = Rc::new(peer.begin());
     // What may be sent but once takes none that its peer may be closing at this moment. An application
     // that keeps a connection serves no other meanwhile, so that there it is taken all the same.
@@ -337,9 +346,11 @@ async fn ask(
 
 /// Whether a request may be sent again although its first bytes may have been read (RFC 9110, 9.2.2).
 fn may_repeat(request: &Request) -> bool {
-    let method = method_name(request);
-    let is_idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
-    is_idempotent && !request.body.is_streamed()
+    is_idempotent(request) && !request.body.is_streamed()
+}
+
+fn is_idempotent(request: &Request) -> bool {
+    !matches!(method_name(request), b"POST" | b"LOCK" | b"PATCH")
 }
 
 async fn connect(
@@ -347,57 +358,58 @@ async fn connect(
     resolved: &Resolved,
     peer: &Peer,
 ) -> Result<Connection, Failure> {
-    let limit = Duration::from_millis(request.passing().connect_timeout_ms);
-    let began_at = revolve_reactor::now();
-    let connected = timeout(limit, dial(request, &peer.address)).await;
-    let failure = match connected {
-        Ok(Ok(stream)) => {
-            let mut connection = match &resolved.secure {
-                None => Connection::new(stream),
-                Some(secure) => {
-                    let now_s = request.site.logs.clock().unix_s();
-                    let stream = secure.shake(stream, limit, now_s).await;
-                    let stream = stream.map_err(|refusal| refused(request, &refusal))?;
-                    Connection::secure(stream, secure.identity.clone())
-                }
-            };
-            request.state.proxy.tries.note_connected(began_at);
+    match reach(request, resolved, peer).await {
+        Ok(transport) => {
+            let identity = resolved.secure.as_ref().map(|it| it.identity.clone());
+            let mut connection = Connection::new(transport, identity);
             connection.requests = 1;
-            return Ok(connection);
+            Ok(connection)
         }
-        Ok(Err(error)) => {
-            let reason = crate::log::error_text(&error);
-            request.log(
-                Level::Error,
-                format_args!(
-                    "connect() failed ({reason}) while connecting to upstream{}",
-                    advice(&error)
-                ),
-            );
-            Failure::new(What::Error)
+        Err((what, message)) => {
+            request.log(Level::Error, format_args!("{message}"));
+            Err(Failure::new(what))
         }
-        Err(_) => {
-            request.log(
-                Level::Error,
-                format_args!(
-                    "upstream timed out (110: Connection timed out) while connecting to upstream"
-                ),
-            );
-            Failure::new(What::Timeout)
-        }
-    };
-    Err(failure)
+    }
 }
 
-/// The handshake with a server has failed, or who it is.
-fn refused(request: &Request, refusal: &Refusal) -> Failure {
-    let what = &refusal.what;
-    request.log(
-        Level::Error,
-        format_args!("{what} while SSL handshaking to upstream"),
-    );
-    Failure::new(match refusal.is_late {
-        true => What::Timeout,
-        false => What::Error,
-    })
+/// A new connection to a peer, secured where it is to be.
+///
+/// Errors: what went wrong, and what the error log is to say.
+async fn reach(
+    request: &mut Request,
+    resolved: &Resolved,
+    peer: &Peer,
+) -> Result<Transport, (What, String)> {
+    let limit = Duration::from_millis(request.passing().connect_timeout_ms);
+    let began_at = revolve_reactor::now();
+    let stream = match timeout(limit, dial(request, &peer.address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let (reason, advice) = (crate::log::error_text(&error), advice(&error));
+            let message =
+                format!("connect() failed ({reason}) while connecting to upstream{advice}");
+            return Err((What::Error, message));
+        }
+        Err(_) => {
+            let message =
+                "upstream timed out (110: Connection timed out) while connecting to upstream";
+            return Err((What::Timeout, message.to_owned()));
+        }
+    };
+    let transport = match &resolved.secure {
+        None => Transport::from(stream),
+        Some(secure) => {
+            let now_s = request.site.logs.clock().unix_s();
+            let shaken = secure.shake(stream, limit, now_s).await;
+            shaken.map_err(|refusal| {
+                let message = format!("{} while SSL handshaking to upstream", refusal.what);
+                match refusal.is_late {
+                    true => (What::Timeout, message),
+                    false => (What::Error, message),
+                }
+            })?
+        }
+    };
+    request.state.proxy.tries.note_connected(began_at);
+    Ok(transport)
 }

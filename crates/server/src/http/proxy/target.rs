@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use revolve_reactor::Address;
 
+use crate::config::variable::Value;
+use crate::http::modules::grpc::split_scheme as split_grpc_scheme;
 use crate::http::modules::passing::Protocol;
 use crate::http::modules::proxy::{HTTP_PORT, HTTPS_PORT, Pass, Target, split_scheme, split_url};
 use crate::http::modules::static_files::escape_path;
@@ -59,10 +61,7 @@ impl Named {
 
     /// What the error log calls the upstream: scheme, address and URI.
     pub(crate) fn shown(&self, request: &Request, address: &str) -> String {
-        let scheme = match self.is_secure {
-            true => request.state.proxy.protocol.secure_scheme(),
-            false => request.state.proxy.protocol.scheme(),
-        };
+        let scheme = request.state.proxy.protocol.scheme(self.is_secure);
         let colon = if address.starts_with("unix:") && !address.ends_with(':') {
             ":"
         } else {
@@ -77,42 +76,32 @@ impl Named {
 /// Errors: the status to answer with; why is in the log.
 pub(crate) fn name(request: &Request) -> Result<Named, u16> {
     let pass = pass_of(request);
-    let is_http = request.state.proxy.protocol == Protocol::Http;
+    let protocol = request.state.proxy.protocol;
+    let is_http = protocol == Protocol::Http;
     match &pass.target {
         Target::Group { host, uri, .. } => {
-            let ssl = request.state.proxy.protocol.ssl(request.settings());
+            let ssl = protocol.ssl(request.settings());
             let is_secure = ssl.is_some_and(|ssl| ssl.is_secure);
             Ok(Named {
-                uri: match is_http {
-                    true => uri_of(request, pass, uri.as_deref()),
-                    false => Vec::new(),
+                uri: match protocol {
+                    Protocol::Http => uri_of(request, pass, uri.as_deref()),
+                    Protocol::Grpc => uri_of(request, pass, None),
+                    _ => Vec::new(),
                 },
                 host: host.clone(),
                 is_secure,
                 is_default_redirect: is_http,
             })
         }
-        Target::Url(value) if is_http => {
+        Target::Url(value) if is_http => name_of_url(request, pass, value),
+        Target::Url(value) if protocol == Protocol::Grpc => {
             let url = value.evaluate(request);
-            let url = String::from_utf8_lossy(&url).into_owned();
-            let Some((is_secure, rest)) = split_scheme(&url) else {
-                let shown = Shown(url.as_bytes());
-                request.log(
-                    Level::Error,
-                    format_args!("invalid URL prefix in \"{shown}\""),
-                );
-                return Err(500);
-            };
-            let (host, uri) = split_url(rest);
-            let uri = match uri {
-                Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
-                Some(uri) => uri.as_bytes().to_vec(),
-                None => uri_of(request, pass, None),
-            };
+            let url = String::from_utf8_lossy(&url);
+            let (is_secure, host) = split_grpc_scheme(&url);
             Ok(Named {
-                uri,
-                is_secure,
                 host: host.to_owned(),
+                uri: uri_of(request, pass, None),
+                is_secure,
                 is_default_redirect: false,
             })
         }
@@ -134,6 +123,32 @@ pub(crate) fn name(request: &Request) -> Result<Named, u16> {
     }
 }
 
+/// The same by a URL of HTTP that the request makes.
+fn name_of_url(request: &Request, pass: &Pass, value: &Value) -> Result<Named, u16> {
+    let url = value.evaluate(request);
+    let url = String::from_utf8_lossy(&url).into_owned();
+    let Some((is_secure, rest)) = split_scheme(&url) else {
+        let shown = Shown(url.as_bytes());
+        request.log(
+            Level::Error,
+            format_args!("invalid URL prefix in \"{shown}\""),
+        );
+        return Err(500);
+    };
+    let (host, uri) = split_url(rest);
+    let uri = match uri {
+        Some(uri) if uri.starts_with('?') => format!("/{uri}").into_bytes(),
+        Some(uri) => uri.as_bytes().to_vec(),
+        None => uri_of(request, pass, None),
+    };
+    Ok(Named {
+        uri,
+        is_secure,
+        host: host.to_owned(),
+        is_default_redirect: false,
+    })
+}
+
 /// What a URL of it begins with.
 pub(crate) fn scheme(is_secure: bool) -> &'static str {
     if is_secure { "https://" } else { "http://" }
@@ -144,8 +159,10 @@ fn secure(request: &Request, host: &str, is_secure: bool) -> Result<Option<Secur
     if !is_secure {
         return Ok(None);
     }
-    let settings = request.state.proxy.protocol.ssl(request.settings());
-    let settings = settings.expect("a protocol whose URLs are told to be secure");
+    let protocol = request.state.proxy.protocol;
+    let Some(settings) = protocol.ssl(request.settings()) else {
+        return Ok(None);
+    };
     let tls = settings.loaded.as_ref();
     let tls = tls.expect("it is loaded where a level passes requests on");
     let name = settings.name.as_ref().map(|name| name.evaluate(request));

@@ -1,12 +1,14 @@
 //! A request as it is sent to a peer, whatever is spoken: made once for all tries.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use revolve_http::fastcgi::Params;
 use revolve_http::{Framing, fastcgi, memcached, scgi, uwsgi};
 
-use super::request_head::{self, BodyForm};
+use super::h2::{self, Replay};
+use super::request_head::{self, BodyForm, Fields};
 use super::target::Resolved;
 use crate::http::modules::passing::Protocol;
 use crate::http::request::Request;
@@ -21,6 +23,12 @@ pub(super) struct Written {
     pub(super) has_body: bool,
     /// What memcached is asked for; empty for all others.
     pub(super) key: Bytes,
+    /// The head, where HTTP/2 is spoken.
+    pub(super) fields: Option<Fields>,
+    /// What goes out over HTTP/2 in the place of the request's own body.
+    pub(super) own_body: Option<Bytes>,
+    /// What has been sent of a body that comes while it is sent.
+    pub(super) replay: Rc<Replay>,
 }
 
 impl Written {
@@ -28,8 +36,15 @@ impl Written {
     pub(super) fn of(request: &Request, resolved: &Resolved) -> Result<Self, u16> {
         let mut key = Bytes::new();
         let mut has_body = request.passing().pass_request_body;
+        let (mut fields, mut own_body) = (None, None);
         let (head, form) = match request.state.proxy.protocol {
-            Protocol::Http => {
+            _ if h2::is_spoken(request) => {
+                let (all, own) = request_head::fields(request, resolved);
+                has_body &= own.is_none();
+                (fields, own_body) = (Some(all), own.map(Bytes::from));
+                (Vec::new(), BodyForm::Length)
+            }
+            Protocol::Http | Protocol::Grpc => {
                 has_body &= request.settings().proxy.body.is_none();
                 request_head::write(request, resolved)
             }
@@ -51,6 +66,9 @@ impl Written {
             form,
             has_body,
             key,
+            fields,
+            own_body,
+            replay: Rc::default(),
         })
     }
 }

@@ -24,6 +24,7 @@ use crate::http::request::Request;
 pub(crate) enum Protocol {
     #[default]
     Http,
+    Grpc,
     FastCgi,
     Uwsgi,
     Scgi,
@@ -37,6 +38,7 @@ impl Protocol {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Protocol::Http => "proxy",
+            Protocol::Grpc => "grpc",
             Protocol::FastCgi => "fastcgi",
             Protocol::Uwsgi => "uwsgi",
             Protocol::Scgi => "scgi",
@@ -46,14 +48,18 @@ impl Protocol {
     }
 
     /// What a URL of it begins with, as the error log shows it.
-    pub(crate) fn scheme(self) -> &'static str {
-        match self {
-            Protocol::Http => "http://",
-            Protocol::FastCgi => "fastcgi://",
-            Protocol::Uwsgi => "uwsgi://",
-            Protocol::Scgi => "scgi://",
-            Protocol::Memcached => "memcached://",
-            Protocol::Tunnel => "",
+    pub(crate) fn scheme(self, is_secure: bool) -> &'static str {
+        match (self, is_secure) {
+            (Protocol::Http, false) => "http://",
+            (Protocol::Http, true) => "https://",
+            (Protocol::Grpc, false) => "grpc://",
+            (Protocol::Grpc, true) => "grpcs://",
+            (Protocol::FastCgi, _) => "fastcgi://",
+            (Protocol::Uwsgi, false) => "uwsgi://",
+            (Protocol::Uwsgi, true) => "suwsgi://",
+            (Protocol::Scgi, _) => "scgi://",
+            (Protocol::Memcached, _) => "memcached://",
+            (Protocol::Tunnel, _) => "",
         }
     }
 
@@ -69,6 +75,7 @@ impl Protocol {
     pub(crate) fn settings(self, settings: &Settings) -> &PassSettings {
         match self {
             Protocol::Http => &settings.proxy_passing,
+            Protocol::Grpc => &settings.grpc_passing,
             Protocol::FastCgi => &settings.fastcgi_passing,
             Protocol::Uwsgi => &settings.uwsgi_passing,
             Protocol::Scgi => &settings.scgi_passing,
@@ -81,6 +88,7 @@ impl Protocol {
     pub(crate) fn ssl(self, settings: &Settings) -> Option<&PassSslSettings> {
         match self {
             Protocol::Http => Some(&settings.proxy_ssl),
+            Protocol::Grpc => Some(&settings.grpc_ssl),
             Protocol::Uwsgi => Some(&settings.uwsgi_ssl),
             Protocol::FastCgi | Protocol::Scgi | Protocol::Memcached | Protocol::Tunnel => None,
         }
@@ -90,16 +98,9 @@ impl Protocol {
     pub(crate) fn ssl_mut(self, settings: &mut Settings) -> Option<&mut PassSslSettings> {
         match self {
             Protocol::Http => Some(&mut settings.proxy_ssl),
+            Protocol::Grpc => Some(&mut settings.grpc_ssl),
             Protocol::Uwsgi => Some(&mut settings.uwsgi_ssl),
             Protocol::FastCgi | Protocol::Scgi | Protocol::Memcached | Protocol::Tunnel => None,
-        }
-    }
-
-    /// What a URL of it begins with where the connection is secured.
-    pub(crate) fn secure_scheme(self) -> &'static str {
-        match self {
-            Protocol::Uwsgi => "suwsgi://",
-            _ => "https://",
         }
     }
 
@@ -110,7 +111,16 @@ impl Protocol {
             Protocol::FastCgi => Some(&settings.fastcgi_cache),
             Protocol::Uwsgi => Some(&settings.uwsgi_cache),
             Protocol::Scgi => Some(&settings.scgi_cache),
-            Protocol::Memcached | Protocol::Tunnel => None,
+            Protocol::Grpc | Protocol::Memcached | Protocol::Tunnel => None,
+        }
+    }
+
+    /// What is set of a request's header lines.
+    pub(crate) fn set_headers(self, settings: &Settings) -> &[(String, Value)] {
+        match self {
+            Protocol::Http => &settings.proxy.set_headers,
+            Protocol::Grpc => &settings.grpc.set_headers,
+            _ => &[],
         }
     }
 
@@ -118,6 +128,7 @@ impl Protocol {
     pub(crate) fn pass(self, settings: &Settings) -> Option<&Pass> {
         match self {
             Protocol::Http => settings.proxy.pass.as_deref(),
+            Protocol::Grpc => settings.grpc.pass.as_deref(),
             Protocol::FastCgi => settings.fastcgi_cgi.pass.as_deref(),
             Protocol::Uwsgi => settings.uwsgi_cgi.pass.as_deref(),
             Protocol::Scgi => settings.scgi_cgi.pass.as_deref(),
@@ -132,7 +143,7 @@ impl Protocol {
             Protocol::FastCgi => &settings.fastcgi_cgi.params,
             Protocol::Uwsgi => &settings.uwsgi_cgi.params,
             Protocol::Scgi => &settings.scgi_cgi.params,
-            Protocol::Http | Protocol::Memcached | Protocol::Tunnel => &[],
+            Protocol::Http | Protocol::Grpc | Protocol::Memcached | Protocol::Tunnel => &[],
         }
     }
 }
@@ -140,8 +151,9 @@ impl Protocol {
 /// Whether requests that a level passes on are seen to their end although their clients have left: there are
 /// others who may want the answer.
 pub(crate) fn ignores_client_abort(settings: &Settings) -> bool {
-    const ALL: [Protocol; 6] = [
+    const ALL: [Protocol; 7] = [
         Protocol::Http,
+        Protocol::Grpc,
         Protocol::FastCgi,
         Protocol::Uwsgi,
         Protocol::Scgi,
@@ -248,16 +260,47 @@ settings! {
     }
 }
 
-/// The directives that set these, of one protocol, behind those that it has alone.
+/// The directives that set these, of one protocol, behind those that it has alone. One that is `streaming`
+/// passes bodies as they come, and keeps nothing of them.
 macro_rules! rows {
     ($protocol:literal, $group:ident, [$($own:expr),* $(,)?]) => {
+        $crate::http::modules::passing::rows!(
+            streaming $protocol,
+            $group,
+            [
+                $($own,)*
+                $crate::http::scope::row(ANY, concat!($protocol, "_request_buffering"), $crate::http::modules::passing::args::FLAG, slot!(flag $group.request_buffering)),
+                $crate::http::scope::row(ANY, concat!($protocol, "_pass_request_headers"), $crate::http::modules::passing::args::FLAG, slot!(flag $group.pass_request_headers)),
+                $crate::http::scope::row(ANY, concat!($protocol, "_pass_request_body"), $crate::http::modules::passing::args::FLAG, slot!(flag $group.pass_request_body)),
+                $crate::http::scope::row(ANY, concat!($protocol, "_ignore_client_abort"), $crate::http::modules::passing::args::FLAG, slot!(flag $group.ignore_client_abort)),
+                $crate::http::scope::row(ANY, concat!($protocol, "_limit_rate"), $crate::http::modules::passing::args::ONE, |scope, d| {
+                let rate = passing::limit_rate(&mut scope.shared.registry, d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.limit_rate, rate, d)
+            }),
+                $crate::http::scope::row(ANY, concat!($protocol, "_force_ranges"), $crate::http::modules::passing::args::FLAG, slot!(flag $group.force_ranges)),
+                $crate::http::scope::row(ANY, concat!($protocol, "_store"), $crate::http::modules::passing::args::ONE, |scope, d| {
+                let store = passing::stored(&mut scope.shared, d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.store, store, d)
+            }),
+                $crate::http::scope::row(ANY, concat!($protocol, "_store_access"), $crate::http::modules::passing::args::ONE_TO_THREE, |scope, d| {
+                let mode = passing::store_access(d)?;
+                $crate::config::scope::set_once(&mut scope.level.settings.$group.store_mode, mode, d)
+            }),
+                // Nothing is read ahead further than the socket does.
+                $crate::http::scope::row(ANY, concat!($protocol, "_buffering"), $crate::http::modules::passing::args::FLAG, checked_once),
+                $crate::http::scope::row(ANY, concat!($protocol, "_buffers"), $crate::http::modules::passing::args::TWO, checked_once),
+                $crate::http::scope::row(ANY, concat!($protocol, "_busy_buffers_size"), $crate::http::modules::passing::args::ONE, checked_once),
+                $crate::http::scope::row(ANY, concat!($protocol, "_max_temp_file_size"), $crate::http::modules::passing::args::ONE, checked_once),
+                $crate::http::scope::row(ANY, concat!($protocol, "_temp_file_write_size"), $crate::http::modules::passing::args::ONE, checked_once),
+                $crate::http::scope::row(ANY, concat!($protocol, "_temp_path"), $crate::http::modules::passing::args::ONE_TO_FOUR, checked_once),
+            ]
+        )
+    };
+    (streaming $protocol:literal, $group:ident, [$($own:expr),* $(,)?]) => {
         $crate::http::modules::passing::rows!(@all $group, [$($own,)*], [
             (concat!($protocol, "_connect_timeout"), ONE, slot!(time_ms $group.connect_timeout_ms)),
             (concat!($protocol, "_send_timeout"), ONE, slot!(time_ms $group.send_timeout_ms)),
             (concat!($protocol, "_read_timeout"), ONE, slot!(time_ms $group.read_timeout_ms)),
-            (concat!($protocol, "_request_buffering"), FLAG, slot!(flag $group.request_buffering)),
-            (concat!($protocol, "_pass_request_headers"), FLAG, slot!(flag $group.pass_request_headers)),
-            (concat!($protocol, "_pass_request_body"), FLAG, slot!(flag $group.pass_request_body)),
             (concat!($protocol, "_intercept_errors"), FLAG, slot!(flag $group.intercept_errors)),
             (concat!($protocol, "_next_upstream"), ONE_MORE, |scope, d| {
                 passing::next_upstream(&mut scope.level.settings.$group.next_upstream, d)
@@ -274,7 +317,6 @@ macro_rules! rows {
                 passing::add_name(&mut scope.level.settings.$group.ignored, &d.args)
             }),
             (concat!($protocol, "_buffer_size"), ONE, slot!(size $group.head_bytes_max)),
-            (concat!($protocol, "_ignore_client_abort"), FLAG, slot!(flag $group.ignore_client_abort)),
             (concat!($protocol, "_bind"), ONE_OR_TWO, |scope, d| {
                 let bind = passing::bind(&mut scope.shared.registry, d)?;
                 $crate::config::scope::set_once(&mut scope.level.settings.$group.bind, bind, d)
@@ -282,26 +324,6 @@ macro_rules! rows {
             (concat!($protocol, "_socket_keepalive"), FLAG, slot!(flag $group.socket_keepalive)),
             (concat!($protocol, "_socket_rcvbuf"), ONE, slot!(size $group.receive_buffer_bytes)),
             (concat!($protocol, "_socket_sndbuf"), ONE, slot!(size $group.send_buffer_bytes)),
-            (concat!($protocol, "_limit_rate"), ONE, |scope, d| {
-                let rate = passing::limit_rate(&mut scope.shared.registry, d)?;
-                $crate::config::scope::set_once(&mut scope.level.settings.$group.limit_rate, rate, d)
-            }),
-            (concat!($protocol, "_force_ranges"), FLAG, slot!(flag $group.force_ranges)),
-            (concat!($protocol, "_store"), ONE, |scope, d| {
-                let store = passing::stored(&mut scope.shared, d)?;
-                $crate::config::scope::set_once(&mut scope.level.settings.$group.store, store, d)
-            }),
-            (concat!($protocol, "_store_access"), ONE_TO_THREE, |scope, d| {
-                let mode = passing::store_access(d)?;
-                $crate::config::scope::set_once(&mut scope.level.settings.$group.store_mode, mode, d)
-            }),
-            // Nothing is read ahead further than the socket does.
-            (concat!($protocol, "_buffering"), FLAG, checked_once),
-            (concat!($protocol, "_buffers"), TWO, checked_once),
-            (concat!($protocol, "_busy_buffers_size"), ONE, checked_once),
-            (concat!($protocol, "_max_temp_file_size"), ONE, checked_once),
-            (concat!($protocol, "_temp_file_write_size"), ONE, checked_once),
-            (concat!($protocol, "_temp_path"), ONE_TO_FOUR, checked_once),
         ])
     };
     (@all $group:ident, [$($own:expr,)*], [$(($name:expr, $args:ident, $set:expr),)*]) => {
