@@ -400,6 +400,42 @@ pub(super) const ROWS: &[Row] = &[
         "who may ask says nothing of what is answered",
     ),
     row(
+        "PUT where `client_body_temp_path` is not set, and COPY",
+        "writes where the file lies, and through a link",
+        "writes beside it and renames",
+        "whoever reads sees the old file or the new one",
+    ),
+    row(
+        "DELETE of a link to a folder, with a slash behind it",
+        "deletes what lies in that folder",
+        "409",
+        "no link is followed",
+    ),
+    row(
+        "PUT, DELETE, COPY and MOVE below links, with `disable_symlinks`",
+        "follows them",
+        "403",
+        "what is not read is not written either",
+    ),
+    row(
+        "an answer that is refused as a slice, with `proxy_cache`",
+        "is not kept",
+        "is kept as what it is",
+        "who keeps does not wait for who reads",
+    ),
+    row(
+        "a slice that is refused behind others",
+        "takes those with it that nginx still holds back",
+        "ends the connection behind them",
+        "what is ready leaves",
+    ),
+    row(
+        "`stub_status json`",
+        "takes any word, of no meaning",
+        "an object",
+        "",
+    ),
+    row(
         "`gzip_no_buffer on`",
         "breaks what is compressed",
         "checked only",
