@@ -360,7 +360,7 @@ impl TlsStream {
             return Ok(0);
         }
         let bytes = &bytes[..bytes.len().min(self.record_bytes_max.get() as usize)];
-        let sealed = session.seal(bytes)?;
+        let sealed = seal::seal_anywhere(session, bytes)?;
         // What is sent in between was sealed before it.
         if session.has_outgoing() {
             session.outgoing().extend_from_slice(memory(&sealed));

@@ -18,16 +18,18 @@ pub(super) struct Done {
     pub(super) per_s: f64,
 }
 
-/// Connects one after the other, for a file each; `how` is `-new` or `-reuse`.
+/// Connects one after the other, for a file each where one is named; `how` is `-new` or `-reuse`.
 pub(super) fn handshakes(
-    (port, path): (u16, &str),
+    (port, path): (u16, Option<&str>),
     how: &str,
     seconds: u64,
 ) -> Result<Done, String> {
     let program = tools::find("openssl").ok_or("openssl is missing")?;
     let mut command = Command::new(program);
     command
-        .args(["s_time", how, "-www", path, "-connect"])
+        .args(["s_time", how])
+        .args(path.iter().flat_map(|path| ["-www", *path]))
+        .arg("-connect")
         .arg(format!("127.0.0.1:{port}"))
         .args(["-time", &seconds.to_string()])
         .stdin(Stdio::null());

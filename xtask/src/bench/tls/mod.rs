@@ -16,9 +16,9 @@ use super::table::{Spread, Table};
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// Connections that each begin with a full handshake, and ask once.
+    /// Connections with a full handshake and nothing behind it.
     Full,
-    /// The same by a session of before.
+    /// The same by a session of before, and one request.
     Resumed,
     /// Requests on kept connections.
     Requests,
@@ -147,11 +147,12 @@ fn sample(
     seconds: u64,
 ) -> Result<Sample, String> {
     let before_ns = server.cpu_ns()?;
-    let place = (server.port(), case.path);
+    let port = server.port();
     let done = match case.work {
-        Work::Full => load::handshakes(place, "-new", seconds),
-        Work::Resumed => load::handshakes(place, "-reuse", seconds),
-        Work::Requests => load::requests(place, connections, seconds),
+        Work::Full => load::handshakes((port, None), "-new", seconds),
+        // The client has its ticket with the answer.
+        Work::Resumed => load::handshakes((port, Some(case.path)), "-reuse", seconds),
+        Work::Requests => load::requests((port, case.path), connections, seconds),
     };
     let done = done.map_err(|error| format!("{}: {error}", server.peer.name()))?;
     let taken_ns = server.cpu_ns()?.saturating_sub(before_ns);
