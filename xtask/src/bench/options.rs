@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::http::CASES;
-use super::proxy;
+use super::proxy::cases;
 use super::servers::Kind;
 
 pub(super) const USAGE: &str = "\
@@ -157,7 +157,7 @@ fn number(option: &str, value: Option<&str>) -> Result<usize, String> {
 
 fn case(value: Option<&str>) -> Result<String, String> {
     let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-    let of_proxy = proxy::CASES.iter().map(|case| case.name).collect();
+    let of_proxy = cases::CASES.iter().map(|case| case.name).collect();
     let names = [names, of_proxy, TLS_CASES.to_vec()].concat();
     let value = value.ok_or_else(|| format!("--case needs one of {}", names.join(", ")))?;
     if names.contains(&value) {

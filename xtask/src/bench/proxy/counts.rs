@@ -1,11 +1,11 @@
 //! `cargo xtask bench proxy --strace`: system calls a request.
 
-use super::super::strace;
-use super::{Case, probe, setup};
+use super::asking::{ask, probe, script, setup};
+use super::cases::Case;
 use crate::bench::options::Options;
 use crate::bench::servers::{Server, Workspace};
 use crate::bench::table::Table;
-use crate::bench::wrk;
+use crate::bench::{strace, wrk};
 
 /// Connections of the load, where none are asked for: few, so that waits show.
 const CONNECTIONS: usize = 8;
@@ -15,12 +15,12 @@ pub(super) fn run(workspace: &Workspace, case: &Case, options: &Options) -> Resu
     println!("{}: system calls per request", case.name);
     let mut table = Table::new(&["server", "in all", "without epoll_wait"]);
     let mut each = String::new();
-    let script = case.script()?;
+    let script = script(case)?;
     for kind in &options.servers {
         let server = Server::start(workspace, *kind, &setup(case, connections))?;
         probe(case, &server)?;
         let seconds = options.seconds.unwrap_or(2);
-        let ask = case.ask(&server, &script);
+        let ask = ask(case, &server, &script);
         let counts = strace::count(
             &server,
             |seconds| wrk::run(&ask, connections, seconds),

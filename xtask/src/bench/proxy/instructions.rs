@@ -1,6 +1,8 @@
 //! `cargo xtask bench proxy --instructions`: what a request costs in user space, counted.
 
-use super::{CONNECTIONS, Case, Upstreams, probe, setup};
+use super::asking::{CONNECTIONS, probe, setup};
+use super::cases::Case;
+use super::setup::Upstreams;
 use crate::bench::callgrind::Callgrind;
 use crate::bench::clients::{self, Client};
 use crate::bench::options::Options;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::Upstreams;
+use super::setup::Upstreams;
 use crate::bench::clients::{self, Client};
 use crate::bench::options::Options;
 use crate::bench::process;

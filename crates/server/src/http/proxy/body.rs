@@ -298,14 +298,15 @@ impl Source for UpstreamBody {
                     let why = "upstream timed out (110: Connection timed out)";
                     return Poll::Ready(Some(Err(Broken::while_reading(why))));
                 }
-                Err(error) => {
-                    let reason = crate::log::error_text(&error);
-                    let why = format!("recv() failed ({reason})");
-                    return Poll::Ready(Some(Err(Broken::while_reading(&why))));
-                }
+                Err(error) => return Poll::Ready(Some(Err(unreadable(&error)))),
             }
         }
     }
+}
+
+fn unreadable(error: &io::Error) -> Broken {
+    let reason = crate::log::error_text(error);
+    Broken::while_reading(&format!("recv() failed ({reason})"))
 }
 
 impl Drop for UpstreamBody {

@@ -131,11 +131,7 @@ async fn tries(
     }
     loop {
         let mut is_paid = false;
-        let place = match choose(request, resolved, &mut tried) {
-            Some(place) => Some(place),
-            None => Box::pin(queue(request, resolved, &mut tried)).await,
-        };
-        let Some(place) = place else {
+        let Some(place) = choose_or_wait(request, resolved, &mut tried).await else {
             return Err(nobody_left(request, resolved));
         };
         let peer = &resolved.group.peers[place];
@@ -154,11 +150,7 @@ async fn tries(
                     Failure::of_status(bit, received.answered.head.status)
                 }
                 _ => {
-                    peer.note_success();
-                    request.state.proxy.peer_id = peer.id.clone();
-                    if resolved.group.spec.balance.compares_times() {
-                        request.state.proxy.tries.time(peer);
-                    }
+                    note_answer(request, resolved, peer);
                     return Ok(received);
                 }
             },
@@ -187,6 +179,15 @@ async fn tries(
     }
 }
 
+/// A peer has answered, and that is what the client gets.
+fn note_answer(request: &mut Request, resolved: &Resolved, peer: &Peer) {
+    peer.note_success();
+    request.state.proxy.peer_id = peer.id.clone();
+    if resolved.group.spec.balance.compares_times() {
+        request.state.proxy.tries.time(peer);
+    }
+}
+
 /// Whether the group has anything left for asking another of its peers.
 fn may_spend(request: &Request, resolved: &Resolved) -> bool {
     let group = &resolved.group;
@@ -203,6 +204,18 @@ fn may_spend(request: &Request, resolved: &Resolved) -> bool {
 
 /// How often those that wait for a peer look whether one is free in the eyes of other workers.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The peer to be asked next, which the request may have to wait for.
+async fn choose_or_wait(
+    request: &Request,
+    resolved: &Resolved,
+    tried: &mut Tried,
+) -> Option<usize> {
+    match choose(request, resolved, tried) {
+        Some(place) => Some(place),
+        None => Box::pin(queue(request, resolved, tried)).await,
+    }
+}
 
 /// The peer to be asked next.
 fn choose(request: &Request, resolved: &Resolved, tried: &mut Tried) -> Option<usize> {
