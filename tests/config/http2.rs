@@ -1,6 +1,6 @@
-//! Mistakes about HTTP/2, and directives that nginx took away.
+//! Mistakes about HTTP/2 and gRPC, and directives that nginx took away.
 
-use super::mistakes::{Mistake, check_all, same};
+use super::mistakes::{Mistake, check_all, ours, same};
 use crate::support::{Folder, Run, revolve};
 
 const HTTP2: &[Mistake] = &[
@@ -33,6 +33,31 @@ const HTTP2: &[Mistake] = &[
         "events {}\nhttp {\n http2_body_preread_size 4096m;\n}\n",
         "the maximum body preread buffer size is 2147483647 in FILE:3",
         "",
+    ),
+    same(
+        "events {}\nhttp { server { location / { grpc_pass 127.0.0.1:1; grpc_pass 127.0.0.1:2; } } }\n",
+        "\"grpc_pass\" directive is duplicate in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { server { location / { grpc_pass grpcs://127.0.0.1; } } }\n",
+        "no port in upstream \"127.0.0.1\" in FILE:2",
+        "expected one, or the name of an `upstream`",
+    ),
+    same(
+        "events {}\nhttp { server { grpc_pass a:1; } }\n",
+        "\"grpc_pass\" directive is not allowed here in FILE:2",
+        "",
+    ),
+    same(
+        "events {}\nhttp { proxy_http_version 3; }\n",
+        "invalid value \"3\" in FILE:2",
+        "",
+    ),
+    ours(
+        "events {}\nhttp {\n upstream up { server 127.0.0.1:1; }\n server {\n  location / {\n   proxy_pass http://up;\n   proxy_http_version 2;\n   health_check;\n  }\n }\n}\n",
+        "\"health_check\" asks by HTTP/1.1, and \"proxy_http_version\" is 2 here in FILE:8",
+        "a location of its own",
     ),
 ];
 

@@ -430,26 +430,6 @@ const MEANING: &[Mistake] = &[
         "",
     ),
     same(
-        "events {}\nhttp { server { location / { grpc_pass 127.0.0.1:1; grpc_pass 127.0.0.1:2; } } }\n",
-        "\"grpc_pass\" directive is duplicate in FILE:2",
-        "",
-    ),
-    same(
-        "events {}\nhttp { server { location / { grpc_pass grpcs://127.0.0.1; } } }\n",
-        "no port in upstream \"127.0.0.1\" in FILE:2",
-        "expected one, or the name of an `upstream`",
-    ),
-    same(
-        "events {}\nhttp { server { grpc_pass a:1; } }\n",
-        "\"grpc_pass\" directive is not allowed here in FILE:2",
-        "",
-    ),
-    same(
-        "events {}\nhttp { proxy_http_version 3; }\n",
-        "invalid value \"3\" in FILE:2",
-        "",
-    ),
-    same(
         "events {}\nevents {}\n",
         "\"events\" directive is duplicate in FILE:2",
         "",

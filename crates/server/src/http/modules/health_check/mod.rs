@@ -28,7 +28,7 @@ use crate::config::setting::settings;
 use crate::http::Http;
 use crate::http::location::Location;
 use crate::http::modules::passing::Protocol;
-use crate::http::modules::proxy::Target;
+use crate::http::modules::proxy::{HttpVersion, Target};
 use crate::http::modules::upstream::Upstream;
 use crate::http::modules::{Module, Settings};
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope, row};
@@ -313,6 +313,11 @@ fn refused(protocol: Protocol, settings: &Settings, check: &Check) -> Option<Dia
     if protocol == Protocol::Memcached && let Some((_, span)) = check.matching {
         let message = "\"match\" is about answers of HTTP, and memcached gives none";
         return Some(Diagnostic::new(span, message).label("memcached is asked for its version"));
+    }
+    if protocol == Protocol::Http && settings.proxy.version == HttpVersion::Http2 {
+        let message = "\"health_check\" asks by HTTP/1.1, and \"proxy_http_version\" is 2 here";
+        return Some(Diagnostic::new(check.span, message)
+            .label("expected it in a location of its own that passes to the same group by HTTP/1.1"));
     }
     let ssl = protocol.ssl(settings).filter(|ssl| ssl.is_secure)?;
     let needs_request = ssl.loaded.as_ref().is_some_and(|tls| tls.needs_request());
