@@ -77,7 +77,7 @@ const NOT_BUILT: &[Mistake] = &[
     ours(
         "ssl_engine pkcs11;\nevents {}\n",
         "unknown directive \"ssl_engine\" in FILE:1",
-        "which knows no engines of OpenSSL",
+        "engines are OpenSSL's, and there is none here",
     ),
     ours(
         "events { kqueue_changes 512; }\n",

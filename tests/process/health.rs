@@ -75,19 +75,23 @@ fn start(site: &Site, http: &str, location: &str) -> Server {
     started
 }
 
+/// What the workers say of the first group, once they say it: a busy one may take longer than is waited for it.
 fn states(site: &Site) -> Vec<String> {
-    let mut command = Command::new(REVOLVE);
-    let run = Run::of(
-        command
-            .args(["ctl", "upstreams", "--json", "-s"])
-            .arg(site.folder.file("pid.ctl")),
-    );
-    let answer: Value = serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
-    let peers = answer["upstreams"][0]["peers"].as_array().unwrap();
-    peers
-        .iter()
-        .map(|peer| peer["state"].as_str().unwrap().to_owned())
-        .collect()
+    let mut states = Vec::new();
+    until("a worker tells of its groups", || {
+        let mut command = Command::new(REVOLVE);
+        let run = Run::of(
+            command
+                .args(["ctl", "upstreams", "--json", "-s"])
+                .arg(site.folder.file("pid.ctl")),
+        );
+        let answer: Value = serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
+        let peers = answer["upstreams"][0]["peers"].as_array();
+        let state = |peer: &Value| peer["state"].as_str().unwrap().to_owned();
+        states = peers.into_iter().flatten().map(state).collect();
+        !states.is_empty()
+    });
+    states
 }
 
 #[test]

@@ -29,6 +29,11 @@ impl Group {
                 let backups = |it: &(usize, &Peer)| it.1.spec.is_backup && is_free(it.0, it.1);
                 self.in_turn(backups, now)
             })
+            .or_else(|| {
+                // Before a request goes without an answer, those are asked that have failed others lately.
+                let resort = |it: &(usize, &Peer)| !tried.has(it.0) && it.1.is_last_resort(now);
+                (tried.count() > 0).then(|| self.in_turn(resort, now))?
+            })
             .inspect(|place| self.peers[*place].note_chance(now))
     }
 

@@ -291,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_nobody_has_answered_asks_those_that_have_failed_others() {
+        on_loop(|| {
+            let three = group(&["/a", "/b", "/c"], |_| {});
+            three.note_failure(0);
+            let mut tried = Tried::default();
+            let mut next = || three.choose(&mut tried, b"", |_| false).map(|(place, _)| place);
+            assert_eq!([next(), next(), next(), next()], [Some(1), Some(2), Some(0), None]);
+            // Who has asked nobody yet is told at once that nobody is there.
+            let two = group(&["/a", "/b"], |_| {});
+            two.peers[0].obey(Order::Down);
+            two.peers[1].note_failure(true);
+            assert!(two.choose(&mut Tried::default(), b"", |_| false).is_none());
+        });
+    }
+
+    #[test]
     fn one_that_is_back_gets_its_share_slowly() {
         on_loop(|| {
             let group = group(&["/a", "/b"], |server| {

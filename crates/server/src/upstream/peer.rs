@@ -321,6 +321,11 @@ impl Peer {
         self.state(now_ms) == State::Up && !self.is_full()
     }
 
+    /// Whether only its failures speak against it.
+    pub(super) fn is_last_resort(&self, now_ms: u64) -> bool {
+        self.state(now_ms) == State::Unavailable && !self.is_full()
+    }
+
     /// Whether those may be that are bound to it.
     pub(super) fn serves_bound(&self, now_ms: u64) -> bool {
         matches!(self.state(now_ms), State::Up | State::Draining) && !self.is_full()
