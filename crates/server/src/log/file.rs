@@ -67,12 +67,23 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
     match options().open(path) {
         Ok(file) if is_pipe(&file) => options().read(true).open(path).or(Ok(file)),
+        Ok(file) => waiting_for_its_disk(file),
         // Nobody reads from the pipe yet.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
             options().read(true).open(path)
         }
-        result => result,
+        Err(error) => Err(error),
     }
+}
+
+/// A regular file takes every write, though some file systems say that they would have to wait where they are
+/// told that nobody does.
+fn waiting_for_its_disk(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        let flags = rustix::fs::fcntl_getfl(&file)?;
+        rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    }
+    Ok(file)
 }
 
 fn options() -> OpenOptions {
