@@ -85,7 +85,8 @@ fn states(site: &Site) -> Vec<String> {
                 .args(["ctl", "upstreams", "--json", "-s"])
                 .arg(site.folder.file("pid.ctl")),
         );
-        let answer: Value = serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
+        let answer: Value =
+            serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
         let peers = answer["upstreams"][0]["peers"].as_array();
         let state = |peer: &Value| peer["state"].as_str().unwrap().to_owned();
         states = peers.into_iter().flatten().map(state).collect();

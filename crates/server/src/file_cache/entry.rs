@@ -231,7 +231,7 @@ impl Probe {
             Err(error) => Self {
                 found: Found::Missing(error),
                 identity: None,
-                cacheable: super::is_absence(error),
+                cacheable: is_absence(error),
             },
         }
     }
@@ -304,4 +304,9 @@ fn read_all(file: &mut File, size: usize) -> Option<Bytes> {
     }
     body.truncate(size);
     (filled == size).then(|| Bytes::from(body))
+}
+
+/// Whether an error means that nothing is at the path, which a watch can tell the end of.
+pub(super) fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR)
 }

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use revolve_http::h1::lines::ContentLength;
 
 pub(crate) use entry::{Content, FileEntry, Form, Found, place};
-use entry::{Identity, Probe};
+use entry::{Identity, Probe, is_absence};
 pub(crate) use links::{Refused, open as open_without_links};
 use marks::Marks;
 use watch::{Dependency, EntryId, Watch};
@@ -437,11 +437,6 @@ impl Inner {
 
 fn now_s() -> u32 {
     (revolve_reactor::now_ms() / 1000) as u32
-}
-
-/// Whether an error means that nothing is at the path, which a watch can tell the end of.
-fn is_absence(error: Errno) -> bool {
-    matches!(error, Errno::NOENT | Errno::NOTDIR)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shown_path;
 use super::syslog::SyslogServer;
+use super::text::shown_path;
 
 /// A place for lines. Two logs at one place are one log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,12 +14,14 @@ pub mod syslog;
 mod by_path;
 pub(crate) mod escape;
 mod gzip;
+mod level;
 mod lines;
 mod losses;
 mod output;
 mod queue;
 mod sink;
 mod spool;
+mod text;
 
 use std::fmt;
 use std::io::Write as _;
@@ -29,69 +31,14 @@ use std::sync::Arc;
 pub use by_path::PathLimits;
 pub use destination::{Buffering, Destination, Place};
 pub use file::OpenLogs;
+pub use level::{ErrorTarget, Level};
 pub use output::Output;
 pub use outputs::{Outputs, say_on_stderr};
 pub(crate) use revolve_conf::Shown;
 pub use revolve_conf::error_text;
+pub use text::errno_text;
 
 use crate::clock::Clock;
-
-/// Severity of an error log line, nginx's names and order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// The server cannot run.
-    Emerg,
-    /// Something must be done at once.
-    Alert,
-    /// Something is broken.
-    Crit,
-    /// A request failed.
-    Error,
-    /// Something is odd.
-    Warn,
-    /// Worth knowing.
-    Notice,
-    /// What clients do.
-    Info,
-    /// How the server works.
-    Debug,
-}
-
-impl Level {
-    /// All levels by name.
-    pub const NAMES: [(&'static str, Level); 8] = [
-        ("emerg", Level::Emerg),
-        ("alert", Level::Alert),
-        ("crit", Level::Crit),
-        ("error", Level::Error),
-        ("warn", Level::Warn),
-        ("notice", Level::Notice),
-        ("info", Level::Info),
-        ("debug", Level::Debug),
-    ];
-
-    /// The level of a name.
-    pub fn named(name: &str) -> Option<Level> {
-        Self::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, level)| *level)
-    }
-
-    /// The name.
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].0
-    }
-}
-
-/// Where error lines of a place in the configuration go, and from which severity on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorTarget {
-    /// Index of the log in [`Base::logs`](crate::Base::logs).
-    pub file: usize,
-    /// The least severe level that is written.
-    pub level: Level,
-}
 
 /// The logs of one configuration on one loop.
 pub struct Logs {
@@ -180,27 +127,4 @@ impl Logs {
     pub fn lose(&self, reason: String) {
         self.outputs.lose(reason);
     }
-}
-
-/// A path in a message.
-pub(crate) fn shown_path(path: &std::path::Path) -> Shown<'_> {
-    Shown(path.as_os_str().as_encoded_bytes())
-}
-
-/// `2026/11/22 11:00:00 [error] 1234#1234: `
-fn line_head(clock: &Clock, level: Level, out: &mut Vec<u8>) {
-    clock.error_time(out);
-    let pid = std::process::id();
-    let thread = clock.thread_id();
-    let _ = write!(out, " [{}] {pid}#{thread}: ", level.name());
-}
-
-/// Why the rest of a line or of a compressed block is lost that was begun in a file which is no more.
-fn cut_short() -> std::io::Error {
-    std::io::Error::other("the file was closed before the rest could be written")
-}
-
-/// [`error_text`] of an error number.
-pub fn errno_text(error: rustix::io::Errno) -> String {
-    error_text(&std::io::Error::from(error))
 }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::destination::{Buffering, Destination, Place};
+use super::level::Level;
 use super::queue::{Account, Queue, WAITING_BYTES_MAX};
 use super::sink::Sink;
 use super::spool::Spool;
 use super::syslog::SyslogSocket;
-use super::{Level, error_text, shown_path};
+use super::text::{cut_short, line_head, shown_path};
 use crate::clock::Clock;
+use revolve_conf::error_text;
 
 /// How soon a disk, a pipe or a syslog server that took nothing is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -197,7 +199,7 @@ impl Output {
     ) -> Option<String> {
         let now = Instant::now();
         self.append(clock, Some(level), now, |out| {
-            super::line_head(clock, level, out);
+            line_head(clock, level, out);
             let _ = out.write_fmt(message);
         });
         self.flush(now, true);
@@ -276,7 +278,7 @@ impl Output {
         inner.buffering = buffering;
         if let Some(file) = file {
             let lost = inner.spool.give_up_begun();
-            inner.note_losses(&self.place, lost, &super::cut_short());
+            inner.note_losses(&self.place, lost, &cut_short());
             inner.spool.sink = match inner.is_queued {
                 true => queued(&self.place, Some(file), &inner.account),
                 false => Sink::of(Some(file)),

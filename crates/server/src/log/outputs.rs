@@ -14,10 +14,11 @@ use revolve_reactor::{now, sleep_until, spawn};
 use super::by_path::{PathLimits, PathLogs};
 use super::destination::{Destination, Place};
 use super::file::{self, OpenLogs, STDERR};
+use super::level::{ErrorTarget, Level};
 use super::output::{END_PATIENCE, END_PAUSE, Output};
 use super::queue::Account;
 use super::sink::Sink;
-use super::{ErrorTarget, Level, line_head};
+use super::text::line_head;
 use crate::clock::Clock;
 
 thread_local! {

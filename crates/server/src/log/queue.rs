@@ -23,11 +23,13 @@ use revolve_reactor::LoopHandle;
 use rustix::io::Errno;
 
 use super::destination::Buffering;
+use super::file;
 use super::lines::Lines;
 use super::losses::Losses;
 use super::sink::Sink;
 use super::spool::{BYTES_KEPT, Spool};
-use super::{error_text, file, shown_path};
+use super::text::{cut_short, shown_path};
+use revolve_conf::error_text;
 
 /// What waits at most for a disk, a pipe or a syslog server that takes nothing for the moment.
 pub(crate) const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -284,7 +286,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let spool = &mut lock(&self.spool).spool;
         let lost = spool.give_up_begun();
-        self.note(lost, "write() to", &super::cut_short());
+        self.note(lost, "write() to", &cut_short());
     }
 }
 

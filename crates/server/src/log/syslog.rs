@@ -12,7 +12,7 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use super::Level;
+use super::level::Level;
 use crate::clock::Clock;
 
 /// How long a server that cannot be reached is left alone.

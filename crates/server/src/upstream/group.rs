@@ -296,8 +296,15 @@ mod tests {
             let three = group(&["/a", "/b", "/c"], |_| {});
             three.note_failure(0);
             let mut tried = Tried::default();
-            let mut next = || three.choose(&mut tried, b"", |_| false).map(|(place, _)| place);
-            assert_eq!([next(), next(), next(), next()], [Some(1), Some(2), Some(0), None]);
+            let mut next = || {
+                three
+                    .choose(&mut tried, b"", |_| false)
+                    .map(|(place, _)| place)
+            };
+            assert_eq!(
+                [next(), next(), next(), next()],
+                [Some(1), Some(2), Some(0), None]
+            );
             // Who has asked nobody yet is told at once that nobody is there.
             let two = group(&["/a", "/b"], |_| {});
             two.peers[0].obey(Order::Down);
