@@ -12,7 +12,7 @@ usage: cargo xtask bench [http | proxy | tls | memory | dealing | echo | models]
   --rounds N          rounds of turns (5)
   --seconds S         length of one measurement (2; echo and models: 1)
   --connections N     connections of the load (64, and 8 for 10 MiB; memory: 10000; dealing: 480; tls: 32,
-                      idle 1000)
+                      8 for 10 MiB, idle 1000)
   --case NAME         one case alone: static-1k, return, site, static-100k, static-10m of http;
                       get-1k, post-1k, get-1m, post-1m and each of them with -each of proxy;
                       tls-full, tls-resumed, tls-1k, tls-100k, tls-10m, tls-idle of tls

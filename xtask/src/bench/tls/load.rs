@@ -8,9 +8,6 @@ use rustix::process::Signal;
 use crate::bench::process::{self, LOAD_CPU};
 use crate::bench::{tools, wrk};
 
-/// Connections of requests, where none are asked for.
-pub(super) const CONNECTIONS: usize = 32;
-
 /// What a load has done.
 #[derive(Debug, PartialEq)]
 pub(super) struct Done {

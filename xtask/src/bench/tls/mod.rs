@@ -6,7 +6,7 @@ mod peer;
 use std::path::Path;
 use std::time::Duration;
 
-use self::load::{CONNECTIONS, Stopped};
+use self::load::Stopped;
 use self::peer::{Peer, Running};
 use super::options::Options;
 use super::process;
@@ -31,6 +31,8 @@ struct Case {
     work: Work,
     path: &'static str,
     body_bytes: usize,
+    /// Connections of requests, where none are asked for.
+    connections: usize,
     ratio_max: Option<f64>,
 }
 
@@ -40,6 +42,7 @@ const CASES: [Case; 5] = [
         work: Work::Full,
         path: "/1k.html",
         body_bytes: 1 << 10,
+        connections: 32,
         ratio_max: Some(0.5),
     },
     Case {
@@ -47,6 +50,7 @@ const CASES: [Case; 5] = [
         work: Work::Resumed,
         path: "/1k.html",
         body_bytes: 1 << 10,
+        connections: 32,
         ratio_max: None,
     },
     Case {
@@ -54,6 +58,7 @@ const CASES: [Case; 5] = [
         work: Work::Requests,
         path: "/1k.html",
         body_bytes: 1 << 10,
+        connections: 32,
         ratio_max: Some(0.85),
     },
     Case {
@@ -61,6 +66,7 @@ const CASES: [Case; 5] = [
         work: Work::Requests,
         path: "/100k.html",
         body_bytes: 100 << 10,
+        connections: 32,
         ratio_max: Some(0.75),
     },
     Case {
@@ -68,6 +74,7 @@ const CASES: [Case; 5] = [
         work: Work::Requests,
         path: "/10m.html",
         body_bytes: 10 << 20,
+        connections: 8,
         ratio_max: Some(0.75),
     },
 ];
@@ -118,7 +125,7 @@ fn measure(
 ) -> Result<Option<String>, String> {
     let serves = |peer: &&Peer| case.body_bytes <= peer.body_bytes_max();
     let peers: Vec<Peer> = peers.iter().filter(serves).copied().collect();
-    let connections = options.connections.unwrap_or(CONNECTIONS);
+    let connections = options.connections.unwrap_or(case.connections);
     let seconds = options.seconds.unwrap_or(2);
     let mut servers = Vec::new();
     for peer in &peers {

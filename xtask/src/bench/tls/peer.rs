@@ -243,7 +243,9 @@ impl Running {
 
     /// CPU time that all its processes have taken so far.
     pub(super) fn cpu_ns(&self) -> Result<u64, String> {
-        process::cpu_ns(&process::family(self.child.id()))
+        let look = || process::cpu_ns(&process::family(self.child.id()));
+        // What it has started for a moment may end between two looks.
+        look().or_else(|_| look())
     }
 }
 
