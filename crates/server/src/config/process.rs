@@ -272,12 +272,6 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: checked_once,
     },
     DirectiveRow {
-        name: "ssl_object_cache_inheritable",
-        contexts: MAIN,
-        args: Args::FLAG,
-        set: checked_once,
-    },
-    DirectiveRow {
         name: "load_module",
         contexts: MAIN,
         args: Args::ONE,
