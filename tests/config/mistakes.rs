@@ -111,8 +111,8 @@ const NAMES: &[Mistake] = &[
         "expected off, or a size like 512k or 4m",
     ),
     ours(
-        "events {}\nhttp { perl_require a.pm; }\n",
-        "unknown directive \"perl_require\" in FILE:2",
+        "events {}\nhttp { http3 on; }\n",
+        "unknown directive \"http3\" in FILE:2",
         "Revolve does not have it yet",
     ),
     ours(
