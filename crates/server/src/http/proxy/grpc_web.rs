@@ -234,7 +234,7 @@ mod tests {
         trailers.push(b"x", b"");
         assert_eq!(
             message(&trailers),
-            &b"\x80\0\0\0\x14grpc-status:0\r\nx:\r\n"[..]
+            &b"\x80\0\0\0\x13grpc-status:0\r\nx:\r\n"[..]
         );
     }
 }
