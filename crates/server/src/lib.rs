@@ -32,6 +32,8 @@ pub use http::cache::record::check as check_record;
 pub use http::filter_checks::check_filters;
 pub use http::modules;
 #[cfg(fuzzing)]
+pub use http::modules::auth_basic::check_users;
+#[cfg(fuzzing)]
 pub use http::modules::mp4::check_movie;
 #[cfg(fuzzing)]
 pub use http::testing::check_script;

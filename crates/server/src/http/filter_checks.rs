@@ -184,22 +184,17 @@ fn run(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::testing::corpus;
 
     /// What fuzzing has found, so that `cargo test` alone keeps it found.
     #[test]
     fn bodies_of_the_corpus_are_the_same_in_pieces() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/filters");
-        let mut files = 0;
-        for entry in std::fs::read_dir(corpus).unwrap() {
-            check_filters(&std::fs::read(entry.unwrap().path()).unwrap());
-            files += 1;
-        }
-        assert!(files >= PATHS.len());
+        let corpus = corpus("filters");
+        assert!(corpus.len() >= PATHS.len());
+        corpus.iter().for_each(|data| check_filters(data));
     }
 
     proptest! {

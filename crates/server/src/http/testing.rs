@@ -343,6 +343,16 @@ fn start(config: &Arc<Config>) -> Rc<LoopState> {
     LoopState::start(&offered, Connections::boxed, None, capacity, counts)
 }
 
+/// What fuzzing has found of one target.
+#[cfg(test)]
+pub(crate) fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let entries = std::fs::read_dir(corpora.join(target)).unwrap();
+    entries
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .collect()
+}
+
 /// What a simulated client draws: xorshift64*, apart from the driver's.
 #[cfg(test)]
 pub(crate) struct Dice(u64);
@@ -372,12 +382,8 @@ mod tests {
     /// What fuzzing has found, so that `cargo test` alone keeps it found.
     #[test]
     fn scripts_of_the_corpus_are_answered() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/script");
-        let mut files = 0;
-        for entry in std::fs::read_dir(corpus).unwrap() {
-            check_script(&std::fs::read(entry.unwrap().path()).unwrap());
-            files += 1;
-        }
-        assert!(files > 5);
+        let corpus = corpus("script");
+        assert!(corpus.len() > 5);
+        corpus.iter().for_each(|data| check_script(data));
     }
 }

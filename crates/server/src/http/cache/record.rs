@@ -167,6 +167,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::testing::corpus;
+
+    /// What fuzzing has found, so that `cargo test` alone keeps it found.
+    #[test]
+    fn records_of_the_corpus_are_written_as_they_were_read() {
+        let corpus = corpus("cache_record");
+        assert!(corpus.len() > 3);
+        corpus.iter().for_each(|data| check(data));
+    }
 
     prop_compose! {
         fn records()(

@@ -362,3 +362,38 @@ fn ask(request: &mut Request, realm: &[u8]) -> Outcome {
     request.response.headers.push(name, &value);
     Outcome::Finish(status)
 }
+
+/// A name, a password and the lines of a file, parted by NULs: what is found of the name is one line's, and forms
+/// that take no time are compared.
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "a fuzz target calls it"))]
+pub fn check_users(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == 0);
+    let (Some(user), Some(password), Some(lines)) = (parts.next(), parts.next(), parts.next()) else {
+        return;
+    };
+    let Some(stored) = stored_in(lines, user) else {
+        return;
+    };
+    assert!(!stored.contains(&b'\n') && !stored.contains(&b':'));
+    if !password::is_slow(stored) || stored.starts_with(b"$1$") || stored.starts_with(b"$apr1$") {
+        let same = password::compare(password, stored) == password::Verdict::Same;
+        let mut other = password.to_vec();
+        other.push(b'x');
+        assert!(!same || password::compare(&other, stored) != password::Verdict::Same);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_users;
+    use crate::http::testing::corpus;
+
+    /// What fuzzing has found, so that `cargo test` alone keeps it found.
+    #[test]
+    fn users_of_the_corpus_are_found() {
+        let corpus = corpus("htpasswd");
+        assert!(corpus.len() > 5);
+        corpus.iter().for_each(|data| check_users(data));
+    }
+}

@@ -370,22 +370,15 @@ pub fn check(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::check;
-
-    fn corpus() -> Vec<Vec<u8>> {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/mp4");
-        let entries = std::fs::read_dir(corpus).unwrap();
-        entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
-    }
+    use crate::http::testing::corpus;
 
     /// What fuzzing has found, so that `cargo test` alone keeps it found.
     #[test]
     fn files_of_the_corpus_are_cut_or_refused() {
-        let corpus = corpus();
+        let corpus = corpus("mp4");
         assert!(corpus.len() > 5);
         corpus.iter().for_each(|data| check(data));
     }
@@ -399,7 +392,7 @@ mod tests {
             damage in prop::collection::vec((0_usize..3000, any::<u8>()), 0..6),
             words in prop::collection::vec((0_usize..750, prop::sample::select(vec![0_u32, 1, 2, u32::MAX, 1 << 31])), 0..3),
         ) {
-            let mut data = corpus().swap_remove(which);
+            let mut data = corpus("mp4").swap_remove(which);
             data[..5].copy_from_slice(&times);
             for (at, byte) in damage {
                 if let Some(place) = data.get_mut(5 + at) {
