@@ -238,7 +238,11 @@ impl Running {
 
     /// The processes that serve.
     pub(super) fn workers(&self) -> Vec<u32> {
-        process::workers(self.child.id())
+        match self.peer {
+            // One process; what else is there, it has started for something else.
+            Peer::H2o | Peer::Haproxy => vec![self.child.id()],
+            Peer::Nginx | Peer::Revolve | Peer::Against => process::workers(self.child.id()),
+        }
     }
 
     /// CPU time that all its processes have taken so far.
