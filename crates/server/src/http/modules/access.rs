@@ -84,8 +84,7 @@ fn rule(scope: &mut Scope, directive: &Directive, may: bool) -> Result<(), Diagn
                 Some(network)
             }
             None => {
-                let expected =
-                    "expected an address, a network like 10.0.0.0/8, unix: or all";
+                let expected = "expected an address, a network like 10.0.0.0/8, unix: or all";
                 return Err(invalid_parameter(word, expected));
             }
         },

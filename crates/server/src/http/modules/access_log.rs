@@ -17,8 +17,6 @@ use revolve_conf::value::{number, size, time_ms, time_s};
 use revolve_conf::{Diagnostic, Directive, Word};
 use rustix::io::Errno;
 
-use crate::http::modules::{Module, Settings};
-use crate::http::phase::{Outcome, Phase};
 use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::syslog;
@@ -26,6 +24,8 @@ use crate::config::variable::{Registry, Value};
 use crate::file_cache::Found;
 use crate::http::modules::core::map_path;
 use crate::http::modules::log_format::{self, Format};
+use crate::http::modules::{Module, Settings};
+use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::file::STDERR;

@@ -17,8 +17,8 @@
 //! server { listen 80; }
 //! ```
 
-use std::path::{Path, PathBuf};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -113,7 +113,10 @@ fn shared_zone(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
         return Err(duplicate(directive));
     }
     let (name, bytes) = name_and_size(named, word)?;
-    let zone = scope.shared.zones.declare_shared((name, bytes), ChallengeZone, word)?;
+    let zone = scope
+        .shared
+        .zones
+        .declare_shared((name, bytes), ChallengeZone, word)?;
     scope.acme.zone = Some(zone);
     scope.level.settings.acme.zone = Some(Some(zone));
     Ok(())
@@ -151,7 +154,9 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         let message = format!("acme_issuer \"{}\" has no \"{what}\"", name.text);
         Diagnostic::new(name.span, message)
     };
-    let uri = block.uri.ok_or_else(|| lacks("uri").label("expected the authority's directory"))?;
+    let uri = block
+        .uri
+        .ok_or_else(|| lacks("uri").label("expected the authority's directory"))?;
     let url = Url::parse_secure(&uri.text).ok_or_else(|| {
         let message = format!("invalid acme_issuer uri \"{}\"", uri.text);
         Diagnostic::new(uri.span, message).label("expected https://host[:port]/path")
@@ -171,7 +176,9 @@ fn issuer(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         return Ok(());
     };
     // Source: nginx's default.
-    let state = block.state.map_or_else(|| format!("acme_{}", name.text), |it| it.text.clone());
+    let state = block
+        .state
+        .map_or_else(|| format!("acme_{}", name.text), |it| it.text.clone());
     let state = scope.shared.full_path(&state);
     scope.acme.list.push(Issuer {
         name: name.text.clone(),
@@ -252,7 +259,8 @@ fn external_account(
     };
     ExternalAccount::new(&kid.text, &text).ok_or_else(|| {
         let message = format!("invalid key of the external account \"{}\"", kid.text);
-        Diagnostic::new(key.span, message).label("expected base64 for URLs, as the authority gives it")
+        Diagnostic::new(key.span, message)
+            .label("expected base64 for URLs, as the authority gives it")
     })
 }
 
@@ -281,10 +289,7 @@ fn challenge(block: &Block<'_>, diagnostics: &mut Diagnostics) -> Result<Challen
     }
 }
 
-fn dns_command(
-    block: &Block<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Result<DnsCommand, Diagnostic> {
+fn dns_command(block: &Block<'_>, diagnostics: &mut Diagnostics) -> Result<DnsCommand, Diagnostic> {
     let Some(command) = block.command else {
         let message = "challenge \"dns-01\" needs a \"dns_command\"";
         let span = block.challenge.map(|kind| kind.span);
@@ -294,7 +299,10 @@ fn dns_command(
     };
     let program = &command.args[0];
     if !program.text.starts_with('/') {
-        let message = format!("\"dns_command\" needs an absolute path, not \"{}\"", program.text);
+        let message = format!(
+            "\"dns_command\" needs an absolute path, not \"{}\"",
+            program.text
+        );
         let diagnostic = Diagnostic::new(program.span, message);
         return Err(diagnostic.label("it is run without a shell, from the folder /"));
     }
@@ -312,7 +320,10 @@ fn dns_command(
 }
 
 fn system_roots(name: &Word) -> Result<NamedFile, Diagnostic> {
-    let found = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.is_file());
+    let found = SYSTEM_ROOTS
+        .iter()
+        .map(Path::new)
+        .find(|path| path.is_file());
     let path = found.ok_or_else(|| {
         let message = format!("nobody is trusted for acme_issuer \"{}\"", name.text);
         Diagnostic::new(name.span, message)
@@ -376,7 +387,8 @@ fn certificate(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
 
 /// A name that an authority may vouch for, which is a wildcard where it begins with `*.`.
 fn orderable(name: &str) -> Option<String> {
-    let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'_');
+    let is_sound =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'_');
     let bare = name.strip_prefix("*.").unwrap_or(name);
     let is_name = !bare.is_empty() && bare.bytes().all(is_sound) && !bare.starts_with('.');
     is_name.then(|| name.to_ascii_lowercase())
@@ -396,7 +408,11 @@ fn orderable_names(server_names: &[ServerName], takes_wildcards: bool) -> Vec<St
         names.extend(orderable.filter(|name| takes_wildcards || !name.starts_with('*')));
     }
     // Authorities refuse a name that a wildcard beside it is for, too.
-    let wildcards: Vec<String> = names.iter().filter(|it| it.starts_with('*')).cloned().collect();
+    let wildcards: Vec<String> = names
+        .iter()
+        .filter(|it| it.starts_with('*'))
+        .cloned()
+        .collect();
     names.retain(|name| match name.split_once('.') {
         Some((first, rest)) => first == "*" || !wildcards.contains(&format!("*.{rest}")),
         None => true,
@@ -411,9 +427,14 @@ fn not_by_challenge(issuer: &Issuer, (name, span): &(String, Span)) -> Option<Di
     let message = format!("\"{name}\" cannot be ordered by challenge \"{challenge}\"");
     let diagnostic = Diagnostic::new(*span, message);
     if name.starts_with('*') && !is_by_dns {
-        return Some(diagnostic
-            .label("wildcards are issued after a challenge by DNS alone")
-            .help(format!("add `challenge dns-01;` and a `dns_command` to acme_issuer \"{}\"", issuer.name)));
+        return Some(
+            diagnostic
+                .label("wildcards are issued after a challenge by DNS alone")
+                .help(format!(
+                    "add `challenge dns-01;` and a `dns_command` to acme_issuer \"{}\"",
+                    issuer.name
+                )),
+        );
     }
     let is_address = name.parse::<IpAddr>().is_ok();
     (is_address && is_by_dns).then(|| diagnostic.label("an address has no record of that kind"))
@@ -433,11 +454,16 @@ pub(crate) fn note(
     let place = issuers.list.iter().position(|it| it.name == named.issuer);
     let Some(place) = place else {
         let message = format!("acme_issuer \"{}\" is not found", named.issuer);
-        diagnostics.push(Diagnostic::new(named.span, message).label("no `acme_issuer` has this name"));
+        diagnostics
+            .push(Diagnostic::new(named.span, message).label("no `acme_issuer` has this name"));
         return;
     };
     let issuer = &issuers.list[place];
-    let wrong: Vec<_> = named.names.iter().filter_map(|it| not_by_challenge(issuer, it)).collect();
+    let wrong: Vec<_> = named
+        .names
+        .iter()
+        .filter_map(|it| not_by_challenge(issuer, it))
+        .collect();
     if !wrong.is_empty() {
         return wrong.into_iter().for_each(|it| diagnostics.push(it));
     }
@@ -454,7 +480,9 @@ pub(crate) fn note(
         diagnostics.push(diagnostic);
         return;
     };
-    let path = issuer.state.join(format!("{}.pem", first.replace([':', '*'], "_")));
+    let path = issuer
+        .state
+        .join(format!("{}.pem", first.replace([':', '*'], "_")));
     let _ = named.path.set(path.clone());
     let new = Wanted {
         issuer: place,

@@ -226,8 +226,10 @@ mod tests {
     #[test]
     fn one_that_asks_for_itself_ends() {
         // No access handler is asked of a subrequest.
-        let mut site = TestSite::new("location /a { auth_request /a; try_files /none /said; }
-             location = /said { auth_request /said; return 200 in; }");
+        let mut site = TestSite::new(
+            "location /a { auth_request /a; try_files /none /said; }
+             location = /said { auth_request /said; return 200 in; }",
+        );
         assert_eq!(site.ask("GET /a HTTP/1.1").0, "200\nin");
     }
 }

@@ -112,7 +112,9 @@ const CALLBACK_BYTES_MAX: usize = 128;
 ///
 /// Source: nginx's `ngx_http_autoindex_handler`.
 fn handle(request: &mut Request) -> Outcome {
-    if !matches!(request.current.method, Method::Get | Method::Head) || !request.path.ends_with(b"/") {
+    if !matches!(request.current.method, Method::Get | Method::Head)
+        || !request.path.ends_with(b"/")
+    {
         return Outcome::Next;
     }
     let mut callback = Vec::new();
@@ -135,7 +137,9 @@ fn handle(request: &mut Request) -> Outcome {
     }
     entries.sort_by(|one, other| {
         let key = |entry: &Entry| !entry.metadata.is_dir();
-        key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
+        key(one)
+            .cmp(&key(other))
+            .then_with(|| one.name.cmp(&other.name))
     });
     let content_type: &[u8] = match format {
         Format::Html => b"text/html",
@@ -341,7 +345,11 @@ fn json(entry: &Entry, out: &mut Vec<u8>) {
     let mut time = [0; 29];
     revolve_http::date::format_imf(modified_s(entry), &mut time);
     let kind = kind(entry);
-    let _ = write!(out, "\", \"type\":\"{kind}\", \"mtime\":\"{}\"", time.escape_ascii());
+    let _ = write!(
+        out,
+        "\", \"type\":\"{kind}\", \"mtime\":\"{}\"",
+        time.escape_ascii()
+    );
     if entry.metadata.is_file() {
         let _ = write!(out, ", \"size\":{}", entry.metadata.len());
     }
@@ -352,7 +360,11 @@ fn json(entry: &Entry, out: &mut Vec<u8>) {
 fn xml(entry: &Entry, out: &mut Vec<u8>) {
     let kind = kind(entry);
     let time = Timestamp::from_second(modified_s(entry)).unwrap_or_default();
-    let _ = write!(out, "<{kind} mtime=\"{}\"", time.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    let _ = write!(
+        out,
+        "<{kind} mtime=\"{}\"",
+        time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
     if entry.metadata.is_file() {
         let _ = write!(out, " size=\"{}\"", entry.metadata.len());
     }
@@ -448,7 +460,9 @@ mod tests {
             folder.path().display()
         ));
         let (answer, _) = site.ask("GET /?callback=f HTTP/1.1");
-        assert!(answer.starts_with("200\n/* callback */\r\nf([\r\n{ \"name\":\"0000.txt\", \"type\":\"file\", \"mtime\":\""));
+        assert!(answer.starts_with(
+            "200\n/* callback */\r\nf([\r\n{ \"name\":\"0000.txt\", \"type\":\"file\", \"mtime\":\""
+        ));
         assert!(answer.ends_with("\"size\":0 }\r\n]);"));
         assert_eq!(answer.matches("{ \"name\":").count(), 1000);
         assert_eq!(answer.matches(" },\r\n{").count(), 999);

@@ -163,7 +163,8 @@ fn modern(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         }
         _ => {
             let message = format!("unknown browser name \"{}\"", name.text);
-            let label = "expected opera, msie, gecko, safari or konqueror with a version, or unlisted";
+            let label =
+                "expected opera, msie, gecko, safari or konqueror with a version, or unlisted";
             return Err(Diagnostic::new(name.span, message).label(label));
         }
     }

@@ -152,7 +152,10 @@ fn charset_map(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
     }
     let maps = scope.level.settings.charset.maps.get_or_insert_default();
     let maps = Arc::get_mut(maps).expect("nobody shares the maps while they are read");
-    if maps.iter().any(|map| map.table(&from.text, &to.text).is_some()) {
+    if maps
+        .iter()
+        .any(|map| map.table(&from.text, &to.text).is_some())
+    {
         let message = format!(
             "duplicate \"charset_map\" between \"{}\" and \"{}\"",
             from.text, to.text
@@ -179,7 +182,10 @@ fn charset_map(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnosti
             let bytes = hex_bytes(word)?;
             let mut chars = std::str::from_utf8(&bytes).unwrap_or_default().chars();
             let (Some(char), None) = (chars.next(), chars.next()) else {
-                return Err(invalid(word, "expected one character in UTF-8, in hexadecimal"));
+                return Err(invalid(
+                    word,
+                    "expected one character in UTF-8, in hexadecimal",
+                ));
             };
             to_utf8[usize::from(byte)] = bytes;
             from_utf8.insert(char, byte);
@@ -208,7 +214,9 @@ fn invalid(word: &Word, label: &str) -> Diagnostic {
 
 fn hex_byte(word: &Word) -> Result<u8, Diagnostic> {
     let is_hex = !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let value = is_hex.then(|| u8::from_str_radix(&word.text, 16).ok()).flatten();
+    let value = is_hex
+        .then(|| u8::from_str_radix(&word.text, 16).ok())
+        .flatten();
     value.ok_or_else(|| invalid(word, "expected a byte in hexadecimal"))
 }
 
@@ -221,7 +229,10 @@ fn hex_bytes(word: &Word) -> Result<Vec<u8>, Diagnostic> {
         return Err(wrong());
     }
     let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or_default() as u8;
-    Ok(text.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect())
+    Ok(text
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect())
 }
 
 impl CharsetMap {

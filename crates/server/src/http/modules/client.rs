@@ -15,18 +15,18 @@ use revolve_conf::{Diagnostic, Directive, value};
 use revolve_http::Framing;
 use revolve_http::h1::HeadLimits;
 
-use crate::config::variable::Value;
-use crate::http::modules::{Module, cache};
 use crate::config::scope::{
     HTTP, LOCATION, SERVER, checked_once, checked_size, choice, invalid_value, set_once,
 };
 use crate::config::setting::settings;
+use crate::config::variable::Value;
 use crate::http::modules::Settings;
+use crate::http::modules::{Module, cache};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::request_body::{self, RequestBody};
-use crate::http::temp_file::{TempFile, TempPath};
 use crate::http::scope::{DirectiveRow, Scope, slot};
+use crate::http::temp_file::{TempFile, TempPath};
 use crate::log::Level;
 
 /// The module.

@@ -10,10 +10,10 @@
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
+use crate::http::modules::{Module, RequestState};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, LocationMatch, Scope, slot};
@@ -25,7 +25,11 @@ pub(crate) const MODULE: Module = Module {
     directives: DIRECTIVES,
     handlers: &[
         (Phase::FindLocation, |it| it.core.internal, internal),
-        (Phase::PreContent, |it| it.core.root.alias.is_some(), refuse_lost_alias),
+        (
+            Phase::PreContent,
+            |it| it.core.root.alias.is_some(),
+            refuse_lost_alias,
+        ),
     ],
     ..Module::EMPTY
 };
@@ -320,8 +324,7 @@ fn refuse_lost_alias(request: &mut Request) -> Outcome {
 
 /// Whether no file belongs to the request's path, which the error log tells then.
 pub(crate) fn is_alias_lost(request: &Request) -> bool {
-    let is_lost =
-        request.state.core.location_kept && request.settings().core.root.alias.is_some();
+    let is_lost = request.state.core.location_kept && request.settings().core.root.alias.is_some();
     if is_lost {
         let name = &request.location().name;
         let message =

@@ -7,15 +7,15 @@ use std::io::Write as _;
 use revolve_http::{Framing, HeaderId};
 use revolve_reactor::{Address, TcpInfo};
 
-use crate::http::modules::{Module};
+use crate::http::modules::Module;
 use crate::http::modules::auth_basic::Credentials;
 use crate::http::modules::core::{append_root, is_alias_lost, map_path};
 use crate::http::modules::keepalive::keeps;
 use crate::http::modules::realip::append_port;
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
-use crate::http::variables::{Builtin, number, seconds, some, text, three_digits};
 pub(crate) use crate::http::variables::VariableState;
+use crate::http::variables::{Builtin, number, seconds, some, text, three_digits};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -239,7 +239,16 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "scheme",
-        get: |r, out| text(if r.connection.is_secure() { "https" } else { "http" }, out),
+        get: |r, out| {
+            text(
+                if r.connection.is_secure() {
+                    "https"
+                } else {
+                    "http"
+                },
+                out,
+            )
+        },
     },
     Builtin {
         name: "sent_http_cache_control",

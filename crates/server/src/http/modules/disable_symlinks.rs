@@ -72,7 +72,8 @@ fn set(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         }
     }
     let Some(refused) = refused else {
-        let message = "\"disable_symlinks\" must have \"off\", \"on\" or \"if_not_owner\" parameter";
+        let message =
+            "\"disable_symlinks\" must have \"off\", \"on\" or \"if_not_owner\" parameter";
         return Err(Diagnostic::new(directive.span, message).label("expected one of them"));
     };
     if refused.is_none() && from.is_some() {

@@ -20,8 +20,8 @@ use revolve_conf::{Diagnostic, Directive};
 use crate::config::scope::{HTTP, LOCATION, SERVER, checked_once, invalid_value, set_once};
 use crate::config::setting::settings;
 use crate::config::thread_pool::{DEFAULT, DiskThreads};
-use crate::http::modules::{Module, Settings};
 use crate::http::modules::gzip::buffers;
+use crate::http::modules::{Module, Settings};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, row, slot};
 use crate::log::Level;
@@ -72,7 +72,9 @@ fn aio(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         "on" | "off" => None,
         "threads" => scope.shared.thread_pools.get(DEFAULT),
         text => {
-            let name = text.strip_prefix("threads=").filter(|name| !name.is_empty());
+            let name = text
+                .strip_prefix("threads=")
+                .filter(|name| !name.is_empty());
             let expected = "on, off, threads or threads=POOL";
             let name = name.ok_or_else(|| invalid_value(word, directive, expected))?;
             Some(scope.shared.thread_pools.get(name).ok_or_else(|| {
@@ -87,7 +89,11 @@ fn aio(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 fn directio(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     if word.text != "off" && offset(&word.text).is_none() {
-        return Err(invalid_value(word, directive, "off, or a size like 512k or 4m"));
+        return Err(invalid_value(
+            word,
+            directive,
+            "off, or a size like 512k or 4m",
+        ));
     }
     checked_once(scope, directive)
 }
@@ -116,14 +122,18 @@ pub(crate) async fn run<T: Send + 'static>(
     let pool = pool.ok()?;
     let waiting = pool.stats().queued;
     if waiting > threads.queued_max() {
-        let message = format_args!("thread pool \"{name}\" queue overflow: {waiting} tasks waiting");
+        let message =
+            format_args!("thread pool \"{name}\" queue overflow: {waiting} tasks waiting");
         request.log(Level::Error, message);
         return None;
     }
     match pool.run(work).await {
         Ok(done) => Some(done),
         Err(error) => {
-            request.log(Level::Alert, format_args!("thread pool \"{name}\": {error}"));
+            request.log(
+                Level::Alert,
+                format_args!("thread pool \"{name}\": {error}"),
+            );
             None
         }
     }

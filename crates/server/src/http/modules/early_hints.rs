@@ -24,12 +24,17 @@ use crate::http::scope::row;
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
-    directives: &[row(HTTP | SERVER | LOCATION, "early_hints", Args::ONE_MORE, |scope, d| {
-        let registry = &mut scope.shared.registry;
-        let values = d.args.iter().map(|word| Value::of(word, registry));
-        let values = Arc::new(values.collect::<Result<_, _>>()?);
-        set_once(&mut scope.level.settings.early_hints.conditions, values, d)
-    })],
+    directives: &[row(
+        HTTP | SERVER | LOCATION,
+        "early_hints",
+        Args::ONE_MORE,
+        |scope, d| {
+            let registry = &mut scope.shared.registry;
+            let values = d.args.iter().map(|word| Value::of(word, registry));
+            let values = Arc::new(values.collect::<Result<_, _>>()?);
+            set_once(&mut scope.level.settings.early_hints.conditions, values, d)
+        },
+    )],
     ..Module::EMPTY
 };
 

@@ -46,7 +46,8 @@ const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
 }];
 
 /// One point, whose colour is the transparent one of two.
-const PICTURE: &[u8; 43] = b"GIF89a\x01\0\x01\0\x80\x01\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\x01\0,\
+const PICTURE: &[u8; 43] =
+    b"GIF89a\x01\0\x01\0\x80\x01\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\x01\0,\
     \0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
 
 /// nginx's: Mon, 28 Sep 1970 06:00:00 GMT.

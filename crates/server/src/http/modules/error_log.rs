@@ -11,10 +11,10 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module};
 use crate::config::error_log;
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
+use crate::http::modules::Module;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::ErrorTarget;
 

@@ -12,15 +12,15 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::{HeaderId, Method};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
+use crate::http::body::Piece;
+use crate::http::modules::Module;
 use crate::http::modules::core::signature;
 use crate::http::modules::try_files::split_args;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::body::Piece;
 use crate::http::response::Response;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 

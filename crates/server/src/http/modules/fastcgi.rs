@@ -106,7 +106,9 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
             let texts = &mut scope.level.settings.fastcgi.caught;
             let texts = texts.get_or_insert_with(Arc::default);
             let text = d.args[0].text.clone();
-            Arc::get_mut(texts).expect("nobody shares a level's texts while it is read").push(text);
+            Arc::get_mut(texts)
+                .expect("nobody shares a level's texts while it is read")
+                .push(text);
             Ok(())
         }),
         DirectiveRow {
@@ -127,7 +129,11 @@ fn split_path_info(scope: &mut Scope, directive: &Directive) -> Result<(), Diagn
         return Err(Diagnostic::new(word.span, message).label(label));
     }
     pattern.note_numbers(true);
-    set_once(&mut scope.level.settings.fastcgi.split_path, Some(pattern), directive)
+    set_once(
+        &mut scope.level.settings.fastcgi.split_path,
+        Some(pattern),
+        directive,
+    )
 }
 
 /// The module's variables.

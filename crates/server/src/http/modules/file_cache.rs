@@ -16,12 +16,12 @@ use revolve_conf::directive::Args;
 use revolve_conf::value::time_s_of;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{
     HTTP, LOCATION, SERVER, accept_number, checked_once, invalid_parameter, set_once,
 };
 use crate::config::setting::settings;
 use crate::file_cache::Limits;
+use crate::http::modules::Module;
 use crate::http::scope::{DirectiveRow, Scope};
 
 /// The module.

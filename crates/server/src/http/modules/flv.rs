@@ -66,9 +66,7 @@ fn handle(request: &mut Request) -> Outcome {
     let outcome = match disable_symlinks::lookup(request, &file) {
         Found::File(entry) => static_files::serve(request, entry),
         Found::Directory => Outcome::Next,
-        Found::Missing(error) => {
-            Outcome::Finish(static_files::open_failed(request, &file, error))
-        }
+        Found::Missing(error) => Outcome::Finish(static_files::open_failed(request, &file, error)),
     };
     request.file_path = file;
     if matches!(outcome, Outcome::Respond) {
@@ -94,10 +92,15 @@ fn begin_later(request: &mut Request) {
     }
     (*start, *len) = (skipped, *len - skipped);
     let bytes = *len + BEGINNING.len() as u64;
-    response.body.insert(0, Piece::Bytes(Bytes::from_static(BEGINNING)));
+    response
+        .body
+        .insert(0, Piece::Bytes(Bytes::from_static(BEGINNING)));
     response.set_length(bytes);
     // Another content has another tag.
-    if let Some(modified) = response.last_modified.filter(|_| response.headers.get(b"ETag").is_some()) {
+    if let Some(modified) = response
+        .last_modified
+        .filter(|_| response.headers.get(b"ETag").is_some())
+    {
         let tag = format!("\"{:x}-{bytes:x}\"", modified.unix_s);
         response.headers.replace(b"ETag", tag.as_bytes());
     }

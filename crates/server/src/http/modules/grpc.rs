@@ -100,7 +100,8 @@ fn grpc_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
 pub(crate) fn split_scheme(text: &str) -> (bool, &str) {
     let behind = |scheme: &str| {
         let head = text.get(..scheme.len())?;
-        head.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
+        head.eq_ignore_ascii_case(scheme)
+            .then(|| &text[scheme.len()..])
     };
     match (behind("grpcs://"), behind("grpc://")) {
         (Some(rest), _) => (true, rest),

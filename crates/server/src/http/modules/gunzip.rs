@@ -80,7 +80,9 @@ fn filter(request: &mut Request) -> Outcome {
     response.headers.remove(b"Content-Encoding");
     response.clear_length();
     response.weaken_etag();
-    response.filters.push(Box::new(GunzipFilter::new(piece_bytes)));
+    response
+        .filters
+        .push(Box::new(GunzipFilter::new(piece_bytes)));
     Outcome::Next
 }
 
@@ -148,7 +150,9 @@ impl BodyFilter for GunzipFilter {
             }
             Input::Flush => Ok(()),
             Input::End if self.member.is_none() && self.has_begun => Ok(()),
-            Input::End => Err(Broken::because("inflate() failed (the body ends too early)")),
+            Input::End => Err(Broken::because(
+                "inflate() failed (the body ends too early)",
+            )),
         }
     }
 
@@ -242,7 +246,10 @@ mod tests {
         assert_eq!(answer, format!("200\n{text}"));
         for path in ["/cut.txt", "/bad.txt"] {
             let (answer, served) = site.ask(&format!("GET {path} HTTP/1.1"));
-            assert!(matches!(served, crate::http::serve::Served::Broken), "{path}");
+            assert!(
+                matches!(served, crate::http::serve::Served::Broken),
+                "{path}"
+            );
             assert!(answer.starts_with("200\n"));
         }
     }

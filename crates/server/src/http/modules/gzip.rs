@@ -290,7 +290,14 @@ fn window_bits(most: u8, length: Option<u64>) -> u8 {
 /// where the body is something else.
 fn take_kept_form(request: &mut Request) -> bool {
     let response = &request.response;
-    let [Piece::File { file, start: 0, len }] = response.body.as_slice() else {
+    let [
+        Piece::File {
+            file,
+            start: 0,
+            len,
+        },
+    ] = response.body.as_slice()
+    else {
         return false;
     };
     let is_whole = *len == file.length.bytes;
@@ -335,7 +342,13 @@ fn make_form(request: &Request, file: &Rc<FileEntry>, key: u64) -> Option<Form> 
         filter.filter(input, &mut made).ok()?;
     }
     let all: Vec<u8> = made.iter().flatten().copied().collect();
-    Some(request.connection.state.files.keep_form(file, key, all.into()))
+    Some(
+        request
+            .connection
+            .state
+            .files
+            .keep_form(file, key, all.into()),
+    )
 }
 
 /// The least level of the library, as for logs: its level 1 is larger by a quarter than zlib's.
@@ -464,8 +477,13 @@ mod tests {
             let packed: Vec<u8> = out.iter().flatten().copied().collect();
             let mut plain = vec![0; 100];
             let mut inflate = flate2::Decompress::new_gzip(15);
-            inflate.decompress(&packed, &mut plain, flate2::FlushDecompress::None).unwrap();
-            assert!(plain[..inflate.total_out() as usize].ends_with(text.as_bytes()), "{text}");
+            inflate
+                .decompress(&packed, &mut plain, flate2::FlushDecompress::None)
+                .unwrap();
+            assert!(
+                plain[..inflate.total_out() as usize].ends_with(text.as_bytes()),
+                "{text}"
+            );
         }
     }
 
@@ -523,7 +541,13 @@ mod tests {
             request.state.gzip.counts = Counts { plain, packed };
             value(&request, "gzip_ratio")
         };
-        for (plain, packed, shown) in [(2125, 1000, "2.13"), (2124, 1000, "2.12"), (1999, 1000, "2.00"), (5, 10, "0.50"), (0, 0, "")] {
+        for (plain, packed, shown) in [
+            (2125, 1000, "2.13"),
+            (2124, 1000, "2.12"),
+            (1999, 1000, "2.00"),
+            (5, 10, "0.50"),
+            (0, 0, ""),
+        ] {
             assert_eq!(shown_of(plain, packed), shown);
         }
     }

@@ -187,7 +187,8 @@ fn is_accepted(request: &Request) -> bool {
     if request.version() < settings.version_min {
         return false;
     }
-    if request.known(HeaderId::Via).is_some() && !is_allowed_behind_proxy(request, settings.proxied) {
+    if request.known(HeaderId::Via).is_some() && !is_allowed_behind_proxy(request, settings.proxied)
+    {
         return false;
     }
     match agent {
@@ -248,8 +249,8 @@ fn is_allowed_behind_proxy(request: &Request, proxied: Proxied) -> bool {
     }
     // As in nginx a file's own time of change is no such line, and so is no entity tag of its own.
     let has_time = request.response.last_modified_is_replaced();
-    let refused = proxied.no_last_modified && has_time
-        || proxied.no_etag && headers.get(b"ETag").is_some();
+    let refused =
+        proxied.no_last_modified && has_time || proxied.no_etag && headers.get(b"ETag").is_some();
     !refused
 }
 
@@ -277,7 +278,8 @@ fn names_gzip(codings: &[u8]) -> bool {
 }
 
 fn find_gzip(text: &[u8]) -> Option<usize> {
-    text.windows(4).position(|part| part.eq_ignore_ascii_case(b"gzip"))
+    text.windows(4)
+        .position(|part| part.eq_ignore_ascii_case(b"gzip"))
 }
 
 /// What stands behind the name of a coding: nothing, or its weight.
@@ -375,7 +377,10 @@ mod tests {
         for (agent, is_one) in [
             ("Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)", true),
             ("Mozilla/4.0 (compatible; MSIE 5.5; Windows 98)", true),
-            ("Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1; SV1)", false),
+            (
+                "Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1; SV1)",
+                false,
+            ),
             ("Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 5.1)", false),
             ("Mozilla/4.0 (compatible; MSIE 6.0; X11) Opera 8", false),
             ("MSIE ", false),

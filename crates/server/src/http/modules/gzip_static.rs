@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
 use crate::file_cache::Found;
-use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::map_path;
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::gzip_accept::{accepts, note_variation};
 use crate::http::modules::static_files::{open_failed, serve};
 use crate::http::modules::{Module, Settings};
@@ -62,11 +62,7 @@ const DIRECTIVES: &[DirectiveRow] = &[DirectiveRow {
             ("always", GzipStatic::Always),
         ];
         let value = choice(&directive.args[0], choices)?;
-        set_once(
-            &mut scope.level.settings.gzip_static.who,
-            value,
-            directive,
-        )
+        set_once(&mut scope.level.settings.gzip_static.who, value, directive)
     },
 }];
 
@@ -78,7 +74,8 @@ fn applies(settings: &Settings) -> bool {
 ///
 /// Source: nginx's `ngx_http_gzip_static_handler`.
 fn handle(request: &mut Request) -> Outcome {
-    if !matches!(request.current.method, Method::Get | Method::Head) || request.path.ends_with(b"/") {
+    if !matches!(request.current.method, Method::Get | Method::Head) || request.path.ends_with(b"/")
+    {
         return Outcome::Next;
     }
     let is_always = request.settings().gzip_static.who == GzipStatic::Always;
@@ -147,7 +144,10 @@ mod tests {
         ));
         let mut ask = |path: &str, line: &str| {
             let (answer, _, request) = site.exchange(&format!("GET {path} HTTP/1.1{line}"));
-            (String::from_utf8(answer).unwrap(), request.response.varies_by_encoding)
+            (
+                String::from_utf8(answer).unwrap(),
+                request.response.varies_by_encoding,
+            )
         };
         let accept = "\r\nAccept-Encoding: gzip";
         assert_eq!(ask("/a.txt", ""), ("200\nplain".into(), true));

@@ -11,10 +11,12 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::h1::writer;
 
-use crate::http::modules::{Module};
-use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER, choice, invalid_parameter, set_once};
+use crate::config::scope::{
+    HTTP, IF_LOCATION, LOCATION, SERVER, choice, invalid_parameter, set_once,
+};
 use crate::config::setting::Inherit;
 use crate::config::variable::Value;
+use crate::http::modules::Module;
 use crate::http::modules::Settings;
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
@@ -176,14 +178,24 @@ const DIRECTIVES: &[DirectiveRow] = &[
         args: Args::range(2, 3),
         set: add_header,
     },
-    row(ANY | IF_LOCATION, "add_header_inherit", Args::ONE, |scope, d| {
-        let value = inheritance(d)?;
-        set_once(&mut scope.level.settings.headers.added_inherit, value, d)
-    }),
-    row(ANY | IF_LOCATION, "add_trailer_inherit", Args::ONE, |scope, d| {
-        let value = inheritance(d)?;
-        set_once(&mut scope.level.settings.headers.trailers_inherit, value, d)
-    }),
+    row(
+        ANY | IF_LOCATION,
+        "add_header_inherit",
+        Args::ONE,
+        |scope, d| {
+            let value = inheritance(d)?;
+            set_once(&mut scope.level.settings.headers.added_inherit, value, d)
+        },
+    ),
+    row(
+        ANY | IF_LOCATION,
+        "add_trailer_inherit",
+        Args::ONE,
+        |scope, d| {
+            let value = inheritance(d)?;
+            set_once(&mut scope.level.settings.headers.trailers_inherit, value, d)
+        },
+    ),
     DirectiveRow {
         name: "expires",
         contexts: ANY | IF_LOCATION,
@@ -300,7 +312,9 @@ pub(crate) fn filter(request: &mut Request) -> Outcome {
         return Outcome::Next;
     }
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize].settings.headers;
+    let settings = &site.locations[request.current.location as usize]
+        .settings
+        .headers;
     let usual = is_usual(request.response.status);
     if usual {
         apply_expires(request, &settings.expires);

@@ -106,7 +106,11 @@ fn obsolete(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
 fn streams_max(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let value = number_of(&directive.args[0], &directive.name.text)?;
     let value = u32::try_from(value).unwrap_or(u32::MAX);
-    set_once(&mut scope.level.settings.http2.streams_max, value, directive)
+    set_once(
+        &mut scope.level.settings.http2.streams_max,
+        value,
+        directive,
+    )
 }
 
 fn preread(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -126,9 +130,16 @@ fn chunk(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let word = &directive.args[0];
     let value = size_of(word, &directive.name.text)?;
     if value == 0 {
-        return Err(Diagnostic::new(word.span, "the http2 chunk size cannot be zero"));
+        return Err(Diagnostic::new(
+            word.span,
+            "the http2 chunk size cannot be zero",
+        ));
     }
-    set_once(&mut scope.level.settings.http2.chunk_bytes, value, directive)
+    set_once(
+        &mut scope.level.settings.http2.chunk_bytes,
+        value,
+        directive,
+    )
 }
 
 /// What tells nginx how large its memory is: ours is the loop's.

@@ -9,14 +9,14 @@ use rustix::io::Errno;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
-use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::{map_path, without_slash};
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::static_files::open_failed;
+use crate::http::modules::{ALWAYS, Module};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
@@ -136,7 +136,10 @@ fn of_folder(request: &mut Request) -> Outcome {
 
 pub(crate) fn modules_may_answer(request: &Request) -> bool {
     use revolve_http::Method;
-    matches!(request.current.method, Method::Get | Method::Head | Method::Post)
+    matches!(
+        request.current.method,
+        Method::Get | Method::Head | Method::Post
+    )
 }
 
 /// What an index file that cannot be opened is answered with; `None` where the next one is tried.

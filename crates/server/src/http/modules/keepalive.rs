@@ -11,9 +11,9 @@ use revolve_conf::value::{time_ms_of, time_s_of};
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::{HeaderId, Method};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
+use crate::http::modules::Module;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 

@@ -16,16 +16,16 @@ use std::time::Duration;
 use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::value::number;
 use revolve_conf::{Diagnostic, Directive, Word};
-use rustix::time::{ClockId, clock_gettime};
 use revolve_shm::{Table, TableError, TableOptions, ZoneError};
+use rustix::time::{ClockId, clock_gettime};
 
-use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::limits::{self, LimitStatus};
 pub(crate) use crate::http::modules::limits::{RawRefusals, RefusalSettings};
+use crate::http::modules::{Module, RequestState};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};

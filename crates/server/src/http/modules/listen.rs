@@ -16,8 +16,8 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, HostNames, Span, Word};
 use revolve_reactor::{Address, Keepalive, ListenOptions};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{SERVER, invalid_parameter};
+use crate::http::modules::Module;
 use crate::http::scope::{DirectiveRow, Scope};
 
 /// The module.

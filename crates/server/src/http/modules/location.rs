@@ -13,10 +13,10 @@ use revolve_conf::directive::{Args, duplicate};
 use revolve_conf::{Diagnostic, Directive, Word};
 use revolve_http::Method;
 
-use crate::http::modules::{Module};
 use crate::config::regex::Patterns;
 use crate::config::scope::{LIMIT_EXCEPT, LOCATION, SERVER};
 use crate::http::location::Methods;
+use crate::http::modules::Module;
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope};
 
 /// The module.
@@ -113,7 +113,11 @@ fn leaves_alias(
     let LocationMatch::Prefix { path, .. } = matching else {
         return None;
     };
-    let alias = block.iter().find(|it| it.name.text == "alias")?.args.first()?;
+    let alias = block
+        .iter()
+        .find(|it| it.name.text == "alias")?
+        .args
+        .first()?;
     if path.ends_with('/') || !alias.text.ends_with('/') {
         return None;
     }
@@ -123,7 +127,10 @@ fn leaves_alias(
         "a request for {path}../x gets {folder}../x: write `location {path}/`, with a slash at its \
          end as the alias has"
     );
-    let name = directive.args.last().map_or(directive.span, |word| word.span);
+    let name = directive
+        .args
+        .last()
+        .map_or(directive.span, |word| word.span);
     let warning = Diagnostic::new(alias.span, message)
         .label("this ends with a slash")
         .note(name, "and this does not");

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, Span, Word};
 
-use crate::http::modules::{Module};
 use crate::config::scope::HTTP;
 use crate::config::variable::{Part, Registry, Subject as _, Value};
+use crate::http::modules::Module;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use crate::log::escape;

@@ -270,12 +270,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn add_pattern(
-        &mut self,
-        key: &Word,
-        source: &str,
-        value: ValueId,
-    ) -> Result<(), Diagnostic> {
+    fn add_pattern(&mut self, key: &Word, source: &str, value: ValueId) -> Result<(), Diagnostic> {
         let (source, ignore_case) = match source.strip_prefix('*') {
             Some(source) => (source, true),
             None => (source, false),

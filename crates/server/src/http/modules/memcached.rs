@@ -58,13 +58,43 @@ settings! {
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
 const DIRECTIVES: &[DirectiveRow] = &[
-    row(LOCATION | IF_LOCATION | LIMIT_EXCEPT, "memcached_pass", Args::ONE, memcached_pass),
+    row(
+        LOCATION | IF_LOCATION | LIMIT_EXCEPT,
+        "memcached_pass",
+        Args::ONE,
+        memcached_pass,
+    ),
     row(ANY, "memcached_gzip_flag", Args::ONE, gzip_flag),
-    row(ANY, "memcached_connect_timeout", Args::ONE, slot!(time_ms memcached_passing.connect_timeout_ms)),
-    row(ANY, "memcached_send_timeout", Args::ONE, slot!(time_ms memcached_passing.send_timeout_ms)),
-    row(ANY, "memcached_read_timeout", Args::ONE, slot!(time_ms memcached_passing.read_timeout_ms)),
-    row(ANY, "memcached_buffer_size", Args::ONE, slot!(size memcached_passing.head_bytes_max)),
-    row(ANY, "memcached_next_upstream", Args::ONE_MORE, next_upstream),
+    row(
+        ANY,
+        "memcached_connect_timeout",
+        Args::ONE,
+        slot!(time_ms memcached_passing.connect_timeout_ms),
+    ),
+    row(
+        ANY,
+        "memcached_send_timeout",
+        Args::ONE,
+        slot!(time_ms memcached_passing.send_timeout_ms),
+    ),
+    row(
+        ANY,
+        "memcached_read_timeout",
+        Args::ONE,
+        slot!(time_ms memcached_passing.read_timeout_ms),
+    ),
+    row(
+        ANY,
+        "memcached_buffer_size",
+        Args::ONE,
+        slot!(size memcached_passing.head_bytes_max),
+    ),
+    row(
+        ANY,
+        "memcached_next_upstream",
+        Args::ONE_MORE,
+        next_upstream,
+    ),
     row(ANY, "memcached_bind", Args::ONE_OR_TWO, |scope, d| {
         let bind = passing::bind(&mut scope.shared.registry, d)?;
         set_once(&mut scope.level.settings.memcached_passing.bind, bind, d)
@@ -75,8 +105,18 @@ const DIRECTIVES: &[DirectiveRow] = &[
         Args::FLAG,
         slot!(flag memcached_passing.socket_keepalive),
     ),
-    row(ANY, "memcached_next_upstream_tries", Args::ONE, slot!(number memcached_passing.tries_max)),
-    row(ANY, "memcached_next_upstream_timeout", Args::ONE, slot!(time_ms memcached_passing.tries_timeout_ms)),
+    row(
+        ANY,
+        "memcached_next_upstream_tries",
+        Args::ONE,
+        slot!(number memcached_passing.tries_max),
+    ),
+    row(
+        ANY,
+        "memcached_next_upstream_timeout",
+        Args::ONE,
+        slot!(time_ms memcached_passing.tries_timeout_ms),
+    ),
 ];
 
 fn memcached_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -92,7 +132,11 @@ fn gzip_flag(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     let word = &directive.args[0];
     let flag = number(&word.text).and_then(|flag| u32::try_from(flag).ok());
     let flag = flag.ok_or_else(|| invalid_value(word, directive, "a number of 32 bits"))?;
-    set_once(&mut scope.level.settings.memcached.gzip_flag, flag, directive)
+    set_once(
+        &mut scope.level.settings.memcached.gzip_flag,
+        flag,
+        directive,
+    )
 }
 
 fn next_upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
@@ -109,7 +153,11 @@ fn next_upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnos
             ],
         )?;
     }
-    set_once(&mut scope.level.settings.memcached_passing.next_upstream, bits, directive)
+    set_once(
+        &mut scope.level.settings.memcached_passing.next_upstream,
+        bits,
+        directive,
+    )
 }
 
 /// Whether the level asks memcached.

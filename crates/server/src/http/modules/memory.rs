@@ -40,7 +40,11 @@ fn pool_size(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic>
     let word = &directive.args[0];
     let is_fit = size(&word.text).is_some_and(|size| size >= 64 && size.is_multiple_of(16));
     if !is_fit {
-        return Err(invalid_value(word, directive, "64 bytes at least, a multiple of 16"));
+        return Err(invalid_value(
+            word,
+            directive,
+            "64 bytes at least, a multiple of 16",
+        ));
     }
     checked_once(scope, directive)
 }

@@ -57,8 +57,6 @@ macro_rules! modules {
             $( $field:ident : $settings:ident / $raw:ident ),* $(; $state:ident)?
         } )*
     ) => {
-        $( pub(crate) mod $module; )*
-
         /// Every module.
         const MODULES: &[Module] = &[ $( $module::MODULE ),* ];
 
@@ -91,6 +89,87 @@ macro_rules! modules {
         }
     };
 }
+
+// A `mod` for each, outside of the macro, where formatters and editors find it.
+pub(crate) mod access;
+pub(crate) mod access_log;
+pub(crate) mod acme;
+pub(crate) mod addition;
+pub(crate) mod auth_basic;
+pub(crate) mod auth_request;
+pub(crate) mod autoindex;
+pub(crate) mod browser;
+pub(crate) mod cache;
+pub(crate) mod charset;
+pub(crate) mod client;
+pub(crate) mod core;
+pub(crate) mod core_variables;
+pub(crate) mod dav;
+pub(crate) mod disable_symlinks;
+pub(crate) mod disk;
+pub(crate) mod early_hints;
+pub(crate) mod empty_gif;
+pub(crate) mod error_log;
+pub(crate) mod error_page;
+pub(crate) mod fastcgi;
+pub(crate) mod file_cache;
+pub(crate) mod flv;
+pub(crate) mod geo;
+pub(crate) mod grpc;
+pub(crate) mod grpc_ssl;
+pub(crate) mod gunzip;
+pub(crate) mod gzip;
+pub(crate) mod gzip_accept;
+pub(crate) mod gzip_static;
+pub(crate) mod headers;
+pub(crate) mod health_check;
+pub(crate) mod http2;
+pub(crate) mod index;
+pub(crate) mod keepalive;
+pub(crate) mod limit_conn;
+pub(crate) mod limit_req;
+pub(crate) mod listen;
+pub(crate) mod location;
+pub(crate) mod log_format;
+pub(crate) mod map;
+pub(crate) mod memcached;
+pub(crate) mod memory;
+pub(crate) mod mirror;
+pub(crate) mod mp4;
+pub(crate) mod not_modified;
+pub(crate) mod output;
+pub(crate) mod post_action;
+pub(crate) mod proxy;
+pub(crate) mod proxy_cookie;
+pub(crate) mod proxy_protocol;
+pub(crate) mod proxy_ssl;
+pub(crate) mod random_index;
+pub(crate) mod range;
+pub(crate) mod realip;
+pub(crate) mod referer;
+pub(crate) mod resolver;
+pub(crate) mod rewrite;
+pub(crate) mod scgi;
+pub(crate) mod secure_link;
+pub(crate) mod server;
+pub(crate) mod server_name;
+pub(crate) mod slice;
+pub(crate) mod split_clients;
+pub(crate) mod ssi;
+pub(crate) mod ssl;
+pub(crate) mod ssl_client;
+pub(crate) mod ssl_ocsp;
+pub(crate) mod static_files;
+pub(crate) mod sticky;
+pub(crate) mod stub_status;
+pub(crate) mod sub_filter;
+pub(crate) mod try_files;
+pub(crate) mod tunnel;
+pub(crate) mod types;
+pub(crate) mod upstream;
+pub(crate) mod userid;
+pub(crate) mod uwsgi;
+pub(crate) mod uwsgi_ssl;
 
 // In the order in which those of one phase are asked, and in which a response passes the filters.
 modules! {

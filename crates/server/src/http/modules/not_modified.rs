@@ -9,9 +9,9 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 use revolve_http::HeaderId;
 
-use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER, choice, set_once};
 use crate::config::setting::settings;
+use crate::http::modules::{ALWAYS, Module};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};

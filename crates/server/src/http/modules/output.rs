@@ -12,11 +12,11 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive, value};
 
-use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, IF_LOCATION, LOCATION, SERVER};
-use crate::config::setting::settings;
 use crate::config::scope::{checked_once, set_once};
+use crate::config::setting::settings;
 use crate::config::variable::Value;
+use crate::http::modules::{Module, RequestState};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};
 use crate::http::variables::Builtin;
@@ -115,7 +115,11 @@ const DIRECTIVES: &[DirectiveRow] = &[
         args: Args::ONE,
         set: |scope, d| {
             let value = size_value(scope, d)?;
-            set_once(&mut scope.level.settings.output.limit_rate_after, Some(value), d)
+            set_once(
+                &mut scope.level.settings.output.limit_rate_after,
+                Some(value),
+                d,
+            )
         },
     },
     DirectiveRow {
@@ -150,8 +154,15 @@ pub(crate) fn rate(request: &Request) -> (u64, u64) {
         let text = setting.as_ref()?.evaluate(request);
         value::size(std::str::from_utf8(&text).ok()?)
     };
-    let rate = request.state.output.rate.or_else(|| bytes(&settings.limit_rate));
-    (rate.unwrap_or(0), bytes(&settings.limit_rate_after).unwrap_or(0))
+    let rate = request
+        .state
+        .output
+        .rate
+        .or_else(|| bytes(&settings.limit_rate));
+    (
+        rate.unwrap_or(0),
+        bytes(&settings.limit_rate_after).unwrap_or(0),
+    )
 }
 
 /// `set $limit_rate`: how fast the body of this request may leave.
@@ -160,7 +171,10 @@ pub(crate) fn set_rate(request: &mut Request, text: &[u8]) {
         Some(rate) => request.state.output.rate = Some(rate),
         None => {
             let shown = Shown(text);
-            request.log(Level::Error, format_args!("invalid $limit_rate \"{shown}\""));
+            request.log(
+                Level::Error,
+                format_args!("invalid $limit_rate \"{shown}\""),
+            );
         }
     }
 }

@@ -107,7 +107,11 @@ mod tests {
             assert!(is_due(&request), "{answer}");
             site.block_on(async |_| run(&mut request).await);
             let response = &request.response;
-            assert_eq!((response.status, response.error_status), (status, error), "{path}");
+            assert_eq!(
+                (response.status, response.error_status),
+                (status, error),
+                "{path}"
+            );
             assert_eq!(request.path, at.as_bytes());
             assert!(response.body.is_empty() && response.source.is_none());
         }

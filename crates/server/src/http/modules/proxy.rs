@@ -29,7 +29,7 @@ use crate::http::phase::{Outcome, Phase};
 use crate::http::proxy::{self, Named, Tries};
 use crate::http::request::Request;
 use crate::http::response::HeaderList;
-use crate::http::scope::{DirectiveRow, row, LocationMatch, Scope, slot};
+use crate::http::scope::{DirectiveRow, LocationMatch, Scope, row, slot};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -154,18 +154,36 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
         row(ANY, "proxy_http_version", Args::ONE, http_version),
         row(ANY, "proxy_method", Args::ONE, |scope, d| {
             let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
-            set_once(&mut scope.level.settings.proxy.method, Some(Arc::new(value)), d)
+            set_once(
+                &mut scope.level.settings.proxy.method,
+                Some(Arc::new(value)),
+                d,
+            )
         }),
         row(ANY, "proxy_set_body", Args::ONE, |scope, d| {
             let value = Value::of(&d.args[0], &mut scope.shared.registry)?;
-            set_once(&mut scope.level.settings.proxy.body, Some(Arc::new(value)), d)
+            set_once(
+                &mut scope.level.settings.proxy.body,
+                Some(Arc::new(value)),
+                d,
+            )
         }),
         row(ANY, "proxy_redirect", Args::ONE_OR_TWO, redirect),
         // As on every system but FreeBSD.
         row(ANY, "proxy_send_lowat", Args::ONE, checked_once),
-        row(ANY, "proxy_pass_trailers", Args::FLAG, slot!(flag proxy.pass_trailers)),
+        row(
+            ANY,
+            "proxy_pass_trailers",
+            Args::FLAG,
+            slot!(flag proxy.pass_trailers)
+        ),
         row(ANY, "proxy_headers_hash_max_size", Args::ONE, checked_once),
-        row(ANY, "proxy_headers_hash_bucket_size", Args::ONE, checked_once),
+        row(
+            ANY,
+            "proxy_headers_hash_bucket_size",
+            Args::ONE,
+            checked_once
+        ),
     ]
 );
 
@@ -242,7 +260,8 @@ fn proxy_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         true => Target::Url(Value::of(word, &mut scope.shared.registry)?),
         false => {
             let (is_secure, url) = split_scheme(&word.text).ok_or_else(|| {
-                Diagnostic::new(word.span, "invalid URL prefix").label("expected http:// or https://")
+                Diagnostic::new(word.span, "invalid URL prefix")
+                    .label("expected http:// or https://")
             })?;
             scope.level.settings.proxy_ssl.is_secure = Some(is_secure);
             let port = if is_secure { HTTPS_PORT } else { HTTP_PORT };
@@ -285,7 +304,8 @@ pub(crate) const HTTPS_PORT: u16 = 443;
 pub(crate) fn split_scheme(url: &str) -> Option<(bool, &str)> {
     let is = |scheme: &str| {
         let head = url.get(..scheme.len())?;
-        head.eq_ignore_ascii_case(scheme).then(|| &url[scheme.len()..])
+        head.eq_ignore_ascii_case(scheme)
+            .then(|| &url[scheme.len()..])
     };
     let secure = is("https://").map(|rest| (true, rest));
     secure.or_else(|| is("http://").map(|rest| (false, rest)))

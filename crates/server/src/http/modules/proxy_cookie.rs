@@ -105,7 +105,10 @@ fn replacement(
     let Some(to) = directive.args.get(1) else {
         return match from.text.as_str() {
             "off" => Ok(None),
-            _ => Err(invalid_parameter(from, "expected off, or what is replaced and by what")),
+            _ => Err(invalid_parameter(
+                from,
+                "expected off, or what is replaced and by what",
+            )),
         };
     };
     let strip = |word: &Word| match is_domain {
@@ -143,7 +146,10 @@ fn flags(scope: &mut Scope, directive: &Directive) -> Result<Option<Flags>, Diag
     if directive.args.len() == 1 {
         return match name.text.as_str() {
             "off" => Ok(None),
-            _ => Err(invalid_parameter(name, "expected off, or a cookie and its flags")),
+            _ => Err(invalid_parameter(
+                name,
+                "expected off, or a cookie and its flags",
+            )),
         };
     }
     let flags = directive.args[1..].iter();
@@ -173,7 +179,9 @@ impl Part {
 /// Source: nginx's `ngx_http_proxy_rewrite_cookie`.
 pub(crate) fn rewritten(request: &mut Request, cookie: &[u8]) -> Option<Vec<u8>> {
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize].settings.proxy_cookie;
+    let settings = &site.locations[request.current.location as usize]
+        .settings
+        .proxy_cookie;
     if settings.domains.is_empty() && settings.paths.is_empty() && settings.flags.is_empty() {
         return None;
     }
@@ -187,7 +195,9 @@ pub(crate) fn rewritten(request: &mut Request, cookie: &[u8]) -> Option<Vec<u8>>
         };
         let is_domain = part.is("domain");
         if let Some(value) = &part.value
-            && let Some(new) = rules.iter().find_map(|it| replaced(request, it, value, is_domain))
+            && let Some(new) = rules
+                .iter()
+                .find_map(|it| replaced(request, it, value, is_domain))
         {
             part.value = Some(new);
             changed = true;

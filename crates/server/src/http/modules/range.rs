@@ -10,13 +10,13 @@ use bytes::Bytes;
 use revolve_conf::directive::Args;
 use revolve_http::HeaderId;
 
-use crate::http::modules::{Module, ALWAYS};
 use crate::config::scope::{HTTP, LOCATION, SERVER};
 use crate::config::setting::settings;
-use crate::http::phase::Outcome;
-use crate::http::request::Request;
 use crate::http::body::{Broken, Piece};
 use crate::http::filter::{BodyFilter, Input};
+use crate::http::modules::{ALWAYS, Module};
+use crate::http::phase::Outcome;
+use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::scope::{DirectiveRow, slot};
 use revolve_http::h1::lines::ContentType;
@@ -214,7 +214,10 @@ fn single(response: &mut Response, start: u64, end: u64, length: u64) {
     }
     if response.source.is_some() {
         let left = end - start;
-        response.filters.push(Box::new(Cut { skipped: start, left }));
+        response.filters.push(Box::new(Cut {
+            skipped: start,
+            left,
+        }));
         return;
     }
     let whole = std::mem::take(&mut response.body);

@@ -179,7 +179,10 @@ pub(crate) fn complete(block: &mut Block, names: &[ServerName], diagnostics: &mu
     if let Some(Some(referers)) = &mut settings.referers {
         let referers = Arc::get_mut(referers).expect("nobody shares a level's yet");
         if referers.server_names {
-            for error in names.iter().filter_map(|name| referers.add_name(name).err()) {
+            for error in names
+                .iter()
+                .filter_map(|name| referers.add_name(name).err())
+            {
                 diagnostics.push(error);
             }
             let patterns = names.iter().filter_map(|name| match name {
@@ -220,7 +223,10 @@ const HOST_BYTES_MAX: usize = 256;
 
 /// Source: nginx's `ngx_http_referer_variable`.
 fn is_valid(request: &Request, referers: &Referers) -> bool {
-    let value = request.current.head_done.then(|| request.known(HeaderId::Referer));
+    let value = request
+        .current
+        .head_done
+        .then(|| request.known(HeaderId::Referer));
     let Some(value) = value.flatten() else {
         return referers.none;
     };
@@ -247,8 +253,9 @@ fn is_valid(request: &Request, referers: &Referers) -> bool {
             Ok(true) => return true,
             Err(_) => {
                 let subject = Shown(subject);
-                let message =
-                    format_args!("regular expression given up on \"{subject}\" using \"{pattern}\"");
+                let message = format_args!(
+                    "regular expression given up on \"{subject}\" using \"{pattern}\""
+                );
                 request.log(Level::Alert, message);
                 return false;
             }
@@ -265,6 +272,8 @@ fn behind_scheme(value: &[u8]) -> Option<&[u8]> {
     let schemes = ["http://", "https://"];
     schemes.iter().find_map(|scheme| {
         let (begin, rest) = value.split_at_checked(scheme.len())?;
-        begin.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+        begin
+            .eq_ignore_ascii_case(scheme.as_bytes())
+            .then_some(rest)
     })
 }

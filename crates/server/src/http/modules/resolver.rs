@@ -81,14 +81,18 @@ pub(super) fn spec(
     for word in &directive.args {
         let text = word.text.as_str();
         if let Some(valid) = text.strip_prefix("valid=") {
-            let valid = time_ms(valid).ok_or_else(|| invalid(word, "expected a time: valid=30s"))?;
+            let valid =
+                time_ms(valid).ok_or_else(|| invalid(word, "expected a time: valid=30s"))?;
             spec.valid = Some(Duration::from_millis(valid));
         } else if let Some(on) = text.strip_prefix("ipv4=") {
             spec.ipv4 = on_or_off(on, word)?;
         } else if let Some(on) = text.strip_prefix("ipv6=") {
             spec.ipv6 = on_or_off(on, word)?;
         } else if text.starts_with("status_zone=") {
-            return Err(invalid_parameter(word, "numbers of a resolver are not kept yet"));
+            return Err(invalid_parameter(
+                word,
+                "numbers of a resolver are not kept yet",
+            ));
         } else if text == "system" {
             is_system = true;
         } else {
@@ -102,7 +106,10 @@ pub(super) fn spec(
     if is_system != spec.servers.is_empty() {
         let (message, label) = match is_system {
             true => ("invalid number of name servers", "\"system\" stands alone"),
-            false => ("no name servers defined", "expected an address, or \"system\""),
+            false => (
+                "no name servers defined",
+                "expected an address, or \"system\"",
+            ),
         };
         return Err(Diagnostic::new(directive.span, message).label(label));
     }
@@ -130,7 +137,10 @@ fn servers(
         Diagnostic::new(word.span, message).label(label)
     };
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) => (host, rest.strip_prefix(':').or(rest.is_empty().then_some("53"))),
+        Some((host, rest)) => (
+            host,
+            rest.strip_prefix(':').or(rest.is_empty().then_some("53")),
+        ),
         None => match text.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (text, Some("53")),
@@ -138,7 +148,9 @@ fn servers(
     };
     let port = match port {
         Some("53") => Some(PORT),
-        other => other.and_then(|port| port.parse().ok()).filter(|port| *port > 0),
+        other => other
+            .and_then(|port| port.parse().ok())
+            .filter(|port| *port > 0),
     };
     let port = port.ok_or_else(|| {
         let label = match text.matches(':').count() {
@@ -156,7 +168,11 @@ fn servers(
     }
     let found = hosts.addresses(host);
     let found = found.map_err(|error| wrong("host not found", &error.to_string()))?;
-    servers.extend(found.into_iter().map(|address| SocketAddr::new(address, port)));
+    servers.extend(
+        found
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port)),
+    );
     Ok(())
 }
 
@@ -195,7 +211,10 @@ mod tests {
             Some(config) => {
                 let http = config.http.as_ref().unwrap();
                 let settings = &http.locations[http.servers[0].location as usize].settings;
-                Ok(((*settings.resolver.spec).clone(), settings.resolver.timeout_ms))
+                Ok((
+                    (*settings.resolver.spec).clone(),
+                    settings.resolver.timeout_ms,
+                ))
             }
             None => Err(diagnostics.iter().next().unwrap().message.clone()),
         }
@@ -211,7 +230,13 @@ mod tests {
         )
         .unwrap();
         let servers: Vec<String> = spec.servers.iter().map(ToString::to_string).collect();
-        let expected = ["10.0.0.1:53", "10.0.0.2:5353", "[::1]:53", "[::2]:54", "192.0.2.7:8600"];
+        let expected = [
+            "10.0.0.1:53",
+            "10.0.0.2:5353",
+            "[::1]:53",
+            "[::2]:54",
+            "192.0.2.7:8600",
+        ];
         assert_eq!(servers, expected);
         assert_eq!(spec.valid.unwrap().as_secs(), 30);
         assert_eq!((spec.ipv4, spec.ipv6, timeout_ms), (true, false, 5000));
@@ -228,12 +253,24 @@ mod tests {
                 "\"ipv4\" and \"ipv6\" cannot both be \"off\"",
             ),
             ("resolver valid=10s;", "no name servers defined"),
-            ("resolver system 10.0.0.1;", "invalid number of name servers"),
+            (
+                "resolver system 10.0.0.1;",
+                "invalid number of name servers",
+            ),
             ("resolver ::1;", "invalid port in resolver \"::1\""),
-            ("resolver 10.0.0.1:0;", "invalid port in resolver \"10.0.0.1:0\""),
-            ("resolver 10.0.0.1:99999;", "invalid port in resolver \"10.0.0.1:99999\""),
+            (
+                "resolver 10.0.0.1:0;",
+                "invalid port in resolver \"10.0.0.1:0\"",
+            ),
+            (
+                "resolver 10.0.0.1:99999;",
+                "invalid port in resolver \"10.0.0.1:99999\"",
+            ),
             ("resolver :53;", "no host in resolver \":53\""),
-            ("resolver nobody.test;", "host not found in resolver \"nobody.test\""),
+            (
+                "resolver nobody.test;",
+                "host not found in resolver \"nobody.test\"",
+            ),
             (
                 "resolver 10.0.0.1; resolver 10.0.0.2;",
                 "\"resolver\" directive is duplicate",

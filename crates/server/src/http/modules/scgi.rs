@@ -9,7 +9,9 @@
 
 use revolve_conf::directive::Args;
 
-use crate::config::scope::{HTTP, IF_LOCATION, LIMIT_EXCEPT, LOCATION, SERVER, checked_once, set_once};
+use crate::config::scope::{
+    HTTP, IF_LOCATION, LIMIT_EXCEPT, LOCATION, SERVER, checked_once, set_once,
+};
 use crate::http::modules::cgi;
 pub(crate) use crate::http::modules::cgi::{CgiSettings, RawCgi};
 use crate::http::modules::passing::{self, Protocol};
@@ -34,10 +36,15 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
     "scgi",
     scgi_passing,
     [
-        row(LOCATION | IF_LOCATION | LIMIT_EXCEPT, "scgi_pass", Args::ONE, |scope, d| {
-            let pass = cgi::pass(scope, (Protocol::Scgi, &d.args[0].text), &d.args[0])?;
-            set_once(&mut scope.level.settings.scgi_cgi.pass, pass, d)
-        }),
+        row(
+            LOCATION | IF_LOCATION | LIMIT_EXCEPT,
+            "scgi_pass",
+            Args::ONE,
+            |scope, d| {
+                let pass = cgi::pass(scope, (Protocol::Scgi, &d.args[0].text), &d.args[0])?;
+                set_once(&mut scope.level.settings.scgi_cgi.pass, pass, d)
+            }
+        ),
         row(ANY, "scgi_param", Args::TWO_OR_THREE, |scope, d| {
             let params = &mut scope.level.settings.scgi_cgi.params;
             cgi::add_param(params, &mut scope.shared.registry, d)

@@ -9,8 +9,8 @@
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, SERVER, accept_number};
+use crate::http::modules::Module;
 use crate::http::modules::listen::Listen;
 use crate::http::modules::referer;
 use crate::http::modules::server_name::ServerName;

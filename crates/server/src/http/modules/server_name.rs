@@ -12,12 +12,12 @@ use std::collections::HashMap;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module};
 use crate::clock::host_name;
 use crate::config::regex::{GivenUp, Groups, Pattern};
 use crate::config::scope::{HTTP, SERVER, accept_number};
 use crate::config::variable::{GroupSlots, SlotId};
 use crate::http::location::ServerId;
+use crate::http::modules::Module;
 use crate::http::scope::{DirectiveRow, Scope};
 
 /// The module.
@@ -252,7 +252,11 @@ impl VirtualHosts {
     /// `host` is in lower case and without port and final dot.
     ///
     /// Errors: a pattern was given up.
-    pub(crate) fn find(&self, host: &[u8], groups: &mut Groups) -> Result<FoundServer<'_>, GivenUp> {
+    pub(crate) fn find(
+        &self,
+        host: &[u8],
+        groups: &mut Groups,
+    ) -> Result<FoundServer<'_>, GivenUp> {
         if let Some(server) = self.find_name(host) {
             return Ok(FoundServer {
                 server,

@@ -114,10 +114,15 @@ fn first_wanted(request: &Request) -> u64 {
         return 0;
     }
     let first = range[6..].trim_ascii_start();
-    let digits = first.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = first
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let number = std::str::from_utf8(&first[..digits]).ok();
     let number = number.and_then(|text| text.parse::<u64>().ok());
-    number.filter(|number| i64::try_from(*number).is_ok()).unwrap_or(0)
+    number
+        .filter(|number| i64::try_from(*number).is_ok())
+        .unwrap_or(0)
 }
 
 /// What an answer says it is a part of.
@@ -138,7 +143,10 @@ fn content_range(text: &[u8]) -> Option<ContentRange> {
     let number = |text: &str| {
         let text = text.trim_matches(' ');
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse::<u64>().ok().filter(|it| i64::try_from(*it).is_ok());
+        let number = text
+            .parse::<u64>()
+            .ok()
+            .filter(|it| i64::try_from(*it).is_ok());
         number.filter(|_| is_number)
     };
     let whole = match whole.trim_matches(' ') {
@@ -166,7 +174,10 @@ fn filter(request: &mut Request) -> Outcome {
         if is_main {
             return Outcome::Next;
         }
-        return refuse(request, &format!("unexpected status code {status} in slice response"));
+        return refuse(
+            request,
+            &format!("unexpected status code {status} in slice response"),
+        );
     }
     match part(request, start) {
         Err(why) => refuse(request, &why),
@@ -208,10 +219,16 @@ fn part(request: &Request, start: u64) -> Result<(u64, u64), String> {
         known.clear();
         known.extend_from_slice(etag);
     }
-    let range = response.headers.get(b"Content-Range").and_then(content_range);
+    let range = response
+        .headers
+        .get(b"Content-Range")
+        .and_then(content_range);
     let range = range.ok_or("invalid range in slice response")?;
     let whole = range.whole.ok_or("no complete length in slice response")?;
-    let end = range.start.saturating_add(request.settings().slice.bytes).min(whole);
+    let end = range
+        .start
+        .saturating_add(request.settings().slice.bytes)
+        .min(whole);
     if range.start != start || range.end != end {
         return Err(format!(
             "unexpected range in slice response: {}-{}, expected: {start}-{end}",

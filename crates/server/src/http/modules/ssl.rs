@@ -15,22 +15,24 @@ use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Diagnostics, Directive, Secrets, Span, Word, value};
 use revolve_tls::rustls::crypto::SupportedKxGroup;
 use revolve_tls::rustls::{HandshakeKind, ProtocolVersion, SupportedCipherSuite};
-use revolve_tls::{Facts, TlsStream, cipher_name, cipher_name_of, group_name, group_name_of, scheme_name};
-
-use crate::config::scope::{
-    HTTP, SERVER, Scope as _, checked_once, invalid_parameter, set_once,
+use revolve_tls::{
+    Facts, TlsStream, cipher_name, cipher_name_of, group_name, group_name_of, scheme_name,
 };
+
+use crate::config::scope::{HTTP, SERVER, Scope as _, checked_once, invalid_parameter, set_once};
 use crate::config::setting::settings;
+use crate::config::variable::Value;
 use crate::http::modules::Module;
-use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, row, Scope, slot};
-use crate::http::variables::{Builtin, text};
 use crate::http::modules::ssl_client::SslClientSettings;
 use crate::http::modules::ssl_ocsp::SslOcspSettings;
-use crate::config::variable::Value;
+use crate::http::request::Request;
+use crate::http::scope::{DirectiveRow, Scope, row, slot};
+use crate::http::variables::{Builtin, text};
 use crate::tls::sessions::{Bound, SessionZone, Sessions};
+use crate::tls::{
+    self, Answers, CacheLimits, Command, NamedFile, Stapler, Terms, TlsOptions, Versions,
+};
 use crate::zones::{ZoneId, Zones};
-use crate::tls::{self, Answers, CacheLimits, Command, Stapler, NamedFile, Terms, TlsOptions, Versions};
 
 /// The module.
 pub(crate) const MODULE: Module = Module {
@@ -118,7 +120,10 @@ impl ServerTls {
         if let Some(secrets) = &self.ticket_secrets {
             secrets.bind(zones.secrets());
         }
-        let ocsp = self.clients.as_ref().and_then(|clients| clients.ocsp.as_ref());
+        let ocsp = self
+            .clients
+            .as_ref()
+            .and_then(|clients| clients.ocsp.as_ref());
         if let Some(ocsp) = ocsp
             && let Some(zone) = ocsp.zone
         {
@@ -142,7 +147,8 @@ impl SslSettings {
         if self.keys.len() < self.certificates.len() {
             let last = self.certificates.last()?;
             let path = last.path.display();
-            let message = format!("no \"ssl_certificate_key\" is defined for certificate \"{path}\"");
+            let message =
+                format!("no \"ssl_certificate_key\" is defined for certificate \"{path}\"");
             diagnostics.push(Diagnostic::new(last.span, message).label("its key stands nowhere"));
             return None;
         }
@@ -150,7 +156,11 @@ impl SslSettings {
             return None;
         }
         let loaded = match is_loaded {
-            true => Some(tls::load(&self.options(clients, ocsp), secrets, diagnostics)?),
+            true => Some(tls::load(
+                &self.options(clients, ocsp),
+                secrets,
+                diagnostics,
+            )?),
             false => None,
         };
         let mut server = ServerTls {
@@ -227,40 +237,60 @@ const DIRECTIVES: &[DirectiveRow] = &[
     row(TOP, "ssl_ciphers", Args::ONE, ciphers),
     row(TOP, "ssl_ecdh_curve", Args::ONE, ecdh_curve),
     row(
-        TOP, "ssl_prefer_server_ciphers",
+        TOP,
+        "ssl_prefer_server_ciphers",
         Args::FLAG,
         slot!(flag ssl.prefers_own_ciphers),
     ),
     row(TOP, "ssl_session_cache", Args::ONE_OR_TWO, session_cache),
     row(
-        TOP, "ssl_session_timeout",
+        TOP,
+        "ssl_session_timeout",
         Args::ONE,
         slot!(time_ms ssl.session_timeout_ms),
     ),
     row(
-        TOP, "ssl_session_tickets",
+        TOP,
+        "ssl_session_tickets",
         Args::FLAG,
         slot!(flag ssl.session_tickets),
     ),
     row(TOP, "ssl_session_ticket_key", Args::ONE, session_ticket_key),
-    row(TOP, "ssl_buffer_size", Args::ONE, slot!(size ssl.buffer_bytes)),
     row(
-        TOP, "ssl_reject_handshake",
+        TOP,
+        "ssl_buffer_size",
+        Args::ONE,
+        slot!(size ssl.buffer_bytes),
+    ),
+    row(
+        TOP,
+        "ssl_reject_handshake",
         Args::FLAG,
         slot!(flag ssl.reject_handshake),
     ),
-    row(TOP, "ssl_early_data", Args::FLAG, slot!(flag ssl.early_data)),
+    row(
+        TOP,
+        "ssl_early_data",
+        Args::FLAG,
+        slot!(flag ssl.early_data),
+    ),
     row(TOP, "ssl_dhparam", Args::ONE, dhparam),
     row(TOP, "ssl_stapling_file", Args::ONE, stapling_file),
     row(
-        TOP, "ssl_certificate_compression",
+        TOP,
+        "ssl_certificate_compression",
         Args::FLAG,
         slot!(flag ssl.compresses_certificates),
     ),
-    row(TOP, "ssl_certificate_cache", Args::ONE_TO_THREE, |scope, d| {
-        let limits = certificate_cache(d)?;
-        set_once(&mut scope.level.settings.ssl.cache, limits, d)
-    }),
+    row(
+        TOP,
+        "ssl_certificate_cache",
+        Args::ONE_TO_THREE,
+        |scope, d| {
+            let limits = certificate_cache(d)?;
+            set_once(&mut scope.level.settings.ssl.cache, limits, d)
+        },
+    ),
     row(TOP, "ssl_password_file", Args::ONE, |scope, d| {
         let file = file(scope, &d.args[0], d)?;
         set_once(&mut scope.level.settings.ssl.password_file, Some(file), d)
@@ -274,7 +304,11 @@ const DIRECTIVES: &[DirectiveRow] = &[
 ];
 
 /// The file that a word names, which nginx looks for beside its configuration.
-pub(crate) fn file(scope: &Scope, word: &Word, directive: &Directive) -> Result<NamedFile, Diagnostic> {
+pub(crate) fn file(
+    scope: &Scope,
+    word: &Word,
+    directive: &Directive,
+) -> Result<NamedFile, Diagnostic> {
     let name = directive.name.text.as_str();
     if word.text.contains('$') {
         let message = format!("variables in \"{name}\" are not supported");
@@ -313,11 +347,17 @@ pub(crate) fn certificate_cache(directive: &Directive) -> Result<CacheLimits, Di
     let mut has_max = false;
     for word in &directive.args {
         let wrong = || invalid_parameter(word, "expected off, or max=, inactive= and valid=");
-        let time = |text: &str| value::time_ms(text).map(Duration::from_millis).ok_or_else(wrong);
+        let time = |text: &str| {
+            value::time_ms(text)
+                .map(Duration::from_millis)
+                .ok_or_else(wrong)
+        };
         match word.text.split_once('=') {
             None if word.text == "off" && directive.args.len() == 1 => return Ok(limits),
             Some(("max", most)) => {
-                let most = value::number(most).filter(|most| *most > 0).ok_or_else(wrong)?;
+                let most = value::number(most)
+                    .filter(|most| *most > 0)
+                    .ok_or_else(wrong)?;
                 limits.entries_max = usize::try_from(most).unwrap_or(usize::MAX);
                 limits.inactive = limits.inactive.min(Duration::from_secs(10));
                 limits.valid = limits.valid.max(Duration::from_secs(60));
@@ -331,7 +371,9 @@ pub(crate) fn certificate_cache(directive: &Directive) -> Result<CacheLimits, Di
     if !has_max {
         let name = &directive.name.text;
         let message = format!("\"{name}\" must have the \"max\" parameter");
-        return Err(Diagnostic::new(directive.span, message).label("expected max=, the certificates kept"));
+        return Err(
+            Diagnostic::new(directive.span, message).label("expected max=, the certificates kept")
+        );
     }
     Ok(limits)
 }
@@ -400,7 +442,11 @@ fn ciphers(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
 fn ecdh_curve(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let (groups, warning) = tls::curves(&directive.args[0], &directive.name.text)?;
     warn(scope, warning);
-    set_once(&mut scope.level.settings.ssl.groups, groups.into(), directive)
+    set_once(
+        &mut scope.level.settings.ssl.groups,
+        groups.into(),
+        directive,
+    )
 }
 
 /// Takes note of a warning, if there is one.
@@ -469,12 +515,21 @@ const VARIABLES: &[Builtin] = &[
         name: "ssl_cipher",
         get: |r, out| {
             let suite = by_connection(r, |it| it.negotiated_cipher_suite());
-            suite.flatten().is_some_and(|suite| text(cipher_name(suite.suite()), out))
+            suite
+                .flatten()
+                .is_some_and(|suite| text(cipher_name(suite.suite()), out))
         },
     },
     Builtin {
         name: "ssl_ciphers",
-        get: |r, out| listed(r, |tls| tls.hello().cipher_suites.clone(), cipher_name_of, out),
+        get: |r, out| {
+            listed(
+                r,
+                |tls| tls.hello().cipher_suites.clone(),
+                cipher_name_of,
+                out,
+            )
+        },
     },
     Builtin {
         name: "ssl_curve",
@@ -507,14 +562,24 @@ const VARIABLES: &[Builtin] = &[
     },
     Builtin {
         name: "ssl_sigalgs",
-        get: |r, out| listed(r, |tls| tls.hello().signature_schemes.clone(), |_| None, out),
+        get: |r, out| {
+            listed(
+                r,
+                |tls| tls.hello().signature_schemes.clone(),
+                |_| None,
+                out,
+            )
+        },
     },
     Builtin {
         name: "ssl_server_name",
         get: |r, out| {
             r.connection.stream.tls().is_some_and(|tls| {
                 let hello = tls.hello();
-                hello.server_name.as_deref().is_some_and(|name| text(name, out))
+                hello
+                    .server_name
+                    .as_deref()
+                    .is_some_and(|name| text(name, out))
             })
         },
     },
@@ -523,7 +588,14 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| {
             let kind = by_connection(r, |it| it.handshake_kind());
             kind.flatten().is_some_and(|kind| {
-                text(if kind == HandshakeKind::Resumed { "r" } else { "." }, out)
+                text(
+                    if kind == HandshakeKind::Resumed {
+                        "r"
+                    } else {
+                        "."
+                    },
+                    out,
+                )
             })
         },
     },
@@ -536,7 +608,9 @@ const VARIABLES: &[Builtin] = &[
         get: |r, out| {
             established(r).is_some_and(|tls| {
                 tls.with_connection(|it| {
-                    it.alpn_protocol().map(|name| out.extend_from_slice(name)).is_some()
+                    it.alpn_protocol()
+                        .map(|name| out.extend_from_slice(name))
+                        .is_some()
                 })
                 .unwrap_or(false)
             })
@@ -554,7 +628,9 @@ const VARIABLES: &[Builtin] = &[
 /// A signature scheme, by its name in IANA's registry of TLS.
 fn scheme(request: &Request, of: fn(&TlsStream) -> Option<u16>, out: &mut Vec<u8>) -> bool {
     let scheme = established(request).and_then(of);
-    scheme.and_then(scheme_name).is_some_and(|name| text(name, out))
+    scheme
+        .and_then(scheme_name)
+        .is_some_and(|name| text(name, out))
 }
 
 /// The connection's TLS, where it speaks it.

@@ -57,8 +57,7 @@ impl SslClientSettings {
     /// Whether it is said whom to trust where that is needed.
     pub(crate) fn check(&self, ocsp: &SslOcspSettings, diagnostics: &mut Diagnostics) -> bool {
         if ocsp.checked != Checked::Nothing && self.verify == Verify::OptionalNoCa {
-            let message =
-                "\"ssl_ocsp\" is incompatible with \"ssl_verify_client optional_no_ca\"";
+            let message = "\"ssl_ocsp\" is incompatible with \"ssl_verify_client optional_no_ca\"";
             let diagnostic = Diagnostic::new(ocsp.checked_span, message)
                 .label("nobody can be asked about a certificate whose authority is not known");
             diagnostics.push(diagnostic);
@@ -94,7 +93,11 @@ const DIRECTIVES: &[DirectiveRow] = &[
     }),
     row(TOP, "ssl_client_certificate", Args::ONE, |scope, d| {
         let file = file(scope, &d.args[0], d)?;
-        set_once(&mut scope.level.settings.ssl_client.certificate, Some(file), d)
+        set_once(
+            &mut scope.level.settings.ssl_client.certificate,
+            Some(file),
+            d,
+        )
     }),
     row(TOP, "ssl_trusted_certificate", Args::ONE, |scope, d| {
         let file = file(scope, &d.args[0], d)?;
@@ -106,7 +109,8 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set_once(&mut scope.level.settings.ssl_client.crl, Some(file), d)
     }),
     row(
-        TOP, "ssl_verify_depth",
+        TOP,
+        "ssl_verify_depth",
         Args::ONE,
         slot!(number ssl_client.depth_max),
     ),

@@ -62,10 +62,19 @@ impl SslOcspSettings {
 const TOP: u32 = HTTP | SERVER;
 
 const DIRECTIVES: &[DirectiveRow] = &[
-    row(TOP, "ssl_stapling", Args::FLAG, slot!(flag ssl_ocsp.staples)),
+    row(
+        TOP,
+        "ssl_stapling",
+        Args::FLAG,
+        slot!(flag ssl_ocsp.staples),
+    ),
     row(TOP, "ssl_stapling_responder", Args::ONE, |scope, d| {
         let url = url(d)?;
-        set_once(&mut scope.level.settings.ssl_ocsp.stapling_responder, Some(url), d)
+        set_once(
+            &mut scope.level.settings.ssl_ocsp.stapling_responder,
+            Some(url),
+            d,
+        )
     }),
     // Nothing is stapled that is not verified.
     row(TOP, "ssl_stapling_verify", Args::FLAG, checked_once),
@@ -105,8 +114,13 @@ fn ocsp_cache(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         let message = format!("invalid OCSP cache \"{}\"", word.text);
         Diagnostic::new(word.span, message).label("expected off or shared:name:size")
     };
-    let parts = word.text.strip_prefix("shared:").and_then(|it| it.split_once(':'));
-    let (name, bytes) = parts.filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    let parts = word
+        .text
+        .strip_prefix("shared:")
+        .and_then(|it| it.split_once(':'));
+    let (name, bytes) = parts
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(wrong)?;
     let bytes = value::size(bytes).ok_or_else(wrong)?;
     if bytes < 8 * 4096 {
         let message = format!("OCSP cache \"{}\" is too small", word.text);

@@ -9,14 +9,14 @@ use rustix::io::Errno;
 
 use revolve_http::Method;
 
-use crate::http::modules::{Module, ALWAYS};
 use crate::file_cache::{FileEntry, Found};
-use crate::http::modules::disable_symlinks;
+use crate::http::body::Piece;
 use crate::http::modules::core::map_path;
+use crate::http::modules::disable_symlinks;
 use crate::http::modules::types;
+use crate::http::modules::{ALWAYS, Module};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
-use crate::http::body::Piece;
 use crate::log::{Level, Shown, errno_text};
 
 /// The module.
@@ -28,7 +28,10 @@ pub(crate) const MODULE: Module = Module {
 
 /// Content phase: answers with the file of the path.
 pub(crate) fn handle(request: &mut Request) -> Outcome {
-    if !matches!(request.current.method, Method::Get | Method::Head | Method::Post) {
+    if !matches!(
+        request.current.method,
+        Method::Get | Method::Head | Method::Post
+    ) {
         return Outcome::Finish(405);
     }
     if request.path.ends_with(b"/") {
@@ -38,7 +41,8 @@ pub(crate) fn handle(request: &mut Request) -> Outcome {
     file.clear();
     map_path(request, &request.path, &mut file);
     let found = disable_symlinks::lookup(request, &file);
-    request.state.core.root_seen = !matches!(found, Found::Missing(_)) && !request.current.error_page_used;
+    request.state.core.root_seen =
+        !matches!(found, Found::Missing(_)) && !request.current.error_page_used;
     let outcome = match found {
         Found::File(entry) => serve(request, entry),
         Found::Directory => redirect_to_folder(request),

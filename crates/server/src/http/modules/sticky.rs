@@ -127,17 +127,24 @@ fn sticky(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     if group(scope).sticky.is_some() {
         return Err(duplicate(directive));
     }
-    let (kind, rest) = directive.args.split_first().expect("the table asks for two");
+    let (kind, rest) = directive
+        .args
+        .split_first()
+        .expect("the table asks for two");
     let sticky = match kind.text.as_str() {
         "cookie" => Sticky::Cookie(cookie(scope, rest)?),
         "route" => {
-            let values = rest.iter().map(|word| Value::of(word, &mut scope.shared.registry));
+            let values = rest
+                .iter()
+                .map(|word| Value::of(word, &mut scope.shared.registry));
             Sticky::Route(values.collect::<Result<_, _>>()?)
         }
         "learn" => Sticky::Learn(learn(scope, rest, directive)?),
         _ => {
             let message = format!("unknown parameter \"{}\"", kind.text);
-            return Err(Diagnostic::new(kind.span, message).label("expected cookie, route or learn"));
+            return Err(
+                Diagnostic::new(kind.span, message).label("expected cookie, route or learn")
+            );
         }
     };
     group(scope).sticky = Some(sticky);
@@ -208,7 +215,12 @@ fn learn(scope: &mut Scope, words: &[Word], directive: &Directive) -> Result<Lea
                     return Err(Diagnostic::new(word.span, message).label(label));
                 }
                 let named = name_and_size(text, word)?;
-                zone = Some(scope.shared.zones.declare_shared(named, SessionZone, word)?);
+                zone = Some(
+                    scope
+                        .shared
+                        .zones
+                        .declare_shared(named, SessionZone, word)?,
+                );
             }
             // A session is known as soon as the answer's head is there.
             None if word.text == "header" => {}
@@ -274,7 +286,9 @@ pub(crate) fn bound(request: &Request, place: Option<usize>) -> Option<Bound> {
         Sticky::Cookie(cookie) => {
             let mut value = Vec::new();
             let name = cookie.name.evaluate(request);
-            request.cookie(&name, &mut value).then_some(Bound::Id(value))
+            request
+                .cookie(&name, &mut value)
+                .then_some(Bound::Id(value))
         }
         Sticky::Route(values) => first(request, values).map(Bound::Id),
         Sticky::Learn(learn) => {
@@ -309,7 +323,10 @@ pub(crate) fn bind(request: &mut Request, place: Option<usize>) {
             let known = [low, high, now_ms()];
             if let Err(error) = sessions.0.insert(&sessions.key(&session), &known) {
                 let name = site.zones.name(learn.zone);
-                request.log(Level::Alert, format_args!("{error} in zone \"{name}\" of \"sticky\""));
+                request.log(
+                    Level::Alert,
+                    format_args!("{error} in zone \"{name}\" of \"sticky\""),
+                );
             }
         }
         Some(Sticky::Route(_)) | None => {}

@@ -18,13 +18,13 @@ use std::io::Write as _;
 use revolve_conf::directive::Args;
 use revolve_http::Method;
 
-use crate::http::modules::{Module};
 use crate::config::scope::{LOCATION, SERVER};
 use crate::config::setting::settings;
+use crate::http::body::Piece;
+use crate::http::modules::Module;
 use crate::http::modules::Settings;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
-use crate::http::body::Piece;
 use crate::http::scope::DirectiveRow;
 use crate::http::variables::Builtin;
 use crate::zones::Totals;
@@ -164,6 +164,9 @@ mod tests {
         }
         let json = site.ask("GET /json HTTP/1.1").0;
         assert!(json.starts_with("200\n{\"active\":"), "{json}");
-        assert!(json.ends_with("}\n") && json.contains(",\"waiting\":"), "{json}");
+        assert!(
+            json.ends_with("}\n") && json.contains(",\"waiting\":"),
+            "{json}"
+        );
     }
 }

@@ -99,7 +99,12 @@ fn sub_filter(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
         pattern: Value::of(pattern, &mut scope.shared.registry)?,
         replacement: Value::of(replacement, &mut scope.shared.registry)?,
     };
-    let pairs = scope.level.settings.sub_filter.pairs.get_or_insert_default();
+    let pairs = scope
+        .level
+        .settings
+        .sub_filter
+        .pairs
+        .get_or_insert_default();
     let pairs = Arc::get_mut(pairs).expect("nobody shares a level's texts while it is read");
     if pairs.len() == PAIRS_MAX {
         let message = format!("number of search patterns exceeds {PAIRS_MAX}");
@@ -213,8 +218,12 @@ impl SubFilter {
             }
             let len = text.pattern.len();
             match rest.get(..len) {
-                Some(found) if found.eq_ignore_ascii_case(&text.pattern) => return At::Text(number),
-                None if !self.has_ended && text.pattern[..rest.len()].eq_ignore_ascii_case(rest) => {
+                Some(found) if found.eq_ignore_ascii_case(&text.pattern) => {
+                    return At::Text(number);
+                }
+                None if !self.has_ended
+                    && text.pattern[..rest.len()].eq_ignore_ascii_case(rest) =>
+                {
                     return At::Maybe;
                 }
                 _ => {}
@@ -364,7 +373,9 @@ mod tests {
             let pairs = [(b"a".to_vec(), vec![b'x'; len])];
             let mut filter = filter_of(&pairs, false);
             let mut out = VecDeque::new();
-            filter.filter(Input::Bytes(vec![b'a'; 32 << 10].into()), &mut out).unwrap();
+            filter
+                .filter(Input::Bytes(vec![b'a'; 32 << 10].into()), &mut out)
+                .unwrap();
             let mut bytes = 0;
             loop {
                 let made: usize = out.drain(..).map(|piece| piece.len()).sum();

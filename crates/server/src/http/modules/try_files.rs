@@ -11,14 +11,14 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{LOCATION, SERVER, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::file_cache::Found;
+use crate::http::modules::Module;
 use crate::http::modules::Settings;
-use crate::http::modules::disable_symlinks;
 use crate::http::modules::core::{Alias, append_root, without_slash};
+use crate::http::modules::disable_symlinks;
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
@@ -179,7 +179,11 @@ fn doubled_bytes(request: &Request, value: &Value, path: &[u8]) -> usize {
     let prefix = request.path.get(..replaced).unwrap_or_default();
     let rest = path.strip_prefix(prefix).unwrap_or_default();
     let is_doubled = prefix.ends_with(b"/") && rest.starts_with(prefix);
-    if is_doubled && value.as_literal().is_none() { replaced } else { 0 }
+    if is_doubled && value.as_literal().is_none() {
+        replaced
+    } else {
+        0
+    }
 }
 
 fn set_path(request: &mut Request, below_root: &[u8], folder: bool) {

@@ -66,21 +66,66 @@ settings! {
 const ANY: u32 = HTTP | SERVER | LOCATION;
 
 const DIRECTIVES: &[DirectiveRow] = &[
-    row(SERVER | LOCATION | IF_LOCATION, "tunnel_pass", Args::range(0, 1), tunnel_pass),
+    row(
+        SERVER | LOCATION | IF_LOCATION,
+        "tunnel_pass",
+        Args::range(0, 1),
+        tunnel_pass,
+    ),
     row(ANY, "tunnel_allow_private", Args::ONE_MORE, allow_private),
     row(ANY, "tunnel_bind", Args::ONE_OR_TWO, |scope, d| {
         let bind = passing::bind(&mut scope.shared.registry, d)?;
         set_once(&mut scope.level.settings.tunnel_passing.bind, bind, d)
     }),
-    row(ANY, "tunnel_connect_timeout", Args::ONE, slot!(time_ms tunnel_passing.connect_timeout_ms)),
-    row(ANY, "tunnel_read_timeout", Args::ONE, slot!(time_ms tunnel_passing.read_timeout_ms)),
-    row(ANY, "tunnel_send_timeout", Args::ONE, slot!(time_ms tunnel_passing.send_timeout_ms)),
+    row(
+        ANY,
+        "tunnel_connect_timeout",
+        Args::ONE,
+        slot!(time_ms tunnel_passing.connect_timeout_ms),
+    ),
+    row(
+        ANY,
+        "tunnel_read_timeout",
+        Args::ONE,
+        slot!(time_ms tunnel_passing.read_timeout_ms),
+    ),
+    row(
+        ANY,
+        "tunnel_send_timeout",
+        Args::ONE,
+        slot!(time_ms tunnel_passing.send_timeout_ms),
+    ),
     row(ANY, "tunnel_next_upstream", Args::ONE_MORE, next_upstream),
-    row(ANY, "tunnel_next_upstream_tries", Args::ONE, slot!(number tunnel_passing.tries_max)),
-    row(ANY, "tunnel_next_upstream_timeout", Args::ONE, slot!(time_ms tunnel_passing.tries_timeout_ms)),
-    row(ANY, "tunnel_socket_keepalive", Args::FLAG, slot!(flag tunnel_passing.socket_keepalive)),
-    row(ANY, "tunnel_socket_rcvbuf", Args::ONE, slot!(size tunnel_passing.receive_buffer_bytes)),
-    row(ANY, "tunnel_socket_sndbuf", Args::ONE, slot!(size tunnel_passing.send_buffer_bytes)),
+    row(
+        ANY,
+        "tunnel_next_upstream_tries",
+        Args::ONE,
+        slot!(number tunnel_passing.tries_max),
+    ),
+    row(
+        ANY,
+        "tunnel_next_upstream_timeout",
+        Args::ONE,
+        slot!(time_ms tunnel_passing.tries_timeout_ms),
+    ),
+    row(
+        ANY,
+        "tunnel_socket_keepalive",
+        Args::FLAG,
+        slot!(flag tunnel_passing.socket_keepalive),
+    ),
+    row(
+        ANY,
+        "tunnel_socket_rcvbuf",
+        Args::ONE,
+        slot!(size tunnel_passing.receive_buffer_bytes),
+    ),
+    row(
+        ANY,
+        "tunnel_socket_sndbuf",
+        Args::ONE,
+        slot!(size tunnel_passing.send_buffer_bytes),
+    ),
     // Bytes go on out of the memory that they came in.
     row(ANY, "tunnel_buffer_size", Args::ONE, checked_once),
     // As on every system but FreeBSD.
@@ -109,16 +154,28 @@ fn allow_private(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnos
         }
     }
     let networks = Arc::new(networks);
-    set_once(&mut scope.level.settings.tunnel.private, networks, directive)
+    set_once(
+        &mut scope.level.settings.tunnel.private,
+        networks,
+        directive,
+    )
 }
 
 fn next_upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let choices = [("error", next::ERROR), ("timeout", next::TIMEOUT), ("off", next::OFF)];
+    let choices = [
+        ("error", next::ERROR),
+        ("timeout", next::TIMEOUT),
+        ("off", next::OFF),
+    ];
     let mut bits = 0;
     for word in &directive.args {
         bits |= choice(word, choices)?;
     }
-    set_once(&mut scope.level.settings.tunnel_passing.next_upstream, bits, directive)
+    set_once(
+        &mut scope.level.settings.tunnel_passing.next_upstream,
+        bits,
+        directive,
+    )
 }
 
 /// Whether the level makes tunnels.
@@ -187,9 +244,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let parts = ip.segments();
-    let v4 = |high: u16, low: u16| {
-        is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
-    };
+    let v4 =
+        |high: u16, low: u16| is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match parts {
         // NAT64 (RFC 6052), its local prefix (RFC 8215), and 6to4 (RFC 3056): what lies behind them counts.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
@@ -209,17 +265,51 @@ mod tests {
     #[test]
     fn special_addresses_are_not_public_however_they_are_written() {
         for special in [
-            "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
-            "169.254.169.254", "100.64.0.1", "198.18.0.1", "192.0.0.8", "192.0.2.1", "224.0.0.1",
-            "255.255.255.255", "240.0.0.1", "::1", "::", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-            "::127.0.0.1", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "64:ff9b::7f00:1",
-            "64:ff9b:1::808:808", "2002:7f00:1::", "2002:a00:1::1", "2001::1", "2001:db8::1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "198.18.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::808:808",
+            "2002:7f00:1::",
+            "2002:a00:1::1",
+            "2001::1",
+            "2001:db8::1",
         ] {
             assert!(!is_public(special.parse().unwrap()), "{special}");
         }
         for public in [
-            "1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "198.20.0.1", "192.0.1.1", "223.255.255.1",
-            "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808", "2002:808:808::", "2001:4860::8888",
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "198.20.0.1",
+            "192.0.1.1",
+            "223.255.255.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "64:ff9b::808:808",
+            "2002:808:808::",
+            "2001:4860::8888",
         ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
 
-use crate::http::modules::{Module};
 use crate::config::scope::{HTTP, LOCATION, SERVER, accept_number, set_once};
 use crate::config::setting::settings;
+use crate::http::modules::Module;
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope};
 use revolve_http::h1::lines::ContentType;

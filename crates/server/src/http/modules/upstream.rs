@@ -25,8 +25,8 @@ use crate::http::Names;
 use crate::http::modules::sticky::Sticky;
 use crate::http::modules::{Module, resolver};
 use crate::http::scope::{Block, DirectiveRow, LocationMatch, Scope, row};
-use crate::upstream::budget::RetryBudget;
 use crate::upstream::balance::{Better, Time};
+use crate::upstream::budget::RetryBudget;
 use crate::upstream::pool::KeptLimits;
 use crate::upstream::zone::{PeersZone, UNNAMED, ZONE};
 use crate::upstream::{Balance, GroupSpec, ServerSpec};
@@ -101,7 +101,8 @@ impl Upstreams {
     /// The place of the group that `proxy_pass` and its like name: a block, or the server itself.
     pub(crate) fn mention(&mut self, name: &str, port: u16, word: &Word) -> usize {
         let known = self.0.iter().position(|it| {
-            it.name == name && (it.port == port || it.declared.is_some() || it.port == 0 || port == 0)
+            it.name == name
+                && (it.port == port || it.declared.is_some() || it.port == 0 || port == 0)
         });
         known.unwrap_or_else(|| {
             self.0.push(Mention {
@@ -116,7 +117,11 @@ impl Upstreams {
 
     fn declare(&mut self, upstream: Upstream, word: &Word) -> Result<(), Diagnostic> {
         let name = &upstream.spec.name;
-        if self.0.iter().any(|it| it.name == *name && it.declared.is_some()) {
+        if self
+            .0
+            .iter()
+            .any(|it| it.name == *name && it.declared.is_some())
+        {
             let message = format!("duplicate upstream \"{name}\"");
             return Err(Diagnostic::new(word.span, message).label("a group of this name is there"));
         }
@@ -149,16 +154,25 @@ impl Upstreams {
                 declared,
             } = mention;
             declared.unwrap_or_else(|| {
-                let addresses = addresses(&name, port, |host| of_system(hosts, host)).unwrap_or_else(|reason| {
-                    let message = format!("host not found in upstream \"{name}\"");
-                    let warning = Diagnostic::new(span, message)
-                        .label(format!("{reason}; what is passed there gets 502 until it is found"));
-                    diagnostics.push(warning.warn());
-                    Vec::new()
-                });
-                if port == 0 && addresses.iter().any(|it| it.as_inet().is_some_and(|it| it.port() == 0)) {
+                let addresses = addresses(&name, port, |host| of_system(hosts, host))
+                    .unwrap_or_else(|reason| {
+                        let message = format!("host not found in upstream \"{name}\"");
+                        let warning = Diagnostic::new(span, message).label(format!(
+                            "{reason}; what is passed there gets 502 until it is found"
+                        ));
+                        diagnostics.push(warning.warn());
+                        Vec::new()
+                    });
+                if port == 0
+                    && addresses
+                        .iter()
+                        .any(|it| it.as_inet().is_some_and(|it| it.port() == 0))
+                {
                     let message = format!("no port in upstream \"{name}\"");
-                    diagnostics.push(Diagnostic::new(span, message).label("expected one, or the name of an `upstream`"));
+                    diagnostics.push(
+                        Diagnostic::new(span, message)
+                            .label("expected one, or the name of an `upstream`"),
+                    );
                 }
                 let mut server = ServerSpec::new(&name, addresses);
                 server.host = host_name(&name, port);
@@ -305,7 +319,12 @@ const DIRECTIVES: &[DirectiveRow] = &[
             Ok(())
         },
     },
-    row(UPSTREAM, "proxy_retry_budget", Args::ONE_OR_TWO, retry_budget),
+    row(
+        UPSTREAM,
+        "proxy_retry_budget",
+        Args::ONE_OR_TWO,
+        retry_budget,
+    ),
     row(UPSTREAM, "zone", Args::ONE_OR_TWO, zone),
     row(UPSTREAM, "state", Args::ONE, |scope, d| {
         let path = scope.shared.full_path(&d.args[0].text);
@@ -325,7 +344,10 @@ fn upstream(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> 
         return Err(Diagnostic::new(directive.span, message).label("expected a `server`"));
     }
     if upstream.spec.zone.is_none() {
-        let zone = scope.shared.zones.declare_shared(UNNAMED, PeersZone, word)?;
+        let zone = scope
+            .shared
+            .zones
+            .declare_shared(UNNAMED, PeersZone, word)?;
         upstream.spec.zone = Some(zone);
     }
     if let (Some(names), Some(ms)) = (&mut upstream.names, upstream.names_timeout_ms) {
@@ -351,7 +373,9 @@ fn read_state(
         Err(error) => {
             let (shown, reason) = (path.display(), os_error_text(&error));
             let message = format!("open() \"{shown}\" failed {reason}");
-            return Err(Diagnostic::new(directive.span, message).label("its `state` cannot be read"));
+            return Err(
+                Diagnostic::new(directive.span, message).label("its `state` cannot be read")
+            );
         }
     };
     for line in String::from_utf8_lossy(&text).lines() {
@@ -359,7 +383,9 @@ fn read_state(
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let words = line.strip_prefix("server ").and_then(|rest| rest.strip_suffix(';'));
+        let words = line
+            .strip_prefix("server ")
+            .and_then(|rest| rest.strip_suffix(';'));
         let words = words.ok_or_else(|| {
             let message = format!("invalid line \"{line}\" in \"{}\"", path.display());
             Diagnostic::new(directive.span, message).label("expected server ADDRESS parameters;")
@@ -372,7 +398,11 @@ fn read_state(
         };
         let args: Vec<Word> = words.split_whitespace().map(word).collect();
         let said = read_server(scope, &args, directive)?;
-        let known = upstream.spec.servers.iter_mut().find(|it| it.name == said.name);
+        let known = upstream
+            .spec
+            .servers
+            .iter_mut()
+            .find(|it| it.name == said.name);
         match known {
             Some(known) => {
                 known.weight = said.weight;
@@ -550,7 +580,9 @@ fn read_server(
     let (name, parameters) = words
         .split_first()
         .expect("the table asks for one argument");
-    let found = addresses(&name.text, 80, |host| of_system(&mut scope.shared.hosts, host));
+    let found = addresses(&name.text, 80, |host| {
+        of_system(&mut scope.shared.hosts, host)
+    });
     let found = found.unwrap_or_else(|reason| {
         let message = format!("host not found in upstream \"{}\"", name.text);
         let label = format!("{reason}; it is left out until it is found");
@@ -581,10 +613,16 @@ fn check_service(
         Err(Diagnostic::new(name.span, message).label(label))
     };
     if !parameters.iter().any(|word| word.text == "resolve") {
-        return wrong("requires \"resolve\" parameter", "its places are asked for again and again");
+        return wrong(
+            "requires \"resolve\" parameter",
+            "its places are asked for again and again",
+        );
     }
     if spec.host.is_none() || name.text.contains(':') {
-        return wrong("must be a name without a port", "each place of a service has its own port");
+        return wrong(
+            "must be a name without a port",
+            "each place of a service has its own port",
+        );
     }
     spec.addresses.clear();
     Ok(())

@@ -10,9 +10,9 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
 
 use revolve_conf::directive::Args;
 use revolve_conf::{Diagnostic, Directive};
@@ -25,7 +25,7 @@ use crate::http::base64::{self, Letters};
 use crate::http::modules::{Module, RequestState, Settings};
 use crate::http::phase::Outcome;
 use crate::http::request::Request;
-use crate::http::scope::{DirectiveRow, row, Scope, slot};
+use crate::http::scope::{DirectiveRow, Scope, row, slot};
 use crate::http::variables::Builtin;
 use crate::log::{Level, Shown};
 
@@ -94,7 +94,12 @@ const ANY: u32 = HTTP | SERVER | LOCATION;
 
 const DIRECTIVES: &[DirectiveRow] = &[
     row(ANY, "userid", Args::ONE, mode),
-    row(ANY, "userid_service", Args::ONE, slot!(number userid.service)),
+    row(
+        ANY,
+        "userid_service",
+        Args::ONE,
+        slot!(number userid.service),
+    ),
     row(ANY, "userid_name", Args::ONE, |scope, directive| {
         let name = directive.args[0].text.as_str().into();
         set_once(&mut scope.level.settings.userid.name, name, directive)
@@ -144,9 +149,8 @@ fn expires(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         text => {
             let time = revolve_conf::value::time_s(text);
             let time = time.and_then(|time| i64::try_from(time).ok());
-            let time = time.ok_or_else(|| {
-                invalid_value(word, directive, "a time like 365d, max or off")
-            })?;
+            let time =
+                time.ok_or_else(|| invalid_value(word, directive, "a time like 365d, max or off"))?;
             match time {
                 0 => Expires::Off,
                 time => Expires::After(time),
@@ -168,7 +172,10 @@ const FLAGS: [&str; 5] = [
 /// A second directive of a level adds to the first, as in nginx.
 fn flags(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
     let slot = &mut scope.level.settings.userid.flags;
-    let mut chosen = slot.take().map(|flags| (*flags).clone()).unwrap_or_default();
+    let mut chosen = slot
+        .take()
+        .map(|flags| (*flags).clone())
+        .unwrap_or_default();
     for word in &directive.args {
         let choices = [
             ("off", None),
@@ -200,8 +207,7 @@ fn mark(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         b"off" => None,
         [mark] if mark.is_ascii_alphanumeric() || *mark == b'=' => Some(*mark),
         _ => {
-            let message =
-                "\"userid_mark\" directive value must be \"off\" or a single letter, digit or \"=\"";
+            let message = "\"userid_mark\" directive value must be \"off\" or a single letter, digit or \"=\"";
             return Err(Diagnostic::new(word.span, message).label("expected one of these"));
         }
     };
@@ -300,7 +306,9 @@ fn get(request: &Request) {
     };
     // A number that ends with nothing is none, as in nginx.
     ids.got = Some(id).filter(|id: &Id| id[12..] != [0; 4]);
-    ids.is_marked = settings.mark.is_some_and(|mark| cookie.get(22..24) == Some(&[mark, b'=']));
+    ids.is_marked = settings
+        .mark
+        .is_some_and(|mark| cookie.get(22..24) == Some(&[mark, b'=']));
 }
 
 /// The number that the client is to have from now on, if it has none or is to have another.
@@ -417,7 +425,9 @@ fn filter(request: &mut Request) -> Outcome {
         return Outcome::Next;
     };
     let site = request.site.share();
-    let settings = &site.locations[request.current.location as usize].settings.userid;
+    let settings = &site.locations[request.current.location as usize]
+        .settings
+        .userid;
     let mut cookie = request.take_spare();
     cookie.extend_from_slice(settings.name.as_bytes());
     cookie.push(b'=');

@@ -54,7 +54,12 @@ const DIRECTIVES: &[DirectiveRow] = passing::rows!(
     "uwsgi",
     uwsgi_passing,
     [
-        row(LOCATION | IF_LOCATION | LIMIT_EXCEPT, "uwsgi_pass", Args::ONE, uwsgi_pass),
+        row(
+            LOCATION | IF_LOCATION | LIMIT_EXCEPT,
+            "uwsgi_pass",
+            Args::ONE,
+            uwsgi_pass
+        ),
         row(ANY, "uwsgi_param", Args::TWO_OR_THREE, |scope, d| {
             let params = &mut scope.level.settings.uwsgi_cgi.params;
             cgi::add_param(params, &mut scope.shared.registry, d)
@@ -76,7 +81,11 @@ fn uwsgi_pass(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
     let word = &directive.args[0];
     let (is_secure, text) = split_scheme(&word.text);
     // Variables are split when a request has made something of them.
-    let text = if word.text.contains('$') { &word.text } else { text };
+    let text = if word.text.contains('$') {
+        &word.text
+    } else {
+        text
+    };
     let pass = cgi::pass(scope, (Protocol::Uwsgi, text), word)?;
     scope.level.settings.uwsgi_ssl.is_secure = Some(is_secure);
     set_once(&mut scope.level.settings.uwsgi_cgi.pass, pass, directive)

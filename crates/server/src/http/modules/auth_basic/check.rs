@@ -25,9 +25,7 @@ fn pool() -> Result<PoolHandle, &'static io::Error> {
         let builder = ThreadPool::builder().threads(THREADS);
         builder.queued_max(QUEUED_MAX).name("password").build()
     };
-    POOL.get_or_init(build)
-        .as_ref()
-        .map(|pool| pool.handle())
+    POOL.get_or_init(build).as_ref().map(|pool| pool.handle())
 }
 
 /// Compares, and waits for what comes of it.
@@ -82,7 +80,10 @@ async fn compare(request: &Request, check: &Check) -> Option<Verdict> {
         return None;
     }
     let (password, stored) = (check.credentials.password().to_vec(), check.stored.clone());
-    match pool.run(move || password::compare(&password, &stored)).await {
+    match pool
+        .run(move || password::compare(&password, &stored))
+        .await
+    {
         Ok(verdict) => Some(verdict),
         Err(error) => {
             let message = format_args!("comparing a password failed ({error})");

@@ -76,10 +76,7 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: |scope, d| {
             let realm = match d.args[0].text.as_str() {
                 "off" => None,
-                _ => Some(Arc::new(Value::of(
-                    &d.args[0],
-                    &mut scope.shared.registry,
-                )?)),
+                _ => Some(Arc::new(Value::of(&d.args[0], &mut scope.shared.registry)?)),
             };
             set_once(&mut scope.level.settings.auth_basic.realm, realm, d)
         },
@@ -91,7 +88,9 @@ const DIRECTIVES: &[DirectiveRow] = &[
         set: |scope, d| {
             let path = Value::of(&d.args[0], &mut scope.shared.registry)?;
             let folder = scope.shared.conf_prefix.clone();
-            let known = path.as_literal().map(|path| full_path(&folder, path).into());
+            let known = path
+                .as_literal()
+                .map(|path| full_path(&folder, path).into());
             let file = Some(Arc::new(UserFile {
                 path,
                 folder,
@@ -264,7 +263,10 @@ fn find(request: &Request, file: Vec<u8>) -> Result<Option<Check>, u16> {
             Errno::ISDIR => "pread",
             _ => "open",
         };
-        request.log(level, format_args!("{call}() \"{shown}\" failed ({reason})"));
+        request.log(
+            level,
+            format_args!("{call}() \"{shown}\" failed ({reason})"),
+        );
         status
     })?;
     let Some(stored) = stored else {
@@ -292,9 +294,7 @@ fn stored_of(entry: &FileEntry, user: &[u8]) -> rustix::io::Result<Option<Vec<u8
             use std::os::unix::fs::FileExt;
             let mut bytes = vec![0; entry.length.bytes as usize];
             let result = file.read_exact_at(&mut bytes, 0);
-            result.map_err(|error| {
-                Errno::from_io_error(&error).unwrap_or(Errno::IO)
-            })?;
+            result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
             read = bytes;
             &read
         }
@@ -369,7 +369,8 @@ fn ask(request: &mut Request, realm: &[u8]) -> Outcome {
 #[cfg_attr(test, allow(unreachable_pub, reason = "a fuzz target calls it"))]
 pub fn check_users(data: &[u8]) {
     let mut parts = data.splitn(3, |byte| *byte == 0);
-    let (Some(user), Some(password), Some(lines)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(user), Some(password), Some(lines)) = (parts.next(), parts.next(), parts.next())
+    else {
         return;
     };
     let Some(stored) = stored_in(lines, user) else {

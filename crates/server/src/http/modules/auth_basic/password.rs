@@ -3,8 +3,8 @@
 //! Source: crypt(5), and the forms that nginx's `auth_basic_user_file` names.
 
 use md5::{Digest, Md5};
-use sha1::Sha1;
 use sha_crypt::{PasswordVerifier, ShaCrypt};
+use sha1::Sha1;
 use subtle::ConstantTimeEq;
 use yescrypt::Yescrypt;
 
@@ -183,16 +183,40 @@ mod tests {
              li2jppqTUXUq9N0",
             "$y$j9T$abcdefghijklmnop$3dL1LkYnZM.OVXuVdnnaKVDlLYT92dRwOzDZ5XiVCe.",
         ] {
-            assert_eq!(compare(b"secret", stored.as_bytes()), Verdict::Same, "{stored}");
-            assert_eq!(compare(b"secreT", stored.as_bytes()), Verdict::Other, "{stored}");
+            assert_eq!(
+                compare(b"secret", stored.as_bytes()),
+                Verdict::Same,
+                "{stored}"
+            );
+            assert_eq!(
+                compare(b"secreT", stored.as_bytes()),
+                Verdict::Other,
+                "{stored}"
+            );
             assert_eq!(compare(b"", stored.as_bytes()), Verdict::Other, "{stored}");
         }
     }
 
     #[test]
     fn what_is_no_form_matches_nothing() {
-        for stored in ["", "rqXexS6ZhobKA", "$", "$1$", "$1$salt", "$2y$", "$2y$05$short", "$5$", "$6$rounds=1$x$y",
-            "$y$", "$y$j9T$", "{SHA}", "{SHA}!", "{SSHA}AAAA", "$7$x", "\u{fc}"] {
+        for stored in [
+            "",
+            "rqXexS6ZhobKA",
+            "$",
+            "$1$",
+            "$1$salt",
+            "$2y$",
+            "$2y$05$short",
+            "$5$",
+            "$6$rounds=1$x$y",
+            "$y$",
+            "$y$j9T$",
+            "{SHA}",
+            "{SHA}!",
+            "{SSHA}AAAA",
+            "$7$x",
+            "\u{fc}",
+        ] {
             let verdict = compare(b"secret", stored.as_bytes());
             assert_eq!(verdict, Verdict::UnknownForm, "{stored}");
         }

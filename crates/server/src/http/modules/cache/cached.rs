@@ -19,7 +19,9 @@ use crate::http::location::LocationId;
 use crate::http::modules::error_page;
 use crate::http::modules::passing::{Protocol, next};
 use crate::http::phase::Outcome;
-use crate::http::proxy::{scheme, AnsweredHead, Named, Received, answer, ask_for, pass_on, refusal};
+use crate::http::proxy::{
+    AnsweredHead, Named, Received, answer, ask_for, pass_on, refusal, scheme,
+};
 use crate::http::request::Request;
 use crate::http::request_body::RequestBody;
 use crate::http::site::Site;
@@ -495,12 +497,7 @@ fn revalidate(request: &mut Request, job: &Job, mut record: Record, received: Re
     }
 }
 
-fn judge(
-    request: &Request,
-    job: &Job,
-    answered: &AnsweredHead,
-    status: u16,
-) -> Option<Verdict> {
+fn judge(request: &Request, job: &Job, answered: &AnsweredHead, status: u16) -> Option<Verdict> {
     let headers = answered.head.headers.iter();
     let headers = headers.map(|it| (it.name.of(&answered.bytes), it.value.of(&answered.bytes)));
     rules::judge(

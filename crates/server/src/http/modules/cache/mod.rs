@@ -123,8 +123,10 @@ impl Declared {
         for (directive, name, span) in self.uses {
             if !self.paths.iter().any(|path| path.name == name) {
                 let message = format!("\"{directive}\" zone \"{name}\" is unknown");
-                let unknown = Diagnostic::new(span, message).label("used here and declared nowhere");
-                let help = format!("declare it in `http`: {directive}_path FOLDER keys_zone={name}:10m;");
+                let unknown =
+                    Diagnostic::new(span, message).label("used here and declared nowhere");
+                let help =
+                    format!("declare it in `http`: {directive}_path FOLDER keys_zone={name}:10m;");
                 diagnostics.push(unknown.help(help));
             }
         }
@@ -225,7 +227,12 @@ fn cache_path(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic
             "manager_files" | "loader_files" if value.parse::<u32>().is_ok() => {}
             "manager_sleep" | "manager_threshold" | "loader_sleep" | "loader_threshold"
                 if time_ms(value).is_some() => {}
-            _ => return Err(invalid_parameter(word, "expected keys_zone=, levels=, inactive=, max_size= or min_free=")),
+            _ => {
+                return Err(invalid_parameter(
+                    word,
+                    "expected keys_zone=, levels=, inactive=, max_size= or min_free=",
+                ));
+            }
         }
     }
     let word = &directive.args[0];
@@ -284,9 +291,16 @@ fn status_of(word: &Word, directive: &Directive) -> Result<Option<u16>, Diagnost
     if word.text == "any" {
         return Ok(None);
     }
-    let status = word.text.parse().ok().filter(|status| (100..=599).contains(status));
+    let status = word
+        .text
+        .parse()
+        .ok()
+        .filter(|status| (100..=599).contains(status));
     let wrong = || {
-        let message = format!("invalid status \"{}\" in \"{}\" directive", word.text, directive.name.text);
+        let message = format!(
+            "invalid status \"{}\" in \"{}\" directive",
+            word.text, directive.name.text
+        );
         Diagnostic::new(word.span, message).label("expected a status, or any")
     };
     status.map(Some).ok_or_else(wrong)
@@ -295,12 +309,18 @@ fn status_of(word: &Word, directive: &Directive) -> Result<Option<u16>, Diagnost
 fn add_valid(slot: &mut Option<Arc<Vec<Valid>>>, directive: &Directive) -> Result<(), Diagnostic> {
     let (last, statuses) = directive.args.split_last().expect("it has an argument");
     let seconds = time_s(&last.text).ok_or_else(|| {
-        let message = format!("invalid time value \"{}\" in \"{}\" directive", last.text, directive.name.text);
+        let message = format!(
+            "invalid time value \"{}\" in \"{}\" directive",
+            last.text, directive.name.text
+        );
         Diagnostic::new(last.span, message).label("expected a time such as 10m")
     })?;
     let statuses = match statuses {
         [] => vec![Some(200), Some(301), Some(302)],
-        words => words.iter().map(|word| status_of(word, directive)).collect::<Result<_, _>>()?,
+        words => words
+            .iter()
+            .map(|word| status_of(word, directive))
+            .collect::<Result<_, _>>()?,
     };
     let list = slot.get_or_insert_with(Arc::default);
     let list = Arc::get_mut(list).expect("nobody shares a level's list while it is read");
@@ -340,7 +360,10 @@ fn methods(directive: &Directive) -> Result<bool, Diagnostic> {
     Ok(keeps_post)
 }
 
-pub(crate) fn values(shared: &mut Shared, directive: &Directive) -> Result<Arc<Vec<Value>>, Diagnostic> {
+pub(crate) fn values(
+    shared: &mut Shared,
+    directive: &Directive,
+) -> Result<Arc<Vec<Value>>, Diagnostic> {
     let registry: &mut Registry = &mut shared.registry;
     let values = directive.args.iter().map(|word| Value::of(word, registry));
     Ok(Arc::new(values.collect::<Result<_, _>>()?))

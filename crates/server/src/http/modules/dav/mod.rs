@@ -95,10 +95,24 @@ const ANY: u32 = HTTP | SERVER | LOCATION;
 
 const DIRECTIVES: &[DirectiveRow] = &[
     row(ANY, "dav_methods", Args::ONE_MORE, methods),
-    row(ANY, "create_full_put_path", Args::FLAG, slot!(flag dav.create_full_put_path)),
-    row(ANY, "min_delete_depth", Args::ONE, slot!(number dav.min_delete_depth)),
+    row(
+        ANY,
+        "create_full_put_path",
+        Args::FLAG,
+        slot!(flag dav.create_full_put_path),
+    ),
+    row(
+        ANY,
+        "min_delete_depth",
+        Args::ONE,
+        slot!(number dav.min_delete_depth),
+    ),
     row(ANY, "dav_access", Args::range(1, 3), |scope, d| {
-        set_once(&mut scope.level.settings.dav.mode, passing::store_access(d)?, d)
+        set_once(
+            &mut scope.level.settings.dav.mode,
+            passing::store_access(d)?,
+            d,
+        )
     }),
 ];
 
@@ -120,7 +134,10 @@ fn methods(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         };
         if *allowed {
             let message = format!("duplicate value \"{}\"", word.text);
-            scope.shared.diagnostics.push(Diagnostic::new(word.span, message).warn());
+            scope
+                .shared
+                .diagnostics
+                .push(Diagnostic::new(word.span, message).warn());
         }
         *allowed = true;
     }
@@ -228,7 +245,10 @@ async fn go_on(request: &mut Request) -> Outcome {
 async fn work(request: &mut Request) -> Result<Work, Refused> {
     let mut path = Vec::new();
     map_path(request, &request.path, &mut path);
-    let bounds = Bounds::new(disable_symlinks::guard(request), request.connection.state.files.within());
+    let bounds = Bounds::new(
+        disable_symlinks::guard(request),
+        request.connection.state.files.within(),
+    );
     let mode = request.settings().dav.mode;
     Ok(match request.current.method {
         Method::Put => {

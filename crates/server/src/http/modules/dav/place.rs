@@ -44,7 +44,11 @@ impl Bounds {
     fn open(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let links = self.links.as_ref().map(|(refused, from)| {
-            let trusted = if path.starts_with(from) { from.len() } else { 0 };
+            let trusted = if path.starts_with(from) {
+                from.len()
+            } else {
+                0
+            };
             (*refused, trusted)
         });
         let opened = match links {
@@ -136,10 +140,7 @@ impl Place {
         Self::by(path, |folder| bounds.open_or_make(folder, mode))
     }
 
-    fn by(
-        path: &[u8],
-        open: impl FnOnce(&[u8]) -> Result<OwnedFd, Errno>,
-    ) -> Result<Self, Errno> {
+    fn by(path: &[u8], open: impl FnOnce(&[u8]) -> Result<OwnedFd, Errno>) -> Result<Self, Errno> {
         let (folder, name) = split(path).ok_or(Errno::BUSY)?;
         Ok(Self {
             folder: open(folder)?,

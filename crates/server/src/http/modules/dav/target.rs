@@ -54,7 +54,11 @@ pub(super) struct Target {
 /// Source: nginx's `ngx_http_dav_copy_move_handler`.
 pub(super) fn read(request: &Request) -> Result<Target, Refused> {
     let Some(header) = request.known(HeaderId::Destination) else {
-        return Err(refuse(request, 400, "client sent no \"Destination\" header"));
+        return Err(refuse(
+            request,
+            400,
+            "client sent no \"Destination\" header",
+        ));
     };
     let shown = Shown(header).to_string();
     let path = path_of(request, header, &shown)?;
@@ -130,7 +134,11 @@ fn check_depth(request: &Request) -> Result<(), Refused> {
     match depth(request) {
         Depth::Unsaid | Depth::Infinity => Ok(()),
         Depth::Zero if is_copy => Ok(()),
-        _ if is_copy => Err(refuse(request, 400, "\"Depth\" header must be 0 or infinity")),
+        _ if is_copy => Err(refuse(
+            request,
+            400,
+            "\"Depth\" header must be 0 or infinity",
+        )),
         _ => Err(refuse(request, 400, "\"Depth\" header must be infinity")),
     }
 }

@@ -28,14 +28,15 @@ pub(super) struct Folder<'a> {
 /// Deletes all that is in a folder. What cannot be deleted is reported, and the rest is deleted.
 ///
 /// Errors: something in it could not be looked at.
-pub(super) fn delete_within(at: Folder<'_>, depth: usize, report: &mut Report) -> Result<(), Errno> {
+pub(super) fn delete_within(
+    at: Folder<'_>,
+    depth: usize,
+    report: &mut Report,
+) -> Result<(), Errno> {
     each(&at, depth, report, |name, kind, path, report| {
         if kind == FileType::Directory {
             let within = open_folder(at.fd, name)?;
-            let folder = Folder {
-                fd: &within,
-                path,
-            };
+            let folder = Folder { fd: &within, path };
             delete_within(folder, depth + 1, report)?;
             if let Err(error) = rustix::fs::unlinkat(at.fd, name, AtFlags::REMOVEDIR) {
                 report.failed("rmdir()", path, error, 0);
@@ -56,32 +57,34 @@ pub(super) fn copy_within(
     depth: usize,
     report: &mut Report,
 ) -> Result<(), Errno> {
-    each(&from, depth, report, |name, kind, path, report| match kind {
-        FileType::Directory => {
-            let within = open_folder(from.fd, name)?;
-            let stat = rustix::fs::fstat(&within)?;
-            if let Err(error) = make_folder(to, name, folder_mode(stat.st_mode & 0o777)) {
-                report.failed("mkdir()", path, error, 0);
+    each(
+        &from,
+        depth,
+        report,
+        |name, kind, path, report| match kind {
+            FileType::Directory => {
+                let within = open_folder(from.fd, name)?;
+                let stat = rustix::fs::fstat(&within)?;
+                if let Err(error) = make_folder(to, name, folder_mode(stat.st_mode & 0o777)) {
+                    report.failed("mkdir()", path, error, 0);
+                }
+                let made = open_folder(to, name)?;
+                let folder = Folder { fd: &within, path };
+                copy_within(folder, &made, depth + 1, report)?;
+                set_time(&made, &stat);
+                Ok(())
             }
-            let made = open_folder(to, name)?;
-            let folder = Folder {
-                fd: &within,
-                path,
-            };
-            copy_within(folder, &made, depth + 1, report)?;
-            set_time(&made, &stat);
-            Ok(())
-        }
-        FileType::RegularFile => {
-            let copied = open_file(from.fd, name, true)
-                .and_then(|file| copy_file(&file, to, name, None, None));
-            if let Err(error) = copied {
-                report.failed("copying", path, error, 0);
+            FileType::RegularFile => {
+                let copied = open_file(from.fd, name, true)
+                    .and_then(|file| copy_file(&file, to, name, None, None));
+                if let Err(error) = copied {
+                    report.failed("copying", path, error, 0);
+                }
+                Ok(())
             }
-            Ok(())
-        }
-        _ => Ok(()),
-    })
+            _ => Ok(()),
+        },
+    )
 }
 
 /// Calls `act` with what is in a folder.

@@ -106,7 +106,10 @@ impl Report {
 
     fn could_not_create(&mut self, path: &[u8], error: Errno, status: u16) -> u16 {
         let (path, reason) = (Shown(path), errno_text(error));
-        self.say(Level::Error, format!("\"{path}\" could not be created ({reason})"));
+        self.say(
+            Level::Error,
+            format!("\"{path}\" could not be created ({reason})"),
+        );
         status
     }
 }
@@ -125,7 +128,14 @@ impl Work {
                 bounds,
             } => {
                 let folders = makes_folders.then(|| folder_mode(mode));
-                put(&path, &body, (mode, modified_s), folders, &bounds, &mut report)
+                put(
+                    &path,
+                    &body,
+                    (mode, modified_s),
+                    folders,
+                    &bounds,
+                    &mut report,
+                )
             }
             Work::Delete {
                 path,
@@ -272,8 +282,7 @@ impl Transfer {
         };
         let source = Place::of(&from, &self.bounds);
         let source = source.and_then(|place| place.look().map(|stat| (place, stat)));
-        let (source, stat) =
-            source.map_err(|error| report.failed("lstat()", &from, error, 404))?;
+        let (source, stat) = source.map_err(|error| report.failed("lstat()", &from, error, 404))?;
         if taken.is_some_and(|taken| (taken.st_dev, taken.st_ino) == (stat.st_dev, stat.st_ino)) {
             return Err(self.same_place(report));
         }
@@ -324,7 +333,9 @@ impl Transfer {
             return Err(self.same_place(report));
         }
         let lies_in = |inner: &[u8], outer: &[u8]| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with(b"/"))
+            inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.starts_with(b"/"))
         };
         match is_of_folder && (lies_in(to, from) || lies_in(from, to)) {
             true => Err(self.could_not(report, 403)),
@@ -354,8 +365,7 @@ impl Transfer {
             })?,
         };
         if self.moves {
-            let renamed =
-                rustix::fs::renameat(&source.folder, &source.name, &at.folder, &at.name);
+            let renamed = rustix::fs::renameat(&source.folder, &source.name, &at.folder, &at.name);
             match renamed {
                 Ok(()) => return Ok(204),
                 Err(Errno::XDEV) => {}
@@ -366,13 +376,11 @@ impl Transfer {
         let copied = tree::open_file(&source.folder, &source.name, refuses_link)
             .and_then(|file| self.bounds.check(&file).map(|()| file))
             .and_then(|file| tree::copy_file(&file, &at.folder, &at.name, None, None));
-        copied.map_err(|error| {
-            match error {
-                Errno::XDEV | Errno::LOOP => report.failed("open()", from, error, 404),
-                _ => {
-                    report.failed_badly("copying", from, error);
-                    500
-                }
+        copied.map_err(|error| match error {
+            Errno::XDEV | Errno::LOOP => report.failed("open()", from, error, 404),
+            _ => {
+                report.failed_badly("copying", from, error);
+                500
             }
         })?;
         if self.moves {

@@ -172,12 +172,7 @@ fn params(check: &GroupCheck, settings: &Settings, group: &str) -> Vec<(String, 
 }
 
 fn write_http(check: &GroupCheck, settings: &Settings, group: &str, out: &mut Vec<u8>) {
-    writer::request_line(
-        out,
-        b"GET",
-        check.check.uri.as_bytes(),
-        Version::HTTP_11,
-    );
+    writer::request_line(out, b"GET", check.check.uri.as_bytes(), Version::HTTP_11);
     let set = &settings.proxy.set_headers;
     let literal = set
         .iter()

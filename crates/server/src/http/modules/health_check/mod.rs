@@ -72,13 +72,24 @@ pub(crate) struct Matching {
 #[derive(Debug)]
 pub(crate) enum Expected {
     /// One of these ranges of statuses, or none of them.
-    Status { ranges: Vec<(u16, u16)>, is_in: bool },
+    Status {
+        ranges: Vec<(u16, u16)>,
+        is_in: bool,
+    },
     /// A header that is there, or is not.
     Header { name: String, is_there: bool },
     /// A header with a value, or another.
-    HeaderIs { name: String, value: String, is_it: bool },
+    HeaderIs {
+        name: String,
+        value: String,
+        is_it: bool,
+    },
     /// A header whose value a pattern matches, or does not.
-    HeaderLike { name: String, pattern: Pattern, is_like: bool },
+    HeaderLike {
+        name: String,
+        pattern: Pattern,
+        is_like: bool,
+    },
     /// A body that a pattern matches, or does not.
     Body { pattern: Pattern, is_like: bool },
 }
@@ -95,10 +106,15 @@ settings! {
 }
 
 const DIRECTIVES: &[DirectiveRow] = &[
-    row(LOCATION, "health_check", Args::range(0, u16::MAX), |scope, d| {
-        let check = Some(Arc::new(health_check(d)?));
-        set_once(&mut scope.level.settings.health_check.check, check, d)
-    }),
+    row(
+        LOCATION,
+        "health_check",
+        Args::range(0, u16::MAX),
+        |scope, d| {
+            let check = Some(Arc::new(health_check(d)?));
+            set_once(&mut scope.level.settings.health_check.check, check, d)
+        },
+    ),
     row(HTTP, "match", Args::ONE_BLOCK, matching),
     row(MATCH, "status", Args::ONE_MORE, status),
     row(MATCH, "header", Args::ONE_MORE, header),
@@ -182,8 +198,15 @@ fn status(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         _ => (true, directive.args.as_slice()),
     };
     let range = |word: &Word| {
-        let (first, last) = word.text.split_once('-').unwrap_or((&word.text, &word.text));
-        let status = |text: &str| text.parse::<u16>().ok().filter(|it| (100..600).contains(it));
+        let (first, last) = word
+            .text
+            .split_once('-')
+            .unwrap_or((&word.text, &word.text));
+        let status = |text: &str| {
+            text.parse::<u16>()
+                .ok()
+                .filter(|it| (100..600).contains(it))
+        };
         match (status(first), status(last)) {
             (Some(first), Some(last)) if first <= last => Ok((first, last)),
             _ => {
@@ -193,15 +216,28 @@ fn status(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         }
     };
     let ranges = words.iter().map(range).collect::<Result<Vec<_>, _>>()?;
-    scope.level.expected.push(Expected::Status { ranges, is_in });
+    scope
+        .level
+        .expected
+        .push(Expected::Status { ranges, is_in });
     Ok(())
 }
 
 fn header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
-    let words: Vec<&str> = directive.args.iter().map(|word| word.text.as_str()).collect();
+    let words: Vec<&str> = directive
+        .args
+        .iter()
+        .map(|word| word.text.as_str())
+        .collect();
     let expected = match words[..] {
-        ["!", name] => Expected::Header { name: name.into(), is_there: false },
-        [name] => Expected::Header { name: name.into(), is_there: true },
+        ["!", name] => Expected::Header {
+            name: name.into(),
+            is_there: false,
+        },
+        [name] => Expected::Header {
+            name: name.into(),
+            is_there: true,
+        },
         [name, sign @ ("=" | "!="), value] => Expected::HeaderIs {
             name: name.into(),
             value: value.into(),
@@ -209,7 +245,10 @@ fn header(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         },
         [name, sign @ ("~" | "!~"), source] => Expected::HeaderLike {
             name: name.into(),
-            pattern: scope.shared.patterns.compile(&directive.args[2], source, false)?,
+            pattern: scope
+                .shared
+                .patterns
+                .compile(&directive.args[2], source, false)?,
             is_like: sign == "~",
         },
         _ => {
@@ -229,7 +268,10 @@ fn body(scope: &mut Scope, directive: &Directive) -> Result<(), Diagnostic> {
         _ => return Err(invalid_parameter(sign, "expected ~ or !~, and a pattern")),
     };
     let pattern = scope.shared.patterns.compile(source, &source.text, false)?;
-    scope.level.expected.push(Expected::Body { pattern, is_like });
+    scope
+        .level
+        .expected
+        .push(Expected::Body { pattern, is_like });
     Ok(())
 }
 
@@ -274,7 +316,8 @@ pub(crate) fn collect(
                 Some(found) => Some(found.expected.clone()),
                 None => {
                     let message = format!("match \"{name}\" not found");
-                    diagnostics.push(Diagnostic::new(*span, message).label("expected one in `http`"));
+                    diagnostics
+                        .push(Diagnostic::new(*span, message).label("expected one in `http`"));
                     continue;
                 }
             },
@@ -302,28 +345,35 @@ fn place_of(settings: &Settings) -> Option<(Protocol, usize)> {
         Protocol::Scgi,
         Protocol::Memcached,
     ];
-    CHECKED.into_iter().find_map(|protocol| match protocol.pass(settings)?.target {
-        Target::Group { place, .. } => Some((protocol, place)),
-        Target::Url(_) => None,
-    })
+    CHECKED
+        .into_iter()
+        .find_map(|protocol| match protocol.pass(settings)?.target {
+            Target::Group { place, .. } => Some((protocol, place)),
+            Target::Url(_) => None,
+        })
 }
 
 /// Why a check cannot be made in this protocol, if it cannot.
 fn refused(protocol: Protocol, settings: &Settings, check: &Check) -> Option<Diagnostic> {
-    if protocol == Protocol::Memcached && let Some((_, span)) = check.matching {
+    if protocol == Protocol::Memcached
+        && let Some((_, span)) = check.matching
+    {
         let message = "\"match\" is about answers of HTTP, and memcached gives none";
         return Some(Diagnostic::new(span, message).label("memcached is asked for its version"));
     }
     if protocol == Protocol::Http && settings.proxy.version == HttpVersion::Http2 {
         let message = "\"health_check\" asks by HTTP/1.1, and \"proxy_http_version\" is 2 here";
-        return Some(Diagnostic::new(check.span, message)
-            .label("expected it in a location of its own that passes to the same group by HTTP/1.1"));
+        return Some(Diagnostic::new(check.span, message).label(
+            "expected it in a location of its own that passes to the same group by HTTP/1.1",
+        ));
     }
     let ssl = protocol.ssl(settings).filter(|ssl| ssl.is_secure)?;
     let needs_request = ssl.loaded.as_ref().is_some_and(|tls| tls.needs_request());
     needs_request.then(|| {
         let name = protocol.name();
-        let message = format!("\"health_check\" has no request that \"{name}_ssl_certificate\" could be made of");
+        let message = format!(
+            "\"health_check\" has no request that \"{name}_ssl_certificate\" could be made of"
+        );
         Diagnostic::new(check.span, message).label("expected a certificate without variables there")
     })
 }
@@ -375,15 +425,22 @@ pub(crate) fn judge(expected: Option<&Vec<Expected>>, answer: &Answer<'_>) -> Re
                 let is_one = ranges.any(|(first, last)| (*first..=*last).contains(&answer.status));
                 (is_one == *is_in, format!("status {}", answer.status))
             }
-            Expected::Header { name, is_there } => {
-                (answer.header(name).is_some() == *is_there, format!("header \"{name}\""))
-            }
+            Expected::Header { name, is_there } => (
+                answer.header(name).is_some() == *is_there,
+                format!("header \"{name}\""),
+            ),
             Expected::HeaderIs { name, value, is_it } => {
                 let is_equal = answer.header(name) == Some(value.as_bytes());
                 (is_equal == *is_it, format!("header \"{name}\""))
             }
-            Expected::HeaderLike { name, pattern, is_like } => {
-                let found = answer.header(name).is_some_and(|value| like(pattern, value));
+            Expected::HeaderLike {
+                name,
+                pattern,
+                is_like,
+            } => {
+                let found = answer
+                    .header(name)
+                    .is_some_and(|value| like(pattern, value));
                 (found == *is_like, format!("header \"{name}\""))
             }
             Expected::Body { pattern, is_like } => {

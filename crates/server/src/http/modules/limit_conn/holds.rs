@@ -11,9 +11,9 @@ use std::time::Duration;
 use revolve_shm::{Table, TableError, TableOptions, WhenFull, ZoneError};
 
 use crate::log::{Level, Logs};
-use crate::zones::{Key, ZoneId, ZoneState, Zones, key_of};
 #[cfg(test)]
 use crate::zones::columns_for;
+use crate::zones::{Key, ZoneId, ZoneState, Zones, key_of};
 
 /// nginx's: a state takes 64 bytes, so a megabyte holds 16 thousand. As many are held here,
 /// whatever they take.

@@ -20,13 +20,13 @@ use revolve_conf::{Diagnostic, Directive};
 use revolve_shm::ZoneError;
 
 use self::holds::{Admission, Hold, Holds};
-use crate::http::modules::{Module, RequestState};
 use crate::config::scope::{HTTP, LOCATION, SERVER, invalid_parameter, set_once};
 use crate::config::setting::settings;
 use crate::config::variable::Value;
 use crate::http::modules::Settings;
 use crate::http::modules::limits::{self, LimitStatus};
 pub(crate) use crate::http::modules::limits::{RawRefusals, RefusalSettings};
+use crate::http::modules::{Module, RequestState};
 use crate::http::phase::{Outcome, Phase};
 use crate::http::request::Request;
 use crate::http::scope::{DirectiveRow, Scope, slot};

@@ -27,7 +27,9 @@ pub(super) trait ReadAt {
 impl ReadAt for Bytes {
     fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let end = at.saturating_add(buffer.len() as u64) as usize;
-        let bytes = self.get(at as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = self
+            .get(at as usize..end)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
         Ok(())
     }
@@ -133,12 +135,16 @@ pub(super) enum Skip {
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at + 4)?;
-    Some(u32::from_be_bytes(bytes.try_into().expect("four bytes were taken")))
+    Some(u32::from_be_bytes(
+        bytes.try_into().expect("four bytes were taken"),
+    ))
 }
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     let bytes = bytes.get(at..at + 8)?;
-    Some(u64::from_be_bytes(bytes.try_into().expect("eight bytes were taken")))
+    Some(u64::from_be_bytes(
+        bytes.try_into().expect("eight bytes were taken"),
+    ))
 }
 
 /// Appends the header of an atom with so many bytes in it.
@@ -163,11 +169,17 @@ mod tests {
             Header::read(bytes, left).map(|found| found.map(|it| (it.len, it.atom_len)))
         };
         assert_eq!(read(b"\0\0\0\x0cmoovxxxx", 12), Ok(Some((8, 12))));
-        assert_eq!(read(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x10", 16), Ok(Some((16, 16))));
+        assert_eq!(
+            read(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x10", 16),
+            Ok(Some((16, 16)))
+        );
         assert_eq!(read(b"\0\0\0\0moov", 8), Ok(None));
         let said = |bytes: &[u8], left| read(bytes, left).unwrap_err().0;
         assert_eq!(said(b"\0\0\0\x07moov", 8), "\"@\" mp4 atom is too small:7");
-        assert_eq!(said(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f", 16), "\"@\" mp4 atom is too small:15");
+        assert_eq!(
+            said(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f", 16),
+            "\"@\" mp4 atom is too small:15"
+        );
         assert_eq!(said(b"\0\0\0\x09moov", 8), "\"@\" mp4 atom too large:9");
         assert_eq!(said(b"\0\0", 8), "\"@\" mp4 file truncated");
     }

@@ -136,8 +136,13 @@ impl Left {
         };
         let start = self.start_sample as u32;
         // The first of a run as nginx goes through it, whatever the order.
-        let first = frames.entries.iter().position(|it| *it >= start.wrapping_add(1));
-        frames.entries.drain(..first.unwrap_or(frames.entries.len()));
+        let first = frames
+            .entries
+            .iter()
+            .position(|it| *it >= start.wrapping_add(1));
+        frames
+            .entries
+            .drain(..first.unwrap_or(frames.entries.len()));
         if whole.cut.length_ms != 0 {
             let end = (self.end_sample as u32).wrapping_add(1);
             let end = frames.entries.iter().position(|it| *it >= end);
@@ -161,7 +166,10 @@ impl Left {
             None => entries.clear(),
         }
         if whole.cut.length_ms != 0 {
-            let count = self.end_sample.wrapping_sub(self.start_sample).wrapping_add(1);
+            let count = self
+                .end_sample
+                .wrapping_sub(self.start_sample)
+                .wrapping_add(1);
             if let Some((at, rest)) = find_sample(entries, count as u32) {
                 entries[at].0 = rest;
                 entries.truncate(at + 1);
@@ -173,7 +181,10 @@ impl Left {
     }
 
     fn cut_chunks(&mut self, track: &mut Track, whole: Whole) -> Result<(), Fault> {
-        let count = track.places.as_ref().map_or(0, |places| places.entries.len());
+        let count = track
+            .places
+            .as_ref()
+            .map_or(0, |places| places.entries.len());
         let Some(chunks) = &mut track.chunks else {
             return Err(out("no mp4 stsc atoms were found"));
         };
@@ -290,12 +301,16 @@ impl Left {
             false => u64::from(u32::MAX),
         };
         let behind = |chunk: u64, bytes: u64| {
-            let place = chunk.checked_add(bytes).filter(|it| *it <= whole.size && *it <= widest);
+            let place = chunk
+                .checked_add(bytes)
+                .filter(|it| *it <= whole.size && *it <= widest);
             place.ok_or_else(|| out("too large chunk offset"))
         };
         let count = places.entries.len() as u64;
         if self.start_chunk > count {
-            return Err(Fault(format!("start time is out mp4 {name} chunks in \"@\"")));
+            return Err(Fault(format!(
+                "start time is out mp4 {name} chunks in \"@\""
+            )));
         }
         if whole.cut.length_ms != 0 && self.end_chunk > count {
             return Err(Fault(format!("end time is out mp4 {name} chunks in \"@\"")));
@@ -396,7 +411,9 @@ fn find_chunk(
         let is_here = match following {
             Some(_) => sample < all,
             None if sample > all => {
-                return Err(Fault(format!("{which} time is out mp4 stsc chunks in \"@\"")));
+                return Err(Fault(format!(
+                    "{which} time is out mp4 stsc chunks in \"@\""
+                )));
             }
             None => true,
         };

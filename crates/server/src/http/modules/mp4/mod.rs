@@ -74,8 +74,18 @@ const DIRECTIVES: &[DirectiveRow] = &[
         scope.level.settings.mp4.threads = Some(threads);
         Ok(())
     }),
-    row(ANY, "mp4_buffer_size", Args::ONE, slot!(size mp4.buffer_bytes)),
-    row(ANY, "mp4_max_buffer_size", Args::ONE, slot!(size mp4.index_bytes_max)),
+    row(
+        ANY,
+        "mp4_buffer_size",
+        Args::ONE,
+        slot!(size mp4.buffer_bytes),
+    ),
+    row(
+        ANY,
+        "mp4_max_buffer_size",
+        Args::ONE,
+        slot!(size mp4.index_bytes_max),
+    ),
     row(ANY, "mp4_start_key_frame", Args::FLAG, |scope, d| {
         let value = revolve_conf::value::flag_of(&d.args[0], &d.name.text)?;
         set_once(&mut scope.level.settings.mp4.start_key_frame, value, d)
@@ -102,9 +112,7 @@ fn handle(request: &mut Request) -> Outcome {
     let outcome = match disable_symlinks::lookup(request, &path) {
         Found::File(entry) => static_files::serve(request, entry),
         Found::Directory => Outcome::Next,
-        Found::Missing(error) => {
-            Outcome::Finish(static_files::open_failed(request, &path, error))
-        }
+        Found::Missing(error) => Outcome::Finish(static_files::open_failed(request, &path, error)),
     };
     request.file_path = path;
     match outcome {
@@ -123,7 +131,9 @@ fn asked(request: &Request) -> Option<Asked> {
     };
     let settings = &request.settings().mp4;
     let start = argument(b"start").and_then(|text| milliseconds(&text));
-    let end = argument(b"end").and_then(|text| milliseconds(&text)).filter(|end| *end > 0);
+    let end = argument(b"end")
+        .and_then(|text| milliseconds(&text))
+        .filter(|end| *end > 0);
     let start_ms = start.or(end.map(|_| 0))?;
     Some(Asked {
         start_ms,
@@ -190,8 +200,9 @@ async fn cut(request: &mut Request) -> Outcome {
             }
             response.set_length(length);
             // Another content has another tag.
-            if let Some(modified) =
-                response.last_modified.filter(|_| response.headers.get(b"ETag").is_some())
+            if let Some(modified) = response
+                .last_modified
+                .filter(|_| response.headers.get(b"ETag").is_some())
             {
                 let tag = format!("\"{:x}-{length:x}\"", modified.unix_s);
                 response.headers.replace(b"ETag", tag.as_bytes());
@@ -204,7 +215,10 @@ async fn cut(request: &mut Request) -> Outcome {
 /// The file is none that can be cut: says so, with its name for `@`.
 fn rejected(request: &mut Request, why: &str) -> Outcome {
     let name = Shown(&request.file_path).to_string();
-    request.log(Level::Error, format_args!("{}", why.replacen('@', &name, 1)));
+    request.log(
+        Level::Error,
+        format_args!("{}", why.replacen('@', &name, 1)),
+    );
     request.response.headers.clear();
     Outcome::Finish(500)
 }

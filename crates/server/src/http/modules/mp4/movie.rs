@@ -29,10 +29,7 @@ pub(super) enum Rewritten {
     /// The file as it is.
     Whole,
     /// A beginning, and then a part of the file.
-    Part {
-        head: Vec<u8>,
-        samples: Range<u64>,
-    },
+    Part { head: Vec<u8>, samples: Range<u64> },
 }
 
 /// What stands at the top of a file.
@@ -136,7 +133,11 @@ fn read_top(input: &Input<'_>, asked: &Asked) -> Result<Option<Top>, Fault> {
                 if top.samples_end.replace(at).is_some() {
                     return Err(duplicate("mdat"));
                 }
-                if top.movie.as_ref().is_some_and(|movie| !movie.tracks.is_empty()) {
+                if top
+                    .movie
+                    .as_ref()
+                    .is_some_and(|movie| !movie.tracks.is_empty())
+                {
                     break;
                 }
             }
@@ -194,8 +195,7 @@ impl Movie {
         let timescale = super::atoms::u32_at(&content, at - 4).unwrap_or_default();
         self.cut.timescale = timescale;
         let left = self.cut.left_of(duration(&content, at), timescale);
-        let left =
-            left.ok_or_else(|| Fault::new("\"@\" mp4 start time exceeds file duration"))?;
+        let left = left.ok_or_else(|| Fault::new("\"@\" mp4 start time exceeds file duration"))?;
         set_duration(&mut content, at, left);
         self.mvhd = Some(content);
         Ok(())
@@ -273,9 +273,16 @@ impl Movie {
             entries.extend(left.chunks_before);
             entries.extend(&chunks.entries);
             entries.extend(left.chunks_after);
-            put_table(&mut out, b"stsc", chunks.flags, 12, &entries, |entry, out| {
-                entry.iter().for_each(|it| out.extend(it.to_be_bytes()));
-            });
+            put_table(
+                &mut out,
+                b"stsc",
+                chunks.flags,
+                12,
+                &entries,
+                |entry, out| {
+                    entry.iter().for_each(|it| out.extend(it.to_be_bytes()));
+                },
+            );
         }
         if let Some(sizes) = &track.sizes {
             let each = sizes.each.as_deref().unwrap_or_default();
@@ -348,7 +355,10 @@ pub fn check(data: &[u8]) {
     let bytes = bytes::Bytes::copy_from_slice(file);
     let size = bytes.len() as u64;
     if let Ok(Rewritten::Part { head, samples }) = rewrite(&bytes, size, &asked) {
-        assert!(samples.start <= samples.end && samples.end <= size, "{samples:?} of {size}");
+        assert!(
+            samples.start <= samples.end && samples.end <= size,
+            "{samples:?} of {size}"
+        );
         let mut cut = head;
         cut.extend(&bytes[samples.start as usize..samples.end as usize]);
         let size = cut.len() as u64;

@@ -116,12 +116,7 @@ impl Track {
         Ok(Skip::No)
     }
 
-    fn read_mdia(
-        &mut self,
-        movie: &[u8],
-        within: Range<usize>,
-        cut: Cut,
-    ) -> Result<Skip, Fault> {
+    fn read_mdia(&mut self, movie: &[u8], within: Range<usize>, cut: Cut) -> Result<Skip, Fault> {
         only_once(&mut self.has_mdia, "mdia")?;
         each(movie, within, |name, content| match &name {
             b"mdhd" => self.read_mdhd(&movie[content], cut),
@@ -187,7 +182,9 @@ impl Track {
                     once(&mut self.chunks, table(bytes, "stsc", 12, entry)?, "stsc")?;
                 }
                 b"stsz" => once(&mut self.sizes, Sizes::read(bytes)?, "stsz")?,
-                b"stco" => self.read_places(table(bytes, "stco", 4, |it| u64::from(one(it)))?, false)?,
+                b"stco" => {
+                    self.read_places(table(bytes, "stco", 4, |it| u64::from(one(it)))?, false)?
+                }
                 b"co64" => {
                     let entry = |bytes: &[u8]| u64_at(bytes, 0).unwrap_or(0);
                     self.read_places(table(bytes, "co64", 8, entry)?, true)?;

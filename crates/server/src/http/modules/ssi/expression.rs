@@ -15,7 +15,10 @@ pub(super) fn holds(request: &Request, shared: &Shared, expression: &[u8]) -> Op
     let is_of_left = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'$' | b'{' | b'}' | b'_' | b'"' | b'\'')
     };
-    let len = expression.iter().take_while(|byte| is_of_left(byte)).count();
+    let len = expression
+        .iter()
+        .take_while(|byte| is_of_left(byte))
+        .count();
     let (left, rest) = expression.split_at(len);
     let left = evaluate(request, shared, &left.to_ascii_lowercase())?;
     let rest = after_spaces(rest);
@@ -31,7 +34,9 @@ pub(super) fn holds(request: &Request, shared: &Shared, expression: &[u8]) -> Op
     let is_same = match right {
         [b'/', pattern @ .., b'/'] => matches(request, shared, pattern, left)?,
         [b'/', _, ..] => return invalid(request, expression),
-        [b'\\', text @ ..] if text.first() == Some(&b'/') => left == evaluate(request, shared, text)?,
+        [b'\\', text @ ..] if text.first() == Some(&b'/') => {
+            left == evaluate(request, shared, text)?
+        }
         text => left == evaluate(request, shared, text)?,
     };
     Some(is_same != is_negative)
@@ -44,7 +49,10 @@ fn after_spaces(text: &[u8]) -> &[u8] {
 
 fn invalid(request: &Request, expression: &[u8]) -> Option<bool> {
     let shown = Shown(expression);
-    request.log(Level::Error, format_args!("invalid expression in \"{shown}\""));
+    request.log(
+        Level::Error,
+        format_args!("invalid expression in \"{shown}\""),
+    );
     None
 }
 
@@ -55,7 +63,10 @@ fn matches(request: &Request, shared: &Shared, pattern: &[u8], subject: Vec<u8>)
     let compiled = match Pattern::new(&source, false) {
         Ok(compiled) => compiled,
         Err(error) => {
-            request.log(Level::Error, format_args!("{error} in \"{}\"", Shown(&pattern)));
+            request.log(
+                Level::Error,
+                format_args!("{error} in \"{}\"", Shown(&pattern)),
+            );
             return None;
         }
     };
@@ -84,7 +95,10 @@ fn matches(request: &Request, shared: &Shared, pattern: &[u8], subject: Vec<u8>)
 pub(super) fn set(shared: &Shared, name: &[u8], value: Vec<u8>) -> bool {
     let name = name.to_ascii_lowercase();
     let mut variables = shared.variables.borrow_mut();
-    let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes: usize = variables
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if bytes + name.len() + value.len() > SHARED_BYTES_MAX {
         return false;
     }

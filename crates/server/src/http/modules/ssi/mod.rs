@@ -204,37 +204,89 @@ mod tests {
     fn site(pages: &[(&str, &str)]) -> TestSite {
         let mut text = "ssi on; default_type text/html;".to_owned();
         for (path, page) in pages {
-            let page = page.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "${dollar}");
+            let page = page
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('$', "${dollar}");
             text += &format!("location = {path} {{ return 200 \"{page}\"; }}\n");
         }
         TestSite::new_with("geo $dollar { default $; }", &text)
     }
 
+    /// Pages, and what comes of them.
+    const COMMANDS: &[(&str, &str)] = &[
+        ("a<!--#echo var=\"arg_x\" -->b", "a1&gt;b"),
+        (
+            "<!--#echo var='none' default='' --><!--#echo var='nothing' -->",
+            "(none)",
+        ),
+        (
+            "<!--#echo var='none' default='<d>' --><!--#echo var='none' default='<d>' encoding='none' --><!--#echo var='none' default='<d>' -->",
+            "&lt;d&gt;<d><d>",
+        ),
+        (
+            "<!--#echo var='none' default='a b/?\"' encoding='url' -->",
+            "a%20b/?%22",
+        ),
+        (
+            "<!--#set var='x' value='[$arg_x]' --><!--#echo var='X' encoding='none' -->",
+            "[1>]",
+        ),
+        (
+            "<!--#set var='x' value='\\$arg_x\\\\\\a' --><!--#echo var='x' -->",
+            "$arg_x\\\\a",
+        ),
+        (
+            "<!--#if expr='$arg_x' -->yes<!--#else -->no<!--#endif -->!",
+            "yes!",
+        ),
+        (
+            "<!--#if expr='$arg_y' -->yes<!--#else -->no<!--#endif -->!",
+            "no!",
+        ),
+        (
+            "<!--#if expr='$arg_y' -->1<!--#elif expr='$arg_x = 1>' -->2<!--#elif expr='$arg_x' -->3<!--#else -->4<!--#endif -->!",
+            "2!",
+        ),
+        (
+            "<!--#if expr='$arg_x != 2' -->1<!--#echo var='arg_x' --><!--#endif -->",
+            "11&gt;",
+        ),
+        (
+            "<!--#if expr='$arg_x = /^(.)(?P<rest>.*)\\$/' --><!--#echo var='1' -->|<!--#echo var='rest' --><!--#endif -->",
+            "1|&gt;",
+        ),
+        (
+            "<!--#if expr='$arg_y' --><!--#echo var='arg_x' --><!--#bad --><!--#endif -->.",
+            ".",
+        ),
+        (
+            "<!--#bad -->",
+            "[an error occurred while processing the directive]",
+        ),
+        (
+            "<!--#config errmsg='E' --><!--#bad --><!--#else --><!--#echo --><!--#echo var='a' var='b' --><!--#echo x='y' -->",
+            "EEEEE",
+        ),
+        (
+            "<!--#config errmsg='E' --><!--#if expr='a b' --><!--#set var='x' value='$' --><!--#include virtual='/../x' --><!--#include -->",
+            "EEEE",
+        ),
+        (
+            "<!--#config timefmt='%Y' --><!--#if expr='$date_gmt = /^[0-9]{4}\\$/' -->ok<!--#endif -->",
+            "ok",
+        ),
+    ];
+
     #[test]
     fn commands_are_done() {
-        let cases = [
-            ("a<!--#echo var=\"arg_x\" -->b", "a1&gt;b"),
-            ("<!--#echo var='none' default='' --><!--#echo var='nothing' -->", "(none)"),
-            ("<!--#echo var='none' default='<d>' --><!--#echo var='none' default='<d>' encoding='none' --><!--#echo var='none' default='<d>' -->", "&lt;d&gt;<d><d>"),
-            ("<!--#echo var='none' default='a b/?\"' encoding='url' -->", "a%20b/?%22"),
-            ("<!--#set var='x' value='[$arg_x]' --><!--#echo var='X' encoding='none' -->", "[1>]"),
-            ("<!--#set var='x' value='\\$arg_x\\\\\\a' --><!--#echo var='x' -->", "$arg_x\\\\a"),
-            ("<!--#if expr='$arg_x' -->yes<!--#else -->no<!--#endif -->!", "yes!"),
-            ("<!--#if expr='$arg_y' -->yes<!--#else -->no<!--#endif -->!", "no!"),
-            ("<!--#if expr='$arg_y' -->1<!--#elif expr='$arg_x = 1>' -->2<!--#elif expr='$arg_x' -->3<!--#else -->4<!--#endif -->!", "2!"),
-            ("<!--#if expr='$arg_x != 2' -->1<!--#echo var='arg_x' --><!--#endif -->", "11&gt;"),
-            ("<!--#if expr='$arg_x = /^(.)(?P<rest>.*)\\$/' --><!--#echo var='1' -->|<!--#echo var='rest' --><!--#endif -->", "1|&gt;"),
-            ("<!--#if expr='$arg_y' --><!--#echo var='arg_x' --><!--#bad --><!--#endif -->.", "."),
-            ("<!--#bad -->", "[an error occurred while processing the directive]"),
-            ("<!--#config errmsg='E' --><!--#bad --><!--#else --><!--#echo --><!--#echo var='a' var='b' --><!--#echo x='y' -->", "EEEEE"),
-            ("<!--#config errmsg='E' --><!--#if expr='a b' --><!--#set var='x' value='$' --><!--#include virtual='/../x' --><!--#include -->", "EEEE"),
-            ("<!--#config timefmt='%Y' --><!--#if expr='$date_gmt = /^[0-9]{4}\\$/' -->ok<!--#endif -->", "ok"),
-        ];
-        let paths: Vec<String> = (0..cases.len()).map(|at| format!("/{at}")).collect();
-        let pages = paths.iter().zip(cases);
-        let pages: Vec<(&str, &str)> = pages.map(|(path, (page, _))| (path.as_str(), page)).collect();
+        let paths: Vec<String> = (0..COMMANDS.len()).map(|at| format!("/{at}")).collect();
+        let pages = paths.iter().zip(COMMANDS);
+        let pages: Vec<(&str, &str)> = pages
+            .map(|(path, (page, _))| (path.as_str(), *page))
+            .collect();
         let mut site = site(&pages);
-        for (path, (page, expected)) in paths.iter().zip(cases) {
+        for (path, (page, expected)) in paths.iter().zip(COMMANDS) {
             let answer = site.ask(&format!("GET {path}?x=1> HTTP/1.1")).0;
             assert_eq!(answer, format!("200\n{expected}"), "{page}");
         }
@@ -243,13 +295,31 @@ mod tests {
     #[test]
     fn includes_stand_in_their_order() {
         let mut site = site(&[
-            ("/d/", "<!--#include virtual='a' -->-<!--#include virtual='/d/b?k=v' -->-<!--#include file='c' -->."),
-            ("/d/a", "<!--#set var='v' value='A' -->(a<!--#include virtual='c' -->)"),
-            ("/d/b", "(b <!--#echo var='arg_k' --> <!--#echo var='uri' --> <!--#echo var='request_uri' -->)"),
+            (
+                "/d/",
+                "<!--#include virtual='a' -->-<!--#include virtual='/d/b?k=v' -->-<!--#include file='c' -->.",
+            ),
+            (
+                "/d/a",
+                "<!--#set var='v' value='A' -->(a<!--#include virtual='c' -->)",
+            ),
+            (
+                "/d/b",
+                "(b <!--#echo var='arg_k' --> <!--#echo var='uri' --> <!--#echo var='request_uri' -->)",
+            ),
             ("/d/c", "(c)"),
-            ("/set", "<!--#include virtual='/d/c' set='x' --><<!--#echo var='x' -->>"),
-            ("/wait", "<!--#include virtual='/d/a' wait='yes' --><!--#echo var='v' -->"),
-            ("/stub", "<!--#block name='s' -->[<!--#echo var='uri' -->]<!--#endblock --><!--#include virtual='/none' stub='s' --><!--#include virtual='/empty' stub='s' --><!--#include virtual='/d/c' stub='s' -->"),
+            (
+                "/set",
+                "<!--#include virtual='/d/c' set='x' --><<!--#echo var='x' -->>",
+            ),
+            (
+                "/wait",
+                "<!--#include virtual='/d/a' wait='yes' --><!--#echo var='v' -->",
+            ),
+            (
+                "/stub",
+                "<!--#block name='s' -->[<!--#echo var='uri' -->]<!--#endblock --><!--#include virtual='/none' stub='s' --><!--#include virtual='/empty' stub='s' --><!--#include virtual='/d/c' stub='s' -->",
+            ),
             ("/empty", ""),
             ("/self", "x<!--#include virtual='/self' -->"),
         ]);
@@ -272,7 +342,9 @@ mod tests {
         let page = "<!--#include virtual='/' --><!--#include virtual='/' -->";
         let mut site = TestSite::new_with(
             "",
-            &format!("error_log /dev/null; ssi on; ssi_silent_errors on; default_type text/html; location = / {{ return 200 \"{page}\"; }}"),
+            &format!(
+                "error_log /dev/null; ssi on; ssi_silent_errors on; default_type text/html; location = / {{ return 200 \"{page}\"; }}"
+            ),
         );
         assert_eq!(site.ask("GET / HTTP/1.1").0, "200\n");
     }

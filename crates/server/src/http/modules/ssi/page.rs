@@ -267,11 +267,16 @@ impl Page {
     fn check(&self, command: &Command, known: &[&str]) -> Option<()> {
         let of_command = Shown(&command.name);
         if command.parameters.len() > PARAMETERS_MAX {
-            return self.error(format_args!("too many SSI command parameters: \"{of_command}\""));
+            return self.error(format_args!(
+                "too many SSI command parameters: \"{of_command}\""
+            ));
         }
         for (place, (name, _)) in command.parameters.iter().enumerate() {
             let shown = Shown(name);
-            if command.parameters[..place].iter().any(|(other, _)| other == name) {
+            if command.parameters[..place]
+                .iter()
+                .any(|(other, _)| other == name)
+            {
                 return self.error(format_args!(
                     "duplicate \"{shown}\" parameter in \"{of_command}\" SSI command"
                 ));
@@ -288,7 +293,11 @@ impl Page {
             _ => known,
         };
         for name in mandatory {
-            if !command.parameters.iter().any(|(given, _)| given == name.as_bytes()) {
+            if !command
+                .parameters
+                .iter()
+                .any(|(given, _)| given == name.as_bytes())
+            {
                 return self.error(format_args!(
                     "mandatory \"{name}\" parameter is absent in \"{of_command}\" SSI command"
                 ));
@@ -327,7 +336,9 @@ impl Page {
             Some(b"entity") => self.encoding = Encoding::Entity,
             Some(other) => {
                 let other = Shown(other);
-                self.error(format_args!("unknown encoding \"{other}\" in the \"echo\" command"));
+                self.error(format_args!(
+                    "unknown encoding \"{other}\" in the \"echo\" command"
+                ));
             }
         }
         let mut shown = Vec::with_capacity(value.len());
@@ -364,7 +375,9 @@ impl Page {
             Some(value) if value.eq_ignore_ascii_case(b"yes") => true,
             Some(value) => {
                 let value = Shown(value);
-                return self.error(format_args!("invalid value \"{value}\" in the \"wait\" parameter"));
+                return self.error(format_args!(
+                    "invalid value \"{value}\" in the \"wait\" parameter"
+                ));
             }
             None => of("virtual").is_none() || variable.is_some(),
         };
@@ -380,7 +393,9 @@ impl Page {
                 let blocks = self.shared.blocks.borrow();
                 let Some((_, block)) = blocks.iter().find(|(known, _)| known == name) else {
                     let name = Shown(name);
-                    return self.error(format_args!("\"stub\"=\"{name}\" for \"include\" not found"));
+                    return self.error(format_args!(
+                        "\"stub\"=\"{name}\" for \"include\" not found"
+                    ));
                 };
                 Some(Bytes::copy_from_slice(block))
             }
@@ -478,7 +493,9 @@ impl Include {
             match self.answer.poll_head(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(broken)) => return Poll::Ready(Some(Err(broken))),
-                Poll::Ready(Ok(Some(answering))) if answering.request.response.error_status != 0 => {
+                Poll::Ready(Ok(Some(answering)))
+                    if answering.request.response.error_status != 0 =>
+                {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Ok(_)) => {}
@@ -535,7 +552,10 @@ impl Include {
         let stub = self.stub.take().filter(|_| self.is_empty)?;
         let request = self.answer.take_request()?;
         match request.response.error_status != 0 && request.settings().ssi.enabled {
-            true => Some(Part::Stub(Box::new(Page::new(&request, Outgoing::of(stub))))),
+            true => Some(Part::Stub(Box::new(Page::new(
+                &request,
+                Outgoing::of(stub),
+            )))),
             false => Some(Part::Text(stub)),
         }
     }

@@ -158,7 +158,10 @@ impl Parser {
                     let name = Shown(&self.command.name);
                     let shown = [byte];
                     let byte = Shown(&shown);
-                    return self.fail(format!("the \"{name}{byte}...\" SSI command is too long"), 0);
+                    return self.fail(
+                        format!("the \"{name}{byte}...\" SSI command is too long"),
+                        0,
+                    );
                 }
                 self.command.name.push(byte);
             }
@@ -175,7 +178,11 @@ impl Parser {
             State::AfterValue if is_space => self.state = State::BeforeParameter,
             State::AfterValue => {
                 let (name, value) = self.last();
-                let what = format!("after \"{}\" value of \"{}\" parameter", Shown(value), Shown(name));
+                let what = format!(
+                    "after \"{}\" value of \"{}\" parameter",
+                    Shown(value),
+                    Shown(name)
+                );
                 return self.unexpected(byte, &what, 0);
             }
             State::Ending(1) if byte == b'-' => self.state = State::Ending(2),
@@ -185,7 +192,10 @@ impl Parser {
             State::Ending(_) => {
                 let (shown, name) = ([byte], Shown(&self.command.name));
                 let byte = Shown(&shown);
-                return self.fail(format!("unexpected \"{byte}\" symbol in \"{name}\" SSI command"), 0);
+                return self.fail(
+                    format!("unexpected \"{byte}\" symbol in \"{name}\" SSI command"),
+                    0,
+                );
             }
             State::Error(2) if byte == b'>' => return self.error.take().map(Event::Error),
             State::Error(dashes) => {
@@ -258,7 +268,10 @@ impl Parser {
     fn unexpected(&mut self, byte: u8, what: &str, dashes: usize) -> Option<Event> {
         let (shown, name) = ([byte], Shown(&self.command.name));
         let byte = Shown(&shown);
-        self.fail(format!("unexpected \"{byte}\" symbol {what} in \"{name}\" SSI command"), dashes)
+        self.fail(
+            format!("unexpected \"{byte}\" symbol {what} in \"{name}\" SSI command"),
+            dashes,
+        )
     }
 
     /// The command is not sound: all up to its end is left out.
@@ -301,11 +314,13 @@ mod tests {
     #[test]
     fn commands_are_found_among_text() {
         let shown = |page: &str| {
-            let shown = events(&[page.as_bytes()]).into_iter().map(|event| match event {
-                Event::Text(text) => String::from_utf8_lossy(&text).into_owned(),
-                Event::Command(command) => String::from_utf8(command.text()).unwrap(),
-                Event::Error(error) => format!("!{error}"),
-            });
+            let shown = events(&[page.as_bytes()])
+                .into_iter()
+                .map(|event| match event {
+                    Event::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+                    Event::Command(command) => String::from_utf8(command.text()).unwrap(),
+                    Event::Error(error) => format!("!{error}"),
+                });
             shown.collect::<Vec<_>>().join("|")
         };
         for (page, expected) in [
@@ -316,12 +331,30 @@ mod tests {
             ("<!-- # --> <!", "<!-- # --> <!"),
             ("<!--#set a='\\'' -->", "<!--#set a=\"\\'\" -->"),
             ("x<!--#set a='b", "x"),
-            ("<!--#set a=b -->y", "!unexpected \"b\" symbol before value of \"a\" parameter in \"set\" SSI command|y"),
-            ("<!--#set a- -->y", "!invalid \"a-\" parameter in \"set\" SSI command|y"),
-            ("<!--#set a b -->y", "!unexpected \"b\" symbol after \"a\" parameter in \"set\" SSI command|y"),
-            ("<!--#set a='b'c -->y", "!unexpected \"c\" symbol after \"b\" value of \"a\" parameter in \"set\" SSI command|y"),
-            ("<!--#set -x -->y", "!unexpected \"x\" symbol in \"set\" SSI command|y"),
-            ("<!--#set a='0123456789012345678901' -->y", "!too long \"012345678901234567890...\" value of \"a\" parameter in \"set\" SSI command|y"),
+            (
+                "<!--#set a=b -->y",
+                "!unexpected \"b\" symbol before value of \"a\" parameter in \"set\" SSI command|y",
+            ),
+            (
+                "<!--#set a- -->y",
+                "!invalid \"a-\" parameter in \"set\" SSI command|y",
+            ),
+            (
+                "<!--#set a b -->y",
+                "!unexpected \"b\" symbol after \"a\" parameter in \"set\" SSI command|y",
+            ),
+            (
+                "<!--#set a='b'c -->y",
+                "!unexpected \"c\" symbol after \"b\" value of \"a\" parameter in \"set\" SSI command|y",
+            ),
+            (
+                "<!--#set -x -->y",
+                "!unexpected \"x\" symbol in \"set\" SSI command|y",
+            ),
+            (
+                "<!--#set a='0123456789012345678901' -->y",
+                "!too long \"012345678901234567890...\" value of \"a\" parameter in \"set\" SSI command|y",
+            ),
         ] {
             assert_eq!(shown(page), expected, "{page}");
         }

@@ -111,7 +111,10 @@ fn name<'a>(request: &Request, text: &[u8], rest: &'a [u8]) -> Option<(&'a [u8],
     };
     if name.is_empty() {
         let text = Shown(text);
-        request.log(Level::Error, format_args!("invalid variable name in \"{text}\""));
+        request.log(
+            Level::Error,
+            format_args!("invalid variable name in \"{text}\""),
+        );
         return None;
     }
     Some((name, after))
@@ -133,7 +136,10 @@ pub(crate) fn target(request: &Request, uri: Vec<u8>) -> Option<(Vec<u8>, Vec<u8
     };
     let refuse = |shown: &[u8]| {
         let shown = Shown(shown);
-        request.log(Level::Error, format_args!("unsafe URI \"{shown}\" was detected"));
+        request.log(
+            Level::Error,
+            format_args!("unsafe URI \"{shown}\" was detected"),
+        );
         None
     };
     if is_unsafe(path) {
