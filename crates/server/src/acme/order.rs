@@ -25,7 +25,7 @@ const POLLS_MAX: usize = 60;
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 
 /// So often a question is asked again that an authority found too old.
-const NONCES_MAX: usize = 3;
+const NONCES_MAX: usize = 8;
 
 /// A conversation with an authority.
 struct Conversation<'a> {
