@@ -14,7 +14,7 @@
 //! Whoever asks `$slice_range` has the answer made of slices: the request itself gets the first that its client
 //! needs, and each further one is a subrequest that begins when the one before has ended.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -70,11 +70,17 @@ const VARIABLES: &[Builtin] = &[Builtin {
 pub(crate) struct SliceState {
     /// Its first byte, once somebody has asked; within a function that only reads the request.
     start: Cell<Option<u64>>,
-    /// The tag of the answers so far, which all slices share.
-    etag: Rc<RefCell<Vec<u8>>>,
+    /// The tag of the answers so far, which all slices share; made for those alone that ask in slices.
+    etag: OnceCell<Rc<RefCell<Vec<u8>>>>,
 }
 
 impl RequestState for SliceState {}
+
+impl SliceState {
+    fn etag(&self) -> &Rc<RefCell<Vec<u8>>> {
+        self.etag.get_or_init(Rc::default)
+    }
+}
 
 fn applies(settings: &Settings) -> bool {
     settings.slice.bytes > 0
@@ -210,7 +216,7 @@ fn refuse(request: &Request, why: &str) -> Outcome {
 /// Looks at what an answer says of itself: where it ends, and how long the whole is.
 fn part(request: &Request, start: u64) -> Result<(u64, u64), String> {
     let response = &request.response;
-    let mut known = request.state.slice.etag.borrow_mut();
+    let mut known = request.state.slice.etag().borrow_mut();
     let etag = response.etag();
     if !known.is_empty() && *known != etag {
         return Err("etag mismatch in slice response".to_owned());
@@ -243,7 +249,7 @@ fn begin(request: &mut Request, start: u64, end: u64, whole: u64) {
     let window = Rc::new(Window::new((0, whole)));
     let sliced = Sliced {
         parent: stand_in(request),
-        etag: request.state.slice.etag.clone(),
+        etag: request.state.slice.etag().clone(),
         slice_bytes: request.settings().slice.bytes,
         part: Part::First(Box::new(Outgoing::new(request))),
         at: start,
@@ -308,7 +314,7 @@ impl Sliced {
         let child = subrequest(&self.parent, path, args, options);
         let mut child = child.map_err(|_| Broken { reason: None })?;
         child.state.slice.start.set(Some(next));
-        child.state.slice.etag = self.etag.clone();
+        child.state.slice.etag = OnceCell::from(self.etag.clone());
         self.part = Part::Further(Subrequest::begin(child));
         self.at = next;
         self.part_end = next.saturating_add(self.slice_bytes).min(self.whole);
