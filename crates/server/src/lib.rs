@@ -16,6 +16,8 @@ mod http;
 pub mod log;
 mod net;
 mod runtime;
+#[cfg(test)]
+mod simulated;
 mod tls;
 mod upstream;
 mod version;

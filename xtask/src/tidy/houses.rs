@@ -100,7 +100,7 @@ pub(super) const HOUSES: &[House] = &[
     House {
         folder: "crates/server/src/",
         floors: &[
-            "clock version",
+            "clock version simulated",
             "log zones file_cache net metrics",
             "config",
             "tls",

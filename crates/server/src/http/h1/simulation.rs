@@ -15,7 +15,8 @@ use revolve_reactor::{
 };
 
 use crate::Config;
-use crate::http::testing::{self, Dice, TestSite};
+use crate::http::testing::{self, TestSite};
+use crate::simulated::{BREAKING, Dice, ROUGH, for_seeds};
 
 const SEEDS: u64 = 1000;
 
@@ -199,44 +200,20 @@ fn undated(answers: &[u8]) -> Vec<u8> {
 fn check(seed: u64) {
     let expected = undated(&run(seed, Faults::default(), Manner::Plain));
     assert!(expected.starts_with(b"HTTP/1.1 "), "REVOLVE_SEED={seed}");
-    let faults = Faults {
-        split: 300,
-        short_write: 300,
-        false_ready: 100,
-        delay: 100,
-        reorder: 100,
-        latency: 200,
-        ..Faults::default()
-    };
-    let breaking = Faults {
-        reset: 20,
-        ..faults
-    };
     let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let pieces = undated(&run(seed, faults, Manner::Pieces));
+    let pieces = undated(&run(seed, ROUGH, Manner::Pieces));
     assert_eq!(
         show(&pieces),
         show(&expected),
         "REVOLVE_SEED={seed}: pieces"
     );
     // Its own panics and what never ends are what is looked for here.
-    run(seed, faults, Manner::HalfCloses);
-    run(seed, faults, Manner::Leaves);
-    run(seed, breaking, Manner::Pieces);
+    run(seed, ROUGH, Manner::HalfCloses);
+    run(seed, ROUGH, Manner::Leaves);
+    run(seed, BREAKING, Manner::Pieces);
 }
 
 #[test]
 fn clients_get_the_same_however_they_send() {
-    let seeds: Vec<u64> = match Simulation::seed_from_env().expect("REVOLVE_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let count = std::env::var("REVOLVE_SEEDS").map_or(Ok(SEEDS), |count| count.parse());
-            (0..count.expect("REVOLVE_SEEDS: a number")).collect()
-        }
-    };
-    std::thread::scope(|scope| {
-        for half in seeds.chunks(seeds.len().div_ceil(2).max(1)) {
-            scope.spawn(|| half.iter().copied().for_each(check));
-        }
-    });
+    for_seeds(SEEDS, check);
 }

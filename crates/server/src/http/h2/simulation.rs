@@ -17,7 +17,8 @@ use revolve_reactor::{
 };
 
 use crate::Config;
-use crate::http::testing::{self, Dice, TestSite};
+use crate::http::testing::{self, TestSite};
+use crate::simulated::{BREAKING, Dice, ROUGH, for_seeds};
 
 const SEEDS: u64 = 300;
 
@@ -299,24 +300,11 @@ fn run(seed: u64, faults: Faults, manner: Manner) -> (Vec<Asked>, Answers) {
 fn check(seed: u64) {
     let (asked, expected) = run(seed, Faults::default(), Manner::Plain);
     assert_eq!(expected.len(), asked.len(), "REVOLVE_SEED={seed}");
-    let faults = Faults {
-        split: 300,
-        short_write: 300,
-        false_ready: 100,
-        delay: 100,
-        reorder: 100,
-        latency: 200,
-        ..Faults::default()
-    };
-    let breaking = Faults {
-        reset: 20,
-        ..faults
-    };
     for (faults, manner) in [
-        (faults, Manner::Plain),
-        (faults, Manner::Picky),
-        (faults, Manner::Leaves),
-        (breaking, Manner::Picky),
+        (ROUGH, Manner::Plain),
+        (ROUGH, Manner::Picky),
+        (ROUGH, Manner::Leaves),
+        (BREAKING, Manner::Picky),
     ] {
         let (_, answers) = run(seed, faults, manner);
         if faults.reset == 0 && manner == Manner::Plain {
@@ -335,16 +323,5 @@ fn check(seed: u64) {
 
 #[test]
 fn clients_get_the_same_however_they_ask() {
-    let seeds: Vec<u64> = match Simulation::seed_from_env().expect("REVOLVE_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let count = std::env::var("REVOLVE_SEEDS").map_or(Ok(SEEDS), |count| count.parse());
-            (0..count.expect("REVOLVE_SEEDS: a number")).collect()
-        }
-    };
-    std::thread::scope(|scope| {
-        for half in seeds.chunks(seeds.len().div_ceil(2).max(1)) {
-            scope.spawn(|| half.iter().copied().for_each(check));
-        }
-    });
+    for_seeds(SEEDS, check);
 }

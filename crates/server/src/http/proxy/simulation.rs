@@ -17,6 +17,7 @@ use revolve_reactor::{
 
 use crate::Config;
 use crate::http::testing::{self, TestSite};
+use crate::simulated::{BREAKING, ROUGH, for_seeds};
 
 const SEEDS: u64 = 1000;
 const CLIENTS: u64 = 4;
@@ -481,38 +482,14 @@ fn run(seed: u64, faults: Faults, is_kind: bool) {
 }
 
 fn check(seed: u64) {
-    let faults = Faults {
-        split: 300,
-        short_write: 300,
-        false_ready: 100,
-        delay: 100,
-        reorder: 100,
-        latency: 200,
-        ..Faults::default()
-    };
-    let breaking = Faults {
-        reset: 20,
-        ..faults
-    };
     match seed % 3 {
-        0 => run(seed, faults, true),
-        1 => run(seed, faults, false),
-        _ => run(seed, breaking, false),
+        0 => run(seed, ROUGH, true),
+        1 => run(seed, ROUGH, false),
+        _ => run(seed, BREAKING, false),
     }
 }
 
 #[test]
 fn nobody_gets_what_is_anothers_and_nothing_is_left_over() {
-    let seeds: Vec<u64> = match Simulation::seed_from_env().expect("REVOLVE_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let count = std::env::var("REVOLVE_SEEDS").map_or(Ok(SEEDS), |count| count.parse());
-            (0..count.expect("REVOLVE_SEEDS: a number")).collect()
-        }
-    };
-    std::thread::scope(|scope| {
-        for half in seeds.chunks(seeds.len().div_ceil(2).max(1)) {
-            scope.spawn(|| half.iter().copied().for_each(check));
-        }
-    });
+    for_seeds(SEEDS, check);
 }

@@ -20,28 +20,13 @@ use revolve_reactor::{
 
 use super::{Carriers, Incoming, Limits, Rules, Stream, StreamError, Turn, start};
 use crate::net::Transport;
+use crate::simulated::{BREAKING, Dice, ROUGH, for_seeds};
 use crate::upstream::pool::KeptLimits;
 
 const SEEDS: u64 = 300;
 
 /// No run takes longer, in the time of its loop.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
-
-/// What is drawn: xorshift64*, apart from the driver's.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % bound
-    }
-}
 
 /// A server's side of one connection, which sends back what it gets.
 struct Peer {
@@ -285,20 +270,7 @@ fn run(seed: u64, faults: Faults, is_kind: bool) -> (usize, usize) {
 }
 
 fn check(seed: u64) {
-    let faults = Faults {
-        split: 300,
-        short_write: 300,
-        false_ready: 100,
-        delay: 100,
-        reorder: 100,
-        latency: 200,
-        ..Faults::default()
-    };
-    let breaking = Faults {
-        reset: 20,
-        ..faults
-    };
-    for (faults, is_kind) in [(faults, true), (faults, false), (breaking, false)] {
+    for (faults, is_kind) in [(ROUGH, true), (ROUGH, false), (BREAKING, false)] {
         let run = std::panic::catch_unwind(|| run(seed, faults, is_kind));
         assert!(run.is_ok(), "REVOLVE_SEED={seed}");
     }
@@ -308,16 +280,5 @@ fn check(seed: u64) {
 fn bodies_come_back_whole_or_not_at_all() {
     let (whole, asked) = run(7, Faults::default(), true);
     assert!(whole > asked / 2, "{whole} of {asked}");
-    let seeds: Vec<u64> = match Simulation::seed_from_env().expect("REVOLVE_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let count = std::env::var("REVOLVE_SEEDS").map_or(Ok(SEEDS), |count| count.parse());
-            (0..count.expect("REVOLVE_SEEDS: a number")).collect()
-        }
-    };
-    std::thread::scope(|scope| {
-        for half in seeds.chunks(seeds.len().div_ceil(2).max(1)) {
-            scope.spawn(|| half.iter().copied().for_each(check));
-        }
-    });
+    for_seeds(SEEDS, check);
 }
